@@ -1,0 +1,1 @@
+"""Settings and logging. Imports nothing else of the project."""

@@ -1,0 +1,200 @@
+"""Every setting of every process, read from the environment once, validated, frozen.
+
+Nothing else reads the environment. Each name may also be given as ``NAME_FILE``, the path of a file that holds the
+value (Docker and Kubernetes secrets). A process builds only the settings that it needs: migrations need no token key,
+the endpoint no node. A wrong setting stops the start with a sentence; values are never shown, they may be secret.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+Network = Literal["ethereum", "tron"]
+NETWORKS: tuple[Network, ...] = ("ethereum", "tron")
+
+HMAC_ALGORITHMS = frozenset({"HS256"})
+KEY_ALGORITHMS = frozenset({"RS256", "ES256"})
+MIN_HMAC_SECRET_BYTES = 32  # RFC 7518 §3.2: a key of the hash's size or larger
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _with_scheme(*schemes: str) -> Callable[[SecretStr], SecretStr]:
+    def check(value: SecretStr) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme not in schemes or not (parts.hostname or parts.scheme.startswith(("postgresql", "unix"))):
+            raise ValueError(f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}")
+        return value
+
+    return check
+
+
+Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres"))]
+RedisUrl = Annotated[SecretStr, AfterValidator(_with_scheme("redis", "rediss", "unix"))]
+HttpUrl = Annotated[SecretStr, AfterValidator(_with_scheme("http", "https"))]
+HttpUrls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
+
+
+class SecretFileSource(EnvSettingsSource):
+    """Reads ``NAME`` from the file that the variable ``NAME_FILE`` names."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        path = self.env_vars.get(f"{field_name.lower()}_file")
+        if path is None:
+            return None, field_name, False
+        try:
+            return Path(path).read_text().strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            name = field_name.upper()
+            raise SystemExit(f"{name}_FILE: cannot read the file it names ({type(error).__name__})") from error
+
+
+class Settings(BaseSettings):
+    """What every process needs."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, enable_decoding=False, extra="ignore")
+
+    database_url: DatabaseUrl
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, SecretFileSource(settings_cls)
+
+
+class QueueSettings(Settings):
+    """What a process needs that sends tasks."""
+
+    redis_url: RedisUrl
+    sync_interval_active: Seconds = 60
+    sync_interval_idle: Seconds = 900
+    refresh_cooldown: Seconds = 5
+    refresh_deadline: Seconds = 5
+
+    @model_validator(mode="after")
+    def _intervals_are_ordered(self) -> Self:
+        if self.sync_interval_idle < self.sync_interval_active:
+            raise ValueError("SYNC_INTERVAL_IDLE must not be shorter than SYNC_INTERVAL_ACTIVE")
+        return self
+
+
+class WorkerSettings(QueueSettings):
+    """What the worker and beat need."""
+
+    ethereum_rpc_urls: HttpUrls = ()
+    ethereum_chain_id: int = Field(default=1, gt=0)
+    ethereum_usdt_contract: str = Field(
+        default="0xdAC17F958D2ee523a2206206994597C13D831ec7", pattern=r"^0x[0-9a-fA-F]{40}$"
+    )
+    ethereum_finality: Literal["latest", "safe", "finalized"] = "latest"
+    tron_rpc_urls: HttpUrls = ()
+    tron_api_keys: Secrets = ()
+    tron_api_key_hosts: Words = ("trongrid.io",)
+    tron_chain_id: int = Field(default=728126428, gt=0)
+    tron_usdt_contract: str = Field(
+        default="TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", pattern=r"^T[1-9A-HJ-NP-Za-km-z]{33}$"
+    )
+    tron_finality: Literal["latest", "solid"] = "solid"
+    sync_lease: float = Field(default=60, ge=3, le=3600)
+    dispatch_interval: Seconds = 1
+
+    # The time-outs of a batch follow from its lease, so that they are in order whatever the lease is: a read gives up
+    # before its task is interrupted, the task is killed before its lease ends, and nobody else claims before that.
+    @property
+    def read_timeout(self) -> float:
+        """Seconds that one request to a node may take."""
+        return self.sync_lease / 6
+
+    @property
+    def task_soft_limit(self) -> float:
+        return self.sync_lease / 2
+
+    @property
+    def task_hard_limit(self) -> float:
+        return self.sync_lease * 3 / 4
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that have a node; the others are not synced."""
+        urls: dict[Network, HttpUrls] = {"ethereum": self.ethereum_rpc_urls, "tron": self.tron_rpc_urls}
+        return tuple(network for network in NETWORKS if urls[network])
+
+
+class ApiSettings(QueueSettings):
+    """What the endpoint needs."""
+
+    ethereum_usdt_decimals: int = Field(default=6, ge=0, le=77)
+    tron_usdt_decimals: int = Field(default=6, ge=0, le=77)
+    jwt_algorithms: Words = ("HS256",)
+    jwt_secret: SecretStr | None = None
+    jwt_public_key: SecretStr | None = None
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    jwt_admin_scope: str = Field(default="balances:admin", min_length=1)
+
+    @model_validator(mode="after")
+    def _algorithms_fit_the_key(self) -> Self:
+        if (self.jwt_secret is None) == (self.jwt_public_key is None):
+            raise ValueError("JWT_SECRET or JWT_PUBLIC_KEY must be set, and only one of them")
+        allowed = HMAC_ALGORITHMS if self.jwt_secret else KEY_ALGORITHMS
+        if not self.jwt_algorithms or not allowed.issuperset(self.jwt_algorithms):
+            # An HMAC algorithm beside a public key would let anyone sign with that public key.
+            raise ValueError(f"JWT_ALGORITHMS must be out of {', '.join(sorted(allowed))} with this kind of key")
+        if self.jwt_secret and len(self.jwt_secret.get_secret_value().encode()) < MIN_HMAC_SECRET_BYTES:
+            raise ValueError(f"JWT_SECRET must have at least {MIN_HMAC_SECRET_BYTES} bytes: openssl rand -hex 32")
+        return self
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S]) -> S:
+    """Build the settings of one kind from the environment.
+
+    Raises SystemExit with a sentence for each setting that is missing or wrong; values are left out.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        raise SystemExit("\n".join(["The settings are not usable:", *map(_sentence, error.errors())])) from None
+
+
+def _sentence(error: Any) -> str:
+    name = str(error["loc"][0]).upper() if error["loc"] else ""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "missing":
+        message = "is required; see the settings in README.md"
+    return f"  {name}: {message}" if name else f"  {message}"
+
+
+@cache
+def database_settings() -> Settings:
+    return load(Settings)
+
+
+@cache
+def worker_settings() -> WorkerSettings:
+    return load(WorkerSettings)
+
+
+@cache
+def api_settings() -> ApiSettings:
+    return load(ApiSettings)

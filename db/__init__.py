@@ -1,0 +1,1 @@
+"""The database: tables, queries, migrations. Knows no chain and no Celery; imports only ``config``."""

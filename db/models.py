@@ -1,0 +1,111 @@
+"""The tables. No queries here: they are in ``wallets``, ``balances`` and ``user_balances``.
+
+    wallets ◄── sync_schedule ◄── balance_cache
+
+Each row hangs on the one before by its wallet's id and goes with it. ``balance_cache`` points to ``sync_schedule``, not
+to ``wallets``: a worker that writes holds the lock on the schedule row, so a wallet deleted at the same moment can
+neither deadlock with it nor fail its whole batch (docs/decisions/0004-one-chain-of-rows.md).
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+
+from config.settings import NETWORKS
+
+SCHEMA_VERSION = "0001"
+"""The newest migration: what ``/readyz`` and the start-up checks expect to find in ``alembic_version``."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+BaseUnits = Numeric(78, 0)
+"""An amount in the asset's smallest unit: any uint256, exactly."""
+
+Moment = DateTime(timezone=True)
+
+_in_known_networks = f"network IN ({', '.join(repr(network) for network in sorted(NETWORKS))})"
+_address_length = "length(address) BETWEEN 1 AND 128"
+
+wallets = Table(
+    "wallets",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
+    Column("user_id", Uuid, nullable=False),
+    Column("network", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    CheckConstraint(_in_known_networks, name="network"),
+    CheckConstraint(_address_length, name="address_length"),
+    comment="Whose wallets there are. The API's own: it inserts and deletes with plain SQL.",
+)
+Index(
+    "uq_wallets_user_id_network_address",
+    wallets.c.user_id,
+    wallets.c.network,
+    # An Ethereum address means the same in any case; a Tron address does not.
+    text("(CASE WHEN network = 'ethereum' THEN lower(address) ELSE address END)"),
+    unique=True,
+)
+
+sync_schedule = Table(
+    "sync_schedule",
+    metadata,
+    Column("wallet_id", Uuid, ForeignKey(wallets.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("network", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("next_sync_at", Moment, nullable=False, server_default=text("to_timestamp(0)")),
+    Column("lease_token", Uuid),
+    Column("claimed_at", Moment),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("last_error", Text),
+    Column("last_changed_at", Moment),
+    Column("requested_at", Moment),
+    CheckConstraint(_in_known_networks, name="network"),
+    CheckConstraint(_address_length, name="address_length"),
+    CheckConstraint("failures >= 0", name="failures_not_negative"),
+    CheckConstraint("length(last_error) <= 64", name="last_error_length"),
+    # One index for due wallets and expired leases alike: a claim moves next_sync_at to the end of its lease.
+    Index(None, "network", "next_sync_at"),
+    comment="When each wallet is read next. The worker's own: made with the wallet by a trigger, gone with it.",
+    # Every batch rewrites its rows twice; room on the page keeps the new versions beside the old ones.
+    postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02"},
+)
+
+balance_cache = Table(
+    "balance_cache",
+    metadata,
+    Column("wallet_id", Uuid, ForeignKey(sync_schedule.c.wallet_id, ondelete="CASCADE"), primary_key=True),
+    Column("usdt_balance", BaseUnits, nullable=False, comment="USDT in base units"),
+    Column("native_balance", BaseUnits, nullable=False, comment="wei or sun"),
+    Column("block_number", BigInteger, nullable=False, comment="the block whose state this is"),
+    Column("block_time", Moment, nullable=False),
+    Column("finality", Text, nullable=False, comment="latest, safe, finalized or solid"),
+    Column("last_synced", Moment, nullable=False, comment="just before the read was sent"),
+    CheckConstraint("usdt_balance >= 0", name="usdt_balance_not_negative"),
+    CheckConstraint("native_balance >= 0", name="native_balance_not_negative"),
+    CheckConstraint("block_number > 0", name="block_number_positive"),
+    CheckConstraint("finality IN ('finalized', 'latest', 'safe', 'solid')", name="finality"),
+    comment="What was last read from the chain. Shared: anyone may read it, only the worker writes it.",
+    # No indexed column ever changes, so with room on the page every update is HOT.
+    postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02"},
+)

@@ -1,0 +1,36 @@
+"""One engine per process, and ``transaction()``: the only place that commits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from sqlalchemy import Connection, Engine, create_engine, make_url
+
+from config.settings import database_settings
+
+CONNECT_TIMEOUT = 5  # seconds
+STATEMENT_TIMEOUT = 15_000  # milliseconds; the longest statement, a bulk write, takes well below a second
+LOCK_TIMEOUT = 10_000  # milliseconds
+
+
+@cache
+def engine() -> Engine:
+    """The process's engine. Connects at first use; a forked child must make its own (``worker.app``)."""
+    url = make_url(database_settings().database_url.get_secret_value()).set(drivername="postgresql+psycopg")
+    return create_engine(
+        url,
+        pool_size=2,
+        max_overflow=0,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT,
+            "application_name": "balance-sync",
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT} -c lock_timeout={LOCK_TIMEOUT}",
+        },
+    )
+
+
+@contextmanager
+def transaction() -> Iterator[Connection]:
+    """A connection in a transaction that commits at the end of the block, or rolls back when it raises."""
+    with engine().begin() as connection:
+        yield connection
