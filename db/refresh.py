@@ -1,22 +1,22 @@
 """Asking for wallets to be read now. Plain SQL in the driver's own form: the worker and the endpoint both run it.
 
 A request is *pending* while ``requested_at`` is later than ``claimed_at``: nobody has claimed the wallet since. A claim
-serves every request before it, so however many ask, at most one read runs and one more waits behind it. A wallet under a
-lease keeps its ``next_sync_at``, the lease's end; the worker that holds it sees the request when it writes, and makes the
-wallet due at once.
+serves every request before it, so however many ask, at most one read runs and one more waits behind it. A wallet
+under a lease keeps its ``next_sync_at``, the lease's end; the worker that holds it sees the request when it writes,
+and makes the wallet due at once.
 
 ``SKIP LOCKED`` because a worker locks the rows of its batch in no set order: waiting for one of them while holding
 another could deadlock. The locks last for milliseconds; ``skipped`` says how many rows were passed over, and the caller
 asks again.
 """
 
-# Parameters: user_id uuid, networks text[], cooldown and patience interval. One row per wallet that is to be waited for:
-# wallet_id, network, asked_at (a read claimed at or after it answers the request) and enqueue, whether this call made the
-# request, or renewed one that nobody has taken up for longer than ``patience`` (its message was lost). A wallet whose last
-# attempt ended and began within ``cooldown`` is left out.
-REQUEST_FOR_USER = """
+# Parameters: user_id uuid, networks text[], cooldown and patience interval. One row per wallet that is to be waited
+# for: wallet_id, network, asked_at (a read claimed at or after it answers the request) and enqueue, whether this call
+# made the request, or renewed one that nobody has taken up for longer than ``patience`` (its message was lost). A
+# wallet whose last attempt ended and began within ``cooldown`` is left out.
+_REQUEST = """
 WITH asked AS (
-    SELECT id FROM wallets WHERE user_id = %(user_id)s AND network = ANY(%(networks)s)
+    {asked}
 ), free AS (
     SELECT s.wallet_id, s.network, s.lease_token, s.next_sync_at,
            coalesce(s.requested_at > coalesce(s.claimed_at, '-infinity'), false) AS pending,
@@ -38,8 +38,15 @@ SELECT f.wallet_id, f.network, now() AS asked_at, m.wallet_id IS NOT NULL AS enq
  WHERE f.pending OR NOT f.cooling
 """
 
-# Parameters: wallet_ids uuid[], asked_at timestamptz. How many of these wallets have not been claimed since, or are still
-# being read; one that was read badly, or deleted meanwhile, is not waited for.
+REQUEST_FOR_USER = _REQUEST.format(
+    asked="SELECT id FROM wallets WHERE user_id = %(user_id)s AND network = ANY(%(networks)s)"
+)
+
+# The same for wallet_ids uuid[] in place of user_id and networks.
+REQUEST_FOR_WALLETS = _REQUEST.format(asked="SELECT id FROM wallets WHERE id = ANY(%(wallet_ids)s)")
+
+# Parameters: wallet_ids uuid[], asked_at timestamptz. How many of these wallets have not been claimed since, or are
+# still being read; one that was read badly, or deleted meanwhile, is not waited for.
 COUNT_UNFINISHED = """
 SELECT count(*) FROM sync_schedule
  WHERE wallet_id = ANY(%(wallet_ids)s)

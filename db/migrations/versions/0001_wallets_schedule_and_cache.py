@@ -25,8 +25,9 @@ CREATE TRIGGER wallets_enrol AFTER INSERT ON wallets
     FOR EACH STATEMENT EXECUTE FUNCTION sync_schedule_enrol();
 """
 
-# Another address is another wallet: what was read for the old one must not be shown for it. The schedule row comes first:
-# its lock waits for a worker that is writing, and taking its lease away keeps one that is still reading from writing.
+# Another address is another wallet: what was read for the old one must not be shown for it. The schedule row comes
+# first: its lock waits for a worker that is writing, and taking its lease away keeps one that is still reading from
+# writing.
 RESTART = """
 CREATE FUNCTION sync_schedule_restart() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$

@@ -1,0 +1,61 @@
+"""Celery's settings and the beat schedule, nothing else. Reasons are beside each; the names are Celery's own."""
+
+from kombu import Queue
+
+from config.broker import QUEUES, REFRESH_QUEUE, transport_options
+from config.settings import worker_settings
+
+_settings = worker_settings()
+
+broker_url = _settings.redis_url.get_secret_value()
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None  # a worker waits for Redis as long as it takes
+broker_pool_acquire_timeout = 5
+broker_transport_options = transport_options()
+task_publish_retry_policy = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+
+# The row in Postgres is the result.
+result_backend = None
+task_ignore_result = True
+
+# JSON alone: whoever can write to the broker must not be able to run code.
+task_serializer = "json"
+accept_content = ["json"]
+enable_utc = True
+timezone = "UTC"
+
+# A worker without -Q serves all three, in this order.
+task_queues = [Queue(name) for name in QUEUES]
+task_default_queue = REFRESH_QUEUE
+task_create_missing_queues = False  # a mistyped queue is an error, not a place where messages rot
+
+# A message may be lost or come twice, so it only says that there is work; redelivery adds duplicates and no safety.
+# Late acknowledgement makes a deploy's interrupted work start again at once.
+task_acks_late = True
+task_acks_on_failure = True
+task_acks_on_timeout = True
+task_reject_on_worker_lost = False
+task_retry_on_worker_lost = False
+
+# Backstops: a read gives up long before (config.settings has the order of all time-outs).
+task_soft_time_limit = _settings.task_soft_limit
+task_time_limit = _settings.task_hard_limit
+
+worker_prefetch_multiplier = 1  # a refresh overtakes every batch that no process has begun
+worker_cancel_long_running_tasks_on_connection_loss = True  # else each reconnection runs the work in hand twice
+worker_soft_shutdown_timeout = _settings.task_soft_limit
+worker_max_tasks_per_child = 1000
+worker_max_memory_per_child = 400_000  # KiB
+worker_hijack_root_logger = False
+worker_send_task_events = False
+
+beat_schedule = {
+    "dispatch-due-wallets": {
+        "task": "worker.tasks.dispatch_due_wallets",
+        "schedule": _settings.dispatch_interval,
+        # A tick that nobody took before the next one is due has nothing to add.
+        "options": {"expires": _settings.dispatch_interval},
+    }
+}
+beat_max_loop_interval = 5
+imports = ["worker.tasks"]

@@ -1,0 +1,99 @@
+"""Writing what a batch found: balances and schedule, in one statement."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+# Everything is under the claim's own token: a worker that lost its lease, to another worker or because the wallet's
+# address changed or the wallet is gone, writes nothing. The upsert is guarded besides by the block, and within one
+# block by the time of the read: what is older never overwrites.
+_RECORD = """
+WITH outcome AS (
+    SELECT * FROM unnest(
+        %(ids)s::uuid[], %(due)s::timestamptz[], %(failures)s::int[], %(errors)s::text[], %(changed)s::bool[],
+        %(usdt)s::numeric[], %(native)s::numeric[]
+    ) AS o (wallet_id, due, failures, error, changed, usdt, native)
+), recorded AS (
+    UPDATE sync_schedule s
+       SET lease_token = NULL,
+           next_sync_at = CASE WHEN s.requested_at > s.claimed_at THEN now() ELSE o.due END,
+           failures = o.failures,
+           last_error = o.error,
+           last_changed_at = CASE WHEN o.changed THEN s.claimed_at ELSE s.last_changed_at END
+      FROM outcome o
+     WHERE s.wallet_id = o.wallet_id AND s.lease_token = %(token)s
+ RETURNING s.wallet_id, s.claimed_at, s.requested_at > s.claimed_at AS asked_again, o.usdt, o.native
+), written AS (
+    INSERT INTO balance_cache AS b
+           (wallet_id, usdt_balance, native_balance, block_number, block_time, finality, last_synced)
+    SELECT wallet_id, usdt, native, %(block_number)s, to_timestamp(%(block_time)s), %(finality)s, claimed_at
+      FROM recorded WHERE usdt IS NOT NULL
+        ON CONFLICT (wallet_id) DO UPDATE
+       SET usdt_balance = EXCLUDED.usdt_balance, native_balance = EXCLUDED.native_balance,
+           block_number = EXCLUDED.block_number, block_time = EXCLUDED.block_time,
+           finality = EXCLUDED.finality, last_synced = EXCLUDED.last_synced
+     WHERE (b.block_number, b.last_synced) <= (EXCLUDED.block_number, EXCLUDED.last_synced)
+ RETURNING wallet_id
+)
+SELECT (SELECT count(*) FROM recorded) AS recorded,
+       (SELECT count(*) FROM written) AS written,
+       (SELECT coalesce(array_agg(wallet_id), '{}') FROM recorded WHERE asked_again) AS asked_again
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one wallet's read: both balances in base units, or neither and an error's code."""
+
+    wallet_id: UUID
+    due: datetime
+    failures: int
+    error: str | None = None
+    changed: bool = False
+    usdt: int | None = None
+    native: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """How many outcomes were still under their lease, how many balances written, and who was asked for meanwhile."""
+
+    recorded: int
+    written: int
+    asked_again: tuple[UUID, ...]
+
+
+def record(
+    connection: Connection,
+    token: UUID,
+    outcomes: Sequence[Outcome],
+    *,
+    block_number: int | None,
+    block_time: int | None,
+    finality: str,
+) -> Recorded:
+    """Write a batch's outcomes, its balances as of one block. One statement.
+
+    A wallet that was requested while it was being read is due again at once.
+    """
+    row = connection.exec_driver_sql(
+        _RECORD,
+        {
+            "token": token,
+            "ids": [outcome.wallet_id for outcome in outcomes],
+            "due": [outcome.due for outcome in outcomes],
+            "failures": [outcome.failures for outcome in outcomes],
+            "errors": [outcome.error for outcome in outcomes],
+            "changed": [outcome.changed for outcome in outcomes],
+            # As text: psycopg would send a list of small integers as another type of array than one of large ones.
+            "usdt": [None if outcome.usdt is None else str(outcome.usdt) for outcome in outcomes],
+            "native": [None if outcome.native is None else str(outcome.native) for outcome in outcomes],
+            "block_number": block_number,
+            "block_time": block_time,
+            "finality": finality,
+        },
+    ).one()
+    return Recorded(row.recorded, row.written, tuple(row.asked_again))

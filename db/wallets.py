@@ -1,0 +1,135 @@
+"""Claiming wallets: who reads what, and until when. Plain SQL in the driver's own form.
+
+A claim is a lease: ``lease_token`` says whose, ``next_sync_at`` until when. An expired one is due like any other
+wallet, so nothing has to be cleaned up after a worker that died.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from config.settings import Network
+from db.refresh import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
+
+# The rows are found by where they lie (ctid): then the plan is the same at any size of the table, while a join of the
+# locked ids with the table becomes a sequential scan when it is small.
+_CLAIM = """
+WITH claimed AS (
+    UPDATE sync_schedule
+       SET lease_token = %(token)s, claimed_at = now(), next_sync_at = now() + %(lease)s
+     WHERE ctid = ANY(ARRAY(
+           SELECT ctid FROM sync_schedule WHERE {which} LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED))
+ RETURNING wallet_id, address, claimed_at, failures, last_changed_at, requested_at
+)
+SELECT c.*, b.usdt_balance, b.native_balance, b.block_number
+  FROM claimed c LEFT JOIN balance_cache b USING (wallet_id)
+"""
+
+# Something must be due for a claim to take anything. Then what falls due soon travels along: a batch costs the same
+# however many are in it. A lease that has not ended is not "due soon", it is somebody's.
+_DUE = _CLAIM.format(
+    which="""network = %(network)s AND next_sync_at <= now() + %(ahead)s
+              AND (lease_token IS NULL OR next_sync_at <= now())
+              AND EXISTS (SELECT FROM sync_schedule WHERE network = %(network)s AND next_sync_at <= now())
+            ORDER BY next_sync_at"""
+)
+
+# A message that comes twice, or after somebody else has done its work, finds nothing: these are neither due nor asked
+# for.
+_THESE = _CLAIM.format(which="""wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s AND next_sync_at <= now()""")
+
+_COUNT_DUE = """
+SELECT count(*) FROM (
+    SELECT FROM sync_schedule WHERE network = %(network)s AND next_sync_at <= now() LIMIT %(bound)s
+) AS due
+"""
+
+FOREVER = timedelta(days=3650)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedWallet:
+    """A wallet under this claim's lease, and what is known of it. Amounts in base units; None: never read."""
+
+    id: UUID
+    address: str
+    failures: int
+    last_changed_at: datetime | None
+    requested_at: datetime | None
+    usdt: int | None
+    native: int | None
+    block_number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Wallets of one network that nobody else reads until the lease ends."""
+
+    network: Network
+    token: UUID
+    at: datetime
+    wallets: tuple[ClaimedWallet, ...]
+
+
+def claim_due(
+    connection: Connection, network: Network, *, limit: int, lease: timedelta, ahead: timedelta
+) -> Claim | None:
+    """Claim up to `limit` wallets, the longest overdue first, and fill up with those due within `ahead`.
+
+    None when nothing is due.
+    """
+    return _claim(connection, _DUE, network, limit=limit, lease=lease, ahead=ahead)
+
+
+def claim_these(
+    connection: Connection, network: Network, wallet_ids: Sequence[UUID], *, limit: int, lease: timedelta
+) -> Claim | None:
+    """Claim those of `wallet_ids` that are due, as a request makes them, and that nobody holds. None: no such."""
+    return _claim(connection, _THESE, network, limit=limit, lease=lease, wallet_ids=list(wallet_ids))
+
+
+def _claim(connection: Connection, statement: str, network: Network, **parameters: object) -> Claim | None:
+    token = uuid4()
+    rows = connection.exec_driver_sql(statement, {"network": network, "token": token, **parameters}).all()
+    if not rows:
+        return None
+    return Claim(
+        network=network,
+        token=token,
+        at=rows[0].claimed_at,
+        wallets=tuple(
+            ClaimedWallet(
+                id=row.wallet_id,
+                address=row.address,
+                failures=row.failures,
+                last_changed_at=row.last_changed_at,
+                requested_at=row.requested_at,
+                usdt=None if row.usdt_balance is None else int(row.usdt_balance),
+                native=None if row.native_balance is None else int(row.native_balance),
+                block_number=row.block_number,
+            )
+            for row in rows
+        ),
+    )
+
+
+def count_due(connection: Connection, network: Network, *, bound: int) -> int:
+    """How many wallets of a network are due now, counted up to `bound`."""
+    return int(connection.exec_driver_sql(_COUNT_DUE, {"network": network, "bound": bound}).scalar_one())
+
+
+def request_wallets(connection: Connection, wallet_ids: Sequence[UUID]) -> dict[UUID, Network]:
+    """Make these wallets due now, whenever they were read last. Returns the networks of those that exist."""
+    parameters = {"wallet_ids": list(wallet_ids), "cooldown": timedelta(0), "patience": FOREVER}
+    return {row.wallet_id: row.network for row in connection.exec_driver_sql(REQUEST_FOR_WALLETS, parameters)}
+
+
+def request_user(
+    connection: Connection, user_id: UUID, networks: Sequence[Network], *, cooldown: timedelta
+) -> dict[UUID, Network]:
+    """Make a user's wallets due now, but for those read within `cooldown`. Returns the networks of those to be read."""
+    parameters = {"user_id": user_id, "networks": list(networks), "cooldown": cooldown, "patience": FOREVER}
+    return {row.wallet_id: row.network for row in connection.exec_driver_sql(REQUEST_FOR_USER, parameters)}

@@ -1,0 +1,55 @@
+"""The Celery app, and what each of its processes sets up for itself."""
+
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+
+from config.logging import configure_logging
+from config.settings import NETWORKS, worker_settings
+from db.session import engine
+from worker.chains import reader_for
+
+app = Celery("balance-sync")
+app.config_from_object("celeryconfig")
+app.set_default()
+
+log = structlog.get_logger(__name__)
+
+
+@signals.setup_logging.connect
+def set_up_logging(**_: Any) -> None:
+    """Ours instead of Celery's."""
+    settings = worker_settings()
+    configure_logging(settings.log_level, settings.log_format)
+
+
+@signals.celeryd_init.connect
+def check_networks(**_: Any) -> None:
+    """Before the worker starts: every configured reader can be made, and a network without nodes is told of once."""
+    networks = worker_settings().networks
+    if not networks:
+        raise SystemExit("Set ETHEREUM_RPC_URLS or TRON_RPC_URLS: without a node no wallet can be read.")
+    for network in networks:
+        reader_for(network)
+    for network in NETWORKS:
+        if network not in networks:
+            log.warning("network_not_synced", network=network, reason=f"{network.upper()}_RPC_URLS is not set")
+
+
+@signals.worker_process_init.connect
+def start_process(**_: Any) -> None:
+    """A pool process has connections of its own: sockets that two processes write to mix their answers up."""
+    engine.cache_clear()
+    reader_for.cache_clear()
+
+
+@signals.task_prerun.connect
+def bind_task(task_id: str, task: Any, **_: Any) -> None:
+    """Every event of a task says whose it is."""
+    structlog.contextvars.bind_contextvars(task=task.name.rpartition(".")[2], task_id=task_id)
+
+
+@signals.task_postrun.connect
+def unbind_task(**_: Any) -> None:
+    structlog.contextvars.clear_contextvars()

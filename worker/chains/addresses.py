@@ -1,0 +1,53 @@
+"""From an address as people write it to the 20 bytes that a chain knows. Pure.
+
+Checked here and never left to a node: java-tron answers a malformed address like an empty account, and tronpy takes an
+Ethereum address for a Tron one.
+"""
+
+import re
+
+import base58
+from eth_hash.auto import keccak
+
+from config.settings import Network
+from worker.errors import BadAddress
+
+_HEX_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
+_TRON_LENGTH = 34
+_TRON_PREFIX = 0x41
+_UPPER_FROM = 8  # EIP-55: a letter is a capital where the nibble of the hash is 8 or more
+
+
+def account_bytes(network: Network, address: str) -> bytes:
+    """The 20 bytes of an address on its network. Raises BadAddress with the reason."""
+    return _ethereum(address) if network == "ethereum" else _tron(address)
+
+
+def _ethereum(address: str) -> bytes:
+    if not _HEX_ADDRESS.fullmatch(address):
+        raise BadAddress("an Ethereum address is 0x and 40 hexadecimal digits")
+    digits = address[2:]
+    # EIP-55: an address in one case has no checksum, one in mixed case has to match it.
+    if digits not in {digits.lower(), digits.upper()} and digits != _checksummed(digits.lower()):
+        raise BadAddress("the capitals of this Ethereum address do not match its checksum")
+    return bytes.fromhex(digits)
+
+
+def _checksummed(digits: str) -> str:
+    nibbles = keccak(digits.encode()).hex()
+    return "".join(
+        digit.upper() if int(nibble, 16) >= _UPPER_FROM else digit
+        for digit, nibble in zip(digits, nibbles, strict=False)  # the hash has 64 nibbles, the address 40
+    )
+
+
+def _tron(address: str) -> bytes:
+    if len(address) != _TRON_LENGTH or not address.isascii():
+        raise BadAddress("a Tron address has 34 characters")
+    try:
+        payload = base58.b58decode_check(address)
+    except ValueError as error:
+        raise BadAddress("the checksum of this Tron address is wrong") from error
+    if len(payload) != 1 + 20 or payload[0] != _TRON_PREFIX:
+        raise BadAddress("this is not an address of a Tron network")
+    return payload[1:]

@@ -1,0 +1,41 @@
+"""How many batches are due, and as many messages. The messages carry no wallets: who claims decides which."""
+
+from typing import Any
+
+from config.broker import sync_queue
+from config.settings import Network, worker_settings
+from db.session import transaction
+from db.wallets import count_due
+from worker.app import app
+from worker.chains import max_wallets
+
+MAX_WAITING = 20
+"""Batches of one network that may wait at once. A tick looks no further than these, however many wallets are due."""
+
+
+def batches_to_send(due: int, per_batch: int, waiting: int) -> int:
+    """How many messages to send for `due` wallets, less those that still wait. Pure."""
+    return max(min(-(-due // per_batch), MAX_WAITING) - waiting, 0)
+
+
+def dispatch() -> dict[Network, int]:
+    """Send a message for each batch that is due and has none. Returns how many were sent."""
+    sent: dict[Network, int] = {}
+    for network in worker_settings().networks:
+        per_batch = max_wallets(network)
+        with transaction() as connection:
+            due = count_due(connection, network, bound=per_batch * MAX_WAITING)
+        if due:
+            sent[network] = _send(network, due, per_batch)
+    return sent
+
+
+def _send(network: Network, due: int, per_batch: int) -> int:
+    queue = sync_queue(network)
+    with app.producer_pool.acquire(block=True) as producer:
+        channel: Any = producer.channel
+        waiting = channel.client.llen(queue)  # kombu adds the key prefix
+        batches = batches_to_send(due, per_batch, waiting)
+        for _ in range(batches):
+            app.send_task("worker.tasks.sync_due_wallets", args=[network], queue=queue, producer=producer)
+    return batches
