@@ -1,0 +1,52 @@
+"""Which addresses are asked for, and as which bytes."""
+
+import pytest
+
+from config.settings import Network
+from worker.chains.addresses import account_bytes
+from worker.errors import BadAddress
+
+
+@pytest.mark.parametrize(
+    ("network", "address", "account"),
+    [
+        ("ethereum", "0xdAC17F958D2ee523a2206206994597C13D831ec7", "dac17f958d2ee523a2206206994597c13d831ec7"),
+        ("ethereum", "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "5aaeb6053f3e94c9b9a09f33669435e7ef1beaed"),
+        ("ethereum", "0xde709f2102306220921060314715629080e2fb77", "de709f2102306220921060314715629080e2fb77"),
+        ("ethereum", "0x52908400098527886E0F7030069857D2E4169EE7", "52908400098527886e0f7030069857d2e4169ee7"),
+        ("ethereum", "0X52908400098527886E0F7030069857D2E4169EE7", "52908400098527886e0f7030069857d2e4169ee7"),
+        ("tron", "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", "a614f803b6fd780986a42c78ec9c7f77e6ded13c"),
+        ("tron", "T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb", "00" * 20),
+        ("tron", "TZJozAg1ruapycCicgz31GxvYJ1FraLjZa", "ff" * 20),
+    ],
+)
+def test_a_valid_address_in_any_form_gives_its_twenty_bytes(network: Network, address: str, account: str) -> None:
+    assert account_bytes(network, address).hex() == account
+
+
+@pytest.mark.parametrize(
+    ("network", "address", "reason"),
+    [
+        ("ethereum", "", "40 hexadecimal"),
+        ("ethereum", "dAC17F958D2ee523a2206206994597C13D831ec7", "40 hexadecimal"),
+        ("ethereum", "0xdAC17F958D2ee523a2206206994597C13D831ec", "40 hexadecimal"),
+        ("ethereum", "0xdAC17F958D2ee523a2206206994597C13D831ec70", "40 hexadecimal"),
+        ("ethereum", "0xgAC17F958D2ee523a2206206994597C13D831ec7", "40 hexadecimal"),
+        ("ethereum", "0x" + "１" * 40, "40 hexadecimal"),
+        ("ethereum", "0xdAC17F958D2ee523a2206206994597C13D831ec7\n", "40 hexadecimal"),
+        ("ethereum", "0xDAC17F958D2ee523a2206206994597C13D831ec7", "checksum"),
+        ("ethereum", "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", "40 hexadecimal"),
+        ("tron", "", "34 characters"),
+        ("tron", "0xdAC17F958D2ee523a2206206994597C13D831ec7", "34 characters"),
+        ("tron", "41a614f803b6fd780986a42c78ec9c7f77e6ded13c", "34 characters"),
+        ("tron", "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6T", "checksum"),
+        ("tron", "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6u", "checksum"),
+        ("tron", "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj0t", "checksum"),
+        ("tron", "ＴR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", "34 characters"),
+        ("tron", " TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6", "checksum"),
+        ("tron", "TZJozAg1ruapycCicgz31GxvYJ1G1qELV7", "not an address of a Tron network"),
+    ],
+)
+def test_an_address_that_is_not_one_is_refused_with_the_reason(network: Network, address: str, reason: str) -> None:
+    with pytest.raises(BadAddress, match=reason):
+        account_bytes(network, address)

@@ -1,0 +1,119 @@
+"""A wrong setting stops the start with a sentence, and no value is ever shown."""
+
+from pathlib import Path
+
+import pytest
+
+from config.settings import ApiSettings, Settings, WorkerSettings, load
+
+DATABASE = {"DATABASE_URL": "postgresql://u:hunter2@db/x"}
+QUEUE = {**DATABASE, "REDIS_URL": "redis://:hunter2@cache/0"}
+API = {**QUEUE, "JWT_SECRET": "s" * 32}
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (WorkerSettings, ApiSettings):
+        for name in kind.model_fields:
+            monkeypatch.delenv(name.upper(), raising=False)
+            monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "variables", "sentence"),
+    [
+        (Settings, {}, "DATABASE_URL: is required"),
+        (
+            Settings,
+            {"DATABASE_URL": "mysql://u:hunter2@db/x"},
+            "DATABASE_URL: must be a URL that begins with postgresql://",
+        ),
+        (WorkerSettings, DATABASE, "REDIS_URL: is required"),
+        (
+            WorkerSettings,
+            {**QUEUE, "REDIS_URL": "http://hunter2"},
+            "REDIS_URL: must be a URL that begins with redis://",
+        ),
+        (WorkerSettings, {**QUEUE, "ETHEREUM_RPC_URLS": "node/hunter2"}, "ETHEREUM_RPC_URLS: must be a URL"),
+        (WorkerSettings, {**QUEUE, "TRON_RPC_URLS": "http://ok,ftp://hunter2"}, "TRON_RPC_URLS: must be a URL"),
+        (
+            WorkerSettings,
+            {**QUEUE, "ETHEREUM_CHAIN_ID": "hunter2"},
+            "ETHEREUM_CHAIN_ID: Input should be a valid integer",
+        ),
+        (WorkerSettings, {**QUEUE, "ETHEREUM_CHAIN_ID": "0"}, "ETHEREUM_CHAIN_ID: Input should be greater than 0"),
+        (WorkerSettings, {**QUEUE, "ETHEREUM_USDT_CONTRACT": "TR7"}, "ETHEREUM_USDT_CONTRACT: String should match"),
+        (WorkerSettings, {**QUEUE, "TRON_FINALITY": "finalized"}, "TRON_FINALITY: Input should be 'latest' or 'solid'"),
+        (WorkerSettings, {**QUEUE, "SYNC_LEASE": "1"}, "SYNC_LEASE: Input should be greater than or equal to 3"),
+        (WorkerSettings, {**QUEUE, "SYNC_INTERVAL_IDLE": "30"}, "SYNC_INTERVAL_IDLE must not be shorter than"),
+        (
+            WorkerSettings,
+            {**QUEUE, "SYNC_INTERVAL_ACTIVE": "0"},
+            "SYNC_INTERVAL_ACTIVE: Input should be greater than 0",
+        ),
+        (WorkerSettings, {**QUEUE, "SYNC_INTERVAL_ACTIVE": "nan"}, "SYNC_INTERVAL_ACTIVE: Input should be"),
+        (ApiSettings, QUEUE, "JWT_SECRET or JWT_PUBLIC_KEY must be set"),
+        (ApiSettings, {**API, "JWT_PUBLIC_KEY": "hunter2"}, "and only one of them"),
+        (ApiSettings, {**API, "JWT_SECRET": "hunter2"}, "JWT_SECRET must have at least 32 bytes"),
+        (ApiSettings, {**API, "JWT_ALGORITHMS": "none"}, "JWT_ALGORITHMS must be out of HS256"),
+        (ApiSettings, {**API, "JWT_ALGORITHMS": "HS256,RS256"}, "JWT_ALGORITHMS must be out of HS256"),
+        (ApiSettings, {**QUEUE, "JWT_PUBLIC_KEY": "k"}, "JWT_ALGORITHMS must be out of ES256, RS256"),
+        (ApiSettings, {**API, "LOG_FORMAT": "xml"}, "LOG_FORMAT: Input should be 'console' or 'json'"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_a_sentence(
+    kind: type[Settings], variables: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, variables)
+    with pytest.raises(SystemExit) as stop:
+        load(kind)
+    assert sentence in str(stop.value)
+    assert "hunter2" not in str(stop.value)
+
+
+def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {"TRON_CHAIN_ID": "x", "SYNC_LEASE": "x"})
+    with pytest.raises(SystemExit) as stop:
+        load(WorkerSettings)
+    assert [line.split(":")[0].strip() for line in str(stop.value).splitlines()[1:]] == [
+        "DATABASE_URL",
+        "REDIS_URL",
+        "TRON_CHAIN_ID",
+        "SYNC_LEASE",
+    ]
+
+
+def test_lists_are_split_at_commas_and_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {**QUEUE, "TRON_RPC_URLS": "http://a, https://b/key,", "ETHEREUM_RPC_URLS": ""})
+    settings = load(WorkerSettings)
+    assert [url.get_secret_value() for url in settings.tron_rpc_urls] == ["http://a", "https://b/key"]
+    assert settings.networks == ("tron",)
+
+
+def test_a_secret_comes_from_the_file_that_its_variable_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://from-file/x\n")
+    set_all(monkeypatch, {"DATABASE_URL_FILE": str(tmp_path / "url")})
+    assert load(Settings).database_url.get_secret_value() == "postgresql://from-file/x"
+
+
+def test_a_secret_file_that_cannot_be_read_stops_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    set_all(monkeypatch, {"DATABASE_URL_FILE": str(tmp_path / "absent")})
+    with pytest.raises(SystemExit, match="DATABASE_URL_FILE: cannot read the file it names"):
+        load(Settings)
+
+
+def test_settings_show_no_secret_when_they_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {**QUEUE, "TRON_API_KEYS": "hunter2,hunter3", "ETHEREUM_RPC_URLS": "https://node/v3/hunter2"})
+    assert "hunter" not in repr(load(WorkerSettings))
+
+
+def test_the_time_outs_of_a_batch_are_in_order_whatever_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    for lease in ("3", "60", "3600"):
+        set_all(monkeypatch, {**QUEUE, "SYNC_LEASE": lease})
+        settings = load(WorkerSettings)
+        assert settings.read_timeout * 2 < settings.task_soft_limit < settings.task_hard_limit < settings.sync_lease

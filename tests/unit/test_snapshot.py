@@ -1,0 +1,166 @@
+"""The bytes of a read: what is sent, and every check on what comes back."""
+
+import pytest
+from eth_hash.auto import keccak
+from hypothesis import given
+from hypothesis import strategies as st
+from vectors import recorded
+
+from worker.chains.snapshot import (
+    MAX_WALLETS_BY_RETURN,
+    READER,
+    TOKEN_CALL_FAILED,
+    Balance,
+    Block,
+    Snapshot,
+    decode,
+    encode,
+)
+from worker.errors import BadReply, WrongChain
+
+TOKEN = bytes.fromhex("dac17f958d2ee523a2206206994597c13d831ec7")
+NONCE = bytes(range(12))
+ACCOUNTS = [bytes([n]) * 20 for n in (1, 2, 3)]
+NOW = 1_795_000_000
+REQUEST = encode(TOKEN, ACCOUNTS, NONCE)
+
+Words = list[int]
+
+
+def header(request: bytes = REQUEST) -> Words:
+    return [85, NOW - 12, 1, int.from_bytes(keccak(request))]
+
+
+def reply(words: Words) -> bytes:
+    return b"".join(word.to_bytes(32) for word in words)
+
+
+def wallet(usdt: int, native: int) -> int:
+    return usdt << 128 | native
+
+
+GOOD = [*header(), wallet(977_000_000, 5), wallet(0, 0), wallet(2**128 - 2, 2**128 - 1)]
+
+
+def read(body: bytes, request: bytes = REQUEST, *, wallets: int = 3, chain_id: int = 1, now: float = NOW) -> Snapshot:
+    return decode(body, request, wallets=wallets, chain_id=chain_id, now=now)
+
+
+def test_a_request_is_the_reader_a_nonce_the_token_and_the_accounts() -> None:
+    assert REQUEST == READER + NONCE + TOKEN + b"".join(ACCOUNTS)
+
+
+def test_two_requests_for_the_same_accounts_differ() -> None:
+    assert encode(TOKEN, ACCOUNTS) != encode(TOKEN, ACCOUNTS)
+
+
+@pytest.mark.parametrize(
+    ("token", "accounts", "nonce"),
+    [(TOKEN[1:], ACCOUNTS, NONCE), (TOKEN, [*ACCOUNTS, bytes(21)], NONCE), (TOKEN, ACCOUNTS, NONCE[1:])],
+)
+def test_a_part_of_the_wrong_length_would_shift_all_others_and_is_refused(
+    token: bytes, accounts: list[bytes], nonce: bytes
+) -> None:
+    with pytest.raises(ValueError, match="20 each"):
+        encode(token, accounts, nonce)
+
+
+def test_a_full_batch_fills_the_code_size_limit_exactly() -> None:
+    assert MAX_WALLETS_BY_RETURN == 764
+    assert 128 + 32 * 764 <= 24_576 < 128 + 32 * 765
+
+
+def test_a_good_reply_gives_each_wallet_its_balances_in_order() -> None:
+    assert read(reply(GOOD)) == Snapshot(
+        Block(85, NOW - 12), (Balance(977_000_000, 5), Balance(0, 0), Balance(2**128 - 2, 2**128 - 1))
+    )
+
+
+def test_a_failed_token_call_gives_no_balance_at_all_rather_than_half_of_one() -> None:
+    words = [*header(), wallet(TOKEN_CALL_FAILED, 7), wallet(1, 2), wallet(3, 4)]
+    assert read(reply(words)).balances == (None, Balance(1, 2), Balance(3, 4))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        reply(GOOD)[:-1],
+        reply(GOOD) + b"\0",
+        reply(GOOD[:-1]),
+        reply([*GOOD, wallet(1, 1)]),
+        b"\x08\xc3\x79\xa0" + bytes(96),
+    ],
+    ids=["empty", "a byte short", "a byte long", "a wallet short", "a wallet long", "a revert reason"],
+)
+def test_a_reply_of_another_length_is_refused(body: bytes) -> None:
+    with pytest.raises(BadReply, match="bytes instead of 224"):
+        read(body)
+
+
+def test_a_reply_to_another_request_for_the_same_wallets_is_refused() -> None:
+    other = encode(TOKEN, ACCOUNTS, bytes(12))
+    with pytest.raises(BadReply, match="another request"):
+        read(reply([*header(other), *GOOD[4:]]))
+
+
+def test_a_reply_from_another_chain_is_refused_and_named_as_that() -> None:
+    with pytest.raises(WrongChain, match="chain id 1 instead of 1337"):
+        read(reply(GOOD), chain_id=1337)
+
+
+@pytest.mark.parametrize("number", [0, 2**63, 2**255])
+def test_a_block_number_that_no_block_has_is_refused(number: int) -> None:
+    with pytest.raises(BadReply, match="block number"):
+        read(reply([number, *GOOD[1:]]))
+
+
+@pytest.mark.parametrize("time", [0, NOW + 31, NOW * 1000])
+def test_a_block_time_of_zero_or_in_the_future_is_refused(time: int) -> None:
+    with pytest.raises(BadReply, match="block time"):
+        read(reply([85, time, *GOOD[2:]]))
+
+
+def test_a_block_time_a_little_ahead_of_our_clock_is_taken() -> None:
+    assert read(reply([85, NOW + 30, *GOOD[2:]])).block.time == NOW + 30
+
+
+def test_a_real_nodes_reply_is_read() -> None:
+    vector = recorded("ethereum", 1)
+    request = bytes.fromhex(vector["request"]["params"][0]["data"][2:])
+    body = bytes.fromhex(vector["response"]["result"][2:])
+    snapshot = decode(body, request, wallets=3, chain_id=1337, now=0x6B049F82)
+    assert request.startswith(READER)
+    assert snapshot == Snapshot(
+        Block(0x4F, 0x6B049F82), (Balance(977_000_000, 10**15), Balance(977_000_001, 0), Balance(0, 0))
+    )
+
+
+def test_a_real_nodes_reply_about_a_token_without_code_gives_no_balance() -> None:
+    vector = recorded("ethereum", 18)
+    request = bytes.fromhex(vector["request"]["params"][0]["data"][2:])
+    body = bytes.fromhex(vector["response"]["result"][2:])
+    assert decode(body, request, wallets=3, chain_id=1337, now=0x6B049F82).balances == (None, None, None)
+
+
+amounts = st.integers(0, 2**128 - 2)
+
+
+@given(st.lists(st.tuples(amounts, st.integers(0, 2**128 - 1)), max_size=40))
+def test_what_is_packed_is_what_is_read(balances: list[tuple[int, int]]) -> None:
+    request = encode(TOKEN, [bytes(20)] * len(balances))
+    body = reply([*header(request), *(wallet(*balance) for balance in balances)])
+    assert read(body, request, wallets=len(balances)).balances == tuple(Balance(*balance) for balance in balances)
+
+
+@given(st.integers(0, 8 * 128 - 1))
+def test_no_bit_of_the_header_can_flip_unseen_but_those_of_a_number_and_time_that_could_be(bit: int) -> None:
+    body = bytearray(reply(GOOD))
+    body[bit // 8] ^= 1 << bit % 8
+    try:
+        snapshot = read(bytes(body))
+    except (BadReply, WrongChain):
+        return
+    assert bit < 8 * 64, "chain id or echo"
+    assert 0 < snapshot.block.number < 2**63
+    assert 0 < snapshot.block.time <= NOW + 30
