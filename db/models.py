@@ -63,7 +63,8 @@ Index(
     wallets.c.user_id,
     wallets.c.network,
     # An Ethereum address means the same in any case; a Tron address does not.
-    text("(CASE WHEN network = 'ethereum' THEN lower(address) ELSE address END)"),
+    # Line breaks as Postgres gives it back, so that migrations and models can be compared.
+    text("(\nCASE\n    WHEN network = 'ethereum' THEN lower(address)\n    ELSE address\nEND)"),
     unique=True,
 )
 

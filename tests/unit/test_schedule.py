@@ -77,4 +77,4 @@ def test_chance_alone_spreads_wallets_that_are_alike(one: float, other: float) -
 
 
 def test_never_is_a_time_that_the_database_can_hold_and_nobody_will_see() -> None:
-    assert NEVER > NOW + timedelta(days=365 * 1000)
+    assert NOW + timedelta(days=365 * 1000) < NEVER

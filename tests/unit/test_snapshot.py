@@ -47,7 +47,7 @@ def read(body: bytes, request: bytes = REQUEST, *, wallets: int = 3, chain_id: i
 
 
 def test_a_request_is_the_reader_a_nonce_the_token_and_the_accounts() -> None:
-    assert REQUEST == READER + NONCE + TOKEN + b"".join(ACCOUNTS)
+    assert READER + NONCE + TOKEN + b"".join(ACCOUNTS) == REQUEST
 
 
 def test_two_requests_for_the_same_accounts_differ() -> None:
