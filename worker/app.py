@@ -1,5 +1,6 @@
 """The Celery app, and what each of its processes sets up for itself."""
 
+import logging
 from typing import Any
 
 import structlog
@@ -22,6 +23,9 @@ def set_up_logging(**_: Any) -> None:
     """Ours instead of Celery's."""
     settings = worker_settings()
     configure_logging(settings.log_level, settings.log_format)
+    # Celery's two lines for each task and each tick say nothing that a batch's own line does not.
+    for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 @signals.celeryd_init.connect

@@ -1,4 +1,4 @@
-"""The transport to Tron nodes: what is sent, whose key, each reply that is refused. tronpy and requests run for real."""
+"""The transport to Tron nodes: what is sent, whose key, each reply that is refused. tronpy and requests are real."""
 
 import json
 from collections import Counter
