@@ -1,0 +1,69 @@
+"""What tests of every ring share: a fresh, migrated database for each test that asks for one."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from tables import Tables
+
+from config import settings
+from db.session import engine
+from worker.chains import reader_for
+
+ROOT = Path(__file__).parent.parent
+
+
+def forget_settings() -> None:
+    """Whatever was built from the environment is built anew."""
+    for built in (settings.database_settings, settings.worker_settings, settings.api_settings, reader_for):
+        built.cache_clear()
+    if engine.cache_info().currsize:
+        engine().dispose()
+    engine.cache_clear()
+
+
+def migrate(url: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": url},
+        check=True,
+        capture_output=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def template(postgres_server: Any) -> str:
+    """The URL of the server, on which a database named `template` is migrated."""
+    url: str = postgres_server.url
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE template_migrated")
+    migrate(url.rpartition("/")[0] + "/template_migrated")
+    return url
+
+
+@pytest.fixture
+def database_url(template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A migrated database of the test's own, which the settings name."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(template, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_migrated")
+        url = template.rpartition("/")[0] + f"/{name}"
+        monkeypatch.setenv("DATABASE_URL", url)
+        monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")  # nobody listens there
+        forget_settings()
+        yield url
+        forget_settings()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def tables(database_url: str) -> Iterator[Tables]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield Tables(connection)

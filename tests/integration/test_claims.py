@@ -1,0 +1,292 @@
+"""Claims, leases and what is written under them, on a real PostgreSQL."""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tables import Tables
+
+from config.settings import Network
+from db.balances import Outcome, Recorded, record
+from db.session import transaction
+from db.wallets import Claim, claim_due, claim_these, count_due, request_user, request_wallets
+
+LEASE = timedelta(seconds=60)
+SOON = timedelta(seconds=15)
+LATER = datetime(2099, 1, 1, tzinfo=UTC)
+NOTHING = timedelta(0)
+
+
+def claim(
+    network: Network = "tron", limit: int = 1000, lease: timedelta = LEASE, ahead: timedelta = SOON
+) -> Claim | None:
+    with transaction() as connection:
+        return claim_due(connection, network, limit=limit, lease=lease, ahead=ahead)
+
+
+def claim_ids(ids: list[UUID], network: Network = "tron") -> Claim | None:
+    with transaction() as connection:
+        return claim_these(connection, network, ids, limit=1000, lease=LEASE)
+
+
+def write(token: UUID, *outcomes: Outcome, block: int = 10) -> Recorded:
+    with transaction() as connection:
+        return record(connection, token, outcomes, block_number=block, block_time=1_795_000_000, finality="solid")
+
+
+def good(wallet: UUID, usdt: int = 977_000_000, native: int = 5, *, changed: bool = True) -> Outcome:
+    return Outcome(wallet, LATER, failures=0, changed=changed, usdt=usdt, native=native)
+
+
+def claimed(found: Claim | None) -> set[UUID]:
+    return {wallet.id for wallet in found.wallets} if found else set()
+
+
+def only(found: Claim | None) -> Claim:
+    assert found is not None
+    return found
+
+
+def test_a_claim_takes_what_is_due_once_and_no_more_than_its_limit(tables: Tables) -> None:
+    ids = set(tables.add("tron", *(f"T{n}" for n in range(5))))
+    first, second = claim(limit=3), claim(limit=3)
+    assert (len(claimed(first)), len(claimed(second))) == (3, 2)
+    assert claimed(first) | claimed(second) == ids
+    assert claim() is None
+
+
+def test_a_claim_takes_one_network_alone(tables: Tables) -> None:
+    tables.add("ethereum", "0x1")
+    (tron,) = tables.add("tron", "T1")
+    assert claimed(claim("tron")) == {tron}
+
+
+def test_the_longest_overdue_goes_first_and_a_new_wallet_before_it(tables: Tables) -> None:
+    ids = tables.add("tron", "T0", "T1", "T2")
+    for wallet, overdue in zip(ids[:2], (10, 20), strict=True):
+        tables.rows(
+            f"UPDATE sync_schedule SET next_sync_at = now() - interval '{overdue} s' WHERE wallet_id = %s", wallet
+        )
+    assert [claimed(claim(limit=1)) for _ in range(3)] == [{ids[2]}, {ids[1]}, {ids[0]}]
+
+
+def test_what_is_due_soon_travels_along_but_does_not_set_off_alone(tables: Tables) -> None:
+    due, soon, later = tables.add("tron", "T0", "T1", "T2")
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '10 s' WHERE wallet_id = %s", soon)
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '20 s' WHERE wallet_id = %s", later)
+    assert claimed(claim()) == {due, soon}
+    assert claim() is None
+
+
+def test_a_lease_that_ends_soon_is_not_taken_for_a_wallet_due_soon(tables: Tables) -> None:
+    (held,) = tables.add("tron", "T0")
+    claim(lease=timedelta(seconds=10))
+    (fresh,) = tables.add("tron", "T1")
+    assert claimed(claim()) == {fresh}
+    assert held not in claimed(claim())
+
+
+def test_an_expired_lease_is_due_and_its_old_holder_writes_nothing(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", "T0")
+    dead = only(claim())
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now()")  # the lease ends
+    alive = only(claim())
+    assert claimed(alive) == {wallet}
+    assert write(dead.token, good(wallet, 1), block=99) == Recorded(0, 0, ())
+    assert tables.balance(wallet) is None
+    assert write(alive.token, good(wallet, 2)) == Recorded(1, 1, ())
+    assert tables.balance(wallet)["usdt_balance"] == 2  # type: ignore[index]
+
+
+def test_workers_at_once_never_hold_the_same_wallet(tables: Tables) -> None:
+    ids = tables.add("tron", *(f"T{n}" for n in range(600)))
+    start = threading.Barrier(6)
+
+    def work() -> list[UUID]:
+        start.wait()
+        mine: list[UUID] = []
+        with psycopg.connect(tables.connection.info.dsn, autocommit=True):
+            while found := claim(limit=20):
+                mine += [wallet.id for wallet in found.wallets]
+        return mine
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = [wallet for mine in [pool.submit(work) for _ in range(6)] for wallet in mine.result()]
+    assert Counter(taken) == Counter(ids)
+
+
+def test_a_claim_tells_what_was_known_and_when_it_was_made(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", "T0")
+    first = only(claim())
+    assert first.wallets[0].usdt is first.wallets[0].block_number is None
+    write(first.token, good(wallet, 2**128 - 2, 7), block=10)
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now()")
+    second = only(claim())
+    (known,) = second.wallets
+    assert (known.usdt, known.native, known.block_number) == (2**128 - 2, 7, 10)
+    assert known.last_changed_at == first.at < second.at
+
+
+def test_a_good_outcome_writes_the_balance_with_the_claims_moment_and_frees_the_wallet(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", "T0")
+    found = only(claim())
+    assert write(found.token, good(wallet)) == Recorded(1, 1, ())
+    assert tables.balance(wallet) == {
+        "wallet_id": wallet,
+        "usdt_balance": 977_000_000,
+        "native_balance": 5,
+        "block_number": 10,
+        "block_time": datetime.fromtimestamp(1_795_000_000, UTC),
+        "finality": "solid",
+        "last_synced": found.at,
+    }
+    row = tables.schedule(wallet)
+    assert (row["next_sync_at"], row["lease_token"], row["claimed_at"]) == (LATER, None, found.at)
+
+
+def test_a_failure_changes_no_balance_and_says_why(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", "T0")
+    write(only(claim()).token, good(wallet))
+    before = tables.balance(wallet)
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now()")
+    assert write(only(claim()).token, Outcome(wallet, LATER, 4, "throttled")) == Recorded(1, 0, ())
+    assert tables.balance(wallet) == before
+    row = tables.schedule(wallet)
+    assert (row["failures"], row["last_error"], row["lease_token"]) == (4, "throttled", None)
+
+
+def test_a_wallet_deleted_while_it_is_read_does_not_fail_the_others(tables: Tables) -> None:
+    gone, stays = tables.add("tron", "T0", "T1")
+    found = only(claim())
+    tables.rows("DELETE FROM wallets WHERE id = %s", gone)
+    assert write(found.token, good(gone), good(stays)) == Recorded(1, 1, ())
+    assert tables.balance(stays) is not None
+
+
+def test_a_wallet_whose_address_changes_while_it_is_read_gets_no_balance_of_the_old_one(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", "T0")
+    found = only(claim())
+    tables.rows("UPDATE wallets SET address = 'T1'")
+    assert write(found.token, good(wallet)) == Recorded(0, 0, ())
+    assert tables.balance(wallet) is None
+    assert claimed(claim()) == {wallet}
+
+
+@pytest.mark.parametrize(
+    "change", ["DELETE FROM wallets WHERE id = %s", "UPDATE wallets SET address = 'T9' WHERE id = %s"]
+)
+def test_a_wallet_that_changes_while_its_balance_is_being_written_waits_for_it_and_wins(
+    tables: Tables, change: str
+) -> None:
+    (wallet,) = tables.add("tron", "T0")
+    found = only(claim())
+    with ThreadPoolExecutor(1) as pool:
+        with transaction() as connection:
+            record(connection, found.token, [good(wallet)], block_number=1, block_time=1, finality="solid")
+            changing = pool.submit(tables.rows, change, wallet)
+            wait_for_a_blocked_statement(tables.connection.info.dsn)
+        changing.result(10)
+    assert tables.balance(wallet) is None
+
+
+def wait_for_a_blocked_statement(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as look:
+        for _ in range(10_000):
+            if look.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            ).fetchone():
+                return
+    raise AssertionError("nothing waited for the lock")
+
+
+def test_counting_looks_no_further_than_its_bound(tables: Tables) -> None:
+    tables.add("tron", *(f"T{n}" for n in range(30)))
+    with transaction() as connection:
+        assert [count_due(connection, "tron", bound=bound) for bound in (10, 30, 99)] == [10, 30, 30]
+        assert count_due(connection, "ethereum", bound=10) == 0
+
+
+class TestRequests:
+    @pytest.fixture
+    def rested(self, tables: Tables) -> list[UUID]:
+        """Two wallets of one user that were read a minute ago and are due far in the future."""
+        ids = tables.add("tron", "T0", "T1")
+        write(only(claim()).token, *(good(wallet) for wallet in ids))
+        tables.rows("UPDATE sync_schedule SET claimed_at = now() - interval '1 minute'")
+        return ids
+
+    @staticmethod
+    def ask(tables: Tables, wallet: UUID, cooldown: timedelta = SOON) -> dict[UUID, Network]:
+        (row,) = tables.rows("SELECT user_id FROM wallets WHERE id = %s", wallet)
+        with transaction() as connection:
+            return request_user(connection, row["user_id"], ["tron", "ethereum"], cooldown=cooldown)
+
+    def test_a_request_makes_wallets_due_and_they_are_claimed_by_their_ids(
+        self, tables: Tables, rested: list[UUID]
+    ) -> None:
+        assert claim_ids(rested) is None
+        assert set(self.ask(tables, rested[0])) == set(rested)
+        assert claimed(claim_ids(rested)) == set(rested)
+
+    def test_a_message_that_comes_twice_finds_nothing(self, tables: Tables, rested: list[UUID]) -> None:
+        self.ask(tables, rested[0])
+        found = only(claim_ids(rested))
+        assert claim_ids(rested) is None
+        write(found.token, *(good(wallet) for wallet in rested))
+        assert self.ask(tables, rested[0]) == {}, "read within the cool-down"
+        assert claim_ids(rested) is None
+
+    def test_a_request_during_a_read_is_answered_by_another_read(self, tables: Tables, rested: list[UUID]) -> None:
+        self.ask(tables, rested[0])
+        found = only(claim_ids(rested))
+        lease_end = tables.schedule(rested[0])["next_sync_at"]
+        self.ask(tables, rested[0])
+        assert tables.schedule(rested[0])["next_sync_at"] == lease_end, "a lease is not cut short"
+        assert claim_ids(rested) is None
+        assert set(write(found.token, *(good(wallet) for wallet in rested)).asked_again) == set(rested)
+        assert claimed(claim_ids(rested)) == set(rested)
+
+    def test_one_wallet_is_asked_for_whenever_it_was_read_last(self, tables: Tables, rested: list[UUID]) -> None:
+        tables.rows("UPDATE sync_schedule SET claimed_at = now()")
+        with transaction() as connection:
+            assert request_wallets(connection, [rested[0], uuid4()]) == {rested[0]: "tron"}
+        assert claimed(claim_ids(rested)) == {rested[0]}
+
+    def test_a_request_passes_over_rows_that_a_worker_is_writing(self, tables: Tables, rested: list[UUID]) -> None:
+        with psycopg.connect(tables.connection.info.dsn) as writer:
+            writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[0]])
+            assert set(self.ask(tables, rested[0])) == {rested[1]}
+
+
+@pytest.fixture
+def history(tables: Tables) -> tuple[Tables, UUID]:
+    (wallet,) = tables.add("tron", "T0")
+    return tables, wallet
+
+
+reads = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 2**128 - 2)), min_size=1, max_size=8)
+
+
+@given(reads=reads)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_older_block_never_overwrites_a_newer_one_and_the_same_block_is_overwritten_by_a_later_read(
+    history: tuple[Tables, UUID], reads: list[tuple[int, int]]
+) -> None:
+    tables, wallet = history
+    tables.rows("DELETE FROM balance_cache")
+    expected: tuple[int, int] | None = None
+    for block, usdt in reads:
+        tables.rows("UPDATE sync_schedule SET next_sync_at = now(), lease_token = NULL")
+        written = write(only(claim()).token, good(wallet, usdt), block=block).written
+        newer = expected is None or block >= expected[0]
+        assert written == newer
+        expected = (block, usdt) if newer else expected
+        row: Any = tables.balance(wallet)
+        assert (row["block_number"], row["usdt_balance"]) == expected

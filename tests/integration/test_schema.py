@@ -1,0 +1,139 @@
+"""What the database itself takes care of."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+from tables import Tables
+
+from db import models
+from db.session import transaction
+
+ADDRESS = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
+CHECKSUMMED = "0xdAC17F958D2ee523a2206206994597C13D831ec7"
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def alembic() -> Config:
+    return Config(toml_file=ROOT / "pyproject.toml")
+
+
+def test_migrations_make_what_the_models_say(database_url: str) -> None:
+    assert database_url
+    command.check(alembic())
+
+
+def test_the_newest_migration_is_the_one_the_code_expects(tables: Tables) -> None:
+    assert tables.rows("SELECT version_num FROM alembic_version") == [{"version_num": models.SCHEMA_VERSION}]
+
+
+def test_migrations_go_down_to_nothing_and_up_again(tables: Tables) -> None:
+    command.downgrade(alembic(), "base")
+    left = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT IN ('alembic_version', 'alembic_version_pkc')"
+    assert tables.rows(left) == []
+    assert tables.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace") == []
+    command.upgrade(alembic(), "head")
+    assert tables.add("tron", ADDRESS)
+
+
+def test_a_wallet_inserted_with_plain_sql_is_due_at_once_and_before_all_that_were_ever_read(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", ADDRESS)
+    row = tables.schedule(wallet)
+    assert (row["network"], row["address"], row["lease_token"], row["failures"]) == ("tron", ADDRESS, None, 0)
+    assert row["next_sync_at"].year == 1970
+
+
+def test_many_wallets_in_one_statement_are_enrolled_by_one_statement(tables: Tables) -> None:
+    tables.rows(
+        "INSERT INTO wallets (user_id, network, address) SELECT gen_random_uuid(), 'tron', 'T' || n"
+        " FROM generate_series(1, 5000) AS n"
+    )
+    assert tables.rows("SELECT count(*) FROM sync_schedule")[0]["count"] == 5000
+
+
+def give_balance(tables: Tables, wallet: Any) -> None:
+    tables.rows(
+        "INSERT INTO balance_cache VALUES (%s, 977000000, 1, 5, now(), 'solid', now())",
+        wallet,
+    )
+
+
+def test_a_deleted_wallet_leaves_nothing_behind(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", ADDRESS)
+    give_balance(tables, wallet)
+    tables.rows("DELETE FROM wallets")
+    assert tables.rows("SELECT FROM sync_schedule") == tables.rows("SELECT FROM balance_cache") == []
+
+
+def test_another_address_takes_the_old_balance_the_lease_and_the_failures_away(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", "no address")
+    give_balance(tables, wallet)
+    tables.rows("UPDATE sync_schedule SET lease_token = %s, failures = 3, next_sync_at = 'infinity'", uuid4())
+    tables.rows("UPDATE wallets SET address = %s", ADDRESS)
+    row = tables.schedule(wallet)
+    assert tables.balance(wallet) is None
+    assert (row["address"], row["lease_token"], row["failures"]) == (ADDRESS, None, 0)
+    assert row["next_sync_at"].year == 1970
+
+
+def test_a_change_of_anything_else_of_a_wallet_changes_no_balance(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", ADDRESS)
+    give_balance(tables, wallet)
+    tables.rows("UPDATE wallets SET user_id = gen_random_uuid(), address = address")
+    assert tables.balance(wallet) is not None
+
+
+def test_a_user_has_an_ethereum_address_once_however_it_is_spelt_and_a_tron_address_as_it_is(tables: Tables) -> None:
+    user = uuid4()
+    tables.add("ethereum", CHECKSUMMED, user_id=user)
+    tables.add("ethereum", CHECKSUMMED.lower(), user_id=uuid4())
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        tables.add("ethereum", CHECKSUMMED.lower(), user_id=user)
+    tables.add("tron", ADDRESS, ADDRESS.lower(), user_id=user)
+
+
+@pytest.mark.parametrize(
+    ("statement", "constraint"),
+    [
+        ("UPDATE wallets SET network = 'doge'", "ck_wallets_network"),
+        ("UPDATE wallets SET address = ''", "ck_wallets_address_length"),
+        ("UPDATE wallets SET address = repeat('T', 129)", "ck_wallets_address_length"),
+        ("UPDATE sync_schedule SET failures = -1", "ck_sync_schedule_failures_not_negative"),
+        ("UPDATE sync_schedule SET last_error = repeat('x', 65)", "ck_sync_schedule_last_error_length"),
+        ("UPDATE balance_cache SET usdt_balance = -1", "ck_balance_cache_usdt_balance_not_negative"),
+        ("UPDATE balance_cache SET native_balance = -1", "ck_balance_cache_native_balance_not_negative"),
+        ("UPDATE balance_cache SET block_number = 0", "ck_balance_cache_block_number_positive"),
+        ("UPDATE balance_cache SET finality = 'perhaps'", "ck_balance_cache_finality"),
+    ],
+)
+def test_what_cannot_be_is_refused(tables: Tables, statement: str, constraint: str) -> None:
+    (wallet,) = tables.add("tron", ADDRESS)
+    give_balance(tables, wallet)
+    with pytest.raises(psycopg.errors.CheckViolation, match=constraint):
+        tables.rows(statement)
+
+
+def test_a_transaction_that_raises_leaves_nothing(tables: Tables) -> None:
+    with pytest.raises(RuntimeError), transaction() as connection:
+        connection.execute(
+            text("INSERT INTO wallets (user_id, network, address) VALUES (gen_random_uuid(), 'tron', 'T')")
+        )
+        raise RuntimeError
+    assert tables.rows("SELECT FROM wallets") == []
+
+
+def test_two_migrations_at_once_do_not_collide(tables: Tables) -> None:
+    command.downgrade(alembic(), "base")
+    upgrade = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    processes = [subprocess.Popen(upgrade, cwd=ROOT) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert tables.add("tron", ADDRESS)
