@@ -41,18 +41,20 @@ def sync_wallets(network: str, wallet_ids: list[str]) -> None:
 @app.task(throws=EXPECTED)
 def sync_wallet(wallet_id: str) -> None:
     """Sync one wallet now, whenever it was read last."""
+    wanted = _uuid(wallet_id)
     with transaction() as connection:
-        asked = request_wallets(connection, [_uuid(wallet_id)])
+        asked = request_wallets(connection, [wanted])
     _sync_by_network(asked)
 
 
 @app.task(throws=EXPECTED)
 def refresh_user(user_id: str, networks: list[str] | None = None) -> None:
     """Sync a user's wallets now, on these networks or on all, but for those read within the cool-down."""
+    user = _uuid(user_id)
     wanted = NETWORKS if networks is None else tuple(_network(network) for network in _list(networks))
     cooldown = timedelta(seconds=worker_settings().refresh_cooldown)
     with transaction() as connection:
-        asked = request_user(connection, _uuid(user_id), wanted, cooldown=cooldown)
+        asked = request_user(connection, user, wanted, cooldown=cooldown)
     _sync_by_network(asked)
 
 

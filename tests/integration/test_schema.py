@@ -38,7 +38,10 @@ def test_the_newest_migration_is_the_one_the_code_expects(tables: Tables) -> Non
 
 def test_migrations_go_down_to_nothing_and_up_again(tables: Tables) -> None:
     command.downgrade(alembic(), "base")
-    left = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT IN ('alembic_version', 'alembic_version_pkc')"
+    left = (
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        " AND relname NOT IN ('alembic_version', 'alembic_version_pkc')"
+    )
     assert tables.rows(left) == []
     assert tables.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace") == []
     command.upgrade(alembic(), "head")
@@ -123,11 +126,15 @@ def test_what_cannot_be_is_refused(tables: Tables, statement: str, constraint: s
 
 
 def test_a_transaction_that_raises_leaves_nothing(tables: Tables) -> None:
-    with pytest.raises(RuntimeError), transaction() as connection:
-        connection.execute(
-            text("INSERT INTO wallets (user_id, network, address) VALUES (gen_random_uuid(), 'tron', 'T')")
-        )
-        raise RuntimeError
+    insert = text("INSERT INTO wallets (user_id, network, address) VALUES (gen_random_uuid(), 'tron', 'T')")
+
+    def insert_and_fail() -> None:
+        with transaction() as connection:
+            connection.execute(insert)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        insert_and_fail()
     assert tables.rows("SELECT FROM wallets") == []
 
 

@@ -1,0 +1,135 @@
+"""Who may import whom: the layout of the design, held by reading every module's imports."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OURS = {"api", "celeryconfig", "config", "db", "devstack", "worker"}
+PURE = [
+    "worker/schedule.py",
+    "worker/errors.py",
+    "worker/chains/snapshot.py",
+    "worker/chains/addresses.py",
+    "api/balances.py",
+]
+CELERY_IN = {
+    "worker/__init__.py",
+    "worker/app.py",
+    "worker/tasks.py",
+    "worker/dispatch.py",
+    "worker/cli.py",
+    "api/refresh.py",
+}
+IO_LIBRARIES = {
+    "requests",
+    "web3",
+    "tronpy",
+    "sqlalchemy",
+    "psycopg",
+    "psycopg_pool",
+    "redis",
+    "celery",
+    "kombu",
+    "socket",
+    "os",
+}
+
+
+def modules(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import hides where it leads"
+            yield node.module or ""
+
+
+def roots(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize(
+    ("folder", "allowed"),
+    [
+        ("config", {"config"}),
+        ("db", {"db", "config"}),
+        ("api", {"api", "db", "config"}),
+        ("worker", {"worker", "db", "config"}),
+    ],
+)
+def test_a_package_imports_only_what_lies_below_it(folder: str, allowed: set[str]) -> None:
+    assert modules(folder), "nothing was looked at"
+    found = {name_of(path): roots(path) & OURS - allowed for path in modules(folder)}
+    assert {name: packages for name, packages in found.items() if packages} == {}
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_module_imports_nothing_that_does_io(name: str) -> None:
+    assert roots(ROOT / name) & IO_LIBRARIES == set()
+
+
+def test_a_chains_library_is_imported_by_its_own_transport_alone() -> None:
+    found = {
+        (name_of(path), library)
+        for path in modules("api", "config", "db", "worker")
+        for library in roots(path) & {"web3", "tronpy"}
+    }
+    assert found == {("worker/chains/ethereum.py", "web3"), ("worker/chains/tron.py", "tronpy")}
+
+
+def test_celery_is_imported_only_where_messages_are_sent_or_taken() -> None:
+    found = {name_of(path) for path in modules("api", "config", "db", "worker") if roots(path) & {"celery", "kombu"}}
+    assert found <= CELERY_IN
+    assert "worker/tasks.py" in {name for name in CELERY_IN if (ROOT / name).exists()}
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = {
+        name_of(path)
+        for path in modules("api", "config", "db", "worker")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
+    }
+    assert readers == set()
+
+
+def test_only_one_place_commits() -> None:
+    begins = {
+        name_of(path)
+        for path in modules("api", "config", "db", "worker")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"commit", "begin"}
+    }
+    assert begins == {"db/session.py"}
+
+
+def test_queries_are_in_one_package() -> None:
+    verbs = ("SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "WITH ")
+    elsewhere = {
+        name_of(path)
+        for path in modules("api", "config", "worker")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.lstrip().startswith(verbs)
+    }
+    assert elsewhere == set()
+
+
+@pytest.mark.parametrize("module", ["worker.sync", "worker.schedule", "worker.chains.snapshot", "worker.errors"])
+def test_the_use_case_and_the_rules_load_without_celery(module: str) -> None:
+    import subprocess
+
+    code = f"import sys, {module}; sys.exit('celery' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
