@@ -1,0 +1,45 @@
+# Two commands for a stranger: `make demo` and `make test`. Needed: Python 3.11 or later with venv, make, Node with npm.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo up test lint types bench lock clean
+
+help: ## What there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+
+demo: $(VENV)/installed node_modules/.installed ## Watch the whole product work, on chains of its own; takes a minute
+	@$(BIN)/python -m devstack demo
+
+up: $(VENV)/installed node_modules/.installed ## The same stack, left running until Ctrl-C
+	@$(BIN)/python -m devstack up
+
+test: lint types ## Lint, types, and all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/installed node_modules/.installed
+	$(BIN)/mypy
+
+lock: ## Resolve the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --no-header --generate-hashes --upgrade -q -o requirements.lock
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --no-header --generate-hashes --upgrade -q -o requirements-dev.lock
+
+clean: ## Remove what was installed and every trace of the devstack
+	rm -rf $(VENV) node_modules .devstack
+
+$(VENV)/installed: requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11 …"; exit 1; }
+	@echo "Installing the Python packages of requirements-dev.lock into $(VENV) (about 430 MB, once) …"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+node_modules/.installed: package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed for the local chains: install Node.js 18 or later"; exit 1; }
+	@echo "Installing a local EVM node and the Solidity compiler into node_modules (about 50 MB, once) …"
+	@npm ci --silent --ignore-scripts
+	@touch $@
