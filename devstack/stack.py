@@ -1,0 +1,105 @@
+"""The whole stack as one block: servers, both chains with their token, and the settings that describe it all."""
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import base58
+import requests
+
+from devstack.chain import Chain
+from devstack.servers import ROOT, Server, anvil, postgres, redis_server, tron_node
+
+FOLDER = ROOT / ".devstack"
+ETHEREUM_CHAIN_ID = 1337
+TRON_CHAIN_ID = 3_735_928_559  # of nobody else's network
+BLOCK_TIME = 1.0  # seconds; Ethereum has 12, Tron 3
+SOLID_LAG = 2  # blocks; mainnet's solidified block is 18 to 19 behind its head
+
+
+@dataclass(frozen=True, slots=True)
+class LocalChain:
+    """A chain, the node that a reader asks, the node that executes, and its token."""
+
+    node: Server
+    evm: Server
+    chain: Chain
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Everything that runs, and the environment that tells the product's processes of it."""
+
+    folder: Path
+    postgres: Server
+    redis: Server
+    ethereum: LocalChain
+    tron: LocalChain
+    env: dict[str, str]
+
+    def reads(self) -> dict[str, int]:
+        """How many balance reads each chain's node has answered."""
+        # anvil logs the name of each method that it is asked for.
+        ethereum = sum(line.strip() == "eth_call" for line in self.ethereum.node.log.read_text().splitlines())
+        tron = requests.get(f"{self.tron.node.url}/devstack/requests", timeout=5).json()
+        return {"ethereum": ethereum, "tron": tron.get("triggerconstantcontract", 0)}
+
+
+def base58_address(account: bytes) -> str:
+    """Tron's form of an account's 20 bytes."""
+    return base58.b58encode_check(b"\x41" + account).decode()
+
+
+@contextmanager
+def local_ethereum(folder: Path) -> Iterator[LocalChain]:
+    """An Ethereum with a USDT of its own."""
+    with anvil(folder, "ethereum", ETHEREUM_CHAIN_ID, BLOCK_TIME) as node:
+        chain = Chain(node.url)
+        yield LocalChain(node, node, chain, chain.deploy_token())
+
+
+@contextmanager
+def local_tron(folder: Path) -> Iterator[LocalChain]:
+    """A Tron with a USDT of its own: the façade, and the EVM node under it."""
+    with anvil(folder, "tron-evm", TRON_CHAIN_ID, BLOCK_TIME) as evm, tron_node(folder, evm.url, SOLID_LAG) as node:
+        chain = Chain(evm.url)
+        yield LocalChain(node, evm, chain, chain.deploy_token())
+
+
+@contextmanager
+def devstack(folder: Path = FOLDER, tell: Callable[[str], None] = print) -> Iterator[Stack]:
+    """Start everything with empty data in `folder`, and stop everything at the end of the block."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with ExitStack() as started:
+        tell("Starting PostgreSQL …")
+        database = started.enter_context(postgres(folder))
+        tell("Starting Redis …")
+        queue = started.enter_context(redis_server(folder))
+        tell("Starting a local Ethereum, and deploying a USDT on it …")
+        ethereum = started.enter_context(local_ethereum(folder))
+        tell("Starting a local Tron, and deploying a USDT on it …")
+        tron = started.enter_context(local_tron(folder))
+        env = settings(database.url, queue.url, ethereum, tron)
+        (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in env.items()))
+        yield Stack(folder, database, queue, ethereum, tron, env)
+
+
+def settings(database_url: str, redis_url: str, ethereum: LocalChain, tron: LocalChain) -> dict[str, str]:
+    """The product's settings for this stack."""
+    return {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "ETHEREUM_RPC_URLS": ethereum.node.url,
+        "ETHEREUM_CHAIN_ID": str(ETHEREUM_CHAIN_ID),
+        "ETHEREUM_USDT_CONTRACT": "0x" + ethereum.token.hex(),
+        "TRON_RPC_URLS": tron.node.url,
+        "TRON_CHAIN_ID": str(TRON_CHAIN_ID),
+        "TRON_USDT_CONTRACT": base58_address(tron.token),
+        "JWT_ALGORITHMS": "HS256",
+        "JWT_SECRET": secrets.token_hex(32),
+    }
