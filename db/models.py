@@ -25,9 +25,6 @@ from sqlalchemy import (
 
 from config.settings import NETWORKS
 
-SCHEMA_VERSION = "0001"
-"""The newest migration: what ``/readyz`` and the start-up checks expect to find in ``alembic_version``."""
-
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",

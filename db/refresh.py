@@ -6,19 +6,18 @@ under a lease keeps its ``next_sync_at``, the lease's end; the worker that holds
 and makes the wallet due at once.
 
 ``SKIP LOCKED`` because a worker locks the rows of its batch in no set order: waiting for one of them while holding
-another could deadlock. The locks last for milliseconds; ``skipped`` says how many rows were passed over, and the caller
-asks again.
+another could deadlock. The locks last for milliseconds, and a wallet that was passed over is told as ``locked``.
 """
 
-# Parameters: user_id uuid, networks text[], cooldown and patience interval. One row per wallet that is to be waited
-# for: wallet_id, network, asked_at (a read claimed at or after it answers the request) and enqueue, whether this call
-# made the request, or renewed one that nobody has taken up for longer than ``patience`` (its message was lost). A
-# wallet whose last attempt ended and began within ``cooldown`` is left out.
+# Parameters: what `asked` takes, cooldown and patience interval. One row per wallet asked for: wallet_id, network,
+# asked_at (a read claimed at or after it answers the request), wait (a read is coming), enqueue (this call made the
+# request, or renewed one that nobody took up for longer than ``patience``: its message was lost) and locked. A wallet
+# whose last attempt is over and began within ``cooldown`` is not read again.
 _REQUEST = """
 WITH asked AS (
-    {asked}
+    SELECT id, network FROM wallets WHERE {asked}
 ), free AS (
-    SELECT s.wallet_id, s.network, s.lease_token, s.next_sync_at,
+    SELECT s.wallet_id, s.lease_token, s.next_sync_at,
            coalesce(s.requested_at > coalesce(s.claimed_at, '-infinity'), false) AS pending,
            coalesce(s.requested_at < now() - %(patience)s, false) AS lost,
            coalesce(s.lease_token IS NULL AND s.claimed_at > now() - %(cooldown)s, false) AS cooling
@@ -32,18 +31,15 @@ WITH asked AS (
      WHERE s.wallet_id = f.wallet_id AND (NOT f.pending OR f.lost) AND NOT f.cooling
  RETURNING s.wallet_id
 )
-SELECT f.wallet_id, f.network, now() AS asked_at, m.wallet_id IS NOT NULL AS enqueue,
-       (SELECT count(*) FROM asked) - (SELECT count(*) FROM free) AS skipped
-  FROM free f LEFT JOIN marked m USING (wallet_id)
- WHERE f.pending OR NOT f.cooling
+SELECT a.id AS wallet_id, a.network, now() AS asked_at,
+       coalesce(f.pending OR NOT f.cooling, false) AS wait,
+       m.wallet_id IS NOT NULL AS enqueue,
+       f.wallet_id IS NULL AS locked
+  FROM asked a LEFT JOIN free f ON f.wallet_id = a.id LEFT JOIN marked m ON m.wallet_id = a.id
 """
 
-REQUEST_FOR_USER = _REQUEST.format(
-    asked="SELECT id FROM wallets WHERE user_id = %(user_id)s AND network = ANY(%(networks)s)"
-)
-
-# The same for wallet_ids uuid[] in place of user_id and networks.
-REQUEST_FOR_WALLETS = _REQUEST.format(asked="SELECT id FROM wallets WHERE id = ANY(%(wallet_ids)s)")
+REQUEST_FOR_USER = _REQUEST.format(asked="user_id = %(user_id)s AND network = ANY(%(networks)s)")
+REQUEST_FOR_WALLETS = _REQUEST.format(asked="id = ANY(%(wallet_ids)s)")
 
 # Parameters: wallet_ids uuid[], asked_at timestamptz. How many of these wallets have not been claimed since, or are
 # still being read; one that was read badly, or deleted meanwhile, is not waited for.

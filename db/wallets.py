@@ -122,9 +122,10 @@ def count_due(connection: Connection, network: Network, *, bound: int) -> int:
 
 
 def request_wallets(connection: Connection, wallet_ids: Sequence[UUID]) -> dict[UUID, Network]:
-    """Make these wallets due now, whenever they were read last. Returns the networks of those that exist."""
+    """Make these wallets due now, whenever they were read last. Returns the networks of those to be read."""
     parameters = {"wallet_ids": list(wallet_ids), "cooldown": timedelta(0), "patience": FOREVER}
-    return {row.wallet_id: row.network for row in connection.exec_driver_sql(REQUEST_FOR_WALLETS, parameters)}
+    rows = connection.exec_driver_sql(REQUEST_FOR_WALLETS, parameters)
+    return {row.wallet_id: row.network for row in rows if row.wait}
 
 
 def request_user(
@@ -132,4 +133,5 @@ def request_user(
 ) -> dict[UUID, Network]:
     """Make a user's wallets due now, but for those read within `cooldown`. Returns the networks of those to be read."""
     parameters = {"user_id": user_id, "networks": list(networks), "cooldown": cooldown, "patience": FOREVER}
-    return {row.wallet_id: row.network for row in connection.exec_driver_sql(REQUEST_FOR_USER, parameters)}
+    rows = connection.exec_driver_sql(REQUEST_FOR_USER, parameters)
+    return {row.wallet_id: row.network for row in rows if row.wait}

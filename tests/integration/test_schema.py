@@ -13,7 +13,7 @@ from alembic.config import Config
 from sqlalchemy import text
 from tables import Tables
 
-from db import models
+from db import SCHEMA_VERSION
 from db.session import transaction
 
 ADDRESS = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
@@ -33,7 +33,7 @@ def test_migrations_make_what_the_models_say(database_url: str) -> None:
 
 
 def test_the_newest_migration_is_the_one_the_code_expects(tables: Tables) -> None:
-    assert tables.rows("SELECT version_num FROM alembic_version") == [{"version_num": models.SCHEMA_VERSION}]
+    assert tables.rows("SELECT version_num FROM alembic_version") == [{"version_num": SCHEMA_VERSION}]
 
 
 def test_migrations_go_down_to_nothing_and_up_again(tables: Tables) -> None:

@@ -1,0 +1,143 @@
+"""Asking workers for a read, and waiting for it, within a bound. The only place here that knows Celery: it only sends.
+
+The request itself is in Postgres (``db.refresh``): it makes the wallets due. The message only makes it quick, so with
+Redis out of reach nothing is lost, and a plain read never waits for it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+from psycopg.rows import namedtuple_row
+from psycopg_pool import AsyncConnectionPool
+
+from config.broker import REFRESH_QUEUE, transport_options
+from config.settings import NETWORKS, ApiSettings
+from db.refresh import COUNT_UNFINISHED, REQUEST_FOR_WALLETS
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.05
+MAX_SENDING = 4
+"""Messages on their way at once. With Redis hung each takes seconds; more would only wait behind them."""
+
+Pool = AsyncConnectionPool[Any]
+
+
+class Refresher:
+    """Requests reads of wallets. One per process."""
+
+    def __init__(self, pool: Pool, settings: ApiSettings) -> None:
+        self._pool, self._settings = pool, settings
+        self._threads = ThreadPoolExecutor(MAX_SENDING, "send")
+        self._sending = 0
+        self._background: set[asyncio.Task[Any]] = set()
+
+    def close(self) -> None:
+        """Wait for nothing: what was not sent is due in Postgres."""
+        for task in self._background:
+            task.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def read_now(self, wallet_ids: Sequence[UUID]) -> datetime | None:
+        """Ask for wallets to be read, and wait until they have been, or for REFRESH_DEADLINE seconds.
+
+        Returns the moment of the request: a row synced at or after it is this request's. None: it could not be made
+        in time. Raises psycopg.Error.
+        """
+        asked_at: datetime | None = None
+        try:
+            async with asyncio.timeout(self._settings.refresh_deadline):
+                asked_at, waiting = await self._request(wallet_ids)
+                # The event that is waited for is in another process.
+                while waiting and await self._unfinished(waiting, asked_at):  # noqa: ASYNC110
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            log.warning("refresh_deadline_passed", wallets=len(wallet_ids))
+        return asked_at
+
+    def ask_in_background(self, wallet_ids: Sequence[UUID]) -> None:
+        """Ask for wallets to be read, and wait for nothing. Dropped when too many such requests are on their way."""
+        if len(self._background) < MAX_SENDING:
+            task = asyncio.create_task(self._request(wallet_ids))
+            self._background.add(task)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("background_refresh_failed", error=type(error).__name__)
+
+    async def _request(self, wallet_ids: Sequence[UUID]) -> tuple[datetime, list[UUID]]:
+        """Mark wallets as requested and send for them. Returns the moment, and the wallets that will be read."""
+        first = rows = await self._mark(wallet_ids)
+        waiting: list[UUID] = []
+        while True:
+            waiting += [row.wallet_id for row in rows if row.wait]
+            await self._send(rows)
+            locked = [row.wallet_id for row in rows if row.locked]
+            if not locked:
+                return first[0].asked_at if first else datetime.max.replace(tzinfo=UTC), waiting
+            await asyncio.sleep(POLL_SECONDS)
+            rows = await self._mark(locked)
+
+    async def _mark(self, wallet_ids: Sequence[UUID]) -> list[Any]:
+        parameters = {
+            "wallet_ids": list(wallet_ids),
+            "cooldown": timedelta(seconds=self._settings.refresh_cooldown),
+            "patience": timedelta(seconds=self._settings.refresh_deadline),
+        }
+        async with self._pool.connection() as connection, connection.cursor(row_factory=namedtuple_row) as cursor:
+            rows: list[Any] = await (await cursor.execute(REQUEST_FOR_WALLETS, parameters)).fetchall()
+        return rows
+
+    async def _unfinished(self, wallet_ids: Sequence[UUID], asked_at: datetime) -> bool:
+        async with self._pool.connection() as connection:
+            found = await connection.execute(COUNT_UNFINISHED, {"wallet_ids": list(wallet_ids), "asked_at": asked_at})
+            row = await found.fetchone()
+        return bool(row and row[0])
+
+    async def _send(self, rows: Sequence[Any]) -> None:
+        """One message for each network. A failure costs speed alone: beat's next tick finds the wallets due."""
+        for network in NETWORKS:
+            ids = [str(row.wallet_id) for row in rows if row.enqueue and row.network == network]
+            if not ids:
+                continue
+            if self._sending >= MAX_SENDING:
+                log.warning("refresh_not_sent", network=network, reason="too many messages on their way")
+                continue
+            self._sending += 1
+            loop = asyncio.get_running_loop()
+            sent = loop.run_in_executor(self._threads, self._publish, network, ids)
+            sent.add_done_callback(self._sent)
+
+    def _sent(self, sent: asyncio.Future[None]) -> None:
+        self._sending -= 1
+        if not sent.cancelled() and (error := sent.exception()):
+            log.warning("refresh_not_sent", reason=type(error).__name__)
+
+    def _publish(self, network: str, wallet_ids: list[str]) -> None:
+        self._celery.send_task("worker.tasks.sync_wallets", args=[network, wallet_ids], queue=REFRESH_QUEUE)
+
+    @cached_property
+    def _celery(self) -> "Celery":
+        # Celery takes longer to load than all the rest of this process, and a plain read does without it.
+        from celery import Celery
+
+        app = Celery("balance-sync-api", broker=self._settings.redis_url.get_secret_value(), set_as_current=False)
+        app.conf.update(
+            broker_transport_options=transport_options(socket_timeout=2.0, connect_timeout=1.0),
+            broker_connection_timeout=2,
+            broker_pool_acquire_timeout=2,
+            task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.1},
+            task_ignore_result=True,
+        )
+        return app
