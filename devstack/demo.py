@@ -1,0 +1,245 @@
+"""The main job, end to end, before one's eyes: ``make demo``, and the same stack left running: ``make up``."""
+
+import json
+import signal
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import requests
+
+from devstack.product import Product, migrate, product, token
+from devstack.seed import TRON_ADDRESS, TRON_WALLET, USER, SeededWallet, seed, wallets
+from devstack.servers import Server, ServerFailed, wait_for
+from devstack.stack import Stack, devstack
+
+FRESH_WITHIN = 120.0  # seconds
+MOVED = 23_000_000  # 23 USDT
+COOLDOWN = timedelta(seconds=6)  # the default, and a second that last_synced does not show
+EXAMPLE: dict[str, Any] = {
+    "user_id": "5c81c005-1c52-4e0d-85e2-862ee1cdd4d0",
+    "total_usdt": "977.00000000",
+    "balances": [
+        {
+            "wallet_id": "fae48f4b-9aa3-44db-9011-c4f6b91aeb0e",
+            "wallet_address": "TAVFvX9tToo1UJ2h7j47jVkgQjZa8LarY8",
+            "network": "tron",
+            "usdt_balance": "977.00000000",
+            "native_balance": "1993.89360000",
+            "last_synced": "2026-01-16T09:15:30Z",
+            "is_cached": True,
+        },
+        {
+            "wallet_id": "de755c09-27e0-41cd-a791-41c5c858459c",
+            "wallet_address": "0x17F4552b0c47F24F88B9569E6305413c5ff5370d",
+            "network": "ethereum",
+            "usdt_balance": "0.00000000",
+            "native_balance": "0.00000000",
+            "last_synced": "2026-01-16T09:15:30Z",
+            "is_cached": True,
+        },
+    ],
+    "synced_at": "2026-01-16T09:20:58Z",
+}
+"""The published contract's own example."""
+
+
+class DemoFailed(Exception):
+    """Something is not as the contract says."""
+
+
+def step(text: str) -> None:
+    """Say what is being done now."""
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    print(f"{bold}▸ {text}{plain}", flush=True)
+
+
+def demo() -> None:
+    """Run the whole demonstration. Raises DemoFailed or ServerFailed."""
+    began = time.monotonic()
+    with devstack(tell=step) as stack:
+        seeded = prepare(stack)
+        step("Starting the worker, beat and the API …")
+        with product(stack.folder, stack.env) as running:
+            step("Waiting until every wallet has been read …")
+            await_all_read(stack, running, seeded)
+            check_all(stack, seeded)
+            step("The endpoint's reply for the contract's user:")
+            first = ask(stack, running.api, "")
+            show(first)
+            check_reply(first)
+            show_refresh(stack, running, first)
+            print_table(stack, seeded, time.monotonic() - began)
+        step("Stopping everything …")
+
+
+def prepare(stack: Stack) -> list[SeededWallet]:
+    """A migrated database with wallets, funded on their chains."""
+    step("Migrating the database …")
+    migrate(stack.env)
+    seeded = wallets()
+    step(f"Seeding {len(seeded):,} wallets: balances on both chains, rows with plain SQL …")
+    seed(stack, seeded)
+    return seeded
+
+
+def await_all_read(stack: Stack, running: Product, seeded: list[SeededWallet]) -> None:
+    """Wait until each wallet has a row in the cache, and show how far it is."""
+    with psycopg.connect(stack.env["DATABASE_URL"], autocommit=True) as connection:
+        shown = -1
+
+        def all_read() -> bool:
+            nonlocal shown
+            row = connection.execute("SELECT count(*) FROM balance_cache").fetchone()
+            read: int = row[0] if row else 0
+            if read != shown:
+                shown = read
+                print(f"  {read:>6,} of {len(seeded):,} wallets read", flush=True)
+            return read >= len(seeded)
+
+        wait_for(all_read, *running.processes, what="every wallet to be read", seconds=FRESH_WITHIN)
+
+
+def check_all(stack: Stack, seeded: list[SeededWallet]) -> None:
+    """Every row of the cache is what the chain was given. Raises DemoFailed."""
+    with psycopg.connect(stack.env["DATABASE_URL"], autocommit=True) as connection:
+        rows = connection.execute("SELECT wallet_id, usdt_balance, native_balance FROM balance_cache").fetchall()
+    cached = {wallet_id: (int(usdt), int(native)) for wallet_id, usdt, native in rows}
+    wrong = [wallet.id for wallet in seeded if cached.get(wallet.id) != (wallet.usdt, wallet.native)]
+    if wrong:
+        raise DemoFailed(f"{len(wrong)} wallets have a wrong balance, {wrong[0]} among them")
+    print(f"  all {len(seeded):,} balances are those that the chains have", flush=True)
+
+
+def ask(stack: Stack, api: Server, query: str) -> dict[str, Any]:
+    """The endpoint's reply for the contract's user."""
+    url = f"{api.url}/api/v1/auth/balances/user/{USER}{query}"
+    response = requests.get(url, headers={"Authorization": f"Bearer {token(stack.env, USER)}"}, timeout=30)
+    if not response.ok:
+        raise DemoFailed(f"the endpoint answered {response.status_code}: {response.text}")
+    body: dict[str, Any] = response.json()
+    return body
+
+
+def check_reply(body: dict[str, Any]) -> None:
+    """The reply equals the contract's example but for its times. Raises DemoFailed."""
+    if json.dumps(without_times(body)) != json.dumps(without_times(EXAMPLE)):
+        raise DemoFailed("the reply is not the contract's example")
+    print("  equal to the contract's example, but for the times", flush=True)
+
+
+def without_times(body: dict[str, Any]) -> dict[str, Any]:
+    """A reply with its times masked."""
+    entries = [{**entry, "last_synced": "…"} for entry in body["balances"]]
+    return {**body, "balances": entries, "synced_at": "…"}
+
+
+def show_refresh(stack: Stack, running: Product, first: dict[str, Any]) -> None:
+    """Move USDT on the chain; show the cached answer, and with refresh=true the new one. Raises DemoFailed."""
+    tron, old = stack.tron, first["balances"][0]["usdt_balance"]
+    step(f"Moving {MOVED / 10**6:.0f} USDT to {TRON_ADDRESS} on Tron, and waiting until that block is solidified …")
+    account = next(wallet.account for wallet in wallets(0) if wallet.id == TRON_WALLET)
+    tron.chain.mint(tron.token, [(bytes.fromhex(tron.chain.ask("eth_accounts")[0][2:]), MOVED)])
+    block = tron.chain.transfer(tron.token, account, MOVED)
+    wait_for(lambda: solid_block(tron.node.url) >= block, tron.node, what="the transfer to be solidified")
+    step("Waiting until the wallet was last read more than REFRESH_COOLDOWN (5 s) ago …")
+    read_at = datetime.fromisoformat(first["balances"][0]["last_synced"])
+    wait_for(lambda: datetime.now(UTC) - read_at > COOLDOWN, what="the cool-down to pass")
+    step("The cached answer:")
+    cached = ask(stack, running.api, "")
+    show(cached, only=0)
+    step("With refresh=true:")
+    fresh = ask(stack, running.api, "?refresh=true")
+    show(fresh, only=0)
+    new = f"{int(old.split('.')[0]) + MOVED // 10**6}.00000000"
+    seen = [(body["balances"][0]["usdt_balance"], body["balances"][0]["is_cached"]) for body in (cached, fresh)]
+    # A wallet that fell due just now may have been read meanwhile: then the cache has the new balance too.
+    if seen[0] not in [(old, True), (new, True)] or seen[1] != (new, False):
+        raise DemoFailed(f"expected {old} from the cache and {new} from the chain, got {seen}")
+
+
+def solid_block(url: str) -> int:
+    """The number of the local Tron's newest solidified block."""
+    block = requests.post(f"{url}/walletsolidity/getblock", json={"detail": False}, timeout=5).json()
+    return int(block["block_header"]["raw_data"].get("number", 0))
+
+
+def show(body: dict[str, Any], only: int | None = None) -> None:
+    """Print a reply, or one of its wallets."""
+    shown = body if only is None else body["balances"][only]
+    print("\n".join("  " + line for line in json.dumps(shown, indent=2).splitlines()), flush=True)
+
+
+def print_table(stack: Stack, seeded: list[SeededWallet], seconds: float) -> None:
+    """What happened, in a few numbers."""
+    reads = stack.reads()
+    print(f"\n  {'network':<10} {'wallets':>8} {'requests to its node':>22}")
+    for network in ("ethereum", "tron"):
+        count = sum(wallet.network == network for wallet in seeded)
+        print(f"  {network:<10} {count:>8,} {reads[network]:>22}")
+    print(f"  in {seconds:.0f} seconds, with everything started from nothing\n", flush=True)
+
+
+def up() -> None:
+    """The same stack, left running until Ctrl-C."""
+    with devstack(tell=step) as stack:
+        seeded = prepare(stack)
+        step("Starting the worker, beat and the API …")
+        with product(stack.folder, stack.env) as running:
+            await_all_read(stack, running, seeded)
+            url = f"{running.api.url}/api/v1/auth/balances/user/{USER}"
+            step("Running. Settings are in .devstack/env, logs in .devstack/*.log")
+            for name in ("DATABASE_URL", "REDIS_URL", "ETHEREUM_RPC_URLS", "TRON_RPC_URLS"):
+                print(f"  {name:<18} {stack.env[name]}")
+            print(f"\n  curl -H 'Authorization: Bearer {token(stack.env, USER, 86400)}' \\\n    '{url}?refresh=true'\n")
+            step("Ctrl-C stops everything.")
+            wait_until_stopped(running)
+
+
+def wait_until_stopped(running: Product) -> None:
+    """Return at Ctrl-C or a request to stop. Raises ServerFailed when a process ends by itself."""
+    with suppress(KeyboardInterrupt):
+        while True:
+            for server in running.processes:
+                server.check()
+            time.sleep(0.5)
+
+
+def serve() -> None:
+    """The servers and chains alone."""
+    with devstack(tell=step) as stack, suppress(KeyboardInterrupt):
+        step("Running; the product's settings for it are in .devstack/env:")
+        print("\n".join(f"  {name}={value}" for name, value in stack.env.items()), flush=True)
+        step("Ctrl-C stops everything.")
+        while True:
+            for server in (stack.postgres, stack.redis, stack.ethereum.node, stack.tron.node, stack.tron.evm):
+                server.check()
+            time.sleep(0.5)
+
+
+COMMANDS = {"": serve, "demo": demo, "up": up}
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; its exit code."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    command = COMMANDS.get(" ".join(arguments))
+    if command is None:
+        print(f"python -m devstack [{' | '.join(name for name in COMMANDS if name)}]", file=sys.stderr)
+        return 2
+    try:
+        command()
+    except (DemoFailed, ServerFailed) as error:
+        print(f"\nFailed: {error}\nThe logs are in .devstack/*.log", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,102 @@
+"""The product's own processes, started as the README says, against a devstack."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import jwt
+import requests
+
+from devstack.servers import HOST, ROOT, Server, ServerFailed, free_port, running
+
+WORKER = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--concurrency", "2"]
+WORKER += ["--without-gossip", "--without-mingle"]
+BEAT = [sys.executable, "-m", "celery", "-A", "worker", "beat", "--schedule"]
+API = [sys.executable, "-m", "uvicorn", "api.app:app", "--no-access-log", "--host", HOST, "--port"]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The processes that run, and the endpoint's address."""
+
+    worker: Server
+    beat: Server
+    api: Server
+
+    @property
+    def processes(self) -> tuple[Server, ...]:
+        return (self.worker, self.beat, self.api)
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """What a process of the product finds in its environment: the machine's settings, none of the caller's own."""
+    kept = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE") if name in os.environ
+    }
+    return {**kept, "PYTHONUNBUFFERED": "1", **env}
+
+
+def migrate(env: Mapping[str, str]) -> None:
+    """Bring the schema up to date. Raises ServerFailed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=ROOT,
+        env=environment(env),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ServerFailed(f"the migration failed:\n{done.stderr[-2000:]}")
+
+
+@contextmanager
+def worker(folder: Path, env: Mapping[str, str], name: str = "worker") -> Iterator[Server]:
+    """A worker that is serving its queues."""
+    with running(name, [*WORKER, "--hostname", f"{name}@%h"], folder, env=environment(env)) as server:
+        yield server
+
+
+@contextmanager
+def beat(folder: Path, env: Mapping[str, str], name: str = "beat") -> Iterator[Server]:
+    """Beat."""
+    with running(name, [*BEAT, folder / f"{name}-schedule"], folder, env=environment(env)) as server:
+        yield server
+
+
+@contextmanager
+def api(folder: Path, env: Mapping[str, str]) -> Iterator[Server]:
+    """The endpoint, ready to serve."""
+    port = free_port()
+    url = f"http://{HOST}:{port}"
+
+    def ready() -> bool:
+        try:
+            return requests.get(f"{url}/readyz", timeout=3).ok
+        except requests.RequestException:
+            return False
+
+    with running("api", [*API, str(port)], folder, url=url, ready=ready, env=environment(env)) as server:
+        yield server
+
+
+@contextmanager
+def product(folder: Path, env: Mapping[str, str]) -> Iterator[Product]:
+    """Worker, beat and endpoint, on a migrated database."""
+    with ExitStack() as started:
+        yield Product(
+            started.enter_context(worker(folder, env)),
+            started.enter_context(beat(folder, env)),
+            started.enter_context(api(folder, env)),
+        )
+
+
+def token(env: Mapping[str, str], user_id: UUID, seconds: float = 3600) -> str:
+    """A bearer token of a user."""
+    return jwt.encode({"sub": str(user_id), "exp": int(time.time() + seconds)}, env["JWT_SECRET"], "HS256")

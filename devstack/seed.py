@@ -1,0 +1,68 @@
+"""The contract's own user, and two thousand wallets more, with balances on both chains."""
+
+import random
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import base58
+import psycopg
+
+from devstack.stack import LocalChain, Stack, base58_address
+
+USER = UUID("5c81c005-1c52-4e0d-85e2-862ee1cdd4d0")
+TRON_WALLET = UUID("fae48f4b-9aa3-44db-9011-c4f6b91aeb0e")
+ETHEREUM_WALLET = UUID("de755c09-27e0-41cd-a791-41c5c858459c")
+TRON_ADDRESS = "TAVFvX9tToo1UJ2h7j47jVkgQjZa8LarY8"
+ETHEREUM_ADDRESS = "0x17F4552b0c47F24F88B9569E6305413c5ff5370d"
+MORE_PER_CHAIN = 1000
+WALLETS_PER_USER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SeededWallet:
+    """A wallet and what it holds on its chain, in base units."""
+
+    id: UUID
+    user_id: UUID
+    network: str
+    address: str
+    account: bytes
+    usdt: int
+    native: int
+
+
+def wallets(per_chain: int = MORE_PER_CHAIN) -> list[SeededWallet]:
+    """The contract's wallets, the older one first, and more on each chain. The same at each call but for ids."""
+    dice = random.Random(977)  # noqa: S311  the same balances at each run
+    tron = base58.b58decode_check(TRON_ADDRESS)[1:]
+    ethereum = bytes.fromhex(ETHEREUM_ADDRESS[2:])
+    seeded = [
+        SeededWallet(TRON_WALLET, USER, "tron", TRON_ADDRESS, tron, 977_000_000, 1_993_893_600),
+        SeededWallet(ETHEREUM_WALLET, USER, "ethereum", ETHEREUM_ADDRESS, ethereum, 0, 0),
+    ]
+    users = [uuid4() for _ in range(2 * per_chain // WALLETS_PER_USER + 1)]
+    for number in range(2 * per_chain):
+        network, account = ("tron", "ethereum")[number % 2], dice.randbytes(20)
+        address = base58_address(account) if network == "tron" else "0x" + account.hex()
+        usdt, native = dice.randrange(10**13), dice.randrange(10**10 if network == "tron" else 10**20)
+        user = users[number // WALLETS_PER_USER]
+        seeded.append(SeededWallet(uuid4(), user, network, address, account, usdt, native))
+    return seeded
+
+
+def fund(chain: LocalChain, seeded: list[SeededWallet]) -> None:
+    """Give wallets their balances on one chain."""
+    chain.chain.mint(chain.token, [(wallet.account, wallet.usdt) for wallet in seeded if wallet.usdt])
+    chain.chain.set_native([(wallet.account, wallet.native) for wallet in seeded])
+
+
+def seed(stack: Stack, seeded: list[SeededWallet]) -> None:
+    """Fund the wallets on their chains, and insert them as an API does: with plain SQL."""
+    fund(stack.ethereum, [wallet for wallet in seeded if wallet.network == "ethereum"])
+    fund(stack.tron, [wallet for wallet in seeded if wallet.network == "tron"])
+    with psycopg.connect(stack.env["DATABASE_URL"], autocommit=True) as connection, connection.cursor() as cursor:
+        for some in (seeded[:1], seeded[1:]):  # one statement has one created_at, and the first wallet is the oldest
+            cursor.executemany(
+                "INSERT INTO wallets (id, user_id, network, address) VALUES (%s, %s, %s, %s)",
+                [(wallet.id, wallet.user_id, wallet.network, wallet.address) for wallet in some],
+            )
