@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ import requests
 from devstack.product import Product, migrate, product, token
 from devstack.seed import TRON_ADDRESS, TRON_WALLET, USER, SeededWallet, seed, wallets
 from devstack.servers import Server, ServerFailed, wait_for
-from devstack.stack import Stack, devstack
+from devstack.stack import FOLDER, Stack, devstack
 
 FRESH_WITHIN = 120.0  # seconds
 MOVED = 23_000_000  # 23 USDT
@@ -57,10 +58,10 @@ def step(text: str) -> None:
     print(f"{bold}▸ {text}{plain}", flush=True)
 
 
-def demo() -> None:
+def demo(folder: Path = FOLDER / "demo") -> None:
     """Run the whole demonstration. Raises DemoFailed or ServerFailed."""
     began = time.monotonic()
-    with devstack(tell=step) as stack:
+    with devstack(folder, tell=step) as stack:
         seeded = prepare(stack)
         step("Starting the worker, beat and the API …")
         with product(stack.folder, stack.env) as running:
@@ -185,13 +186,13 @@ def print_table(stack: Stack, seeded: list[SeededWallet], seconds: float) -> Non
 
 def up() -> None:
     """The same stack, left running until Ctrl-C."""
-    with devstack(tell=step) as stack:
+    with devstack(FOLDER / "up", tell=step) as stack:
         seeded = prepare(stack)
         step("Starting the worker, beat and the API …")
         with product(stack.folder, stack.env) as running:
             await_all_read(stack, running, seeded)
             url = f"{running.api.url}/api/v1/auth/balances/user/{USER}"
-            step("Running. Settings are in .devstack/env, logs in .devstack/*.log")
+            step("Running. Settings are in .devstack/up/env, logs in .devstack/up/*.log")
             for name in ("DATABASE_URL", "REDIS_URL", "ETHEREUM_RPC_URLS", "TRON_RPC_URLS"):
                 print(f"  {name:<18} {stack.env[name]}")
             print(f"\n  curl -H 'Authorization: Bearer {token(stack.env, USER, 86400)}' \\\n    '{url}?refresh=true'\n")
@@ -210,8 +211,8 @@ def wait_until_stopped(running: Product) -> None:
 
 def serve() -> None:
     """The servers and chains alone."""
-    with devstack(tell=step) as stack, suppress(KeyboardInterrupt):
-        step("Running; the product's settings for it are in .devstack/env:")
+    with devstack(FOLDER / "servers", tell=step) as stack, suppress(KeyboardInterrupt):
+        step("Running; the product's settings for it are in .devstack/servers/env:")
         print("\n".join(f"  {name}={value}" for name, value in stack.env.items()), flush=True)
         step("Ctrl-C stops everything.")
         while True:
@@ -237,7 +238,7 @@ def main(arguments: list[str]) -> int:
     try:
         command()
     except (DemoFailed, ServerFailed) as error:
-        print(f"\nFailed: {error}\nThe logs are in .devstack/*.log", file=sys.stderr)
+        print(f"\nFailed: {error}\nThe logs are in .devstack/*/*.log", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)

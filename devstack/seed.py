@@ -60,8 +60,13 @@ def seed(stack: Stack, seeded: list[SeededWallet]) -> None:
     """Fund the wallets on their chains, and insert them as an API does: with plain SQL."""
     fund(stack.ethereum, [wallet for wallet in seeded if wallet.network == "ethereum"])
     fund(stack.tron, [wallet for wallet in seeded if wallet.network == "tron"])
-    with psycopg.connect(stack.env["DATABASE_URL"], autocommit=True) as connection, connection.cursor() as cursor:
-        for some in (seeded[:1], seeded[1:]):  # one statement has one created_at, and the first wallet is the oldest
+    insert(stack.env["DATABASE_URL"], seeded)
+
+
+def insert(database_url: str, seeded: list[SeededWallet]) -> None:
+    """Insert wallets with plain SQL, the first one as the oldest."""
+    with psycopg.connect(database_url, autocommit=True) as connection, connection.cursor() as cursor:
+        for some in (seeded[:1], seeded[1:]):  # what is sent together is created at one moment
             cursor.executemany(
                 "INSERT INTO wallets (id, user_id, network, address) VALUES (%s, %s, %s, %s)",
                 [(wallet.id, wallet.user_id, wallet.network, wallet.address) for wallet in some],

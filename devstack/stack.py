@@ -1,5 +1,6 @@
 """The whole stack as one block: servers, both chains with their token, and the settings that describe it all."""
 
+import fcntl
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import base58
 import requests
 
 from devstack.chain import Chain
-from devstack.servers import ROOT, Server, anvil, postgres, redis_server, tron_node
+from devstack.servers import ROOT, Server, ServerFailed, anvil, postgres, redis_server, tron_node
 
 FOLDER = ROOT / ".devstack"
 ETHEREUM_CHAIN_ID = 1337
@@ -71,11 +72,24 @@ def local_tron(folder: Path) -> Iterator[LocalChain]:
 
 
 @contextmanager
-def devstack(folder: Path = FOLDER, tell: Callable[[str], None] = print) -> Iterator[Stack]:
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder for the block. Raises ServerFailed when another devstack is running in it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ServerFailed(f"another devstack is running in {folder.name}: stop that one first") from None
+        yield
+
+
+@contextmanager
+def devstack(folder: Path, tell: Callable[[str], None] = print) -> Iterator[Stack]:
     """Start everything with empty data in `folder`, and stop everything at the end of the block."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     with ExitStack() as started:
+        started.enter_context(alone_in(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         tell("Starting PostgreSQL …")
         database = started.enter_context(postgres(folder))
         tell("Starting Redis …")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -55,9 +56,9 @@ def postgres_server(servers: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def redis_url(servers: Path) -> Iterator[str]:
+def redis_process(servers: Path) -> Iterator[Server]:
     with redis_server(servers) as server:
-        yield server.url
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -82,19 +83,25 @@ def template(postgres_server: Server) -> str:
     return url
 
 
-@pytest.fixture
-def database_url(template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A migrated database of the test's own, which the settings name."""
+@contextmanager
+def new_database(template: str) -> Iterator[str]:
+    """The URL of a migrated database that is gone at the end of the block."""
     name = f"test_{uuid4().hex}"
     with psycopg.connect(template, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template_migrated")
-        url = template.rpartition("/")[0] + f"/{name}"
+        yield template.rpartition("/")[0] + f"/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A migrated database of the test's own, which the settings name."""
+    with new_database(template) as url:
         monkeypatch.setenv("DATABASE_URL", url)
         monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")  # nobody listens there
         forget_settings()
         yield url
         forget_settings()
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ class Tables:
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         with self.connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(query, parameters)  # type: ignore[arg-type]  # a test's own text
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if cursor.description is not None else []
 
     def schedule(self, wallet_id: UUID) -> dict[str, Any]:
         (row,) = self.rows("SELECT * FROM sync_schedule WHERE wallet_id = %s", wallet_id)

@@ -10,6 +10,7 @@ from config.logging import configure_logging
 from config.settings import NETWORKS, worker_settings
 from db.session import engine
 from worker.chains import reader_for
+from worker.errors import BadAddress
 
 app = Celery("balance-sync")
 app.config_from_object("celeryconfig")
@@ -35,7 +36,10 @@ def check_networks(**_: Any) -> None:
     if not networks:
         raise SystemExit("Set ETHEREUM_RPC_URLS or TRON_RPC_URLS: without a node no wallet can be read.")
     for network in networks:
-        reader_for(network)
+        try:
+            reader_for(network)
+        except BadAddress as error:
+            raise SystemExit(f"The settings are not usable:\n  {network.upper()}_USDT_CONTRACT: {error}") from None
     for network in NETWORKS:
         if network not in networks:
             log.warning("network_not_synced", network=network, reason=f"{network.upper()}_RPC_URLS is not set")
