@@ -1,5 +1,6 @@
 """The ASGI application: routes, and what each request passes through."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 POOL_SIZE = 10
 POOL_WAIT = 2.0  # seconds for which a request waits for a connection
 STATEMENT_TIMEOUT = 2000  # milliseconds
+DATABASE_SECONDS = 3.0  # for which a request waits for the database in all
 HEADERS = {
     "Cache-Control": "private, no-cache",
     "X-Content-Type-Options": "nosniff",
@@ -76,7 +78,7 @@ class Endpoint:
         parameters = parameters_of(request.query_params.multi_items())
         try:
             rows, asked_at = await self._read(user_id, parameters)
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except (psycopg.OperationalError, PoolTimeout, TimeoutError) as error:
             log.warning("database_unavailable", error=type(error).__name__)
             raise unavailable() from error
         now = datetime.now(UTC)
@@ -98,16 +100,17 @@ class Endpoint:
 
     async def _rows(self, user_id: UUID, parameters: Parameters) -> list[WalletRow]:
         values = {"user_id": user_id, "networks": list(parameters.networks), "patience": self._patience}
-        async with self._pool.connection() as connection:
+        # The server's own limit does not help when the server hangs.
+        async with asyncio.timeout(DATABASE_SECONDS), self._pool.connection() as connection:
             found = await connection.execute(USER_BALANCES, values)
             return [WalletRow._make(row) for row in await found.fetchall()]
 
     async def ready(self, _: Request) -> Response:
         """Whether this process can serve: the database answers, and its schema is the one the code knows."""
         try:
-            async with self._pool.connection() as connection:
+            async with asyncio.timeout(DATABASE_SECONDS), self._pool.connection() as connection:
                 row = await (await connection.execute(SCHEMA_VERSION_APPLIED)).fetchone()
-        except (psycopg.Error, PoolTimeout) as error:
+        except (psycopg.Error, PoolTimeout, TimeoutError) as error:
             raise unavailable() from error
         if row != (SCHEMA_VERSION,):
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The schema is another version: run `alembic upgrade head`.")
