@@ -217,7 +217,9 @@ def account_of(address: Any, *, visible: bool, constant: bool = False) -> str | 
     """
 
     def refuse(message: str) -> Reply:
-        return Reply(trouble(message, visible=visible) if constant else {"Error": message})
+        if not constant:
+            return Reply({"Error": message})
+        return Reply(trouble(message.replace('"', "'"), visible=visible))  # java-tron does the same
 
     text = str(address)
     parse = "class org.tron.core.services.http.JsonFormat$ParseException : 1:13:"

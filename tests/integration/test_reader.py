@@ -1,12 +1,12 @@
 """The reader contract: its bytes are what its source compiles to, and they do on a real EVM what they should."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from solc import compiled
 
 from devstack.stack import LocalChain
 from worker.chains import snapshot
@@ -29,12 +29,6 @@ RETURNS_THE_MARK = "6001600160801b0360005260206000f3"
 RETURNS_BELOW_THE_MARK = "6002600160801b0360005260206000f3"
 # Thrice the owner, but a byte short when the owner is odd: what one call leaves behind must not pass for the next one.
 SHORT_FOR_ODD_OWNERS = "600435806003026000526001166020036000f3"
-
-
-def compiled(source: Path, language: str, name: str) -> bytes:
-    command = ["node", str(Path(__file__).parent / "compile.js"), language, name]
-    done = subprocess.run(command, input=source.read_text(), capture_output=True, text=True, check=True)
-    return bytes.fromhex(done.stdout.strip())
 
 
 def test_the_bytes_are_what_the_source_compiles_to() -> None:

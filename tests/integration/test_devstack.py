@@ -1,0 +1,197 @@
+"""The devstack: its servers stop, its local Tron has a real node's shapes, its token is what its source says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+from solc import compiled
+from vectors import recorded
+
+from devstack import chain as local
+from devstack.servers import ROOT, ServerFailed, redis_server, running, wait_for
+from devstack.stack import SOLID_LAG, LocalChain, alone_in, base58_address
+from worker.chains.snapshot import encode
+
+HOLDER = bytes.fromhex("1563915e194d8cfba1943570603f7606a3115508")
+NOBODY_BASE58 = "T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb"
+NOTHING_THERE = "4100000000000000000000000000000000dead0001"
+
+
+def test_the_tokens_bytes_are_what_its_source_compiles_to() -> None:
+    source = Path(local.__file__).parent / "token" / "Token.sol"
+    assert compiled(source, "Solidity", "Token").hex() == local.CREATION_CODE
+
+
+def test_tokens_are_minted_and_move(ethereum: LocalChain) -> None:
+    chain, token = ethereum.chain, ethereum.token
+    owner = bytes.fromhex(chain.ask("eth_accounts")[0][2:])
+    holders = [(0x51_0000 + number).to_bytes(20) for number in range(300)]
+    chain.mint(token, [(holder, number * 7) for number, holder in enumerate(holders)] + [(owner, 100)])
+    assert [chain.balance_of(token, holders[number]) for number in (0, 1, 299)] == [0, 7, 2093]
+    chain.transfer(token, holders[0], 60)
+    assert chain.balance_of(token, holders[0]) == 60
+    with pytest.raises(local.ChainFailed):
+        chain.transfer(token, holders[0], 10**18)
+
+
+def test_a_server_stops_with_its_block_even_when_it_hangs(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        process = psutil.Process(server.process.pid)
+        process.send_signal(signal.SIGSTOP)
+    assert not process.is_running()
+
+
+def test_a_server_that_does_not_start_is_told_of_with_the_end_of_its_log(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "raise SystemExit('no such luck')"]
+    with (
+        pytest.raises(ServerFailed, match=r"broken ended with code 1:\nno such luck"),
+        running("broken", command, tmp_path, ready=lambda: False),
+    ):
+        pass
+
+
+def test_nothing_survives_a_devstack_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from devstack.servers import redis_server\n"
+        f"with redis_server(Path({str(tmp_path)!r})) as s: print(s.process.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, what="the server to end")
+
+
+def test_a_folder_holds_one_devstack_at_a_time(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "one"), pytest.raises(ServerFailed, match="another devstack"), alone_in(tmp_path / "one"):
+        pass
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_servers_alone_run_until_they_are_stopped(stop: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "devstack"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if "Ctrl-C" in line:
+            break
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 5
+    process.send_signal(stop)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [child for child in children if child.is_running()] == []
+
+
+class Tron:
+    """The local Tron, and what its real sibling answered to the same."""
+
+    def __init__(self, chain: LocalChain) -> None:
+        self.local, self.url = chain, chain.node.url
+        self.token = "41" + chain.token.hex()
+
+    def post(self, path: str, body: Any) -> Any:
+        response = requests.post(self.url + path, data=body if isinstance(body, str) else json.dumps(body), timeout=30)
+        assert response.status_code == 200
+        assert response.headers["Content-Type"] == "application/json;charset=utf-8"
+        return response.json()
+
+    def replay(self, number: int) -> tuple[Any, Any]:
+        """A recording's request, with the recorded token in it replaced by ours: our reply and the recorded one."""
+        vector = recorded("tron", number)
+        text = json.dumps(vector["request"]) if not isinstance(vector["request"], str) else vector["request"]
+        theirs = "2a71b2f289baa3c7aa9741c7a927c3187720af99"
+        ours = self.local.token.hex()
+        for old, new in ((theirs, ours), (base58_address(bytes.fromhex(theirs)), base58_address(self.local.token))):
+            text = text.replace(old, new)
+        return self.post(vector["path"], text), vector["response"]
+
+
+@pytest.fixture(scope="module")
+def node(tron: LocalChain) -> Tron:
+    tron.chain.mint(tron.token, [(HOLDER, 977_000_000)])
+    tron.chain.set_native([(HOLDER, 1_993_893_600)])
+    funded = tron.chain.head()
+    wait_for(lambda: tron.chain.head() >= funded + SOLID_LAG + 1, tron.evm, what="the funds to be solidified")
+    return Tron(tron)
+
+
+# Keys that the façade leaves out of what it imitates: it runs no internal transactions that anyone reads.
+LEFT_OUT = {"internal_transactions"}
+
+
+def shape(value: Any) -> Any:
+    """Names and kinds, without the values."""
+    if isinstance(value, dict):
+        return {key: shape(inner) for key, inner in sorted(value.items()) if key not in LEFT_OUT}
+    if isinstance(value, list):
+        return [shape(inner) for inner in value]
+    return type(value).__name__
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 14, 15, 16, 18, 30, 31, 32, 36, 53, 54, 55, 56, 58])
+def test_a_reply_has_the_shape_of_a_real_nodes(node: Tron, number: int) -> None:
+    ours, theirs = node.replay(number)
+    assert shape(ours) == shape(theirs)
+
+
+@pytest.mark.parametrize("number", [5, 6, 19, 21, 23, 24, 25, 26, 27, 28, 29, 37, 38, 46, 48, 50, 52])
+def test_an_error_or_an_empty_answer_is_a_real_nodes_to_the_letter(node: Tron, number: int) -> None:
+    ours, theirs = node.replay(number)
+    assert ours == theirs
+
+
+def test_balances_are_those_of_the_real_recording(node: Tron) -> None:
+    for number in (14, 15, 16):
+        ours, theirs = node.replay(number)
+        assert (ours["address"], ours["balance"]) == (theirs["address"], theirs["balance"])
+    for number in (30, 31, 32, 36):
+        ours, theirs = node.replay(number)
+        assert ours["constant_result"] == theirs["constant_result"]
+
+
+def test_a_revert_has_a_true_result_and_a_message(node: Tron) -> None:
+    ours, theirs = node.replay(58)
+    assert (ours["result"], ours["constant_result"]) == (theirs["result"], theirs["constant_result"])
+
+
+def test_a_get_of_a_constant_call_is_an_empty_answer(node: Tron) -> None:
+    response = requests.get(f"{node.url}/wallet/triggerconstantcontract", timeout=5)
+    assert (response.status_code, response.text) == (200, "")
+
+
+def test_an_unknown_path_is_refused_as_a_real_node_does(node: Tron) -> None:
+    response = requests.post(f"{node.url}/wallet/nope", json={}, timeout=5)
+    assert (response.status_code, response.headers["Content-Type"]) == (405, "text/html;charset=iso-8859-1")
+
+
+def test_the_solidified_state_is_behind_the_head(node: Tron) -> None:
+    def number(path: str) -> int:
+        return int(node.post(path, {"detail": False})["block_header"]["raw_data"]["number"])
+
+    solid, head = number("/walletsolidity/getblock"), number("/wallet/getblock")
+    assert solid < head
+    # A block made now is not solidified, and a transfer in it is not seen there until it is.
+    fresh = (0x52_0000).to_bytes(20)
+    node.local.chain.mint(node.local.token, [(fresh, 5)])
+    request = encode(node.local.token, [fresh]).hex()
+    body = {"owner_address": NOBODY_BASE58, "data": request, "visible": True}
+    at_head = node.post("/wallet/triggerconstantcontract", body)["constant_result"][0]
+    assert int(at_head[-64:-32], 16) == 5
+    solid_amount = "/walletsolidity/triggerconstantcontract"
+    wait_for(
+        lambda: int(node.post(solid_amount, body)["constant_result"][0][-64:-32], 16) == 5, what="it to be solidified"
+    )
