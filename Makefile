@@ -38,8 +38,9 @@ $(VENV)/installed: requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# Not `npm ci`: it wants every platform of an optional package in the lock, and a registry may have only some.
 node_modules/.installed: package-lock.json
-	@command -v npm >/dev/null || { echo "npm is needed for the local chains: install Node.js 18 or later"; exit 1; }
+	@command -v npm >/dev/null || { echo "npm is needed for the local chains: install Node.js 20 or later"; exit 1; }
 	@echo "Installing a local EVM node and the Solidity compiler into node_modules (about 50 MB, once) …"
-	@npm ci --silent --ignore-scripts
+	@npm install --no-save --silent --ignore-scripts
 	@touch $@

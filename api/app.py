@@ -53,7 +53,10 @@ class Endpoint:
             "ethereum": settings.ethereum_usdt_decimals,
             "tron": settings.tron_usdt_decimals,
         }
-        self._patience = timedelta(seconds=settings.sync_interval_active)
+        self._intervals = {
+            "patience": timedelta(seconds=settings.sync_interval_active),
+            "deadline": timedelta(seconds=settings.refresh_deadline),
+        }
         self._pool: Pool
         self._refresher: Refresher
 
@@ -90,7 +93,7 @@ class Endpoint:
     async def _read(self, user_id: UUID, parameters: Parameters) -> tuple[list[WalletRow], datetime | None]:
         """The rows to show, and the moment of the request for a read, if there was one. If not, one statement."""
         rows = await self._rows(user_id, parameters)
-        wanted = [row for row in rows if not row.hopeless and (parameters.refresh or row.usdt is None)]
+        wanted = [row for row in rows if row.awaited or (parameters.refresh and not row.hopeless)]
         if wanted:
             asked_at = await self._refresher.read_now([row.wallet_id for row in wanted])
             return await self._rows(user_id, parameters), asked_at
@@ -99,7 +102,7 @@ class Endpoint:
         return rows, None
 
     async def _rows(self, user_id: UUID, parameters: Parameters) -> list[WalletRow]:
-        values = {"user_id": user_id, "networks": list(parameters.networks), "patience": self._patience}
+        values = {"user_id": user_id, "networks": list(parameters.networks), **self._intervals}
         # The server's own limit does not help when the server hangs.
         async with asyncio.timeout(DATABASE_SECONDS), self._pool.connection() as connection:
             found = await connection.execute(USER_BALANCES, values)

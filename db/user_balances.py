@@ -17,15 +17,20 @@ class WalletRow(NamedTuple):
     native: int | None
     last_synced: datetime | None
     hopeless: bool
+    awaited: bool
     overdue: bool
 
 
-# Parameters: user_id uuid, networks text[], patience interval. Oldest wallet first. `hopeless`: no read can help, the
-# address is not one. `overdue`: it should have been read `patience` ago, and nobody is reading it.
+# Parameters: user_id uuid, networks text[], patience and deadline interval. Oldest wallet first. `hopeless`: no read
+# can help, the address is not one. `awaited`: never read, nor tried in vain, nor asked for in vain for longer than a
+# request waits: so a page view waits for it. `overdue`: read once, due `patience` ago, and nobody is reading it.
 USER_BALANCES = """
 SELECT w.id, w.address, w.network, b.usdt_balance, b.native_balance, b.last_synced,
        coalesce(s.last_error = 'bad_address', false),
-       coalesce(s.lease_token IS NULL AND s.next_sync_at < now() - %(patience)s, false)
+       b.wallet_id IS NULL AND s.failures = 0
+           AND (coalesce(s.requested_at <= s.claimed_at, false)
+                OR coalesce(s.requested_at >= now() - %(deadline)s, true)),
+       b.wallet_id IS NOT NULL AND coalesce(s.lease_token IS NULL AND s.next_sync_at < now() - %(patience)s, false)
   FROM wallets w
   LEFT JOIN balance_cache b ON b.wallet_id = w.id
   LEFT JOIN sync_schedule s ON s.wallet_id = w.id

@@ -212,7 +212,7 @@ def _anvil_program() -> Path:
     """The program itself: npm's own entry is a wrapper, and killing that would leave the node running."""
     found = sorted((ROOT / "node_modules" / "@foundry-rs").glob("anvil-*/bin/anvil*"))
     if not found:
-        raise ServerFailed("anvil is not installed: run `npm ci` in the project's folder")
+        raise ServerFailed("anvil is not installed: run `npm install` in the project's folder")
     return found[0]
 
 

@@ -218,6 +218,7 @@ def test_a_wallet_never_read_is_waited_for_on_a_plain_read_and_null_if_nobody_re
     response = endpoint.get()
     assert [entry["usdt_balance"] for entry in response.json()["balances"]] == [None, "0.00000000"]
     assert response.headers["Balances-Complete"] == "false"
+    endpoint.tables.rows("UPDATE sync_schedule SET requested_at = NULL")
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(endpoint.get)
         wait_for(lambda: waiting_requests(endpoint) >= 1, what="the request to have come")
@@ -225,6 +226,17 @@ def test_a_wallet_never_read_is_waited_for_on_a_plain_read_and_null_if_nobody_re
         (tron, ethereum) = asking.result().json()["balances"]
     assert tron["usdt_balance"] == "5.00000000"
     assert ethereum["is_cached"]
+
+
+def test_a_wallet_that_nobody_reads_or_that_failed_makes_one_request_wait_and_not_each(endpoint: Endpoint) -> None:
+    endpoint.read(ETHEREUM, 0)
+    assert endpoint.get().headers["Balances-Complete"] == "false"
+    endpoint.tables.rows("UPDATE sync_schedule SET requested_at = requested_at - interval '1 second'")
+    for change in ("SELECT 1", "UPDATE sync_schedule SET claimed_at = now(), failures = 1, last_error = 'unreachable'"):
+        endpoint.tables.rows(change)
+        began = time.monotonic()
+        assert endpoint.get().json()["balances"][0]["usdt_balance"] is None
+        assert time.monotonic() - began < 2
 
 
 def test_a_wallet_with_a_bad_address_makes_nobody_wait(endpoint: Endpoint) -> None:

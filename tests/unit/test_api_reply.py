@@ -27,6 +27,7 @@ TRON = WalletRow(
     1_993_893_600,
     READ,
     hopeless=False,
+    awaited=False,
     overdue=False,
 )
 ETHEREUM = WalletRow(
@@ -37,6 +38,7 @@ ETHEREUM = WalletRow(
     0,
     READ,
     hopeless=False,
+    awaited=False,
     overdue=False,
 )
 NEVER_READ = TRON._replace(usdt=None, native=None, last_synced=None)

@@ -46,6 +46,14 @@ CREATE TRIGGER wallets_restart AFTER UPDATE OF network, address ON wallets
 
 
 def upgrade() -> None:
+    make_wallets()
+    make_sync_schedule()
+    make_balance_cache()
+    op.execute(ENROL)
+    op.execute(RESTART)
+
+
+def make_wallets() -> None:
     op.create_table(
         "wallets",
         sa.Column("id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
@@ -64,6 +72,9 @@ def upgrade() -> None:
         ["user_id", "network", sa.text("(CASE WHEN network = 'ethereum' THEN lower(address) ELSE address END)")],
         unique=True,
     )
+
+
+def make_sync_schedule() -> None:
     op.create_table(
         "sync_schedule",
         sa.Column("wallet_id", sa.Uuid(), nullable=False),
@@ -90,6 +101,9 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02"},
     )
     op.create_index(op.f("ix_sync_schedule_network_next_sync_at"), "sync_schedule", ["network", "next_sync_at"])
+
+
+def make_balance_cache() -> None:
     op.create_table(
         "balance_cache",
         sa.Column("wallet_id", sa.Uuid(), nullable=False),
@@ -112,8 +126,6 @@ def upgrade() -> None:
         comment="What was last read from the chain. Shared: anyone may read it, only the worker writes it.",
         postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02"},
     )
-    op.execute(ENROL)
-    op.execute(RESTART)
 
 
 def downgrade() -> None:
