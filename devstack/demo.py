@@ -230,7 +230,9 @@ def main(arguments: list[str]) -> int:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    # SIGINT too: a shell starts what runs in its background with it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     command = COMMANDS.get(" ".join(arguments))
     if command is None:
         print(f"python -m devstack [{' | '.join(name for name in COMMANDS if name)}]", file=sys.stderr)

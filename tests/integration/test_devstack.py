@@ -77,21 +77,19 @@ def test_a_folder_holds_one_devstack_at_a_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_servers_alone_run_until_they_are_stopped(stop: signal.Signals) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "devstack"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    assert process.stdout
-    for line in process.stdout:
-        if "Ctrl-C" in line:
-            break
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) >= 5
-    process.send_signal(stop)
-    process.communicate(timeout=60)
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "devstack"], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=env
+    ) as process:
+        try:
+            assert process.stdout
+            assert any("Ctrl-C" in line for line in process.stdout)
+            children = psutil.Process(process.pid).children(recursive=True)
+            assert len(children) >= 5
+            process.send_signal(stop)
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0
     assert [child for child in children if child.is_running()] == []
 
