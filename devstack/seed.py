@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 import base58
 import psycopg
 
-from devstack.stack import LocalChain, Stack, base58_address
+from devstack.servers import wait_for
+from devstack.stack import SOLID_LAG, LocalChain, Stack, base58_address
 
 USER = UUID("5c81c005-1c52-4e0d-85e2-862ee1cdd4d0")
 TRON_WALLET = UUID("fae48f4b-9aa3-44db-9011-c4f6b91aeb0e")
@@ -51,9 +52,11 @@ def wallets(per_chain: int = MORE_PER_CHAIN) -> list[SeededWallet]:
 
 
 def fund(chain: LocalChain, seeded: list[SeededWallet]) -> None:
-    """Give wallets their balances on one chain."""
+    """Give wallets their balances on one chain, and wait until its solidified state has them too."""
     chain.chain.mint(chain.token, [(wallet.account, wallet.usdt) for wallet in seeded if wallet.usdt])
     chain.chain.set_native([(wallet.account, wallet.native) for wallet in seeded])
+    settled = chain.chain.head() + 1 + SOLID_LAG
+    wait_for(lambda: chain.chain.head() >= settled, chain.evm, what="the balances to be solidified")
 
 
 def seed(stack: Stack, seeded: list[SeededWallet]) -> None:

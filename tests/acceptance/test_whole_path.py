@@ -59,9 +59,6 @@ def funded(ethereum: LocalChain, tron: LocalChain) -> list[SeededWallet]:
     seeded = wallets(40)
     fund(ethereum, [wallet for wallet in seeded if wallet.network == "ethereum"])
     fund(tron, [wallet for wallet in seeded if wallet.network == "tron"])
-    # Until the solidified state has them, the local Tron truly answers with less.
-    minted = tron.chain.head()
-    wait_for(lambda: tron.chain.head() >= minted + 3, tron.evm, what="the balances to be solidified")
     return seeded
 
 
