@@ -74,7 +74,15 @@ def test_the_longest_overdue_goes_first_and_a_new_wallet_before_it(tables: Table
         tables.rows(
             f"UPDATE sync_schedule SET next_sync_at = now() - interval '{overdue} s' WHERE wallet_id = %s", wallet
         )
-    assert [claimed(claim(limit=1)) for _ in range(3)] == [{ids[2]}, {ids[1]}, {ids[0]}]
+
+    def next_one() -> set[UUID]:
+        with transaction() as connection:
+            # Without the index nothing but the statement itself puts the rows in order.
+            connection.exec_driver_sql("SET LOCAL enable_indexscan = off")
+            connection.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
+            return claimed(claim_due(connection, "tron", limit=1, lease=LEASE, ahead=SOON))
+
+    assert [next_one() for _ in range(3)] == [{ids[2]}, {ids[1]}, {ids[0]}]
 
 
 def test_what_is_due_soon_travels_along_but_does_not_set_off_alone(tables: Tables) -> None:
@@ -83,6 +91,16 @@ def test_what_is_due_soon_travels_along_but_does_not_set_off_alone(tables: Table
     tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '20 s' WHERE wallet_id = %s", later)
     assert claimed(claim()) == {due, soon}
     assert claim() is None
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '10 s' WHERE wallet_id = %s", later)
+    assert claim() is None
+
+
+def test_a_claim_waits_for_no_row_that_somebody_else_has_locked(tables: Tables) -> None:
+    locked, free = tables.add("tron", "T0", "T1")
+    with psycopg.connect(tables.connection.info.dsn) as other:
+        other.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [locked])
+        assert claimed(claim()) == {free}
+    assert claimed(claim()) == {locked}
 
 
 def test_a_lease_that_ends_soon_is_not_taken_for_a_wallet_due_soon(tables: Tables) -> None:
