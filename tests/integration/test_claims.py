@@ -5,53 +5,18 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from leases import LATER, LEASE, SOON, claim, claimed, good, only, write
 from tables import Tables
 
-from config.settings import Network
 from db.balances import Outcome, Recorded, record
 from db.session import transaction
-from db.wallets import Claim, claim_due, claim_these, count_due, request_user, request_wallets
-
-LEASE = timedelta(seconds=60)
-SOON = timedelta(seconds=15)
-LATER = datetime(2099, 1, 1, tzinfo=UTC)
-NOTHING = timedelta(0)
-
-
-def claim(
-    network: Network = "tron", limit: int = 1000, lease: timedelta = LEASE, ahead: timedelta = SOON
-) -> Claim | None:
-    with transaction() as connection:
-        return claim_due(connection, network, limit=limit, lease=lease, ahead=ahead)
-
-
-def claim_ids(ids: list[UUID], network: Network = "tron") -> Claim | None:
-    with transaction() as connection:
-        return claim_these(connection, network, ids, limit=1000, lease=LEASE)
-
-
-def write(token: UUID, *outcomes: Outcome, block: int = 10) -> Recorded:
-    with transaction() as connection:
-        return record(connection, token, outcomes, block_number=block, block_time=1_795_000_000, finality="solid")
-
-
-def good(wallet: UUID, usdt: int = 977_000_000, native: int = 5, *, changed: bool = True) -> Outcome:
-    return Outcome(wallet, LATER, failures=0, changed=changed, usdt=usdt, native=native)
-
-
-def claimed(found: Claim | None) -> set[UUID]:
-    return {wallet.id for wallet in found.wallets} if found else set()
-
-
-def only(found: Claim | None) -> Claim:
-    assert found is not None
-    return found
+from db.wallets import claim_due, count_due
 
 
 def test_a_claim_takes_what_is_due_once_and_no_more_than_its_limit(tables: Tables) -> None:
@@ -229,58 +194,6 @@ def test_counting_looks_no_further_than_its_bound(tables: Tables) -> None:
     with transaction() as connection:
         assert [count_due(connection, "tron", bound=bound) for bound in (10, 30, 99)] == [10, 30, 30]
         assert count_due(connection, "ethereum", bound=10) == 0
-
-
-class TestRequests:
-    @pytest.fixture
-    def rested(self, tables: Tables) -> list[UUID]:
-        """Two wallets of one user that were read a minute ago and are due far in the future."""
-        ids = tables.add("tron", "T0", "T1")
-        write(only(claim()).token, *(good(wallet) for wallet in ids))
-        tables.rows("UPDATE sync_schedule SET claimed_at = now() - interval '1 minute'")
-        return ids
-
-    @staticmethod
-    def ask(tables: Tables, wallet: UUID, cooldown: timedelta = SOON) -> dict[UUID, Network]:
-        (row,) = tables.rows("SELECT user_id FROM wallets WHERE id = %s", wallet)
-        with transaction() as connection:
-            return request_user(connection, row["user_id"], ["tron", "ethereum"], cooldown=cooldown)
-
-    def test_a_request_makes_wallets_due_and_they_are_claimed_by_their_ids(
-        self, tables: Tables, rested: list[UUID]
-    ) -> None:
-        assert claim_ids(rested) is None
-        assert set(self.ask(tables, rested[0])) == set(rested)
-        assert claimed(claim_ids(rested)) == set(rested)
-
-    def test_a_message_that_comes_twice_finds_nothing(self, tables: Tables, rested: list[UUID]) -> None:
-        self.ask(tables, rested[0])
-        found = only(claim_ids(rested))
-        assert claim_ids(rested) is None
-        write(found.token, *(good(wallet) for wallet in rested))
-        assert self.ask(tables, rested[0]) == {}, "read within the cool-down"
-        assert claim_ids(rested) is None
-
-    def test_a_request_during_a_read_is_answered_by_another_read(self, tables: Tables, rested: list[UUID]) -> None:
-        self.ask(tables, rested[0])
-        found = only(claim_ids(rested))
-        lease_end = tables.schedule(rested[0])["next_sync_at"]
-        self.ask(tables, rested[0])
-        assert tables.schedule(rested[0])["next_sync_at"] == lease_end, "a lease is not cut short"
-        assert claim_ids(rested) is None
-        assert set(write(found.token, *(good(wallet) for wallet in rested)).asked_again) == set(rested)
-        assert claimed(claim_ids(rested)) == set(rested)
-
-    def test_one_wallet_is_asked_for_whenever_it_was_read_last(self, tables: Tables, rested: list[UUID]) -> None:
-        tables.rows("UPDATE sync_schedule SET claimed_at = now()")
-        with transaction() as connection:
-            assert request_wallets(connection, [rested[0], uuid4()]) == {rested[0]: "tron"}
-        assert claimed(claim_ids(rested)) == {rested[0]}
-
-    def test_a_request_passes_over_rows_that_a_worker_is_writing(self, tables: Tables, rested: list[UUID]) -> None:
-        with psycopg.connect(tables.connection.info.dsn) as writer:
-            writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[0]])
-            assert set(self.ask(tables, rested[0])) == {rested[1]}
 
 
 @pytest.fixture

@@ -1,0 +1,44 @@
+"""Claiming and writing as the worker does, in a word each."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from config.settings import Network
+from db.balances import Outcome, Recorded, record
+from db.session import transaction
+from db.wallets import Claim, claim_due, claim_these
+
+LEASE = timedelta(seconds=60)
+SOON = timedelta(seconds=15)
+LATER = datetime(2099, 1, 1, tzinfo=UTC)
+NOTHING = timedelta(0)
+
+
+def claim(
+    network: Network = "tron", limit: int = 1000, lease: timedelta = LEASE, ahead: timedelta = SOON
+) -> Claim | None:
+    with transaction() as connection:
+        return claim_due(connection, network, limit=limit, lease=lease, ahead=ahead)
+
+
+def claim_ids(ids: list[UUID], network: Network = "tron") -> Claim | None:
+    with transaction() as connection:
+        return claim_these(connection, network, ids, limit=1000, lease=LEASE)
+
+
+def write(token: UUID, *outcomes: Outcome, block: int = 10) -> Recorded:
+    with transaction() as connection:
+        return record(connection, token, outcomes, block_number=block, block_time=1_795_000_000, finality="solid")
+
+
+def good(wallet: UUID, usdt: int = 977_000_000, native: int = 5, *, changed: bool = True) -> Outcome:
+    return Outcome(wallet, LATER, failures=0, changed=changed, usdt=usdt, native=native)
+
+
+def claimed(found: Claim | None) -> set[UUID]:
+    return {wallet.id for wallet in found.wallets} if found else set()
+
+
+def only(found: Claim | None) -> Claim:
+    assert found is not None
+    return found
