@@ -198,6 +198,7 @@ def up() -> None:
             print(f"\n  curl -H 'Authorization: Bearer {token(stack.env, USER, 86400)}' \\\n    '{url}?refresh=true'\n")
             step("Ctrl-C stops everything.")
             wait_until_stopped(running)
+            step("Stopping everything …")
 
 
 def wait_until_stopped(running: Product) -> None:

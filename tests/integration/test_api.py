@@ -3,10 +3,12 @@
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import psycopg
 import pytest
 import requests
@@ -113,15 +115,16 @@ def test_with_the_database_away_it_says_when_to_come_back_and_recovers(
         with api(tmp_path, env) as server, psycopg.connect(own.url, autocommit=True) as connection:
             endpoint = Endpoint(server, Tables(connection), redis_process.url)
             assert endpoint.get().json()["balances"] == []
-            with hung(own):
-                # Its postmaster hangs: no new connection. The backend of the pool is a process of its own.
-                subprocess.run(["pkill", "-STOP", "-P", str(own.process.pid)], check=True)
+            with hung(own), ExitStack() as backends:
+                # Its postmaster hangs: no new connection. The pool's backends are processes of their own.
+                for backend in psutil.Process(own.process.pid).children():
+                    backend.suspend()
+                    backends.callback(backend.resume)
                 response = endpoint.get()
                 assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
                 assert response.headers["Content-Type"] == "application/problem+json"
                 assert endpoint.get(path="/readyz").status_code == 503
                 assert endpoint.get(path="/healthz").status_code == 200
-                subprocess.run(["pkill", "-CONT", "-P", str(own.process.pid)], check=True)
             wait_for(lambda: endpoint.get().status_code == 200, server, what="the endpoint to recover")
 
 
