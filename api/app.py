@@ -221,5 +221,6 @@ def create_app(settings: ApiSettings) -> ASGIApp:
 def __getattr__(name: str) -> ASGIApp:
     """``api.app:app``, made when it is asked for, so that importing this module needs no settings."""
     if name == "app":
-        return create_app(api_settings())
-    raise AttributeError(name)
+        globals()["app"] = made = create_app(api_settings())
+        return made
+    raise AttributeError(f"module 'api.app' has no attribute {name!r}")

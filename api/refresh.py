@@ -67,9 +67,13 @@ class Refresher:
     def ask_in_background(self, wallet_ids: Sequence[UUID]) -> None:
         """Ask for wallets to be read, and wait for nothing. Dropped when too many such requests are on their way."""
         if len(self._background) < MAX_SENDING:
-            task = asyncio.create_task(self._request(wallet_ids))
+            task = asyncio.create_task(self._request_in_time(wallet_ids))
             self._background.add(task)
             task.add_done_callback(self._forget)
+
+    async def _request_in_time(self, wallet_ids: Sequence[UUID]) -> None:
+        async with asyncio.timeout(self._settings.refresh_deadline):
+            await self._request(wallet_ids)
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)

@@ -10,7 +10,7 @@ from config.logging import configure_logging
 from config.settings import NETWORKS, worker_settings
 from db.session import engine
 from worker.chains import reader_for
-from worker.errors import BadAddress
+from worker.errors import BadAddress, SyncError
 
 app = Celery("balance-sync")
 app.config_from_object("celeryconfig")
@@ -56,6 +56,13 @@ def start_process(**_: Any) -> None:
 def bind_task(task_id: str, task: Any, **_: Any) -> None:
     """Every event of a task says whose it is."""
     structlog.contextvars.bind_contextvars(task=task.name.rpartition(".")[2], task_id=task_id)
+
+
+@signals.task_failure.connect
+def tell_of_refusal(exception: BaseException, **_: Any) -> None:
+    """An error of ours says what was wrong with a message; Celery itself tells of all others, as errors."""
+    if isinstance(exception, SyncError):
+        log.warning("task_refused", error=exception.code, detail=str(exception))
 
 
 @signals.task_postrun.connect

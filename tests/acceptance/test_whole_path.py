@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 import requests
+from celery import Celery
 from tables import Tables
 
 from devstack import demo
@@ -142,6 +143,32 @@ def test_a_refresh_reads_the_chain_and_says_so_truly(scene: Scene) -> None:
         assert [(entry["network"], entry["is_cached"]) for entry in fresh["balances"]] == [("tron", False)]
         cooling = scene.ask(served, "?refresh=true").json()
         assert [entry["is_cached"] for entry in cooling["balances"]] == [True, False], "tron was read a moment ago"
+
+
+def test_other_programs_send_tasks_by_name_and_a_bad_argument_does_no_harm(scene: Scene) -> None:
+    scene.env |= {"SYNC_INTERVAL_ACTIVE": "600", "SYNC_INTERVAL_IDLE": "600", "REFRESH_COOLDOWN": "1"}
+    with worker(scene.folder, scene.env) as worked, beat(scene.folder, scene.env) as ticked:
+        scene.await_all_fresh(worked, ticked)
+        scene.tables.rows("UPDATE sync_schedule SET claimed_at = now() - interval '1 minute'")
+        other = Celery(broker=scene.env["REDIS_URL"], set_as_current=False)
+        other.conf.broker_transport_options = {"global_keyprefix": "bal:"}
+
+        def send(task: str, *arguments: object) -> None:
+            other.send_task(f"worker.tasks.{task}", args=arguments, queue="refresh", ignore_result=True)
+
+        since = scene.now()
+        send("sync_wallet", "no id at all")
+        send("refresh_user", str(scene.user), ["doge"])
+        send("refresh_user", str(scene.user), ["ethereum"])
+        send("sync_wallet", str(scene.seeded[5].id))
+        wanted = {scene.seeded[1].id, scene.seeded[5].id}
+        read = "SELECT wallet_id FROM balance_cache WHERE last_synced > %s"
+        wait_for(lambda: len(scene.tables.rows(read, since)) >= 2, worked, what="both to be read")
+        assert {row["wallet_id"] for row in scene.tables.rows(read, since)} == wanted
+        log = worked.log.read_text()
+        assert "an id is a UUID, not 'no id at all'" in log
+        assert "a network is one of ethereum, tron, not 'doge'" in log
+        assert "Traceback" not in log
 
 
 def test_a_worker_killed_in_the_middle_of_a_batch_loses_nothing(
