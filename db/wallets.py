@@ -121,17 +121,29 @@ def count_due(connection: Connection, network: Network, *, bound: int) -> int:
     return int(connection.exec_driver_sql(_COUNT_DUE, {"network": network, "bound": bound}).scalar_one())
 
 
-def request_wallets(connection: Connection, wallet_ids: Sequence[UUID]) -> dict[UUID, Network]:
-    """Make these wallets due now, whenever they were read last. Returns the networks of those to be read."""
-    parameters = {"wallet_ids": list(wallet_ids), "cooldown": timedelta(0), "patience": FOREVER}
-    rows = connection.exec_driver_sql(REQUEST_FOR_WALLETS, parameters)
-    return {row.wallet_id: row.network for row in rows if row.wait}
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """The wallets that will be read, with their networks, and those whose rows a worker was writing: ask again."""
+
+    networks: dict[UUID, Network]
+    locked: tuple[UUID, ...]
+
+
+def request_wallets(connection: Connection, wallet_ids: Sequence[UUID], *, cooldown: timedelta) -> Requested:
+    """Make these wallets due now, but for those read within `cooldown`."""
+    return _request(connection, REQUEST_FOR_WALLETS, cooldown=cooldown, wallet_ids=list(wallet_ids))
 
 
 def request_user(
     connection: Connection, user_id: UUID, networks: Sequence[Network], *, cooldown: timedelta
-) -> dict[UUID, Network]:
-    """Make a user's wallets due now, but for those read within `cooldown`. Returns the networks of those to be read."""
-    parameters = {"user_id": user_id, "networks": list(networks), "cooldown": cooldown, "patience": FOREVER}
-    rows = connection.exec_driver_sql(REQUEST_FOR_USER, parameters)
-    return {row.wallet_id: row.network for row in rows if row.wait}
+) -> Requested:
+    """Make a user's wallets due now, but for those read within `cooldown`."""
+    return _request(connection, REQUEST_FOR_USER, cooldown=cooldown, user_id=user_id, networks=list(networks))
+
+
+def _request(connection: Connection, statement: str, **parameters: object) -> Requested:
+    rows = connection.exec_driver_sql(statement, {"patience": FOREVER, **parameters}).all()
+    return Requested(
+        networks={row.wallet_id: row.network for row in rows if row.wait},
+        locked=tuple(row.wallet_id for row in rows if row.locked),
+    )

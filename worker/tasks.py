@@ -1,19 +1,25 @@
 """The tasks: ids in, load, call, done. Each may run twice, late, or not at all; Postgres knows what is to be done."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import timedelta
+from time import sleep
 from typing import Any
 from uuid import UUID
+
+from sqlalchemy import Connection
 
 from config.broker import REFRESH_QUEUE
 from config.settings import NETWORKS, Network, worker_settings
 from db.session import transaction
-from db.wallets import request_user, request_wallets
+from db.wallets import Requested, request_user, request_wallets
 from worker.app import app
 from worker.chains import max_wallets
 from worker.dispatch import dispatch
 from worker.errors import BadArgument, NotConfigured
 from worker.sync import BatchResult, sync_due, sync_these
+
+NO_COOLDOWN = timedelta(0)
+LOCKED_PAUSE = 0.02  # seconds; a worker locks the rows that it writes for some milliseconds
 
 EXPECTED = (BadArgument, NotConfigured)
 """What is wrong with a message or the settings, not with the code: logged as one line, without a traceback."""
@@ -42,9 +48,7 @@ def sync_wallets(network: str, wallet_ids: list[str]) -> None:
 def sync_wallet(wallet_id: str) -> None:
     """Sync one wallet now, whenever it was read last."""
     wanted = _uuid(wallet_id)
-    with transaction() as connection:
-        asked = request_wallets(connection, [wanted])
-    _sync_by_network(asked)
+    _sync_requested(lambda connection: request_wallets(connection, [wanted], cooldown=NO_COOLDOWN), NO_COOLDOWN)
 
 
 @app.task(throws=EXPECTED)
@@ -53,12 +57,19 @@ def refresh_user(user_id: str, networks: list[str] | None = None) -> None:
     user = _uuid(user_id)
     wanted = NETWORKS if networks is None else tuple(_network(network) for network in _list(networks))
     cooldown = timedelta(seconds=worker_settings().refresh_cooldown)
+    _sync_requested(lambda connection: request_user(connection, user, wanted, cooldown=cooldown), cooldown)
+
+
+def _sync_requested(request: Callable[[Connection], Requested], cooldown: timedelta) -> None:
+    """Make a request, and sync what it asks for. A row that is being written is asked for again when it is free."""
     with transaction() as connection:
-        asked = request_user(connection, user, wanted, cooldown=cooldown)
-    _sync_by_network(asked)
-
-
-def _sync_by_network(asked: Mapping[UUID, Network]) -> None:
+        found = request(connection)
+    asked = dict(found.networks)
+    while found.locked:
+        sleep(LOCKED_PAUSE)
+        with transaction() as connection:
+            found = request_wallets(connection, found.locked, cooldown=cooldown)
+        asked |= found.networks
     for network in worker_settings().networks:
         _sync(network, [wallet_id for wallet_id, of in asked.items() if of == network])
 
