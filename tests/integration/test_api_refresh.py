@@ -79,7 +79,7 @@ def test_a_wallet_that_nobody_reads_or_that_failed_makes_one_request_wait_and_no
         endpoint.tables.rows(change)
         began = time.monotonic()
         assert endpoint.get().json()["balances"][0]["usdt_balance"] is None
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 2.9, "no wait for the deadline"
 
 
 def test_a_wallet_with_a_bad_address_makes_nobody_wait(endpoint: Endpoint) -> None:
@@ -88,7 +88,7 @@ def test_a_wallet_with_a_bad_address_makes_nobody_wait(endpoint: Endpoint) -> No
     endpoint.tables.rows("UPDATE sync_schedule SET last_error = 'bad_address', failures = 1 WHERE wallet_id = %s", bad)
     began = time.monotonic()
     assert endpoint.get().json()["balances"][2]["usdt_balance"] is None
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2.9, "no wait for the deadline"
 
 
 def test_an_overdue_wallet_is_asked_for_without_waiting(endpoint: Endpoint) -> None:
@@ -96,7 +96,7 @@ def test_an_overdue_wallet_is_asked_for_without_waiting(endpoint: Endpoint) -> N
     endpoint.tables.rows("UPDATE sync_schedule SET next_sync_at = now() - interval '1 hour'")
     began = time.monotonic()
     assert endpoint.get().json()["balances"][0]["is_cached"]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2.9, "no wait for the deadline"
     assert {"tron" in endpoint.await_message(), "tron" in endpoint.await_message()}
     assert endpoint.tables.schedule(TRON)["requested_at"] is not None
 
@@ -112,4 +112,4 @@ def test_with_redis_hung_plain_reads_go_on_and_a_refresh_answers_from_the_cache(
             assert time.monotonic() - began < 10
         began = time.monotonic()
         assert endpoint.get().status_code == 200
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 2.9, "no wait for the deadline"
