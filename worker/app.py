@@ -1,6 +1,8 @@
 """The Celery app, and what each of its processes sets up for itself."""
 
 import logging
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -17,6 +19,9 @@ app.config_from_object("celeryconfig")
 app.set_default()
 
 log = structlog.get_logger(__name__)
+
+LIFE_SIGN = Path(tempfile.gettempdir(), "balance-sync-worker")
+"""A file that a worker touches every few seconds, for a health check to look at."""
 
 
 @signals.setup_logging.connect
@@ -43,6 +48,12 @@ def check_networks(**_: Any) -> None:
     for network in NETWORKS:
         if network not in networks:
             log.warning("network_not_synced", network=network, reason=f"{network.upper()}_RPC_URLS is not set")
+
+
+@signals.heartbeat_sent.connect
+def show_life(**_: Any) -> None:
+    """The main process came round to its timers: `celery inspect ping` would load everything anew to learn as much."""
+    LIFE_SIGN.touch()
 
 
 @signals.worker_process_init.connect

@@ -145,6 +145,21 @@ def test_a_refresh_reads_the_chain_and_says_so_truly(scene: Scene) -> None:
         assert [entry["is_cached"] for entry in cooling["balances"]] == [True, False], "tron was read a moment ago"
 
 
+def test_a_worker_shows_that_it_lives_and_stops_to_when_it_hangs(scene: Scene) -> None:
+    scene.env["TMPDIR"] = str(scene.folder)
+    sign = scene.folder / "balance-sync-worker"
+    with worker(scene.folder, scene.env) as worked:
+        wait_for(sign.exists, worked, what="the first sign of life")
+        first = sign.stat().st_mtime_ns
+        wait_for(lambda: sign.stat().st_mtime_ns > first, worked, what="another sign of life")
+        with stopped(worked):
+            # What another process does in its time, a stopped worker does not.
+            last = sign.stat().st_mtime_ns
+            with worker(scene.folder, {**scene.env, "TMPDIR": str(scene.folder.parent)}, "another") as other:
+                wait_for((scene.folder.parent / "balance-sync-worker").exists, other, what="the other to live")
+            assert sign.stat().st_mtime_ns == last
+
+
 def test_other_programs_send_tasks_by_name_and_a_bad_argument_does_no_harm(scene: Scene) -> None:
     scene.env |= {"SYNC_INTERVAL_ACTIVE": "600", "SYNC_INTERVAL_IDLE": "600", "REFRESH_COOLDOWN": "1"}
     with worker(scene.folder, scene.env) as worked, beat(scene.folder, scene.env) as ticked:
