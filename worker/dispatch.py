@@ -18,16 +18,14 @@ def batches_to_send(due: int, per_batch: int, waiting: int) -> int:
     return max(min(-(-due // per_batch), MAX_WAITING) - waiting, 0)
 
 
-def dispatch() -> dict[Network, int]:
-    """Send a message for each batch that is due and has none. Returns how many were sent."""
-    sent: dict[Network, int] = {}
+def dispatch() -> None:
+    """Send a message for each batch that is due and has none."""
     for network in worker_settings().networks:
         per_batch = max_wallets(network)
         with transaction() as connection:
             due = count_due(connection, network, bound=per_batch * MAX_WAITING)
         if due:
-            sent[network] = _send(network, due, per_batch)
-    return sent
+            _send(network, due, per_batch)
 
 
 def _send(network: Network, due: int, per_batch: int) -> int:

@@ -6,7 +6,6 @@ Nothing here knows Celery, so that it can be called as it is. What a batch's wal
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import random
 from time import monotonic
@@ -35,16 +34,11 @@ time, and cost a request for each few. The price is that some are read by up to 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """How many wallets were claimed, and which were asked for again while they were being read."""
+def sync_due(network: Network) -> tuple[UUID, ...]:
+    """Sync one batch of what is due on a network. Returns the wallets that were asked for while they were being read.
 
-    claimed: int = 0
-    asked_again: tuple[UUID, ...] = ()
-
-
-def sync_due(network: Network) -> BatchResult:
-    """Sync one batch of what is due on a network. Raises NotConfigured; a failed read is recorded, not raised."""
+    Raises NotConfigured; a failed read is recorded, not raised.
+    """
     settings, reader = worker_settings(), reader_for(network)
     ahead = timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD)
     return _sync(
@@ -56,8 +50,8 @@ def sync_due(network: Network) -> BatchResult:
     )
 
 
-def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> BatchResult:
-    """Sync those of these wallets that are due or asked for, in one batch. Raises NotConfigured.
+def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]:
+    """The same for those of these wallets that are due or asked for, in one batch.
 
     At most `reader.max_wallets`; the others stay due.
     """
@@ -73,12 +67,12 @@ def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> BatchResult:
 
 def _sync(
     reader: ChainReader, settings: WorkerSettings, claim_batch: Callable[[Connection], Claim | None]
-) -> BatchResult:
+) -> tuple[UUID, ...]:
     started = monotonic()
     with transaction() as connection:
         claim = claim_batch(connection)
     if claim is None:
-        return BatchResult()
+        return ()
     accounts = valid_accounts(claim)
     snapshot, endpoint, failure = _read(reader, claim, list(accounts.values()))
     found = outcomes(claim, accounts, snapshot, failure, policy=_policy(settings), chance=random)
@@ -105,7 +99,7 @@ def _sync(
         error=failure,
         duration_ms=round((monotonic() - started) * 1000),
     )
-    return BatchResult(len(claim.wallets), recorded.asked_again)
+    return recorded.asked_again
 
 
 def _read(

@@ -1,6 +1,6 @@
 """The tasks: ids in, load, call, done. Each may run twice, late, or not at all; Postgres knows what is to be done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from time import sleep
 from typing import Any
@@ -16,7 +16,7 @@ from worker.app import app
 from worker.chains import max_wallets
 from worker.dispatch import dispatch
 from worker.errors import BadArgument, NotConfigured
-from worker.sync import BatchResult, sync_due, sync_these
+from worker.sync import sync_due, sync_these
 
 NO_COOLDOWN = timedelta(0)
 LOCKED_PAUSE = 0.02  # seconds; a worker locks the rows that it writes for some milliseconds
@@ -80,10 +80,10 @@ def _sync(network: Network, wallet_ids: list[UUID]) -> None:
         _send_again(network, sync_these(network, wallet_ids[start : start + size]))
 
 
-def _send_again(network: Network, result: BatchResult) -> None:
+def _send_again(network: Network, wallet_ids: Sequence[UUID]) -> None:
     """Wallets that were asked for while they were being read are read again, before anything that is merely due."""
-    if result.asked_again:
-        sync_wallets.apply_async(args=(network, [str(wallet) for wallet in result.asked_again]), queue=REFRESH_QUEUE)
+    if wallet_ids:
+        sync_wallets.apply_async(args=(network, [str(wallet) for wallet in wallet_ids]), queue=REFRESH_QUEUE)
 
 
 def _network(value: Any) -> Network:
