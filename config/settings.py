@@ -6,6 +6,7 @@ the endpoint no node. A wrong setting stops the start with a sentence; values ar
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -16,6 +17,15 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 Network = Literal["ethereum", "tron"]
 NETWORKS: tuple[Network, ...] = ("ethereum", "tron")
+
+# Twice as old as the newest block of a sound node is at worst: slots are missed, and finality takes its time.
+MAX_HEAD_AGE: dict[tuple[Network, str], float] = {
+    ("ethereum", "latest"): 120,
+    ("ethereum", "safe"): 1800,
+    ("ethereum", "finalized"): 2700,
+    ("tron", "latest"): 60,
+    ("tron", "solid"): 180,
+}
 
 HMAC_ALGORITHMS = frozenset({"HS256"})
 KEY_ALGORITHMS = frozenset({"RS256", "ES256"})
@@ -113,15 +123,38 @@ class WorkerSettings(QueueSettings):
         default="TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", pattern=r"^T[1-9A-HJ-NP-Za-km-z]{33}$"
     )
     tron_finality: Literal["latest", "solid"] = "solid"
+    ethereum_rps: int = Field(default=10, ge=0, le=10_000)
+    tron_rps: int = Field(default=10, ge=0, le=10_000)
+    ethereum_max_head_age: float | None = Field(default=None, ge=0)
+    tron_max_head_age: float | None = Field(default=None, ge=0)
     sync_lease: float = Field(default=60, ge=3, le=3600)
     dispatch_interval: Seconds = 1
 
-    # The time-outs of a batch follow from its lease, so that they are in order whatever the lease is: a read gives up
-    # before its task is interrupted, the task is killed before its lease ends, and nobody else claims before that.
+    def chain(self, network: Network) -> "ChainSettings":
+        """What the settings say of a network."""
+        ethereum = network == "ethereum"
+        finality = self.ethereum_finality if ethereum else self.tron_finality
+        max_age = self.ethereum_max_head_age if ethereum else self.tron_max_head_age
+        return ChainSettings(
+            chain_id=self.ethereum_chain_id if ethereum else self.tron_chain_id,
+            contract=self.ethereum_usdt_contract if ethereum else self.tron_usdt_contract,
+            finality=finality,
+            per_second=self.ethereum_rps if ethereum else self.tron_rps,
+            max_head_age=MAX_HEAD_AGE[network, finality] if max_age is None else max_age,
+        )
+
+    # The time-outs of a batch follow from its lease, so that they are in order whatever the lease is: a request gives
+    # up before its read, a read before its task is interrupted, the task is killed before its lease ends, and nobody
+    # else claims before that.
     @property
-    def read_timeout(self) -> float:
+    def request_limit(self) -> float:
         """Seconds that one request to a node may take."""
         return self.sync_lease / 6
+
+    @property
+    def read_limit(self) -> float:
+        """Seconds in which a batch is read, whatever number of requests and endpoints it takes."""
+        return self.sync_lease * 5 / 12
 
     @property
     def task_soft_limit(self) -> float:
@@ -136,6 +169,17 @@ class WorkerSettings(QueueSettings):
         """The networks that have a node; the others are not synced."""
         urls: dict[Network, HttpUrls] = {"ethereum": self.ethereum_rpc_urls, "tron": self.tron_rpc_urls}
         return tuple(network for network in NETWORKS if urls[network])
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """What a reader of one network needs. Seconds; 0 requests a second and 0 seconds of age are no bounds."""
+
+    chain_id: int
+    contract: str
+    finality: str
+    per_second: int
+    max_head_age: float
 
 
 class ApiSettings(QueueSettings):

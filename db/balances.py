@@ -14,8 +14,9 @@ _RECORD = """
 WITH outcome AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(due)s::timestamptz[], %(failures)s::int[], %(errors)s::text[], %(changed)s::bool[],
-        %(usdt)s::numeric[], %(native)s::numeric[]
-    ) AS o (wallet_id, due, failures, error, changed, usdt, native)
+        %(usdt)s::numeric[], %(native)s::numeric[], %(block_number)s::bigint[], %(block_time)s::bigint[],
+        %(one_block)s::bool[]
+    ) AS o (wallet_id, due, failures, error, changed, usdt, native, block_number, block_time, one_block)
 ), recorded AS (
     UPDATE sync_schedule s
        SET lease_token = NULL,
@@ -25,16 +26,17 @@ WITH outcome AS (
            last_changed_at = CASE WHEN o.changed THEN s.claimed_at ELSE s.last_changed_at END
       FROM outcome o
      WHERE s.wallet_id = o.wallet_id AND s.lease_token = %(token)s
- RETURNING s.wallet_id, s.claimed_at, s.requested_at > s.claimed_at AS asked_again, o.usdt, o.native
+ RETURNING s.wallet_id, s.claimed_at, s.requested_at > s.claimed_at AS asked_again,
+           o.usdt, o.native, o.block_number, o.block_time, o.one_block
 ), written AS (
     INSERT INTO balance_cache AS b
-           (wallet_id, usdt_balance, native_balance, block_number, block_time, finality, last_synced)
-    SELECT wallet_id, usdt, native, %(block_number)s, to_timestamp(%(block_time)s), %(finality)s, claimed_at
+           (wallet_id, usdt_balance, native_balance, block_number, block_time, finality, last_synced, one_block)
+    SELECT wallet_id, usdt, native, block_number, to_timestamp(block_time), %(finality)s, claimed_at, one_block
       FROM recorded WHERE usdt IS NOT NULL
         ON CONFLICT (wallet_id) DO UPDATE
        SET usdt_balance = EXCLUDED.usdt_balance, native_balance = EXCLUDED.native_balance,
            block_number = EXCLUDED.block_number, block_time = EXCLUDED.block_time,
-           finality = EXCLUDED.finality, last_synced = EXCLUDED.last_synced
+           finality = EXCLUDED.finality, last_synced = EXCLUDED.last_synced, one_block = EXCLUDED.one_block
      WHERE (b.block_number, b.last_synced) <= (EXCLUDED.block_number, EXCLUDED.last_synced)
  RETURNING wallet_id
 )
@@ -46,7 +48,10 @@ SELECT (SELECT count(*) FROM recorded) AS recorded,
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one wallet's read: both balances in base units, or neither and an error's code."""
+    """What came of one wallet's read: both balances in base units and their block, or an error's code.
+
+    `block_time` is in unix seconds; `one_block` is False for balances of their block or a little later.
+    """
 
     wallet_id: UUID
     due: datetime
@@ -55,6 +60,9 @@ class Outcome:
     changed: bool = False
     usdt: int | None = None
     native: int | None = None
+    block_number: int | None = None
+    block_time: int | None = None
+    one_block: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +74,8 @@ class Recorded:
     asked_again: tuple[UUID, ...]
 
 
-def record(
-    connection: Connection,
-    token: UUID,
-    outcomes: Sequence[Outcome],
-    *,
-    block_number: int | None,
-    block_time: int | None,
-    finality: str,
-) -> Recorded:
-    """Write a batch's outcomes, its balances as of one block. One statement.
+def record(connection: Connection, token: UUID, outcomes: Sequence[Outcome], *, finality: str) -> Recorded:
+    """Write a batch's outcomes. One statement.
 
     A wallet that was requested while it was being read is due again at once.
     """
@@ -91,8 +91,9 @@ def record(
             # As text: psycopg would send a list of small integers as another type of array than one of large ones.
             "usdt": [None if outcome.usdt is None else str(outcome.usdt) for outcome in outcomes],
             "native": [None if outcome.native is None else str(outcome.native) for outcome in outcomes],
-            "block_number": block_number,
-            "block_time": block_time,
+            "block_number": [outcome.block_number for outcome in outcomes],
+            "block_time": [outcome.block_time for outcome in outcomes],
+            "one_block": [outcome.one_block for outcome in outcomes],
             "finality": finality,
         },
     ).one()

@@ -9,6 +9,7 @@ neither deadlock with it nor fail its whole batch (docs/decisions/0004-one-chain
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     text,
+    true,
 )
 
 from config.settings import NETWORKS
@@ -99,6 +101,9 @@ balance_cache = Table(
     Column("block_time", Moment, nullable=False),
     Column("finality", Text, nullable=False, comment="latest, safe, finalized or solid"),
     Column("last_synced", Moment, nullable=False, comment="just before the read was sent"),
+    Column(
+        "one_block", Boolean, nullable=False, server_default=true(), comment="false: of the block or a little later"
+    ),
     CheckConstraint("usdt_balance >= 0", name="usdt_balance_not_negative"),
     CheckConstraint("native_balance >= 0", name="native_balance_not_negative"),
     CheckConstraint("block_number > 0", name="block_number_positive"),

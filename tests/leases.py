@@ -1,5 +1,6 @@
 """Claiming and writing as the worker does, in a word each."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -28,7 +29,8 @@ def claim_ids(ids: list[UUID], network: Network = "tron") -> Claim | None:
 
 def write(token: UUID, *outcomes: Outcome, block: int = 10) -> Recorded:
     with transaction() as connection:
-        return record(connection, token, outcomes, block_number=block, block_time=1_795_000_000, finality="solid")
+        found = [replace(outcome, block_number=block, block_time=1_795_000_000) for outcome in outcomes]
+        return record(connection, token, found, finality="solid")
 
 
 def good(wallet: UUID, usdt: int = 977_000_000, native: int = 5, *, changed: bool = True) -> Outcome:

@@ -1,10 +1,12 @@
 """A transport that answers with what it was given, below web3, tronpy and requests: their real code runs."""
 
 import json
+from io import BytesIO
 from typing import Any
 
 from requests import PreparedRequest, Response, Session
 from requests.adapters import BaseAdapter
+from urllib3 import HTTPResponse
 
 
 class Replay(BaseAdapter):
@@ -30,7 +32,8 @@ class Replay(BaseAdapter):
         response = Response()
         response.status_code, response.url, response.request = self.status, request.url or "", request
         response.headers.update(self.headers)
-        response._content = self.body
+        # As the real adapter does it: the body is still to be read, and perhaps to be decompressed.
+        response.raw = HTTPResponse(BytesIO(self.body), self.headers, self.status, preload_content=False)
         return response
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from config.settings import Network, worker_settings
 from db.session import transaction
 from db.wallets import count_due
 from worker.app import app
-from worker.chains import max_wallets
+from worker.chains import reader_for
 
 MAX_WAITING = 20
 """Batches of one network that may wait at once. A tick looks no further than these, however many wallets are due."""
@@ -21,7 +21,7 @@ def batches_to_send(due: int, per_batch: int, waiting: int) -> int:
 def dispatch() -> None:
     """Send a message for each batch that is due and has none."""
     for network in worker_settings().networks:
-        per_batch = max_wallets(network)
+        per_batch = reader_for(network).max_wallets
         with transaction() as connection:
             due = count_due(connection, network, bound=per_batch * MAX_WAITING)
         if due:

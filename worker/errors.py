@@ -1,19 +1,28 @@
 """What can go wrong, by what is to be done about it.
 
     SyncError
-    ├── BadArgument         a task was sent something that is not an id: say so, do nothing
-    ├── NotConfigured       a network without nodes: leave its wallets as they are
-    ├── BadAddress          this wallet can never be read until its address changes
-    └── ReadFailed          nothing of this read counts; every wallet in it keeps its value
-        ├── Unreachable     no answer, or half of one: ask another endpoint
-        ├── Throttled       too many requests: leave this endpoint alone for `retry_after` seconds
-        ├── Refused         the node answered that it would not: ask another endpoint
-        ├── BadReply        an answer that fails a check: ask another endpoint, and do not believe this one
-        └── WrongChain      an endpoint of another network: its answers are about other wallets
+    ├── BadArgument            a task was sent something that is not an id: say so, do nothing
+    ├── NotConfigured          stop this network: it has no node, its wallets stay as they are
+    ├── BadAddress             give up on this wallet until its address changes
+    └── ReadFailed             nothing of this request counts; every wallet in it keeps its value
+        ├── Throttled          slow down: leave this key, or this endpoint, alone for as long as it said
+        │   └── OverBudget     the same by our own budget: nothing is wrong with the endpoint
+        ├── Unauthorized       slow down: this key is not known there; a person has to mend it
+        ├── TooMuch            split the batch
+        │   └── OutOfTime      the same once more, for it comes by chance; then split the batch
+        ├── Unsupported        the endpoint does not read this way: ask it another way
+        ├── Unreachable        ask another endpoint: no answer, or half of one
+        ├── Unavailable        ask another endpoint: this one is out of order
+        ├── Refused            ask another endpoint: this one answered that it would not
+        ├── Lagging            ask another endpoint: this one is behind
+        ├── BadReply           ask another endpoint, and do not believe this one: the answer fails a check
+        ├── WrongChain         stop asking this endpoint: it serves another network; a person has to mend it
+        └── NoToken            stop asking this endpoint: the token is not there; a person has to mend it
 
-A class's ``code`` is what ``sync_schedule.last_error`` holds and the logs say. Foreign exceptions are translated into
-these where they arise (``worker.chains.http`` for what both chains share) and never leave the chain's module. They are
-not chained: requests' messages quote the whole URL of a node, and that may hold its key.
+A class's ``code`` is what ``sync_schedule.last_error`` holds and the logs say. Foreign outcomes are translated into
+these in one place per chain (``worker.chains.ethereum``, ``worker.chains.tron``; ``worker.chains.http`` for what both
+share) and never leave it. They are not chained: requests' messages quote the whole URL of a node, and that may hold
+its key.
 """
 
 from typing import ClassVar
@@ -21,8 +30,14 @@ from typing import ClassVar
 USDT_CALL_FAILED = "usdt_call_failed"
 """A wallet's code when the read was good but the token gave no usable balance for this one wallet."""
 
+UNREADABLE = "unreadable"
+"""A wallet's code when every request that holds it fails, and those without it succeed."""
+
 OLDER_BLOCK = "older_block"
 """A wallet's code when the block that was read is older than the one its balance is from."""
+
+ZERO_UNCONFIRMED = "zero_unconfirmed"
+"""A wallet's code when a balance fell to zero in one read and a second read did not agree."""
 
 
 class SyncError(Exception):
@@ -53,16 +68,56 @@ class BadAddress(SyncError):
 
 
 class ReadFailed(SyncError):
-    """A read gave no balances. `endpoint` is a host and port, never a URL: that may hold a key."""
+    """A read gave no balances. `retry_after` is what the endpoint itself asked for, in seconds, if it did."""
 
     code = "read_failed"
-    cool_down: ClassVar[float] = 5.0
-    """Seconds for which the endpoint is left alone, unless it named its own."""
+    rest: ClassVar[float] = 5.0
+    """Seconds for which the endpoint is left alone after the first of these in a row, unless it said how long."""
 
-    def __init__(self, detail: str = "", *, endpoint: str = "", retry_after: float | None = None) -> None:
+    for_a_person: ClassVar[bool] = False
+    """Whether waiting does not help: a setting is wrong, and the log says so at `error`."""
+
+    def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail)
-        self.endpoint = endpoint
-        self.retry_after = self.cool_down if retry_after is None else retry_after
+        self.retry_after = retry_after
+
+
+class Throttled(ReadFailed):
+    """The endpoint wants fewer requests."""
+
+    code = "throttled"
+    rest = 30.0
+
+
+class OverBudget(Throttled):
+    """The requests a second that the settings allow are used up."""
+
+
+class Unauthorized(ReadFailed):
+    """The endpoint does not know the key that it was sent, or wants one."""
+
+    code = "unauthorized"
+    rest = 300.0
+    for_a_person = True
+
+
+class TooMuch(ReadFailed):
+    """The request is larger than the endpoint takes."""
+
+    code = "too_much"
+
+
+class OutOfTime(TooMuch):
+    """The endpoint stopped the call by its clock."""
+
+    code = "out_of_time"
+
+
+class Unsupported(ReadFailed):
+    """The endpoint does not do what this way of reading needs."""
+
+    code = "unsupported"
+    rest = 60.0
 
 
 class Unreachable(ReadFailed):
@@ -71,29 +126,42 @@ class Unreachable(ReadFailed):
     code = "unreachable"
 
 
-class Throttled(ReadFailed):
-    """The endpoint wants fewer requests."""
+class Unavailable(ReadFailed):
+    """The endpoint is out of order, or what stands before it cannot reach it."""
 
-    code = "throttled"
-    cool_down = 30.0
+    code = "unavailable"
 
 
 class Refused(ReadFailed):
     """The endpoint answered with an error."""
 
     code = "refused"
-    cool_down = 1.0
+
+
+class Lagging(ReadFailed):
+    """The endpoint's newest block is too old."""
+
+    code = "lagging"
+    rest = 10.0
 
 
 class BadReply(ReadFailed):
     """The endpoint's answer fails a check."""
 
     code = "bad_reply"
-    cool_down = 1.0
 
 
 class WrongChain(ReadFailed):
     """The endpoint serves another chain than the one configured."""
 
     code = "wrong_chain"
-    cool_down = 60.0
+    rest = 60.0
+    for_a_person = True
+
+
+class NoToken(ReadFailed):
+    """The token contract is not there."""
+
+    code = "no_token"
+    rest = 60.0
+    for_a_person = True

@@ -35,11 +35,14 @@ def due_after_success(now: datetime, touched: Sequence[datetime | None], policy:
     return now + min(max(quiet * GROWTH, policy.active), policy.idle) * (1 - SPREAD * jitter)
 
 
-def due_after_failed_read(now: datetime, failures: int, policy: Policy, jitter: float) -> datetime:
+def due_after_failed_read(
+    now: datetime, failures: int, policy: Policy, jitter: float, *, told: timedelta = timedelta(0)
+) -> datetime:
     """The next try after a read that failed for all its wallets. It is a node's fault, and one request tries them all:
-    so soon at first, and never later than the active interval. `failures` counts this one.
+    so soon at first, and never later than the active interval, unless the nodes want to be left alone longer (`told`,
+    up to the idle interval). `failures` counts this one.
     """
-    return _back_off(now, failures, FIRST_RETRY, policy.active, jitter)
+    return max(_back_off(now, failures, FIRST_RETRY, policy.active, jitter), now + min(told, policy.idle))
 
 
 def due_after_failed_wallet(now: datetime, failures: int, policy: Policy, jitter: float) -> datetime:

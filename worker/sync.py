@@ -1,12 +1,13 @@
 """The use case: claim a batch, read it at one block, decide, write. Two short transactions, none open while a node is
 asked.
 
-Nothing here knows Celery, so that it can be called as it is. What a batch's wallets come to is decided by
-``outcomes``, a pure function of what was claimed and what was read.
+Nothing here knows Celery, so that it can be called as it is. What a batch's wallets come to is decided in
+``worker.outcomes``, from what was claimed and what was read.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from random import random
 from time import monotonic
 from uuid import UUID
@@ -15,14 +16,13 @@ import structlog
 from sqlalchemy import Connection
 
 from config.settings import Network, WorkerSettings, worker_settings
-from db.balances import Outcome, record
+from db.balances import Recorded, record
 from db.session import transaction
-from db.wallets import Claim, ClaimedWallet, claim_due, claim_these
-from worker import schedule
+from db.wallets import Claim, claim_due, claim_these
 from worker.chains import ChainReader, reader_for
-from worker.chains.addresses import account_bytes
-from worker.chains.snapshot import Balance, Snapshot
-from worker.errors import OLDER_BLOCK, USDT_CALL_FAILED, BadAddress, ReadFailed
+from worker.chains.turn import Part
+from worker.outcomes import Found, confirmed, fallen_to_zero, found_in, outcomes, valid_accounts
+from worker.schedule import Policy
 
 log = structlog.get_logger(__name__)
 
@@ -40,29 +40,27 @@ def sync_due(network: Network) -> tuple[UUID, ...]:
     Raises NotConfigured; a failed read is recorded, not raised.
     """
     settings, reader = worker_settings(), reader_for(network)
-    ahead = timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD)
-    return _sync(
-        reader,
-        settings,
-        lambda connection: claim_due(
-            connection, network, limit=reader.max_wallets, lease=timedelta(seconds=settings.sync_lease), ahead=ahead
-        ),
+    claim = partial(
+        claim_due,
+        network=network,
+        limit=reader.max_wallets,
+        lease=timedelta(seconds=settings.sync_lease),
+        ahead=timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD),
     )
+    return _sync(reader, settings, claim)
 
 
 def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]:
-    """The same for those of these wallets that are due or asked for, in one batch.
-
-    At most `reader.max_wallets`; the others stay due.
-    """
+    """The same for those of these wallets that are due or asked for. More than a request takes are read in several."""
     settings, reader = worker_settings(), reader_for(network)
-    return _sync(
-        reader,
-        settings,
-        lambda connection: claim_these(
-            connection, network, wallet_ids, limit=reader.max_wallets, lease=timedelta(seconds=settings.sync_lease)
-        ),
+    claim = partial(
+        claim_these,
+        network=network,
+        wallet_ids=wallet_ids,
+        limit=len(wallet_ids),
+        lease=timedelta(seconds=settings.sync_lease),
     )
+    return _sync(reader, settings, claim)
 
 
 def _sync(
@@ -73,114 +71,53 @@ def _sync(
         claim = claim_batch(connection)
     if claim is None:
         return ()
-    accounts = valid_accounts(claim)
-    snapshot, endpoint, failure = _read(reader, claim, list(accounts.values()))
-    found = outcomes(claim, accounts, snapshot, failure, policy=_policy(settings), chance=random)
+    parts, found = _read(reader, claim, started + settings.read_limit)
+    policy = Policy(timedelta(seconds=settings.sync_interval_active), timedelta(seconds=settings.sync_interval_idle))
+    decided = outcomes(claim, found, policy=policy, chance=random)
     with transaction() as connection:
-        recorded = record(
-            connection,
-            claim.token,
-            found,
-            block_number=snapshot.block.number if snapshot else None,
-            block_time=snapshot.block.time if snapshot else None,
-            finality=reader.finality,
-        )
-    report = log.info if failure is None else log.warning
-    report(
-        "batch_synced" if failure is None else "batch_failed",
-        network=claim.network,
-        wallets=len(claim.wallets),
-        written=recorded.written,
-        changed=sum(outcome.changed for outcome in found),
-        failed=sum(outcome.error is not None for outcome in found),
-        lost=len(claim.wallets) - recorded.recorded,
-        block=snapshot.block.number if snapshot else None,
-        endpoint=endpoint,
-        error=failure,
-        duration_ms=round((monotonic() - started) * 1000),
-    )
+        recorded = record(connection, claim.token, decided, finality=reader.finality)
+    changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
+    _tell(claim, parts, recorded, started, changed=changed, failed=failed)
     return recorded.asked_again
 
 
-def _read(
-    reader: ChainReader, claim: Claim, accounts: Sequence[bytes]
-) -> tuple[Snapshot | None, str | None, str | None]:
-    """A snapshot and its endpoint, or neither and the failure's code. No request when there is nothing to ask for."""
-    if not accounts:
-        return None, None, None
-    try:
-        snapshot, endpoint = reader.read(accounts, claim.at.timestamp())
-    except ReadFailed as error:
-        return None, error.endpoint, error.code
-    return snapshot, endpoint, None
+def _read(reader: ChainReader, claim: Claim, deadline: float) -> tuple[list[Part], dict[UUID, Found]]:
+    """What the nodes say of the claimed wallets, and for each that can be asked for what was found."""
+    accounts, now = valid_accounts(claim), claim.at.timestamp()
+    parts = reader.read(list(accounts.values()), now, deadline)
+    found = found_in(parts, list(accounts))
+    suspects = fallen_to_zero(claim, found)
+    if not suspects:
+        return parts, found
+    gave = {part.endpoint_id for part in parts}
+
+    def read_again(wallets: Sequence[UUID], attempt: int) -> dict[UUID, Found]:
+        # Another endpoint, where there is one. Should that be behind, whichever is best.
+        avoid = () if attempt else gave
+        return found_in(reader.read([accounts[each] for each in wallets], now, deadline, avoid=avoid), wallets)
+
+    found = confirmed(claim, found, suspects, read_again)
+    unconfirmed = sum(found[wallet].error is not None for wallet in suspects)
+    log.info("zeros_read_again", network=claim.network, wallets=len(suspects), unconfirmed=unconfirmed)
+    return parts, found
 
 
-def _policy(settings: WorkerSettings) -> schedule.Policy:
-    return schedule.Policy(
-        active=timedelta(seconds=settings.sync_interval_active), idle=timedelta(seconds=settings.sync_interval_idle)
-    )
-
-
-def valid_accounts(claim: Claim) -> dict[UUID, bytes]:
-    """The wallets that can be asked for, each with the 20 bytes that its chain knows it by. Pure."""
-    accounts = {}
-    for wallet in claim.wallets:
-        try:
-            accounts[wallet.id] = account_bytes(claim.network, wallet.address)
-        except BadAddress as error:
-            log.warning("bad_address", network=claim.network, wallet_id=str(wallet.id), detail=str(error))
-    return accounts
-
-
-def outcomes(
-    claim: Claim,
-    accounts: dict[UUID, bytes],
-    snapshot: Snapshot | None,
-    failure: str | None,
-    *,
-    policy: schedule.Policy,
-    chance: Callable[[], float],
-) -> list[Outcome]:
-    """What came of each claimed wallet. Pure but for `chance`, which gives a number in [0, 1) for each wallet.
-
-    `snapshot` has the balances of `accounts` in their order, or is None with the failure's code.
-    """
-    balances = dict(zip(accounts, snapshot.balances, strict=True)) if snapshot else {}
-    block = snapshot.block.number if snapshot else 0
-    found = []
-    for wallet in claim.wallets:
-        if wallet.id not in accounts:
-            found.append(Outcome(wallet.id, schedule.NEVER, wallet.failures + 1, BadAddress.code))
-        elif failure is not None:
-            due = schedule.due_after_failed_read(claim.at, wallet.failures + 1, policy, chance())
-            found.append(Outcome(wallet.id, due, wallet.failures + 1, failure))
-        else:
-            found.append(
-                _read_outcome(wallet, balances[wallet.id], block, now=claim.at, policy=policy, jitter=chance())
-            )
-    return found
-
-
-def _read_outcome(
-    wallet: ClaimedWallet,
-    balance: Balance | None,
-    block: int,
-    *,
-    now: datetime,
-    policy: schedule.Policy,
-    jitter: float,
-) -> Outcome:
-    older = wallet.block_number is not None and block < wallet.block_number
-    if balance is None or older:
-        due = schedule.due_after_failed_wallet(now, wallet.failures + 1, policy, jitter)
-        return Outcome(wallet.id, due, wallet.failures + 1, OLDER_BLOCK if older else USDT_CALL_FAILED)
-    changed = (balance.usdt, balance.native) != (wallet.usdt, wallet.native)
-    touched = (now if changed else wallet.last_changed_at, wallet.requested_at)
-    return Outcome(
-        wallet.id,
-        schedule.due_after_success(now, touched, policy, jitter),
-        failures=0,
-        changed=changed,
-        usdt=balance.usdt,
-        native=balance.native,
+def _tell(claim: Claim, parts: Sequence[Part], recorded: Recorded, started: float, **counts: int) -> None:
+    """The batch's own line. It failed when no wallet of it could be read."""
+    read = [part.snapshot for part in parts if part.snapshot]
+    error = next((part.failure.code for part in parts if part.failure), None)
+    failed = error is not None and not read
+    report = log.warning if failed else log.info
+    report(
+        "batch_failed" if failed else "batch_synced",
+        network=claim.network,
+        wallets=len(claim.wallets),
+        written=recorded.written,
+        lost=len(claim.wallets) - recorded.recorded,
+        block=max((snapshot.block.number for snapshot in read), default=None),
+        one_block=len(read) <= 1 and all(snapshot.one_block for snapshot in read),
+        endpoint=", ".join(sorted({part.endpoint for part in parts if part.endpoint})) or None,
+        error=error,
+        duration_ms=round((monotonic() - started) * 1000),
+        **counts,
     )

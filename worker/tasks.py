@@ -13,7 +13,7 @@ from config.settings import NETWORKS, Network, worker_settings
 from db.session import transaction
 from db.wallets import Requested, request_user, request_wallets
 from worker.app import app
-from worker.chains import max_wallets
+from worker.chains import reader_for
 from worker.dispatch import dispatch
 from worker.errors import BadArgument, NotConfigured
 from worker.sync import sync_due, sync_these
@@ -75,7 +75,9 @@ def _sync_requested(request: Callable[[Connection], Requested], cooldown: timede
 
 
 def _sync(network: Network, wallet_ids: list[UUID]) -> None:
-    size = max_wallets(network)
+    if not wallet_ids:
+        return
+    size = reader_for(network).max_wallets
     for start in range(0, len(wallet_ids), size):
         _send_again(network, sync_these(network, wallet_ids[start : start + size]))
 

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -129,6 +130,7 @@ def test_a_good_outcome_writes_the_balance_with_the_claims_moment_and_frees_the_
         "block_time": datetime.fromtimestamp(1_795_000_000, UTC),
         "finality": "solid",
         "last_synced": found.at,
+        "one_block": True,
     }
     row = tables.schedule(wallet)
     assert (row["next_sync_at"], row["lease_token"], row["claimed_at"]) == (LATER, None, found.at)
@@ -172,11 +174,27 @@ def test_a_wallet_that_changes_while_its_balance_is_being_written_waits_for_it_a
     found = only(claim())
     with ThreadPoolExecutor(1) as pool:
         with transaction() as connection:
-            record(connection, found.token, [good(wallet)], block_number=1, block_time=1, finality="solid")
+            record(connection, found.token, [replace(good(wallet), block_number=1, block_time=1)], finality="solid")
             changing = pool.submit(tables.rows, change, wallet)
             wait_for_a_blocked_statement(tables.connection.info.dsn)
         changing.result(10)
     assert tables.balance(wallet) is None
+
+
+def test_the_balances_of_one_batch_may_be_of_several_blocks(tables: Tables) -> None:
+    first, second = tables.add("tron", "T0", "T1")
+    found = only(claim())
+    made = [
+        replace(good(first), block_number=10, block_time=100),
+        replace(good(second), block_number=11, block_time=103, one_block=False),
+    ]
+    with transaction() as connection:
+        record(connection, found.token, made, finality="solid")
+    rows: list[Any] = [tables.balance(first), tables.balance(second)]
+    assert [(row["block_number"], row["block_time"].timestamp(), row["one_block"]) for row in rows] == [
+        (10, 100, True),
+        (11, 103, False),
+    ]
 
 
 def wait_for_a_blocked_statement(dsn: str) -> None:

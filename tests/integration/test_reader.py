@@ -8,11 +8,24 @@ import pytest
 import requests
 from solc import compiled
 
-from devstack.stack import LocalChain
+from devstack.servers import wait_for
+from devstack.stack import SOLID_LAG, TRON_CHAIN_ID, LocalChain
 from worker.chains import snapshot
-from worker.chains.ethereum import EthereumNode
-from worker.chains.snapshot import MAX_WALLETS_BY_RETURN, READER, Balance, Snapshot, decode, encode
-from worker.errors import Refused
+from worker.chains.ethereum import MULTICALL3, EthereumNode
+from worker.chains.snapshot import (
+    MAX_WALLETS_BY_RETURN,
+    MAX_WALLETS_BY_REVERT,
+    READER,
+    REVERTING_READER,
+    Balance,
+    Expected,
+    Snapshot,
+    check,
+)
+from worker.chains.tron import MULTICALL3 as MULTICALL3_OF_TRON
+from worker.chains.tron import TronNode
+from worker.chains.ways import READ, Node, Way
+from worker.errors import ReadFailed, TooMuch, Unsupported
 
 TOKEN = bytes.fromhex("70" * 20)
 NEVER_PASSED = 2**62  # a "now" that no block is after
@@ -31,16 +44,19 @@ RETURNS_BELOW_THE_MARK = "6002600160801b0360005260206000f3"
 SHORT_FOR_ODD_OWNERS = "600435806003026000526001166020036000f3"
 
 
-def test_the_bytes_are_what_the_source_compiles_to() -> None:
+def test_the_bytes_are_what_the_source_compiles_to(tmp_path: Path) -> None:
     source = Path(snapshot.__file__).with_name("reader.yul")
     assert compiled(source, "Yul", "Reader") == READER
+    reverting = tmp_path / "reverting.yul"
+    reverting.write_text(source.read_text().replace("return(0x60", "revert(0x60"))
+    assert compiled(reverting, "Yul", "Reader") == REVERTING_READER
 
 
 class Evm:
     """A real EVM whose code and balances a test sets as it likes."""
 
     def __init__(self, url: str) -> None:
-        self.url, self.node = url, EthereumNode(url, "latest", timeout=30)
+        self.url, self.node = url, EthereumNode(url, "latest", time_limit=30)
 
     def ask(self, method: str, *parameters: Any) -> Any:
         reply = requests.post(
@@ -49,10 +65,17 @@ class Evm:
         assert "error" not in reply, reply
         return reply["result"]
 
-    def read(self, owners: list[bytes], token: bytes = TOKEN) -> Snapshot:
-        request = encode(token, owners)
-        chain_id = int(self.ask("eth_chainId"), 16)
-        return decode(self.node.call(request), request, wallets=len(owners), chain_id=chain_id, now=NEVER_PASSED)
+    def read(
+        self, owners: list[bytes], token: bytes = TOKEN, way: Way = "return", node: Node | None = None
+    ) -> Snapshot:
+        read = READ[way](node or self.node, token, owners)
+        check(read, Expected(int(self.ask("eth_chainId"), 16), NEVER_PASSED))
+        return read
+
+    def put_multicall3(self, at: bytes) -> None:
+        """What the contract's creation code returns is the code that it has."""
+        creation = compiled(Path(__file__).parents[1] / "Multicall3.sol", "Solidity", "Multicall3")
+        self.ask("anvil_setCode", "0x" + at.hex(), self.ask("eth_call", {"data": "0x" + creation.hex()}, "latest"))
 
 
 @pytest.fixture
@@ -87,7 +110,7 @@ def test_every_wallet_gets_its_own_balances(evm: Evm, wallets: int) -> None:
 
 def test_one_wallet_more_than_the_bound_is_refused_whole(evm: Evm) -> None:
     put_token(evm, OWNER_TIMES_3)
-    with pytest.raises(Refused):
+    with pytest.raises(TooMuch):
         evm.read([owner(number) for number in range(MAX_WALLETS_BY_RETURN + 1)])
 
 
@@ -112,7 +135,7 @@ def test_a_token_that_gives_no_usable_word_gives_no_balance(evm: Evm, code: str)
 
 def test_a_token_that_eats_all_gas_fails_the_read_and_gives_no_balance(evm: Evm) -> None:
     put_token(evm, INVALID)
-    with pytest.raises(Refused):
+    with pytest.raises(TooMuch):
         evm.read([owner(1), owner(2), owner(3)])
 
 
@@ -132,3 +155,73 @@ def test_a_short_answer_fails_its_own_wallet_and_no_other(evm: Evm) -> None:
 def test_the_same_wallet_twice_is_answered_twice(evm: Evm) -> None:
     put_token(evm, OWNER_TIMES_3)
     assert evm.read([owner(5), owner(6), owner(5)]).balances == thrice([owner(5), owner(6), owner(5)])
+
+
+WAYS: list[Way] = ["revert", "return", "multicall3", "single"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_gives_the_same_balances_of_the_same_block(evm: Evm, way: Way) -> None:
+    put_token(evm, OWNER_TIMES_3)
+    evm.put_multicall3(MULTICALL3)
+    evm.ask("evm_setIntervalMining", 0)  # so that there is one block
+    owners = [owner(number) for number in range(20)]
+    evm.ask("anvil_setBalance", "0x" + owners[3].hex(), hex(10**18))
+    read = evm.read(owners, way=way)
+    assert read.balances == thrice(owners, {owners[3]: 10**18})
+    assert read == evm.read(owners, way="return")
+    evm.ask("evm_setIntervalMining", 1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("code", [REVERTS, RETURNS_31_BYTES, RETURNS_33_BYTES, RETURNS_2_TO_THE_128, RETURNS_THE_MARK])
+def test_in_every_way_a_token_that_gives_no_usable_word_gives_no_balance(evm: Evm, way: Way, code: str) -> None:
+    put_token(evm, code)
+    evm.put_multicall3(MULTICALL3)
+    assert evm.read([owner(1), owner(2)], way=way).balances == (None, None)
+
+
+def test_a_full_batch_by_revert_is_read_whole(evm: Evm) -> None:
+    put_token(evm, OWNER_TIMES_3)
+    owners = [owner(number) for number in range(MAX_WALLETS_BY_REVERT)]
+    assert evm.read(owners, way="revert").balances == thrice(owners)
+    with pytest.raises(TooMuch):
+        evm.read([*owners, owner(1)], way="revert")
+
+
+def test_an_address_without_a_multicall3_is_not_taken_for_one(evm: Evm) -> None:
+    put_token(evm, OWNER_TIMES_3)
+    evm.ask("anvil_setCode", "0x" + MULTICALL3.hex(), "0x")
+    with pytest.raises(Unsupported, match="no Multicall3"):
+        evm.read([owner(1)], way="multicall3")
+
+
+@pytest.mark.parametrize("code", [OWNER_TIMES_3, RETURNS_31_BYTES, RETURNS_33_BYTES])
+def test_another_contract_in_its_place_is_not_believed(evm: Evm, code: str) -> None:
+    put_token(evm, OWNER_TIMES_3)
+    evm.ask("anvil_setCode", "0x" + MULTICALL3.hex(), "0x" + code)
+    with pytest.raises(ReadFailed):
+        evm.read([owner(1)], way="multicall3")
+
+
+@pytest.mark.parametrize("way", ["return", "multicall3", "single"])
+def test_a_tron_node_is_read_in_every_way_of_its_own(tron: LocalChain, way: Way) -> None:
+    evm = Evm(tron.evm.url)
+    holders = [(0x61_0000 + 16 * len(way) + number).to_bytes(20) for number in range(5)]
+    tron.chain.mint(tron.token, [(holder, 100 + at) for at, holder in enumerate(holders)])
+    tron.chain.set_native([(holders[0], 55)])
+    evm.put_multicall3(MULTICALL3_OF_TRON)
+    solid = tron.chain.head() + SOLID_LAG + 2
+    wait_for(lambda: tron.chain.head() >= solid, tron.evm, what="the funds to be solidified")
+    node = TronNode(tron.node.url, "solid", time_limit=30)
+    read = evm.read(holders, tron.token, way, node)
+    assert read.balances == tuple(Balance(100 + at, 55 if at == 0 else 0) for at in range(5))
+    assert read.chain_id == TRON_CHAIN_ID
+    assert read.one_block is (way != "single")
+
+
+def test_a_tron_node_without_a_multicall3_says_so(tron: LocalChain) -> None:
+    Evm(tron.evm.url).ask("anvil_setCode", "0x" + MULTICALL3_OF_TRON.hex(), "0x")
+    node = TronNode(tron.node.url, "latest", time_limit=30)
+    with pytest.raises(Unsupported):
+        READ["multicall3"](node, tron.token, [owner(1)])

@@ -6,51 +6,84 @@ from typing import Any
 import pytest
 import requests
 from replay import Replay
-from vectors import recorded
 
-from worker.chains.ethereum import EthereumNode
-from worker.errors import BadReply, ReadFailed, Refused, Throttled, Unreachable
+from worker.chains.ethereum import CODES, WORDS, EthereumNode
+from worker.chains.http import by_words
+from worker.chains.snapshot import HEADER, RETURN, REVERT, Block
+from worker.chains.ways import Head
+from worker.errors import (
+    BadReply,
+    Lagging,
+    OutOfTime,
+    ReadFailed,
+    Refused,
+    Throttled,
+    TooMuch,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+    Unsupported,
+)
 
 URL = "https://user:hunter2@node.example:8545/v3/0123456789abcdef?apikey=fedcba98"
 SECRETS = ("hunter2", "0123456789abcdef", "fedcba98")
+WORDS_OF_OURS = "0x" + "11" * (HEADER + 32)
 
 
 def node(replay: Replay, finality: str = "latest") -> EthereumNode:
-    made = EthereumNode(URL, finality, timeout=10)
-    replay.mount_on(made._provider._request_session_manager._explicit_session)
+    made = EthereumNode(URL, finality, time_limit=10)
+    made._id = -1  # the next request has the id 0
+    replay.mount_on(made.session)
     return made
 
 
-def replay_of(number: int) -> Replay:
-    vector = recorded("ethereum", number)
-    body = json.dumps(vector["response"]) if vector["body_kind"] == "json" else vector["response"]
-    return Replay(body, status=vector["status"], headers={"Content-Type": vector["content_type"]})
+def answer(result: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 0, "result": result}
+
+
+def error(code: Any, message: Any = "", **more: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 0, "error": {"code": code, "message": message, **more}}
+
+
+def sent(replay: Replay) -> list[tuple[str, Any]]:
+    bodies = [json.loads(request.body or b"") for request in replay.requests]
+    return [(body["method"], body["params"]) for body in bodies]
 
 
 @pytest.mark.parametrize("finality", ["latest", "safe", "finalized"])
 def test_a_read_is_one_eth_call_without_to_at_the_finality_asked_for(finality: str) -> None:
-    replay = Replay({"jsonrpc": "2.0", "id": 0, "result": "0xc0de"})
-    assert node(replay, finality).call(b"\x60\x00") == b"\xc0\xde"
-    (request,) = replay.requests
-    sent = json.loads(request.body or b"")
-    assert (sent["method"], sent["params"]) == ("eth_call", [{"data": "0x6000"}, finality])
+    replay = Replay(answer("0xc0de"))
+    assert node(replay, finality).deployed(b"\x60\x00", RETURN) == b"\xc0\xde"
+    assert sent(replay) == [("eth_call", [{"data": "0x6000"}, finality])]
 
 
-def test_a_real_nodes_result_is_passed_on_as_bytes() -> None:
-    vector = recorded("ethereum", 1)
-    assert node(replay_of(1)).call(b"").hex() == vector["response"]["result"][2:]
+@pytest.mark.parametrize("code", [3, -32000, -32015])
+def test_reverted_words_are_taken_from_the_errors_data_whatever_its_code(code: int) -> None:
+    replay = Replay(error(code, "execution reverted", data=WORDS_OF_OURS))
+    assert node(replay).deployed(b"", REVERT) == b"\x11" * (HEADER + 32)
 
 
-@pytest.mark.parametrize("number", [2, 10, 12, 17, 19, 20, 21, 22, 23, 24, 25, 26, 28, 31])
-def test_a_real_nodes_error_is_a_refusal(number: int) -> None:
-    with pytest.raises(Refused) as refused:
-        node(replay_of(number)).call(b"")
-    assert refused.value.endpoint == "node.example:8545"
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (error(3, "execution reverted"), Unsupported),
+        (error(3, "execution reverted", data="0x"), Unsupported),
+        (error(3, "execution reverted", data={"of": "it"}), Unsupported),
+        (error(3, "execution reverted", data=WORDS_OF_OURS[:200]), Unsupported),
+        (error(3, "execution reverted", data="!" * 300), BadReply),
+        (error(-32000, "out of gas"), TooMuch),
+        (answer(WORDS_OF_OURS), BadReply),
+        ({**error(3, data=WORDS_OF_OURS), "result": "0x"}, Refused),
+    ],
+)
+def test_what_is_not_revert_data_of_ours_is_no_reply(reply: Any, kind: type[ReadFailed]) -> None:
+    with pytest.raises(kind):
+        node(Replay(reply)).deployed(b"", REVERT)
 
 
-def test_a_nodes_words_are_kept_for_the_log() -> None:
-    with pytest.raises(Refused, match="error -32000: max code size exceeded: code size 24608 limit 24576"):
-        node(replay_of(12)).call(b"")
+def test_reverted_words_are_found_in_an_http_error_too() -> None:
+    replay = Replay(error(3, "execution reverted", data=WORDS_OF_OURS), status=400)
+    assert node(replay).deployed(b"", REVERT) == b"\x11" * (HEADER + 32)
 
 
 @pytest.mark.parametrize(
@@ -60,59 +93,108 @@ def test_a_nodes_words_are_kept_for_the_log() -> None:
         [],
         "0x",
         {},
-        {"result": None},
-        {"result": 100},
-        {"result": "c0de"},
-        {"result": "0xc0d"},
-        {"result": "0xzz"},
-        {"result": ["0xc0de"]},
-        [{"jsonrpc": "2.0", "id": 0, "result": "0xc0de"}],
+        answer(None),
+        answer(100),
+        answer("c0de"),
+        answer("0xc0d"),
+        answer("0xzz"),
+        answer(["0xc0de"]),
+        [answer("0xc0de")],
+        [answer("0xc0de"), answer("0xc0de")],
+        {"jsonrpc": "2.0", "id": 1, "result": "0xc0de"},
+        {"jsonrpc": "2.0", "id": None, "result": "0xc0de"},
+        {"jsonrpc": "2.0", "result": "0xc0de"},
     ],
 )
-def test_a_reply_of_another_shape_is_refused(reply: Any) -> None:
+def test_a_reply_of_another_shape_or_to_another_request_is_refused(reply: Any) -> None:
     with pytest.raises(BadReply):
-        node(Replay(reply)).call(b"")
+        node(Replay(reply)).deployed(b"", RETURN)
 
 
 @pytest.mark.parametrize(
-    "error",
-    [{"code": -32005, "message": "limit"}, {"code": 3, "message": "execution reverted", "data": "0x"}, "text", {}],
+    ("failure", "kind", "wait"),
+    [
+        (error(429, "Your app has exceeded its compute units per second capacity"), Throttled, None),
+        (error(-32005, "daily request count exceeded, request rate limited"), Throttled, None),
+        (error(-32005, "project ID request rate exceeded", data={"backoff_seconds": 30.0}), Throttled, 30),
+        (error(-32007, "project ID request rate exceeded"), Throttled, None),
+        (error(-32601, "the method does not exist"), Unsupported, None),
+        (error(-32602, "missing value for required argument 0"), Unsupported, None),
+        (error(-38025, "max initcode size exceeded"), TooMuch, None),
+        (error(-32000, "gas required exceeds allowance (50000000)"), TooMuch, None),
+        (error(-32003, "response too large"), TooMuch, None),
+        (error(-32000, "execution aborted (timeout = 5s)"), OutOfTime, None),
+        (error(-32002, "request timed out"), OutOfTime, None),
+        (error(-32000, "header not found"), Lagging, None),
+        (error(-32000, "missing trie node 4a1b (path ) state 0x4a1b is not available"), Lagging, None),
+        (error(-32000, "finalized block not found"), Lagging, None),
+        (error(-32000, "something new"), Refused, None),
+        (error("x"), Refused, None),
+        (error(True), Refused, None),
+        ({"error": "text"}, Refused, None),
+        ({"error": {}}, Refused, None),
+        ({**answer("0xc0de"), **error(-32000)}, Refused, None),
+    ],
 )
-def test_an_error_counts_even_beside_a_result(error: Any) -> None:
-    with pytest.raises(Refused):
-        node(Replay({"jsonrpc": "2.0", "id": 0, "result": "0xc0de", "error": error})).call(b"")
+def test_an_error_is_told_by_its_code_first_and_then_by_its_words(
+    failure: Any, kind: type[ReadFailed], wait: float | None
+) -> None:
+    with pytest.raises(ReadFailed) as raised:
+        node(Replay(failure)).deployed(b"", RETURN)
+    assert (type(raised.value), raised.value.retry_after) == (kind, wait)
+
+
+@pytest.mark.parametrize("known", WORDS, ids=lambda known: known.example)
+def test_each_pattern_knows_its_example_and_is_the_first_that_does(known: Any) -> None:
+    found = by_words(known.example, WORDS, "")
+    assert type(found) is known.kind
+    assert known.pattern.search(known.example)
+
+
+def test_codes_stand_for_failures_of_the_tree() -> None:
+    assert all(issubclass(kind, ReadFailed) for kind in CODES.values())
 
 
 @pytest.mark.parametrize("body", ["", "<html>", "{", '{"result": "0x', b"\xff\xfe"])
 def test_a_body_that_is_not_json_is_refused(body: str | bytes) -> None:
     with pytest.raises(BadReply, match="not JSON"):
-        node(Replay(body)).call(b"")
+        node(Replay(body)).deployed(b"", RETURN)
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "kind", "wait"),
+    ("status", "headers", "body", "kind", "wait"),
     [
-        (429, {}, Throttled, 30),
-        (429, {"Retry-After": "7"}, Throttled, 7),
-        (429, {"Retry-After": "Mon, 23 Nov 2026 00:00:00 GMT"}, Throttled, 30),
-        (403, {}, Throttled, 30),
-        (401, {}, Refused, 1),
-        (500, {}, Refused, 1),
-        (503, {}, Refused, 1),
+        (429, {}, {}, Throttled, None),
+        (429, {"Retry-After": "7"}, {}, Throttled, 7),
+        (429, {"Retry-After": "Mon, 23 Nov 2026 00:00:00 GMT"}, {}, Throttled, None),
+        (429, {}, error(-32000, "out of gas"), TooMuch, None),
+        (403, {}, "", Throttled, None),
+        (402, {}, "", Throttled, None),
+        (401, {}, error(-32000), Unauthorized, None),
+        (404, {}, "", Unsupported, None),
+        (405, {}, "", Unsupported, None),
+        (413, {}, "content length too large (6000078>5242880)", TooMuch, None),
+        (415, {}, "", Refused, None),
+        (500, {}, "", Unavailable, None),
+        (500, {}, [error(31, "Batch of more than 3 requests are not allowed")], Unavailable, None),
+        (500, {}, error(-32000, "out of gas"), TooMuch, None),
+        (400, {}, error(-32602), Unsupported, None),
+        (503, {}, "<html>", Unavailable, None),
+        (503, {"Retry-After": "3"}, "<html>", Throttled, 3),
     ],
 )
-def test_an_http_status_says_how_long_to_leave_the_endpoint_alone(
-    status: int, headers: dict[str, str], kind: type[ReadFailed], wait: float
+def test_an_http_error_is_told_by_its_status_and_body(
+    status: int, headers: dict[str, str], body: Any, kind: type[ReadFailed], wait: float | None
 ) -> None:
-    replay = Replay({"result": "0xc0de"}, status=status, headers=headers)
-    with pytest.raises(kind, match=f"HTTP {status}") as failure:
-        node(replay).call(b"")
-    assert failure.value.retry_after == wait
+    replay = Replay(body, status=status, headers=headers)
+    with pytest.raises(ReadFailed) as failure:
+        node(replay).deployed(b"", RETURN)
+    assert (type(failure.value), failure.value.retry_after) == (kind, wait)
     assert len(replay.requests) == 1, "no retries behind our back"
 
 
 @pytest.mark.parametrize(
-    "error",
+    "failure",
     [
         requests.ConnectionError(f"Max retries exceeded with url: {URL}"),
         requests.ConnectTimeout(URL),
@@ -122,24 +204,83 @@ def test_an_http_status_says_how_long_to_leave_the_endpoint_alone(
         ConnectionResetError(URL),
     ],
 )
-def test_a_broken_connection_is_one_failure_without_the_url(error: Exception) -> None:
-    replay = Replay(error=error)
-    with pytest.raises(Unreachable) as failure:
-        node(replay).call(b"")
-    assert not any(secret in str(failure.value) for secret in SECRETS)
-    assert failure.value.__suppress_context__, "the cause quotes the URL and must not be printed with a traceback"
+def test_a_broken_connection_is_one_failure_without_the_url(failure: Exception) -> None:
+    replay = Replay(error=failure)
+    with pytest.raises(Unreachable) as raised:
+        node(replay).deployed(b"", RETURN)
+    assert not any(secret in str(raised.value) for secret in SECRETS)
+    assert raised.value.__suppress_context__, "the cause quotes the URL and must not be printed with a traceback"
     assert len(replay.requests) == 1
 
 
-def test_a_redirect_is_not_followed() -> None:
-    replay = Replay({"result": "0xc0de"}, status=307, headers={"Location": "https://elsewhere.example/"})
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    replay = Replay(answer("0xc0de"), status=status, headers={"Location": "https://elsewhere.example/"})
     with pytest.raises(Refused, match="redirect"):
-        node(replay).call(b"")
+        node(replay).deployed(b"", RETURN)
     assert len(replay.requests) == 1
 
 
 def test_a_key_that_a_node_quotes_back_is_not_repeated() -> None:
-    words = f"project {SECRETS[1]} of hunter2 is over its limit with {SECRETS[2]}"
-    with pytest.raises(Refused) as refused:
-        node(Replay({"error": {"code": -32005, "message": words}})).call(b"")
+    said = f"project {SECRETS[1]} of hunter2 is over its limit with {SECRETS[2]}"
+    with pytest.raises(Throttled) as refused:
+        node(Replay(error(-32005, said))).deployed(b"", RETURN)
     assert str(refused.value) == "error -32005: project … of … is over its limit with …"
+
+
+HASH = "0x" + "ab" * 32
+
+
+class Answers(Replay):
+    """Answers each request with the next of these, under its own id."""
+
+    def send(self, request: requests.PreparedRequest, *rest: Any, **more: Any) -> requests.Response:
+        results = self.headers["results"]
+        body = {"jsonrpc": "2.0", "id": json.loads(request.body or b"")["id"], "result": results[len(self.requests)]}
+        self.body = json.dumps(body).encode()
+        kept, self.headers = self.headers, {}
+        try:
+            return super().send(request, *rest, **more)
+        finally:
+            self.headers = kept
+
+
+def answers(*results: Any) -> Answers:
+    return Answers(headers={"results": results})  # type: ignore[dict-item]
+
+
+def test_single_calls_are_pinned_to_the_block_of_the_head() -> None:
+    block = {"number": "0x55", "timestamp": "0x6b049f82", "hash": HASH}
+    replay = answers(block, "0x539", "0x0de0", "0x" + "00" * 31 + "05")
+    asked = node(replay, "safe")
+    head = asked.head()
+    assert head == Head(Block(0x55, 0x6B049F82), 1337, {"blockHash": HASH, "requireCanonical": True})
+    assert asked.native(b"\x11" * 20, head.ref) == 0x0DE0
+    assert asked.called(b"\x22" * 20, b"\x33", head.ref) == (5).to_bytes(32)
+    assert sent(replay) == [
+        ("eth_getBlockByNumber", ["safe", False]),
+        ("eth_chainId", []),
+        ("eth_getBalance", ["0x" + "11" * 20, head.ref]),
+        ("eth_call", [{"to": "0x" + "22" * 20, "data": "0x33"}, head.ref]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("block", "kind"),
+    [
+        (None, Lagging),
+        ([], BadReply),
+        ({"number": "0x1", "timestamp": "0x1"}, BadReply),
+        ({"number": None, "timestamp": "0x1", "hash": HASH}, BadReply),
+        ({"number": "0x1", "timestamp": 5, "hash": HASH}, BadReply),
+    ],
+)
+def test_a_head_that_is_no_block_is_refused(block: Any, kind: type[ReadFailed]) -> None:
+    with pytest.raises(kind):
+        node(answers(block, "0x1")).head()
+
+
+@pytest.mark.parametrize("quantity", [None, 100, "100", "", "0x", "0xzz", ["0x1"]])
+def test_a_quantity_without_its_0x_would_be_another_number_and_is_refused(quantity: Any) -> None:
+    with pytest.raises(BadReply):
+        node(answers(quantity)).native(b"\x11" * 20, "latest")

@@ -14,6 +14,8 @@ PURE = [
     "worker/errors.py",
     "worker/chains/snapshot.py",
     "worker/chains/addresses.py",
+    "worker/chains/multicall.py",
+    "worker/chains/choice.py",
     "api/balances.py",
 ]
 CELERY_IN = {

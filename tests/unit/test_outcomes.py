@@ -10,8 +10,10 @@ from structlog.testing import capture_logs
 from db.balances import Outcome
 from db.wallets import Claim, ClaimedWallet
 from worker.chains.snapshot import Balance, Block, Snapshot
+from worker.chains.turn import Part
+from worker.errors import OutOfTime, ReadFailed, Throttled, TooMuch, Unreachable
+from worker.outcomes import Found, agrees, confirmed, fallen_to_zero, found_in, outcomes, valid_accounts
 from worker.schedule import NEVER, Policy
-from worker.sync import outcomes, valid_accounts
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 POLICY = Policy(active=timedelta(seconds=60), idle=timedelta(seconds=900))
@@ -32,12 +34,21 @@ def wallet(number: int = 1, **known: Any) -> ClaimedWallet:
     return ClaimedWallet(id=UUID(int=number), **{**fields, **known})
 
 
+def claimed(*wallets: ClaimedWallet) -> Claim:
+    return Claim("tron", UUID(int=99), NOW, wallets)
+
+
 def decide(
-    *wallets: ClaimedWallet, balances: tuple[Balance | None, ...] = (), block: int = 10, failure: str | None = None
+    *wallets: ClaimedWallet,
+    balances: tuple[Balance | None, ...] = (),
+    block: int = 10,
+    failure: ReadFailed | None = None,
 ) -> list[Outcome]:
-    claim = Claim("tron", UUID(int=99), NOW, wallets)
-    snapshot = None if failure else Snapshot(Block(block, 1), balances)
-    return outcomes(claim, valid_accounts(claim), snapshot, failure, policy=POLICY, chance=lambda: 0.0)
+    claim = claimed(*wallets)
+    accounts = valid_accounts(claim)
+    snapshot = None if failure else Snapshot(Block(block, 1), 1, balances)
+    found = found_in([Part(range(len(accounts)), snapshot, failure)], list(accounts))
+    return outcomes(claim, found, policy=POLICY, chance=lambda: 0.0)
 
 
 def after(seconds: float) -> datetime:
@@ -46,7 +57,7 @@ def after(seconds: float) -> datetime:
 
 def test_a_first_read_is_a_change() -> None:
     assert decide(wallet(failures=3), balances=(Balance(0, 0),)) == [
-        Outcome(UUID(int=1), after(60), failures=0, changed=True, usdt=0, native=0)
+        Outcome(UUID(int=1), after(60), failures=0, changed=True, usdt=0, native=0, block_number=10, block_time=1)
     ]
 
 
@@ -60,7 +71,9 @@ def test_either_balance_alone_is_a_change_and_makes_the_wallet_due_soon(balance:
 def test_an_unchanged_wallet_is_written_all_the_same_and_rests_longer() -> None:
     known = wallet(usdt=5, native=5, block_number=9, last_changed_at=after(-600))
     (found,) = decide(known, balances=(Balance(5, 5),))
-    assert found == Outcome(UUID(int=1), after(300), failures=0, changed=False, usdt=5, native=5)
+    assert found == Outcome(
+        UUID(int=1), after(300), failures=0, changed=False, usdt=5, native=5, block_number=10, block_time=1
+    )
 
 
 def test_a_wallet_that_a_user_asked_for_is_due_soon_though_nothing_changed() -> None:
@@ -81,7 +94,7 @@ def test_a_wallet_without_a_usable_token_balance_fails_alone_and_has_no_balance_
 
 
 def test_a_failed_read_fails_every_wallet_of_it_and_gives_none_a_balance() -> None:
-    found = decide(wallet(1, usdt=5, native=5), wallet(2, failures=2), failure="throttled")
+    found = decide(wallet(1, usdt=5, native=5), wallet(2, failures=2), failure=Throttled())
     assert found == [
         Outcome(UUID(int=1), after(5), 1, "throttled"),
         Outcome(UUID(int=2), after(20), 3, "throttled"),
@@ -96,7 +109,7 @@ def test_a_bad_address_is_not_asked_for_and_rests_whatever_became_of_the_read() 
     assert [(line["event"], line["log_level"]) for line in logs] == [("bad_address", "warning")]
     expected = Outcome(bad.id, NEVER, 1, "bad_address")
     assert decide(wallet(1), bad, balances=(Balance(1, 1),))[1] == expected
-    assert decide(wallet(1), bad, failure="throttled")[1] == expected
+    assert decide(wallet(1), bad, failure=Throttled())[1] == expected
 
 
 def test_balances_stay_with_their_wallets_when_one_in_the_middle_is_not_asked_for() -> None:
@@ -107,5 +120,109 @@ def test_balances_stay_with_their_wallets_when_one_in_the_middle_is_not_asked_fo
 
 def test_more_or_fewer_balances_than_wallets_is_never_paired_up() -> None:
     for balances in ((), (Balance(1, 1), Balance(2, 2))):
-        with pytest.raises(ValueError, match="argument 2"):
+        with pytest.raises(ValueError, match="zip"):
             decide(wallet(1), balances=balances)
+
+
+def test_nodes_that_want_to_be_left_alone_are_until_then_but_no_longer_than_the_idle_interval() -> None:
+    assert decide(wallet(), failure=Throttled(retry_after=27))[0].due == after(27)
+    assert decide(wallet(), failure=Throttled(retry_after=1))[0].due == after(5)
+    assert decide(wallet(), failure=Throttled(retry_after=10**6))[0].due == after(900)
+
+
+def test_each_part_of_a_read_has_its_own_block_and_its_own_failure() -> None:
+    claim = claimed(*(wallet(number) for number in range(1, 6)))
+    ids = [each.id for each in claim.wallets]
+    parts = [
+        Part(range(3, 4), failure=TooMuch()),
+        Part(range(2), Snapshot(Block(10, 100), 1, (Balance(1, 1), Balance(2, 2)))),
+        Part(range(2, 3), Snapshot(Block(11, 103), 1, (Balance(3, 3),), one_block=False)),
+        Part(range(4, 5), failure=Unreachable()),
+    ]
+    decided = outcomes(claim, found_in(parts, ids), policy=POLICY, chance=lambda: 0.0)
+    assert [(each.usdt, each.block_number, each.block_time, each.one_block, each.error) for each in decided] == [
+        (1, 10, 100, True, None),
+        (2, 10, 100, True, None),
+        (3, 11, 103, False, None),
+        (None, None, None, True, "unreadable"),
+        (None, None, None, True, "unreachable"),
+    ]
+
+
+@pytest.mark.parametrize("failure", [TooMuch(), OutOfTime()])
+def test_a_wallet_that_is_too_much_by_itself_is_its_own_fault_but_several_are_not(failure: ReadFailed) -> None:
+    ids = [UUID(int=1), UUID(int=2)]
+    alone = found_in([Part(range(1), failure=failure)], ids[:1])[ids[0]]
+    together = found_in([Part(range(2), failure=failure)], ids)
+    assert (alone.error, alone.alone) == ("unreadable", True)
+    assert {(each.error, each.alone) for each in together.values()} == {(failure.code, False)}
+
+
+def test_a_read_that_leaves_a_wallet_out_is_an_error_of_ours() -> None:
+    with pytest.raises(ValueError, match="each of its wallets"):
+        found_in([Part(range(1), failure=Unreachable())], [UUID(int=1), UUID(int=2)])
+
+
+KNOWN = {"usdt": 977, "native": 5, "block_number": 9}
+
+
+def read(usdt: int, native: int, block: int = 10) -> Found:
+    return Found(Balance(usdt, native), Block(block, 1))
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "falls"),
+    [
+        (KNOWN, read(0, 5), True),
+        (KNOWN, read(977, 0), True),
+        (KNOWN, read(1, 1), False),
+        (KNOWN, Found(error="throttled"), False),
+        ({**KNOWN, "usdt": 0}, read(0, 5), False),
+        ({}, read(0, 0), False),  # never read: there is nothing to fall from
+    ],
+)
+def test_a_balance_above_zero_that_reads_as_zero_is_suspect(known: dict[str, Any], now: Found, *, falls: bool) -> None:
+    assert fallen_to_zero(claimed(wallet(1, **known)), {UUID(int=1): now}) == [UUID(int=1)] * falls
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict"),
+    [
+        (read(0, 5), read(0, 5), True),
+        (read(0, 5), read(0, 77, block=11), True),
+        (read(0, 5), read(977, 5), False),
+        (read(977, 0), read(0, 5), False),
+        (read(0, 0), read(0, 5), False),
+        (read(0, 5), read(0, 5, block=9), None),
+        (read(0, 5), read(977, 5, block=9), None),
+        (read(0, 5), Found(error="unreachable"), None),
+    ],
+)
+def test_a_second_read_agrees_at_the_same_or_a_later_block(first: Found, second: Found, verdict: bool | None) -> None:
+    assert agrees(wallet(1, **KNOWN), first, second) is verdict
+
+
+def test_a_zero_that_is_not_confirmed_is_a_failure_that_is_soon_tried_again() -> None:
+    claim = claimed(*(wallet(number, **KNOWN) for number in (1, 2, 3, 4)))
+    ids = [each.id for each in claim.wallets]
+    found = {each: read(0, 5) for each in ids}
+    asked: list[tuple[int, list[int]]] = []
+
+    def read_again(wallets: Any, attempt: int) -> dict[UUID, Found]:
+        asked.append((attempt, [each.int for each in wallets]))
+        answers = [
+            {1: read(0, 5), 2: read(977, 5), 3: Found(error="unreachable"), 4: read(977, 5, block=9)},
+            {3: read(0, 5), 4: Found(error="unreachable")},
+        ][attempt]
+        return {each: answers[each.int] for each in wallets}
+
+    settled = confirmed(claim, found, ids, read_again)
+    assert asked == [(0, [1, 2, 3, 4]), (1, [3, 4])], "what the second read does not tell, a third one may"
+    decided = outcomes(claim, settled, policy=POLICY, chance=lambda: 0.0)
+    assert [(each.usdt, each.error) for each in decided] == [
+        (0, None),
+        (None, "zero_unconfirmed"),
+        (0, None),
+        (None, "zero_unconfirmed"),
+    ]
+    assert decided[1].due == after(5)

@@ -116,4 +116,28 @@ def test_the_time_outs_of_a_batch_are_in_order_whatever_the_lease(monkeypatch: p
     for lease in ("3", "60", "3600"):
         set_all(monkeypatch, {**QUEUE, "SYNC_LEASE": lease})
         settings = load(WorkerSettings)
-        assert settings.read_timeout * 2 < settings.task_soft_limit < settings.task_hard_limit < settings.sync_lease
+        assert settings.request_limit * 2 < settings.read_limit < settings.task_soft_limit
+        assert settings.task_soft_limit < settings.task_hard_limit < settings.sync_lease
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, 120),
+        ({"ETHEREUM_FINALITY": "finalized"}, 2700),
+        ({"ETHEREUM_FINALITY": "finalized", "ETHEREUM_MAX_HEAD_AGE": "7"}, 7),
+        ({"ETHEREUM_MAX_HEAD_AGE": "0"}, 0),
+    ],
+)
+def test_how_old_a_block_may_be_depends_on_how_settled_it_is(
+    given: dict[str, str], expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, {**QUEUE, **given})
+    assert load(WorkerSettings).chain("ethereum").max_head_age == expected
+
+
+@pytest.mark.parametrize("name", ["ETHEREUM_RPS", "TRON_RPS", "ETHEREUM_MAX_HEAD_AGE", "TRON_MAX_HEAD_AGE"])
+def test_a_bound_below_zero_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {**QUEUE, name: "-1"})
+    with pytest.raises(SystemExit, match=name):
+        load(WorkerSettings)

@@ -1,5 +1,7 @@
 """The bytes of a read: what is sent, and every check on what comes back."""
 
+from typing import Any
+
 import pytest
 from eth_hash.auto import keccak
 from hypothesis import given
@@ -7,16 +9,24 @@ from hypothesis import strategies as st
 from vectors import recorded
 
 from worker.chains.snapshot import (
+    LAG_TOLERANCE,
     MAX_WALLETS_BY_RETURN,
+    MAX_WALLETS_BY_REVERT,
     READER,
+    RETURN,
+    REVERT,
+    REVERTING_READER,
     TOKEN_CALL_FAILED,
     Balance,
     Block,
+    Expected,
     Snapshot,
+    check,
     decode,
     encode,
+    richest,
 )
-from worker.errors import BadReply, WrongChain
+from worker.errors import BadReply, Lagging, WrongChain
 
 TOKEN = bytes.fromhex("dac17f958d2ee523a2206206994597c13d831ec7")
 NONCE = bytes(range(12))
@@ -42,8 +52,12 @@ def wallet(usdt: int, native: int) -> int:
 GOOD = [*header(), wallet(977_000_000, 5), wallet(0, 0), wallet(2**128 - 2, 2**128 - 1)]
 
 
-def read(body: bytes, request: bytes = REQUEST, *, wallets: int = 3, chain_id: int = 1, now: float = NOW) -> Snapshot:
-    return decode(body, request, wallets=wallets, chain_id=chain_id, now=now)
+def read(
+    body: bytes, request: bytes = REQUEST, *, wallets: int = 3, chain_id: int = 1, now: float = NOW, **more: Any
+) -> Snapshot:
+    snapshot = decode(body, request, wallets=wallets)
+    check(snapshot, Expected(chain_id, now, **more))
+    return snapshot
 
 
 def test_a_request_is_the_reader_a_nonce_the_token_and_the_accounts() -> None:
@@ -72,7 +86,7 @@ def test_a_full_batch_fills_the_code_size_limit_exactly() -> None:
 
 def test_a_good_reply_gives_each_wallet_its_balances_in_order() -> None:
     assert read(reply(GOOD)) == Snapshot(
-        Block(85, NOW - 12), (Balance(977_000_000, 5), Balance(0, 0), Balance(2**128 - 2, 2**128 - 1))
+        Block(85, NOW - 12), 1, (Balance(977_000_000, 5), Balance(0, 0), Balance(2**128 - 2, 2**128 - 1))
     )
 
 
@@ -125,14 +139,62 @@ def test_a_block_time_a_little_ahead_of_our_clock_is_taken() -> None:
     assert read(reply([85, NOW + 30, *GOOD[2:]])).block.time == NOW + 30
 
 
+@pytest.mark.parametrize(("age", "max_age"), [(60, 60), (10**6, 0), (-20, 1)])
+def test_a_block_may_be_as_old_as_it_is_allowed_to_be(age: int, max_age: float) -> None:
+    assert read(reply([85, NOW - age, *GOOD[2:]]), max_age=max_age)
+
+
+def test_an_older_one_is_a_lagging_nodes() -> None:
+    with pytest.raises(Lagging, match="block 85 is 61 s old, more than 60"):
+        read(reply([85, NOW - 61, *GOOD[2:]]), max_age=60)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (1_000_000, None),
+        (1_000_000 - LAG_TOLERANCE, None),
+        (1_000_000 - LAG_TOLERANCE - 1, Lagging),
+        (1, Lagging),
+        (1_000_000 + 420, None),  # ten a second, in twelve seconds and the tolerance of clocks
+        (1_000_000 + 421, BadReply),
+        (2**62, BadReply),
+    ],
+)
+def test_a_block_is_held_against_the_newest_that_was_seen(number: int, kind: type[Exception] | None) -> None:
+    seen = Block(1_000_000, NOW - 24)
+    if kind is None:
+        assert read(reply([number, *GOOD[1:]]), newest=seen).block.number == number
+        return
+    with pytest.raises(kind):
+        read(reply([number, *GOOD[1:]]), newest=seen)
+
+
+def test_the_richest_wallet_is_found_among_those_that_have_a_balance() -> None:
+    assert richest([Balance(5, 10**30), None, Balance(7, 0)]) == 7
+    assert richest([None]) == richest([]) == 0
+
+
+def test_the_two_readers_differ_in_how_they_hand_their_words_out_and_in_nothing_else() -> None:
+    (at,) = [at for at, (one, other) in enumerate(zip(READER, REVERTING_READER, strict=True)) if one != other]
+    assert (READER[at : at + 1], REVERTING_READER[at : at + 1]) == (RETURN, REVERT)
+    assert encode(TOKEN, ACCOUNTS, NONCE, reader=REVERTING_READER)[163:] == REQUEST[163:]
+
+
+def test_a_full_reverting_batch_fills_the_init_code_limit() -> None:
+    largest = encode(TOKEN, [bytes(20)] * MAX_WALLETS_BY_REVERT, reader=REVERTING_READER)
+    assert MAX_WALLETS_BY_REVERT == 2447
+    assert len(largest) <= 49_152 < len(largest) + 20
+
+
 def test_a_real_nodes_reply_is_read() -> None:
     vector = recorded("ethereum", 1)
     request = bytes.fromhex(vector["request"]["params"][0]["data"][2:])
     body = bytes.fromhex(vector["response"]["result"][2:])
-    snapshot = decode(body, request, wallets=3, chain_id=1337, now=0x6B049F82)
+    snapshot = decode(body, request, wallets=3)
     assert request.startswith(READER)
     assert snapshot == Snapshot(
-        Block(0x4F, 0x6B049F82), (Balance(977_000_000, 10**15), Balance(977_000_001, 0), Balance(0, 0))
+        Block(0x4F, 0x6B049F82), 1337, (Balance(977_000_000, 10**15), Balance(977_000_001, 0), Balance(0, 0))
     )
 
 
@@ -140,7 +202,7 @@ def test_a_real_nodes_reply_about_a_token_without_code_gives_no_balance() -> Non
     vector = recorded("ethereum", 18)
     request = bytes.fromhex(vector["request"]["params"][0]["data"][2:])
     body = bytes.fromhex(vector["response"]["result"][2:])
-    assert decode(body, request, wallets=3, chain_id=1337, now=0x6B049F82).balances == (None, None, None)
+    assert decode(body, request, wallets=3).balances == (None, None, None)
 
 
 amounts = st.integers(0, 2**128 - 2)

@@ -1,7 +1,6 @@
 """The transport to Tron nodes: what is sent, whose key, each reply that is refused. tronpy and requests are real."""
 
 import json
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -10,22 +9,36 @@ from replay import Replay
 from tronpy.providers.http import DEFAULT_API_KEYS
 from vectors import recorded
 
-from worker.chains.tron import TronNode, takes_keys
-from worker.errors import BadReply, Refused, Throttled, Unreachable
+from worker.chains.http import by_words
+from worker.chains.snapshot import RETURN, Block
+from worker.chains.tron import WORDS, TronNode, takes_keys
+from worker.chains.ways import ApiKey, Head
+from worker.errors import (
+    BadReply,
+    Lagging,
+    NoToken,
+    OutOfTime,
+    ReadFailed,
+    Refused,
+    Throttled,
+    TooMuch,
+    Unauthorized,
+    Unreachable,
+    Unsupported,
+)
 
 GOOD = {"result": {"result": True}, "constant_result": ["c0de"], "transaction": {"ret": [{}]}}
+HOLDER = bytes.fromhex("1563915e194d8cfba1943570603f7606a3115508")
 
 
 def node(replay: Replay, finality: str = "solid", url: str = "https://api.trongrid.io", **more: Any) -> TronNode:
-    made = TronNode(url, finality, timeout=10, **more)
-    replay.mount_on(made._provider.sess)
+    made = TronNode(url, finality, time_limit=10, **more)
+    replay.mount_on(made.session)
     return made
 
 
-def replay_of(number: int) -> Replay:
-    vector = recorded("tron", number)
-    body = json.dumps(vector["response"]) if vector["body_kind"] == "json" else vector["response"]
-    return Replay(body, status=vector["status"], headers={"Content-Type": vector["content_type"]})
+def read(replay: Replay) -> bytes:
+    return node(replay).deployed(b"", RETURN)
 
 
 @pytest.mark.parametrize(
@@ -38,27 +51,23 @@ def replay_of(number: int) -> Replay:
 )
 def test_a_read_is_one_constant_call_without_a_contract(finality: str, url: str, asked: str) -> None:
     replay = Replay(GOOD)
-    assert node(replay, finality, url).call(b"\x60\x00") == b"\xc0\xde"
+    assert node(replay, finality, url).deployed(b"\x60\x00", RETURN) == b"\xc0\xde"
     (request,) = replay.requests
     assert request.url == asked
     assert json.loads(request.body or b"") == {"owner_address": "41" + "00" * 20, "data": "6000"}
 
 
-@pytest.mark.parametrize("number", [53, 54, 56])
-def test_a_real_nodes_result_is_passed_on_as_bytes(number: int) -> None:
-    vector = recorded("tron", number)
-    assert node(replay_of(number)).call(b"").hex() == vector["response"]["constant_result"][0]
-
-
-@pytest.mark.parametrize("number", [37, 39, 40, 45, 46, 57, 58, 59, 60, 77, 79])
-def test_a_real_nodes_error_is_a_refusal(number: int) -> None:
-    with pytest.raises(Refused):
-        node(replay_of(number)).call(b"")
+def test_a_contract_is_called_by_its_address_in_hexadecimal() -> None:
+    replay = Replay(GOOD)
+    assert node(replay).called(b"\x22" * 20, b"\x33") == b"\xc0\xde"
+    sent = json.loads(replay.requests[0].body or b"")
+    assert sent == {"owner_address": "41" + "00" * 20, "contract_address": "41" + "22" * 20, "data": "33"}
 
 
 def test_a_nodes_words_are_read_from_their_hexadecimal_form() -> None:
-    with pytest.raises(Refused, match=r"OTHER_ERROR: class org.*OutOfTimeException : CPU timeout"):
-        node(replay_of(60)).call(b"")
+    replay = Replay(recorded("tron", 60)["response"])
+    with pytest.raises(OutOfTime, match=r"OTHER_ERROR: class org.*OutOfTimeException : CPU timeout"):
+        read(replay)
 
 
 def without(key: str) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def without(key: str) -> dict[str, Any]:
 )
 def test_a_reply_of_another_shape_is_refused(reply: Any) -> None:
     with pytest.raises(BadReply):
-        node(Replay(reply)).call(b"")
+        read(Replay(reply))
 
 
 @pytest.mark.parametrize(
@@ -100,31 +109,148 @@ def test_a_reply_of_another_shape_is_refused(reply: Any) -> None:
 )
 def test_a_failure_counts_even_beside_a_result(change: dict[str, Any]) -> None:
     with pytest.raises(Refused):
-        node(Replay({**GOOD, **change})).call(b"")
+        read(Replay({**GOOD, **change}))
 
 
-def test_throttling_told_with_http_200_is_throttling() -> None:
-    words = "request rate exceeded the allowed_rps(3), and the query server is suspended for 1 s"
-    with pytest.raises(Throttled, match="allowed_rps"):
-        node(Replay({"Error": words})).call(b"")
+@pytest.mark.parametrize(
+    ("reply", "status", "kind", "wait"),
+    [
+        (
+            {"Error": "request rate exceeded the allowed_rps(3), and the query server is suspended for 1 s. To obtain"},
+            200,
+            Throttled,
+            1,
+        ),
+        (
+            {"Error": "The key exceeds the frequency limit(15), and the query server is suspended for 27 s"},
+            403,
+            Throttled,
+            27,
+        ),
+        ({"Success": False, "Error": "…is suspended for 5 s", "StatusCode": 403}, 403, Throttled, 5),
+        ({"Error": "Exceed the user daily usage (100000),the maximum query frequency is 1 time"}, 403, Throttled, None),
+        ({"Error": "ApiKey not exists"}, 403, Unauthorized, None),
+        ("", 401, Unauthorized, None),
+        ("<html>503 Service Temporarily Unavailable</html>", 503, "unavailable", None),
+        ({"Error": "class java.lang.IllegalAccessException : lack of computing resources"}, 200, Throttled, None),
+        ({"Error": "this API is unavailable due to config"}, 404, Unsupported, None),
+        ("<html>", 413, TooMuch, None),
+        ({"Error": "class java.lang.NullPointerException : null"}, 200, Refused, None),
+    ],
+)
+def test_throttling_and_refusals_are_told_whatever_the_status(
+    reply: Any, status: int, kind: Any, wait: float | None
+) -> None:
+    replay = Replay(reply, status=status)
+    with pytest.raises(ReadFailed) as failure:
+        node(replay, keys=["a" * 36, "b" * 36], key_hosts=["trongrid.io"]).deployed(b"", RETURN)
+    assert kind in (type(failure.value), failure.value.code)
+    assert failure.value.retry_after == wait
+    assert len(replay.requests) == 1, "neither tronpy nor requests tries again by itself"
+
+
+@pytest.mark.parametrize("known", WORDS, ids=lambda known: known.example)
+def test_each_pattern_knows_its_example_and_is_the_first_that_does(known: Any) -> None:
+    assert type(by_words(known.example, WORDS, "")) is known.kind
 
 
 @pytest.mark.parametrize("body", ["", "this API is closed because this node is a lite fullnode", "<html>"])
 def test_a_body_that_is_not_json_is_refused_with_http_200_too(body: str) -> None:
     with pytest.raises(BadReply, match="not JSON"):
-        node(Replay(body)).call(b"")
-
-
-def test_a_daily_limit_is_throttling_and_is_not_asked_again_with_another_key() -> None:
-    replay = Replay({"Error": "Exceed the user daily usage (100000)"}, status=403)
-    with pytest.raises(Throttled):
-        node(replay, keys=["a" * 36, "b" * 36], key_hosts=["trongrid.io"]).call(b"")
-    assert len(replay.requests) == 1
+        read(Replay(body))
 
 
 def test_a_time_out_is_a_failure_of_the_connection() -> None:
     with pytest.raises(Unreachable, match="no answer in time"):
-        node(Replay(error=requests.ReadTimeout())).call(b"")
+        read(Replay(error=requests.ReadTimeout()))
+
+
+def test_an_account_is_read_from_the_state_of_the_finality() -> None:
+    replay = Replay(recorded("tron", 16)["response"])
+    assert node(replay).native(HOLDER, None) == 1_993_893_600
+    assert (replay.requests[0].url or "").endswith("/walletsolidity/getaccount")
+    assert json.loads(replay.requests[0].body or b"") == {"address": "41" + HOLDER.hex()}
+
+
+@pytest.mark.parametrize(
+    ("reply", "sun"),
+    [
+        ({}, 0),  # nobody has activated it
+        ({"address": "41" + HOLDER.hex(), "create_time": 1}, 0),  # java-tron leaves zeros out
+        ({"address": "41" + HOLDER.hex(), "balance": 2**63 - 1}, 2**63 - 1),  # above what a float holds
+        ({"address": "41" + HOLDER.hex(), "balance": 5, "assetV2": [{"key": "1", "value": 1}] * 9000}, 5),
+    ],
+)
+def test_an_account_may_be_empty_rich_or_large(reply: dict[str, Any], sun: int) -> None:
+    assert node(Replay(reply)).native(HOLDER, None) == sun
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"address": "41" + "22" * 20, "balance": 5},
+        {"balance": 5},
+        {"create_time": 1},
+        {"address": "41" + HOLDER.hex(), "balance": "5"},
+        {"address": "41" + HOLDER.hex(), "balance": 5.0},
+        {"address": "41" + HOLDER.hex(), "balance": None},
+        [],
+        None,
+    ],
+)
+def test_an_account_that_is_another_or_none_is_refused(reply: Any) -> None:
+    with pytest.raises(BadReply):
+        node(Replay(reply)).native(HOLDER, None)
+
+
+@pytest.mark.parametrize("said", ["class java.lang.NullPointerException : null", "1:13: INVALID hex String"])
+def test_an_error_of_the_account_is_no_empty_account(said: str) -> None:
+    with pytest.raises(Refused):
+        node(Replay({"Error": said})).native(HOLDER, None)
+
+
+class Answers(Replay):
+    """Answers each request with the next of these."""
+
+    def __init__(self, *replies: Any) -> None:
+        super().__init__()
+        self.replies = replies
+
+    def send(self, *given: Any, **more: Any) -> requests.Response:
+        self.body = json.dumps(self.replies[len(self.requests)]).encode()
+        return super().send(*given, **more)
+
+
+def test_a_head_is_the_newest_block_and_the_chain_that_its_genesis_names() -> None:
+    newest = recorded("tron", 3)["response"]
+    genesis = {"blockID": "00" * 28 + "9a47812c"}
+    replay = Answers(newest, genesis)
+    raw = newest["block_header"]["raw_data"]
+    assert node(replay).head() == Head(Block(83, raw["timestamp"] // 1000), 2588377388, None)
+    assert [json.loads(request.body or b"") for request in replay.requests] == [
+        {"detail": False},
+        {"detail": False, "id_or_num": "0"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("newest", "genesis", "kind"),
+    [
+        ({}, "00" * 32, Lagging),
+        ({"block_header": {"raw_data": {"timestamp": 1000}}}, "00" * 32, BadReply),
+        ({"block_header": {"raw_data": {"number": "5", "timestamp": 1000}}}, "00" * 32, BadReply),
+        ({"block_header": {"raw_data": {"number": 5, "timestamp": 1000}}}, "00", BadReply),
+        ({"block_header": {"raw_data": {"number": 5, "timestamp": 1000}}}, None, BadReply),
+    ],
+)
+def test_a_head_that_is_no_block_is_refused(newest: Any, genesis: Any, kind: type[ReadFailed]) -> None:
+    with pytest.raises(kind):
+        node(Answers(newest, {"blockID": genesis})).head()
+
+
+def test_a_contract_that_is_not_there_is_said_not_to_be() -> None:
+    with pytest.raises(NoToken):
+        node(Replay(recorded("tron", 38)["response"])).called(HOLDER, b"")
 
 
 def keys_sent(replay: Replay) -> list[str | None]:
@@ -133,23 +259,31 @@ def keys_sent(replay: Replay) -> list[str | None]:
 
 def test_without_a_key_none_is_sent_and_above_all_none_of_tronpys_own() -> None:
     replay = Replay(GOOD)
-    node(replay).call(b"")
+    read(replay)
     assert keys_sent(replay) == [None]
     assert not any(key in str(replay.requests[0].headers) for key in DEFAULT_API_KEYS)
 
 
-def test_keys_are_used_evenly() -> None:
+def test_the_key_that_it_was_told_to_use_is_sent_until_it_is_told_otherwise() -> None:
     replay = Replay(GOOD)
-    asked = node(replay, keys=["a", "b", "c"], key_hosts=["trongrid.io"])
-    for _ in range(9):
-        asked.call(b"")
-    assert Counter(keys_sent(replay)) == {"a": 3, "b": 3, "c": 3}
+    asked = node(replay, keys=["a", "b"], key_hosts=["trongrid.io"])
+    for key in ("a", "b", "b", None):
+        asked.session.use(key)
+        asked.deployed(b"", RETURN)
+    assert keys_sent(replay) == ["a", "b", "b", None]
 
 
-def test_a_key_goes_to_no_host_that_it_is_not_for() -> None:
-    replay = Replay(GOOD)
-    node(replay, url="https://trongrid.io.evil.example/trongrid.io", keys=["a"], key_hosts=["trongrid.io"]).call(b"")
-    assert keys_sent(replay) == [None]
+def test_a_node_that_keys_are_not_for_has_none() -> None:
+    theirs = node(
+        Replay(GOOD), url="https://trongrid.io.evil.example/trongrid.io", keys=["a"], key_hosts=["trongrid.io"]
+    )
+    assert theirs.keys == ()
+
+
+def test_a_key_is_named_by_what_does_not_give_it_away() -> None:
+    (key,) = node(Replay(GOOD), keys=["secret-key"], key_hosts=["trongrid.io"]).keys
+    assert isinstance(key, ApiKey)
+    assert "secret" not in key.id
 
 
 @pytest.mark.parametrize(

@@ -1,73 +1,102 @@
-"""A chain's endpoints, best first: which to ask next, and one read through whichever answers truly."""
+"""A chain's endpoints, best first: one read through whichever of them answer truly."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from time import monotonic
-from typing import Protocol
-
-import structlog
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from config.settings import Network
-from worker.chains.snapshot import Snapshot, decode, encode
-from worker.errors import ReadFailed, Unreachable, WrongChain
+from worker.chains.choice import Rest, to_ask
+from worker.chains.known import Known
+from worker.chains.snapshot import Block, Expected
+from worker.chains.turn import Part, Task, Turn
+from worker.chains.ways import Node
+from worker.errors import ReadFailed, Throttled, Unreachable
 
-log = structlog.get_logger(__name__)
-
-
-class Endpoint(Protocol):
-    """One node's address and the way to it."""
-
-    @property
-    def name(self) -> str:
-        """Host and port, for logs: no secret."""
-
-    def call(self, init_code: bytes) -> bytes:
-        """What the simulated deployment returns. Raises ReadFailed."""
-
-
-def to_ask(count: int, rested_from: Mapping[int, float], now: float) -> list[int]:
-    """The positions of the endpoints to ask, best first: those that are not being left alone. Pure."""
-    return [at for at in range(count) if rested_from.get(at, now) <= now]
+KINDS = {kind.code: kind for kind in ReadFailed.__subclasses__()}
 
 
 @dataclass(slots=True)
 class EndpointReader:
-    """Reads one chain. Not shared between threads; one process has one."""
+    """Reads one chain. Not shared between threads; one process has one.
+
+    `per_second` bounds the requests to each endpoint, over all workers, 0 does not; `max_age` the age of a block in
+    seconds; a request ends within `request_limit` seconds.
+    """
 
     network: Network
     chain_id: int
     token: bytes
     finality: str
-    max_wallets: int
-    endpoints: Sequence[Endpoint]
-    clock: Callable[[], float] = monotonic
-    _rested_from: dict[int, float] = field(default_factory=dict)
-    _failure: ReadFailed = field(default_factory=Unreachable)
+    endpoints: Sequence[Node]
+    known: Known
+    request_limit: float
+    max_age: float = 0
+    per_second: int = 0
 
-    def read(self, accounts: Sequence[bytes], now: float) -> tuple[Snapshot, str]:
-        """The balances of `accounts` at one block, and the name of the endpoint that gave them.
+    @property
+    def max_wallets(self) -> int:
+        """How many wallets the endpoint takes in one request that is asked next."""
+        entries = self.known.get(self._names())
+        node = next(self._in_order(entries, ()), self.endpoints[0])
+        way = (entries.get(f"way:{node.id}") or [next(iter(node.ways))])[0]
+        most = node.ways.get(way, 1)
+        return min(entries.get(f"size:{node.id}") or most, most)
 
-        `now` is the time of the claim in unix seconds. Asks each endpoint at most once. Raises ReadFailed: the last
-        endpoint's failure, or the last one there was when no endpoint may be asked yet.
+    def read(
+        self, accounts: Sequence[bytes], now: float, deadline: float, *, avoid: Collection[str] = ()
+    ) -> list[Part]:
+        """The balances of `accounts`, in parts, each at one block: usually one part, more where a batch was split.
+
+        Together the parts hold each account once; those that no endpoint read have a failure. `now` is the time of the
+        claim in unix seconds, `deadline` ends the read on the monotonic clock. The endpoints in `avoid`, by their ids,
+        are asked last. Does I/O; raises nothing.
         """
-        for at in to_ask(len(self.endpoints), self._rested_from, self.clock()):
-            endpoint, request = self.endpoints[at], encode(self.token, accounts)
-            try:
-                reply = endpoint.call(request)
-                snapshot = decode(reply, request, wallets=len(accounts), chain_id=self.chain_id, now=now)
-            except ReadFailed as failure:
-                failure.endpoint, self._failure = endpoint.name, failure
-                self._rested_from[at] = self.clock() + failure.retry_after
-                # Another network's node is a mistake in the settings, which only a person can mend.
-                report = log.error if isinstance(failure, WrongChain) else log.warning
-                report(
-                    "read_failed",
-                    network=self.network,
-                    endpoint=endpoint.name,
-                    error=failure.code,
-                    detail=str(failure),
-                    wallets=len(accounts),
-                )
-            else:
-                return snapshot, endpoint.name
-        raise self._failure.with_traceback(None)
+        entries = self.known.get(self._names())
+        newest = Block(*entries["newest"]) if entries.get("newest") else None
+        task = Task(
+            network=self.network,
+            token=self.token,
+            accounts=accounts,
+            expected=Expected(self.chain_id, now, self.max_age, newest),
+            deadline=deadline,
+            request_limit=self.request_limit,
+            per_second=self.per_second,
+            alone=len(self.endpoints) == 1,
+        )
+        unread, parts = [range(len(accounts))] if accounts else [], []
+        failure: ReadFailed | None = None
+        for node in self._in_order(entries, avoid):
+            if not unread:
+                break
+            turn = Turn(node, task, self.known, entries)
+            unread, failed = turn.take(unread)
+            parts += turn.parts
+            failure = failed or failure
+            task = replace(task, expected=replace(task.expected, newest=turn.newest))
+        failure = failure or self._resting(entries)
+        return parts + [Part(piece, failure=failure) for piece in unread]
+
+    def _names(self) -> list[str]:
+        of_nodes = [f"{what}:{node.id}" for node in self.endpoints for what in ("rest", "way", "size", "supply")]
+        return ["newest", *of_nodes, *(f"key:{key.id}" for node in self.endpoints for key in node.keys)]
+
+    def _in_order(self, entries: Mapping[str, Any], avoid: Collection[str]) -> Iterator[Node]:
+        rests, keys = self._rests(entries)
+        last = [at for at, node in enumerate(self.endpoints) if node.id in avoid]
+        for at in to_ask(rests, keys, self.known.clock(), last=last):
+            yield self.endpoints[at]
+
+    def _rests(self, entries: Mapping[str, Any]) -> tuple[list[Rest], list[list[Rest]]]:
+        rests = [Rest.from_entry(entries.get(f"rest:{node.id}")) for node in self.endpoints]
+        keys = [[Rest.from_entry(entries.get(f"key:{key.id}")) for key in node.keys] for node in self.endpoints]
+        return rests, keys
+
+    def _resting(self, entries: Mapping[str, Any]) -> ReadFailed:
+        """Why no endpoint may be asked, and in how many seconds one may be."""
+        rests, keys = self._rests(entries)
+        now = self.known.clock()
+        waits = [rest for rest in [*rests, *(rest for of_keys in keys for rest in of_keys)] if rest.until > now]
+        codes = {rest.code for rest in waits}
+        soonest = min(waits, key=lambda rest: rest.until, default=Rest(now, 0, Unreachable.code))
+        kind = Throttled if Throttled.code in codes else KINDS.get(soonest.code, Unreachable)
+        return kind("every endpoint is being left alone", retry_after=soonest.until - now)

@@ -1,52 +1,181 @@
-"""The transport of a read on an EVM chain: one ``eth_call`` without ``to``, through web3's provider."""
+"""The transport of a read on an EVM chain, through web3's provider, and what its nodes' errors mean."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from itertools import count
+from random import randrange
+from typing import Any, ClassVar
 
+import requests
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
-from worker.chains.http import CONNECT_TIMEOUT, NodeSession, endpoint_name, in_short, secrets_in, translated
-from worker.errors import BadReply, Refused
+from worker.chains.http import NodeSession, by_words, digest, endpoint_name, in_short, secrets_in, translated, words
+from worker.chains.snapshot import HEADER, MAX_WALLETS_BY_RETURN, MAX_WALLETS_BY_REVERT, RETURN, Block
+from worker.chains.ways import ApiKey, Head, Way
+from worker.errors import (
+    BadReply,
+    Lagging,
+    OutOfTime,
+    ReadFailed,
+    Refused,
+    Throttled,
+    TooMuch,
+    Unsupported,
+)
+
+MULTICALL3 = bytes.fromhex("ca11bde05977b3631167028862be2a173976ca11")
+REVERTED = 3  # geth's code of a call that reverted; its data is what the contract said
+
+CODES: dict[int, type[ReadFailed]] = {
+    429: Throttled,
+    -32005: Throttled,  # EIP-1474: limit exceeded
+    -32601: Unsupported,  # JSON-RPC 2.0: method not found
+    -32602: Unsupported,  # JSON-RPC 2.0: invalid params
+    -38025: TooMuch,  # execution-apis: init code too large
+}
+
+# geth and its kin give -32000 and -32003 to nearly everything.
+WORDS = (
+    words(r"max (?:init)?code size exceeded", TooMuch, "max code size exceeded: code size 24608 limit 24576"),
+    words(r"CreateContractSizeLimit|CreateInitCodeSizeLimit", TooMuch, "EVM error CreateContractSizeLimit"),
+    words(r"out ?of ?gas|gas required exceeds|gas limit", TooMuch, "err: out of gas (supplied gas 50000000)"),
+    words(r"response too large|response size", TooMuch, "response too large"),
+    words(r"execution aborted \(timeout", OutOfTime, "execution aborted (timeout = 5s)"),
+    words(r"request timed out", OutOfTime, "request timed out"),
+    words(
+        r"header (?:for hash )?not found|block not found|state is not available|missing trie node|historical state",
+        Lagging,
+        "header not found",
+    ),
+    words(
+        r"(?:request|rate|capacity) (?:count |rate )?(?:limit|exceed)", Throttled, "project ID request rate exceeded"
+    ),
+    words(
+        r"exceeded (?:its|your) compute units",
+        Throttled,
+        "Your app has exceeded its compute units per second capacity",
+    ),
+)
 
 
 class EthereumNode:
     """One JSON-RPC endpoint. Opens its connection at first use, so it may be made before a fork, but not used."""
 
-    def __init__(self, url: str, finality: str, timeout: float) -> None:
-        self.name = endpoint_name(url)
+    ways: ClassVar[Mapping[Way, int]] = {
+        "revert": MAX_WALLETS_BY_REVERT,
+        "return": MAX_WALLETS_BY_RETURN,
+        "multicall3": 500,  # about 5 M gas and 700 kB
+        "single": 20,  # two requests each
+    }
+    multicall3 = MULTICALL3
+    keys: Sequence[ApiKey] = ()
+
+    def __init__(self, url: str, finality: str, time_limit: float) -> None:
+        self.name, self.id = endpoint_name(url), digest(url)
+        self.session = NodeSession(time_limit)
         self._secrets = secrets_in(url)
         self._finality = finality
+        # From a number of this process's own: an answer to another's request must not have the id of one of ours.
+        self._id = randrange(2**40)  # noqa: S311  tells replies apart, guards nothing
         # web3's own retries repeat every 4xx five times, and `Web3.eth.call` asks for the chain id before and after:
         # so neither, but the provider alone. One request per read.
-        self._provider = HTTPProvider(
-            url,
-            session=NodeSession(),
-            request_kwargs={"timeout": (CONNECT_TIMEOUT, timeout)},
-            exception_retry_configuration=None,
-        )
+        self._provider = HTTPProvider(url, session=self.session, exception_retry_configuration=None)
 
-    def call(self, init_code: bytes) -> bytes:
-        """What the simulated deployment of `init_code` returns at the newest block of the configured finality.
+    def deployed(self, init_code: bytes, hands_out: bytes) -> bytes:
+        """What the simulated deployment of `init_code` returns, or reverts with, at the configured finality.
 
-        One HTTP request. Raises ReadFailed.
+        One HTTP request, as each method here is one. Raises ReadFailed.
         """
-        with translated(self.name):
-            reply: Any = self._provider.make_request(
-                RPCEndpoint("eth_call"), [{"data": "0x" + init_code.hex()}, self._finality]
-            )
-        return self._accept(reply)
-
-    def _accept(self, reply: Any) -> bytes:
-        if not isinstance(reply, dict):
-            raise BadReply("a JSON-RPC reply is an object", endpoint=self.name)
+        reply = self._ask("eth_call", {"data": "0x" + init_code.hex()}, self._finality)
+        if hands_out == RETURN:
+            return _bytes(self._result(reply))
         error = reply.get("error")
-        if error is not None:
-            code, words = (error.get("code"), error.get("message")) if isinstance(error, dict) else (None, error)
-            raise Refused(f"error {code}: {in_short(words, self._secrets)}", endpoint=self.name)
-        result = reply.get("result")
-        if not isinstance(result, str) or not result.startswith("0x"):
-            raise BadReply("a result is a hexadecimal string", endpoint=self.name)
-        try:
-            return bytes.fromhex(result[2:])
-        except ValueError:
-            raise BadReply("a result is whole bytes in hexadecimal digits", endpoint=self.name) from None
+        if isinstance(error, dict) and reply.get("result") is None:
+            # geth has code 3, others have other codes: the words themselves tell whether they are ours.
+            data = error.get("data")
+            if isinstance(data, str) and len(data) >= len("0x") + 2 * HEADER:
+                return _bytes(data)
+            if error.get("code") == REVERTED:
+                raise Unsupported("revert data is not passed on")
+        self._result(reply)
+        raise BadReply("a result, when the call could only revert")
+
+    def called(self, contract: bytes, data: bytes, at: Any = None) -> bytes:
+        """What a contract answers, at a block's `ref` or at the configured finality. b"": there is no contract."""
+        call = {"to": "0x" + contract.hex(), "data": "0x" + data.hex()}
+        return _bytes(self._result(self._ask("eth_call", call, at or self._finality)))
+
+    def head(self) -> Head:
+        """The newest block of the configured finality, which later calls may be pinned to. Two requests."""
+        block = self._result(self._ask("eth_getBlockByNumber", self._finality, False))
+        chain_id = _number(self._result(self._ask("eth_chainId")))
+        if block is None:
+            raise Lagging(f"no {self._finality} block")
+        if not isinstance(block, dict) or not isinstance(block.get("hash"), str):
+            raise BadReply("a block is an object with a hash")
+        pin = {"blockHash": block["hash"], "requireCanonical": True}  # EIP-1898
+        return Head(Block(_number(block.get("number")), _number(block.get("timestamp"))), chain_id, pin)
+
+    def native(self, account: bytes, at: Any) -> int:
+        """An account's ether, in wei, at a block's `ref`."""
+        return _number(self._result(self._ask("eth_getBalance", "0x" + account.hex(), at)))
+
+    def _ask(self, method: str, *parameters: Any) -> dict[str, Any]:
+        """A reply to this very request: a result or an error."""
+        self._id += 1
+        self._provider.request_counter = count(self._id)
+        with translated(WORDS):
+            try:
+                reply: Any = self._provider.make_request(RPCEndpoint(method), list(parameters))
+            except requests.HTTPError as failure:
+                reply = _error_in(failure.response)
+        if not isinstance(reply, dict):
+            raise BadReply("a JSON-RPC reply is an object")
+        # An error may come without an id: the node could not read it, or a gateway answered in its place.
+        if reply.get("id") != self._id and "error" not in reply:
+            raise BadReply("the reply answers another request")
+        return reply
+
+    def _result(self, reply: dict[str, Any]) -> Any:
+        """Raises what a reply's error stands for, also when a result stands beside it."""
+        error = reply.get("error")
+        if error is None:
+            return reply.get("result")
+        known = error if isinstance(error, dict) else {"message": error}
+        detail = f"error {known.get('code')}: {in_short(known.get('message'), self._secrets)}"
+        kind = CODES.get(known["code"]) if isinstance(known.get("code"), int) else None
+        if kind is None:
+            raise by_words(detail, WORDS, detail) or Refused(detail)
+        data = known.get("data")
+        wait = data.get("backoff_seconds") if isinstance(data, dict) else None  # Infura's
+        raise kind(detail, retry_after=float(wait) if isinstance(wait, (int, float)) else None)
+
+
+def _error_in(response: requests.Response) -> Any:
+    """The JSON-RPC error in the body of an HTTP error. Raises the HTTP error again where there is none."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if response.status_code in {401, 403, 413, 429} or not isinstance(body, dict) or not body.get("error"):
+        raise requests.HTTPError(response=response)
+    return body
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, str) or not value.startswith("0x"):
+        raise BadReply("a result is a hexadecimal string")
+    try:
+        return bytes.fromhex(value[2:])
+    except ValueError:
+        raise BadReply("a result is whole bytes in hexadecimal digits") from None
+
+
+def _number(value: Any) -> int:
+    """A JSON-RPC quantity. Its 0x is not optional: without it, 100 would be read as 256."""
+    if not isinstance(value, str) or not value.startswith("0x"):
+        raise BadReply("a quantity is a hexadecimal string")
+    try:
+        return int(value, 0)
+    except ValueError:
+        raise BadReply("a quantity is a hexadecimal number") from None

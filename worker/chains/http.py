@@ -1,36 +1,173 @@
-"""What both chains' transports share: a session that does what it is told, and requests' errors in our words."""
+"""What both chains' transports share: a session with bounds, and foreign failures in this project's words."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from socket import SHUT_RDWR, socket
+from threading import Timer
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+from weakref import WeakSet
 
 import requests
-from requests.auth import AuthBase
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
-from worker.errors import BadReply, Refused, Throttled, Unreachable
+from worker.errors import (
+    BadReply,
+    ReadFailed,
+    Refused,
+    Throttled,
+    TooMuch,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+    Unsupported,
+)
 
 CONNECT_TIMEOUT = 5.0  # seconds
+MAX_REPLY = 16 * 2**20  # bytes, decompressed; the largest that is asked for is a fifth of that
 MAX_DETAIL = 160  # characters of a node's own words that are kept
 MIN_SECRET = 6  # characters; a shorter part of a URL is a version or a network's name
 
-# Throttling comes as 429, and from TronGrid and behind some firewalls as 403 (facts of both providers).
-THROTTLED = frozenset({429, 403})
+# Where the status alone tells. 403 is throttling at TronGrid and behind some firewalls, 402 a quota that is used up.
+STATUSES: dict[int, type[ReadFailed]] = {
+    401: Unauthorized,
+    402: Throttled,
+    403: Throttled,
+    404: Unsupported,
+    405: Unsupported,
+    413: TooMuch,
+    429: Throttled,
+    501: Unsupported,
+}
+
+
+class Oversized(requests.RequestException):
+    """A reply of more than MAX_REPLY bytes."""
+
+
+class Adapter(HTTPAdapter):
+    """Keeps hold of the sockets that it opens, so that a request can be broken off at its deadline."""
+
+    def __init__(self) -> None:
+        self.sockets: WeakSet[socket] = WeakSet()
+        super().__init__(pool_connections=1, pool_maxsize=1)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        pools = {"http": self._keeping(HTTPConnectionPool), "https": self._keeping(HTTPSConnectionPool)}
+        self.poolmanager.pool_classes_by_scheme = pools
+
+    def _keeping(self, pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+        sockets, base = self.sockets, pool.ConnectionCls
+
+        def connect(connection: Any) -> None:
+            base.connect(connection)
+            sockets.add(connection.sock)
+
+        kept = type(base.__name__, (base,), {"connect": connect})
+        return type(pool.__name__, (pool,), {"ConnectionCls": kept})
+
+    def break_off(self) -> None:
+        """End what is being read or written. From another thread."""
+        for opened in list(self.sockets):
+            try:
+                opened.shutdown(SHUT_RDWR)
+            except OSError:  # it is closed already
+                continue
 
 
 class NodeSession(requests.Session):
-    """Follows no redirect: a node that redirects is set up wrongly, and a key must not travel to another host."""
+    """A session for one node: its connection is kept alive, a request has a deadline and a reply a bound.
 
-    def __init__(self, auth: AuthBase | None = None) -> None:
+    Follows no redirect: a node that redirects is set up wrongly, and a key must not travel to another host. Opens its
+    connection at first use, so it may be made before a fork, but not used. Not for several threads.
+    """
+
+    def __init__(self, time_limit: float, key_header: str = "") -> None:
         super().__init__()
-        self.max_redirects = 0
-        self.auth = auth
+        self.time_limit = time_limit
+        """Seconds that a request may take from its start to the last byte of its reply."""
+        self._key_header = key_header
+        self.permit: Callable[[], None] = lambda: None
+        """Called before each request; raises to prevent it."""
+        self._adapter = Adapter()
+        self.mount("http://", self._adapter)
+        self.mount("https://", self._adapter)
+
+    def use(self, key: str | None) -> None:
+        """Send this key with the requests that follow, or none."""
+        self.headers.pop(self._key_header, None)
+        if key is not None:
+            self.headers[self._key_header] = key
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        self.permit()
+        kwargs |= {
+            "stream": True,
+            "allow_redirects": False,
+            "timeout": (min(CONNECT_TIMEOUT, self.time_limit), self.time_limit),
+        }
+        # A time-out of requests is one of silence: a byte now and then would hold a worker for ever.
+        deadline = Timer(self.time_limit, self._adapter.break_off)
+        deadline.daemon = True
+        deadline.start()
+        try:
+            response = super().send(request, **kwargs)
+            response._content = _body(response)  # noqa: SLF001  what requests does itself when it does not stream
+        finally:
+            deadline.cancel()
+        if response.is_redirect:
+            raise requests.TooManyRedirects(response=response)
+        return response
+
+
+def _body(response: Response) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(2**16):
+        body += chunk
+        if len(body) > MAX_REPLY:
+            response.close()
+            raise Oversized(response=response)
+    return bytes(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a node says where only its words tell. A number in the pattern's group is how many seconds to wait."""
+
+    pattern: re.Pattern[str]
+    kind: type[ReadFailed]
+    example: str
+    """As a node said it."""
+
+
+def words(pattern: str, kind: type[ReadFailed], example: str) -> Words:
+    return Words(re.compile(pattern, re.IGNORECASE), kind, example)
+
+
+def by_words(text: str, known: Iterable[Words], detail: str) -> ReadFailed | None:
+    """The failure that the first fitting pattern stands for."""
+    for each in known:
+        if found := each.pattern.search(text):
+            wait = float(found[1]) if found.groups() else None
+            return each.kind(detail, retry_after=wait)
+    return None
 
 
 def endpoint_name(url: str) -> str:
     """Host and port: enough to know an endpoint by, and no secret."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+
+
+def digest(secret: str) -> str:
+    """A name for something secret, the same in every process, that does not give it away."""
+    return sha256(secret.encode()).hexdigest()[:16]
 
 
 def secrets_in(url: str) -> tuple[str, ...]:
@@ -42,32 +179,44 @@ def secrets_in(url: str) -> tuple[str, ...]:
 
 def in_short(text: object, secrets: Iterable[str]) -> str:
     """A node's own words, on one line, without the secrets, cut to a length that a log line bears."""
-    words = re.sub(r"\s+", " ", str(text))
+    short = re.sub(r"\s+", " ", str(text))
     for secret in secrets:
-        words = words.replace(secret, "…")
-    return words[:MAX_DETAIL]
+        short = short.replace(secret, "…")
+    return short[:MAX_DETAIL]
 
 
 @contextmanager
-def translated(endpoint: str) -> Iterator[None]:
-    """Turn what requests and a JSON decoder raise into errors of this project that name the endpoint."""
+def translated(known: Sequence[Words]) -> Iterator[None]:
+    """Turn what requests and a JSON decoder raise into errors of this project.
+
+    requests' own messages are left out and not chained: they quote the whole URL.
+    """
     try:
         yield
     except requests.HTTPError as error:
-        raise _for_status(error.response, endpoint) from None
+        raise _for_status(error.response, known) from None
     except requests.Timeout:
-        raise Unreachable("no answer in time", endpoint=endpoint) from None
+        raise Unreachable("no answer in time") from None
     except requests.TooManyRedirects:
-        raise Refused("a redirect, which is not followed", endpoint=endpoint) from None
+        raise Refused("a redirect, which is not followed") from None
+    except Oversized:
+        raise BadReply(f"a reply of more than {MAX_REPLY} bytes") from None
+    except requests.exceptions.ContentDecodingError:
+        raise BadReply("a compressed reply that cannot be read") from None
     except ValueError as error:  # every JSON decoder's error is one
-        raise BadReply(f"not JSON ({type(error).__name__})", endpoint=endpoint) from None
+        raise BadReply(f"not JSON ({type(error).__name__})") from None
     except (requests.RequestException, OSError) as error:
-        raise Unreachable(type(error).__name__, endpoint=endpoint) from None
+        raise Unreachable(type(error).__name__) from None
 
 
-def _for_status(response: requests.Response, endpoint: str) -> Throttled | Refused:
+def _for_status(response: Response, known: Sequence[Words]) -> ReadFailed:
     status = response.status_code
-    if status not in THROTTLED:
-        return Refused(f"HTTP {status}", endpoint=endpoint)
+    detail = f"HTTP {status}"
+    if told := by_words(response.text[:4096], known, detail):
+        return told
+    kind = STATUSES.get(status, Unavailable if status >= 500 else Refused)  # noqa: PLR2004  RFC 9110 §15.6
     wait = response.headers.get("Retry-After", "")
-    return Throttled(f"HTTP {status}", endpoint=endpoint, retry_after=float(wait) if wait.isdecimal() else None)
+    if not wait.isdecimal():
+        return kind(detail)
+    # Whoever says when to come back wants to be left alone until then, be the status 429 or 503.
+    return (Throttled if kind is Unavailable else kind)(detail, retry_after=float(wait))

@@ -1,17 +1,18 @@
 """One read of many wallets at one block, as bytes: the request, the reply, and every check between them. Pure.
 
 The request is init code for a simulated deployment (``eth_call`` without ``to``), the reply what its constructor
-returns. Nothing is deployed, and no contract of a third party is trusted. ``reader.yul`` beside this file is the
-source of the bytes below; a test compiles it anew and compares.
+returns, or, in the second form, reverts with. Nothing is deployed, and no contract of a third party is trusted.
+``reader.yul`` beside this file is the source of the bytes below; a test compiles it anew and compares.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from eth_hash.auto import keccak
 
-from worker.errors import BadReply, WrongChain
+from worker.errors import BadReply, Lagging, WrongChain
 
 # reader.yul by solc 0.8.26, optimizer on, EVM version london: no PUSH0, which some networks of Tron's kind lack.
 READER = bytes.fromhex(
@@ -19,6 +20,11 @@ READER = bytes.fromhex(
     "01906001600160a01b03165b388210605257605f1983016060f35b9091602060149182856010396001600160801b0382604060246000885a"
     "fa833d1416608b575b600451319060801b178152019201906043565b6040518060801c15609c575b506078565b905038609756"
 )
+
+RETURN, REVERT = b"\xf3", b"\xfd"
+_LAST = READER.index(bytes.fromhex("6060f35b")) + 2  # where the opcode stands that hands the words out
+REVERTING_READER = READER[:_LAST] + REVERT + READER[_LAST + 1 :]
+"""The same words as revert data: no contract would be made, so the bound on a contract's size does not hold."""
 
 WORD = 32
 HEADER = 4 * WORD  # NUMBER, TIMESTAMP, CHAINID, ECHO
@@ -28,9 +34,15 @@ TOKEN_CALL_FAILED = 2**128 - 1  # the reader's mark in a wallet's token half
 
 # A deployment returns the code of a contract: at most 24,576 bytes (EIP-170), a header and a word for each wallet.
 MAX_WALLETS_BY_RETURN = (24_576 - HEADER) // WORD
+# Reverting, only the init code has a bound: 49,152 bytes (EIP-3860).
+MAX_WALLETS_BY_REVERT = (49_152 - len(READER) - NONCE_BYTES - ACCOUNT_BYTES) // ACCOUNT_BYTES
 
 # A block's time may be ahead of our clock by a slot's length and some drift; more than that is no time of a block.
 FUTURE_TOLERANCE = 30  # seconds
+# Behind one address there are often several nodes, a few blocks apart: a minute of Tron, four minutes of Ethereum.
+LAG_TOLERANCE = 20  # blocks
+# No chain makes blocks faster than this for long. A number out of thin air would shut true ones out: older never wins.
+MAX_BLOCKS_PER_SECOND = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +53,7 @@ class Block:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(NamedTuple):
     """What one wallet holds, in base units of each asset."""
 
     usdt: int
@@ -51,43 +62,86 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Balances at one block, in the order of the accounts asked for. None: the token gave no usable answer."""
+    """Balances in the order of the accounts asked for, and where they are from.
+
+    A balance is None when the token gave no usable answer. `one_block`: whether all are of this very block, or, where
+    a chain cannot be asked for one, of this block or a little later.
+    """
 
     block: Block
+    chain_id: int
     balances: tuple[Balance | None, ...]
+    one_block: bool = True
 
 
-def encode(token: bytes, accounts: Sequence[bytes], nonce: bytes | None = None) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a snapshot is held against: the settings, the time, and what was seen before.
+
+    `now` is the time of the claim in unix seconds; `max_age` bounds a block's age in seconds, 0 does not; `newest` is
+    the newest block that any endpoint of the network has lately shown, None when none is known.
+    """
+
+    chain_id: int
+    now: float
+    max_age: float = 0
+    newest: Block | None = None
+
+
+def encode(token: bytes, accounts: Sequence[bytes], nonce: bytes | None = None, *, reader: bytes = READER) -> bytes:
     """The init code that reads `accounts` (20 bytes each) and their balances of `token`.
 
     The nonce makes every request another one, so that a cached reply to an earlier request is seen by its echo.
     """
     nonce = secrets.token_bytes(NONCE_BYTES) if nonce is None else nonce
-    if len(nonce) != NONCE_BYTES or any(len(account) != ACCOUNT_BYTES for account in (token, *accounts)):
+    made = b"".join((reader, nonce, token, *accounts))
+    # Twenty bytes each: one account too long and one too short would otherwise make up for each other.
+    if len(nonce) != NONCE_BYTES or set(map(len, (token, *accounts))) != {ACCOUNT_BYTES}:
         raise ValueError("a nonce has 12 bytes, a token and an account 20 each")
-    return b"".join((READER, nonce, token, *accounts))
+    return made
 
 
-def decode(reply: bytes, request: bytes, *, wallets: int, chain_id: int, now: float) -> Snapshot:
+def decode(reply: bytes, request: bytes, *, wallets: int) -> Snapshot:
     """Read what the reader returned to `request`, which asked for this many wallets.
 
-    `now` is the time of the claim in unix seconds. Raises BadReply or WrongChain unless the reply has the exact length,
-    answers this very request, and comes from a block of the right chain with a number and a time that can be.
+    Raises BadReply unless the reply has the exact length and answers this very request.
     """
     if len(reply) != HEADER + WORD * wallets:
         raise BadReply(f"{len(reply)} bytes instead of {HEADER + WORD * wallets}")
     number, time, chain, echo = (int.from_bytes(reply[at : at + WORD]) for at in range(0, HEADER, WORD))
     if echo != int.from_bytes(keccak(request)):
         raise BadReply("the reply answers another request")
-    if chain != chain_id:
-        raise WrongChain(f"chain id {chain} instead of {chain_id}")
-    if not 0 < number < 2**63:
-        raise BadReply(f"block number {number}")
-    if not 0 < time <= now + FUTURE_TOLERANCE:
-        raise BadReply(f"block time {time} at {now:.0f}")
-    return Snapshot(Block(number, time), tuple(_balance(reply, at) for at in range(HEADER, len(reply), WORD)))
+    return Snapshot(
+        Block(number, time), chain, tuple(map(_balance, range(HEADER, len(reply), WORD), [reply] * wallets))
+    )
 
 
-def _balance(reply: bytes, at: int) -> Balance | None:
+def _balance(at: int, reply: bytes) -> Balance | None:
     usdt = int.from_bytes(reply[at : at + 16])
     return None if usdt == TOKEN_CALL_FAILED else Balance(usdt, int.from_bytes(reply[at + 16 : at + WORD]))
+
+
+def check(snapshot: Snapshot, expected: Expected) -> None:
+    """Raise WrongChain, BadReply or Lagging unless the snapshot is of the right chain and of a block that can be."""
+    number, time = snapshot.block.number, snapshot.block.time
+    if snapshot.chain_id != expected.chain_id:
+        raise WrongChain(f"chain id {snapshot.chain_id} instead of {expected.chain_id}")
+    if not 0 < number < 2**63:
+        raise BadReply(f"block number {number}")
+    if not 0 < time <= expected.now + FUTURE_TOLERANCE:
+        raise BadReply(f"block time {time} at {expected.now:.0f}")
+    age = expected.now - time
+    if 0 < expected.max_age < age:
+        raise Lagging(f"block {number} is {age:.0f} s old, more than {expected.max_age:.0f}")
+    if expected.newest is None:
+        return
+    if number < expected.newest.number - LAG_TOLERANCE:
+        raise Lagging(f"block {number}, when {expected.newest.number} has been seen")
+    seconds = max(time - expected.newest.time, 0) + FUTURE_TOLERANCE
+    if number > expected.newest.number + MAX_BLOCKS_PER_SECOND * seconds:
+        raise BadReply(f"block {number}, {seconds} s after {expected.newest.number}")
+
+
+def richest(balances: Iterable[Balance | None]) -> int:
+    """The largest token balance: none can be above the token's total supply."""
+    return max((balance.usdt for balance in balances if balance is not None), default=0)

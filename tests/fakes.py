@@ -1,0 +1,97 @@
+"""An endpoint without a network: it executes the reader's requests over balances that a test sets."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from eth_abi.abi import decode as abi_decode
+from eth_abi.abi import encode as abi_encode
+from eth_hash.auto import keccak
+
+from worker.chains import multicall
+from worker.chains.http import NodeSession
+from worker.chains.snapshot import HEADER, READER, REVERT, REVERTING_READER, Block
+from worker.chains.ways import TOTAL_SUPPLY, ApiKey, Head, Way
+from worker.errors import ReadFailed, Refused
+
+SUPPLY = 10**15
+NOW = 1_795_000_000.0
+MULTICALL3 = bytes.fromhex("ca11bde05977b3631167028862be2a173976ca11")
+
+Fault = Callable[[str, Sequence[bytes]], ReadFailed | None]
+
+
+def balance_of(account: bytes) -> tuple[int, int]:
+    """What each account holds: all differ."""
+    number = int.from_bytes(account)
+    return number * 3, number * 5
+
+
+class FakeNode:
+    """Answers truly but for what `fault` says, which is given the way (or "supply") and the accounts of a request."""
+
+    def __init__(
+        self, name: str = "node", *, ways: Mapping[Way, int] | None = None, keys: Sequence[str] = (), chain_id: int = 1
+    ) -> None:
+        self.name = self.id = name
+        self.ways: Mapping[Way, int] = ways or {"revert": 64, "return": 32, "multicall3": 16, "single": 4}
+        self.multicall3, self.chain_id = MULTICALL3, chain_id
+        self.keys = tuple(ApiKey(f"id-of-{key}", key) for key in keys)
+        self.session = NodeSession(10, "KEY")
+        self.block, self.supply, self.pins = Block(100, int(NOW) - 5), SUPPLY, True
+        self.fault: Fault = lambda _way, _accounts: None
+        self.balances: Callable[[bytes], tuple[int, int]] = balance_of
+        self.asked: list[tuple[str, int]] = []
+        self.keys_used: list[Any] = []
+
+    def _request(self, way: str, accounts: Sequence[bytes] = ()) -> None:
+        self.session.permit()
+        self.asked.append((way, len(accounts)))
+        self.keys_used.append(self.session.headers.get("KEY"))
+        if failure := self.fault(way, accounts):
+            raise failure
+
+    def deployed(self, init_code: bytes, hands_out: bytes) -> bytes:
+        reverts = hands_out == REVERT
+        reader = REVERTING_READER if reverts else READER
+        assert init_code.startswith(reader)
+        packed = init_code[len(reader) + 32 :]
+        accounts = [packed[at : at + 20] for at in range(0, len(packed), 20)]
+        self._request("revert" if reverts else "return", accounts)
+        header = [self.block.number, self.block.time, self.chain_id, int.from_bytes(keccak(init_code))]
+        held = [usdt << 128 | native for usdt, native in map(self.balances, accounts)]
+        reply = b"".join(word.to_bytes(32) for word in [*header, *held])
+        assert len(reply) == HEADER + 32 * len(accounts)
+        return reply
+
+    def called(self, contract: bytes, data: bytes, at: Any = None) -> bytes:  # noqa: ARG002
+        if data == TOTAL_SUPPLY:
+            self._request("supply")
+            return self.supply.to_bytes(32)
+        if data.startswith(multicall.AGGREGATE3):
+            return self._aggregate(data)
+        account = data[-20:]
+        self._request("single", [account])
+        return self.balances(account)[0].to_bytes(32)
+
+    def _aggregate(self, data: bytes) -> bytes:
+        (calls,) = abi_decode(["(address,bool,bytes)[]"], data[4:])
+        accounts = [call[2][-20:] for call in calls[multicall.HEADERS :: 2]]
+        self._request("multicall3", accounts)
+        header = [self.block.number, self.block.time, self.chain_id, int.from_bytes(calls[3][2])]
+        held = [amount for account in accounts for amount in self.balances(account)]
+        encoded: bytes = abi_encode(["(bool,bytes)[]"], [[(True, word.to_bytes(32)) for word in [*header, *held]]])
+        return encoded
+
+    def head(self) -> Head:
+        self._request("head")
+        return Head(self.block, self.chain_id, "pin" if self.pins else None)
+
+    def native(self, account: bytes, at: Any) -> int:  # noqa: ARG002
+        self._request("native", [account])
+        return self.balances(account)[1]
+
+
+def only(*ways: str) -> Fault:
+    """An endpoint that reads in these ways alone."""
+    allowed = {*ways, "supply", *(("head", "native") if "single" in ways else ())}
+    return lambda way, _accounts: None if way in allowed else Refused(f"no {way} here")

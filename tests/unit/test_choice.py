@@ -1,0 +1,115 @@
+"""Which endpoint is asked, with which key, how many wallets at once, and how long one that failed rests."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.chains.choice import Rest, cut, halves, key_for, learnt, most_requests, rest_after, to_ask
+from worker.chains.ways import ApiKey
+from worker.errors import Lagging, ReadFailed, Throttled, Unreachable
+
+AWAKE, ASLEEP = Rest(), Rest(until=5.0)
+
+
+@pytest.mark.parametrize(
+    ("rests", "now", "last", "order"),
+    [
+        ([AWAKE, AWAKE, AWAKE], 0, (), [0, 1, 2]),
+        ([ASLEEP, AWAKE, AWAKE], 0, (), [1, 2]),
+        ([ASLEEP, AWAKE, AWAKE], 5, (), [0, 1, 2]),
+        ([ASLEEP, ASLEEP], 1, (), []),
+        ([AWAKE, AWAKE, AWAKE], 0, (0,), [1, 2, 0]),
+        ([AWAKE, ASLEEP, ASLEEP], 0, (0,), [0]),
+    ],
+)
+def test_endpoints_are_asked_best_first_but_for_those_left_alone(
+    rests: list[Rest], now: float, last: tuple[int, ...], order: list[int]
+) -> None:
+    assert to_ask(rests, [[] for _ in rests], now, last=last) == order
+
+
+@pytest.mark.parametrize(("keys", "order"), [([AWAKE, ASLEEP], [0, 1]), ([ASLEEP, ASLEEP], [1]), ([], [0, 1])])
+def test_an_endpoint_all_of_whose_keys_rest_is_left_alone_too(keys: list[Rest], order: list[int]) -> None:
+    assert to_ask([AWAKE, AWAKE], [keys, []], 0) == order
+
+
+def test_keys_are_used_by_turns_and_those_that_rest_are_passed_over() -> None:
+    keys = [ApiKey(name, name) for name in "abc"]
+
+    def used(rests: dict[str, Rest], turns: int) -> str:
+        found = [key_for(keys, rests, 0, turn) for turn in range(turns)]
+        return "".join(key.id for key in found if key)
+
+    assert used({}, 6) == "abcabc"
+    assert used({"b": ASLEEP}, 4) == "acac"
+    assert used(dict.fromkeys("abc", ASLEEP), 4) == ""
+
+
+@pytest.mark.parametrize(
+    ("failure", "strikes", "alone", "seconds"),
+    [
+        (Unreachable(), 0, False, 5),
+        (Unreachable(), 1, False, 10),
+        (Unreachable(), 3, False, 40),
+        (Unreachable(), 99, False, 300),
+        (Unreachable(), 99, True, 30),
+        (Lagging(), 0, True, 10),
+        (Throttled(), 0, False, 30),
+        (Throttled(retry_after=27), 4, True, 27),
+        (Throttled(retry_after=0), 4, True, 0),
+        (Throttled(retry_after=10**9), 0, True, 3600),
+    ],
+)
+def test_what_fails_rests_as_long_as_it_said_or_longer_each_time(
+    failure: ReadFailed, strikes: int, *, alone: bool, seconds: float
+) -> None:
+    rest = rest_after(failure, Rest(0.0, strikes), 1000.0, alone=alone)
+    assert rest == Rest(1000.0 + seconds, strikes + 1, failure.code)
+
+
+pieces = st.lists(st.integers(0, 50), max_size=6).map(
+    lambda sizes: [range(sum(sizes[:at]), sum(sizes[: at + 1])) for at in range(len(sizes))]
+)
+
+
+@given(pieces, st.integers(1, 60))
+def test_cutting_loses_no_wallet_keeps_their_order_and_keeps_the_bound(whole: list[range], size: int) -> None:
+    made = cut(whole, size)
+    assert [at for piece in made for at in piece] == [at for piece in whole for at in piece]
+    assert all(0 < len(piece) <= size for piece in made)
+
+
+@given(st.integers(0, 100), st.integers(2, 3000))
+def test_halves_are_two_and_differ_by_one_at_most(start: int, size: int) -> None:
+    first, second = halves(range(start, start + size))
+    assert [*first, *second] == list(range(start, start + size))
+    assert 0 <= len(first) - len(second) <= 1
+
+
+def learn(size: int, *, read: list[range], failed: list[range], lone: list[range]) -> int:
+    return learnt(size, 64, read=read, failed=failed, lone=lone)
+
+
+@pytest.mark.parametrize(
+    ("size", "read", "failed", "lone", "expected"),
+    [
+        (64, [range(64)], [], [], 64),
+        (32, [range(10)], [], [], 32),  # a batch that was not full tells nothing
+        (32, [range(32)], [], [], 34),
+        (63, [range(63)], [], [], 64),
+        (4, [range(4)], [], [], 5),
+        (64, [range(32), range(32, 64)], [range(64)], [], 32),
+        (64, [range(16), range(16, 32)], [range(64), range(32)], [], 16),
+        (64, [range(32, 64), range(1, 32)], [range(64), range(32), range(1)], [range(1)], 64),
+        (64, [], [range(1), range(1, 2)], [], 1),
+    ],
+)
+def test_a_size_is_halved_where_size_was_the_trouble_and_grows_slowly(
+    size: int, read: list[range], failed: list[range], lone: list[range], expected: int
+) -> None:
+    assert learn(size, read=read, failed=failed, lone=lone) == expected
+
+
+def test_the_bound_on_requests_leaves_room_to_find_two_wallets() -> None:
+    assert most_requests(1, 2447) >= 2 * 2 * 12
+    assert most_requests(3, 1500) < 70

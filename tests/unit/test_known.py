@@ -1,0 +1,117 @@
+"""What workers share of their endpoints: entries that expire, budgets, and going on without Redis."""
+
+from collections.abc import Iterator
+
+import fakeredis
+import pytest
+from structlog.testing import capture_logs
+
+from worker.chains.known import LEFT_ALONE, Known
+
+
+class Clock:
+    now = 1_795_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def server() -> Iterator[fakeredis.FakeServer]:
+    return fakeredis.FakeServer()
+
+
+def worker(server: fakeredis.FakeServer, clock: Clock, scope: str = "tron:1") -> Known:
+    return Known(scope, "redis://given", clock, _client=fakeredis.FakeRedis(server=server))
+
+
+def test_what_one_worker_learns_the_others_know(server: fakeredis.FakeServer, clock: Clock) -> None:
+    worker(server, clock).put("rest:a", [5.5, 1, "throttled"], 60)
+    assert worker(server, clock).get(["rest:a", "rest:b"]) == {"rest:a": [5.5, 1, "throttled"]}
+
+
+def test_entries_of_other_settings_are_not_seen(server: fakeredis.FakeServer, clock: Clock) -> None:
+    worker(server, clock, "tron:1").put("newest", [1, 2], 60)
+    assert worker(server, clock, "tron:2").get(["newest"]) == {}
+
+
+def test_each_entry_expires_in_redis_and_in_memory(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one = worker(server, clock)
+    one.put("size:a", 32, 60)
+    (key,) = fakeredis.FakeRedis(server=server).keys()
+    assert 0 < fakeredis.FakeRedis(server=server).pttl(key) <= 60_000
+    clock.now += 59
+    assert one.get(["size:a"]) == {"size:a": 32}
+    clock.now += 1
+    assert one.get(["size:a"]) == {}
+
+
+def test_a_flushed_redis_takes_nothing_that_a_worker_knows_itself(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one = worker(server, clock)
+    one.put("size:a", 32, 60)
+    fakeredis.FakeRedis(server=server).flushall()
+    assert one.get(["size:a"]) == {"size:a": 32}
+
+
+def test_without_redis_a_worker_goes_on_with_its_own_knowledge_and_comes_back_later(
+    server: fakeredis.FakeServer, clock: Clock
+) -> None:
+    one, other = worker(server, clock), worker(server, clock)
+    server.connected = False
+    with capture_logs() as logs:
+        one.put("size:a", 32, 600)
+        assert one.get(["size:a"]) == {"size:a": 32}
+        assert one.wait("node", 10) == 0.0
+        assert one.wait("node", 10) > 0, "its own budget holds"
+    assert [line["event"] for line in logs] == ["redis_unavailable"], "told of once, not at each command"
+    server.connected = True
+    one.put("size:a", 16, 600)
+    assert other.get(["size:a"]) == {}, "it is left alone for a while"
+    clock.now += LEFT_ALONE
+    one.put("size:a", 8, 600)
+    assert other.get(["size:a"]) == {"size:a": 8}
+
+
+def test_without_a_url_nothing_is_shared(clock: Clock) -> None:
+    alone = Known("tron:1", None, clock)
+    alone.put("size:a", 32, 60)
+    assert alone.get(["size:a", "way:a"]) == {"size:a": 32}
+
+
+def test_a_redis_that_answers_nonsense_is_a_redis_that_does_not_answer(
+    server: fakeredis.FakeServer, clock: Clock
+) -> None:
+    one = worker(server, clock)
+    fakeredis.FakeRedis(server=server).set("bal:chain:tron:1:size:a", "nonsense")
+    assert one.get(["size:a"]) == {}
+
+
+def test_a_budget_holds_over_all_workers_together(server: fakeredis.FakeServer, clock: Clock) -> None:
+    workers = [worker(server, clock) for _ in range(4)]
+    sent: list[float] = []
+    for _ in range(3000):  # three seconds, a millisecond at a time, each worker as often as it can
+        clock.now += 0.001
+        sent += [clock.now for each in workers if each.wait("node", 10) == 0.0]
+    assert 26 <= len(sent) <= 28, "ten in each second and its margin"
+    assert max(sum(at <= other < at + 1.0 for other in sent) for at in sent) <= 10
+
+
+def test_each_endpoint_has_a_budget_of_its_own(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one = worker(server, clock)
+    assert [one.wait(name, 10) for name in ("a", "b")] == [0.0, 0.0]
+    assert one.wait("a", 10) == pytest.approx(0.11, abs=0.002)
+
+
+def test_every_key_in_redis_expires(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one = worker(server, clock)
+    one.put("newest", [1, 2], 60)
+    one.wait("node", 10)
+    client = fakeredis.FakeRedis(server=server)
+    names = list(client.scan_iter())
+    assert len(names) == 2
+    assert all(client.pttl(name) > 0 for name in names)

@@ -1,0 +1,102 @@
+"""What the workers know of a network's endpoints, shared through Redis: entries that each expire, and budgets.
+
+A worker that cannot reach Redis goes on with what it knows itself, and looks for Redis again after some seconds.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import time
+from typing import Any
+
+import redis
+import structlog
+from pyrate_limiter import GCRA, InMemoryStateStore, Rate, RedisStateStore, StateStore
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT = 0.5  # seconds; a Redis that hangs must not hold up a read
+LEFT_ALONE = 10.0  # seconds for which a Redis that did not answer is not asked
+
+# A second and a margin: requests that leave a tenth of a second apart may arrive closer together.
+SECOND = 1100  # milliseconds
+
+
+@dataclass(slots=True)
+class Known:
+    """One network's entries. Not for several threads; one process has one. `scope` keeps other settings' entries out.
+
+    `clock` gives unix seconds: entries say until when they hold, to processes on other machines too.
+    """
+
+    scope: str
+    url: str | None = None
+    """Redis' URL, or None to share nothing."""
+    clock: Callable[[], float] = time
+    _own: dict[str, tuple[Any, float]] = field(default_factory=dict)
+    _budgets: dict[str, StateStore] = field(default_factory=dict)
+    _client: Any = None
+    _back_at: float = 0.0
+
+    def get(self, names: Sequence[str]) -> dict[str, Any]:
+        """The entries of these names that there are. One command to Redis; what it lacks is taken from our own."""
+        now = self.clock()
+        found = {name: self._own[name] for name in names if name in self._own and self._own[name][1] > now}
+        with self._redis() as client:
+            if client:
+                values: Any = client.mget([self._key(name) for name in names])
+                found |= {name: _entry(raw) for name, raw in zip(names, values, strict=True) if raw is not None}
+        self._own |= found
+        return {name: value for name, (value, until) in found.items() if until > now}
+
+    def put(self, name: str, value: Any, seconds: float) -> None:
+        """Keep an entry for some seconds. One command."""
+        until = self.clock() + seconds
+        self._own[name] = (value, until)
+        with self._redis() as client:
+            if client:
+                client.set(self._key(name), json.dumps([value, until]), px=max(int(seconds * 1000), 1))
+
+    def wait(self, name: str, per_second: int) -> float:
+        """Seconds to wait before a request may be sent under a budget; 0.0: it may be sent now, and is counted.
+
+        Requests are spaced evenly, over all processes together: never more than `per_second` in any second.
+        """
+        rates, now = [Rate(per_second, SECOND, burst=1)], int(self.clock() * 1000)
+        with self._redis() as client:
+            if client:
+                shared = RedisStateStore(client, self._key("budget:" + name))
+                return _seconds(shared.check(GCRA(), rates, now, 1))  # type: ignore[no-untyped-call]
+        own = self._budgets.setdefault(name, InMemoryStateStore())
+        return _seconds(own.check(GCRA(), rates, now, 1))
+
+    def _key(self, name: str) -> str:
+        return f"bal:chain:{self.scope}:{name}"
+
+    @contextmanager
+    def _redis(self) -> Iterator[Any]:
+        """Redis, or None while it is left alone. What fails in the block is told of once, and counts as not done."""
+        if self.url is None or self.clock() < self._back_at:
+            yield None
+            return
+        if self._client is None:
+            self._client = redis.Redis.from_url(
+                self.url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
+            )
+        try:
+            yield self._client
+        except (redis.RedisError, ValueError) as error:  # or an entry that is none
+            self._back_at = self.clock() + LEFT_ALONE
+            log.warning("redis_unavailable", error=type(error).__name__, left_alone_seconds=LEFT_ALONE)
+
+
+def _entry(raw: Any) -> tuple[Any, float]:
+    value, until = json.loads(raw)
+    return value, float(until)
+
+
+def _seconds(decision: Any) -> float:
+    return 0.0 if decision.allowed else max(decision.retry_after_ms or 0, 1) / 1000

@@ -1,0 +1,267 @@
+"""One endpoint's turn at a read: its ways, sizes and keys are tried until the wallets are read or it has failed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from random import randrange
+from time import monotonic, sleep
+from typing import Any
+
+import structlog
+
+from config.settings import Network
+from worker.chains.choice import Rest, cut, halves, key_for, learnt, most_requests, rest_after
+from worker.chains.known import Known
+from worker.chains.snapshot import Block, Expected, Snapshot, check, richest
+from worker.chains.ways import READ, ApiKey, Node, Way, total_supply
+from worker.errors import (
+    BadReply,
+    OutOfTime,
+    OverBudget,
+    ReadFailed,
+    Refused,
+    Throttled,
+    TooMuch,
+    Unauthorized,
+    Unreachable,
+    Unsupported,
+)
+
+log = structlog.get_logger(__name__)
+
+# Seconds for which each thing that was learnt of an endpoint holds.
+WAY_HOLDS = 3600.0
+SIZE_HOLDS = 3600.0
+SUPPLY_HOLDS = 3600.0
+STRIKES_HOLD = 600.0  # beyond the rest
+NEWEST_HOLDS = 600.0
+
+PATIENCE = 2.0  # seconds to wait for a budget before another endpoint is asked
+NOT_THE_WALLETS = 8  # so many failed by themselves, and none was read: it is the endpoint
+TRIED_BEFORE_FORGETTING = 2  # refusals in a row until the way that worked is doubted
+
+_turns = count(randrange(1024))  # noqa: S311  each process begins at another key, so that all are used evenly
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What became of some of a read's wallets, `wallets` by their places: one snapshot, or one failure."""
+
+    wallets: range
+    snapshot: Snapshot | None = None
+    failure: ReadFailed | None = None
+    endpoint: str = ""
+    endpoint_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What every endpoint's turn at one read has in common. `deadline` is on the monotonic clock."""
+
+    network: Network
+    token: bytes
+    accounts: Sequence[bytes]
+    expected: Expected
+    deadline: float
+    request_limit: float
+    per_second: int
+    alone: bool
+
+
+@dataclass(slots=True)
+class Turn:
+    """Not to be used twice."""
+
+    node: Node
+    task: Task
+    known: Known
+    entries: Mapping[str, Any]
+    parts: list[Part] = field(default_factory=list)
+    newest: Block | None = None
+    _too_much: list[range] = field(default_factory=list)
+    _lone: list[range] = field(default_factory=list)
+    _ways: list[Way] = field(default_factory=list)
+    _proven: bool = False
+    _reason: str = ""
+    _first: ReadFailed | None = None
+    _size: int = 0
+    _supply: int | None = None
+    _key: ApiKey | None = None
+    _key_rests: dict[str, Rest] = field(default_factory=dict)
+    _requests: int = 0
+
+    def __post_init__(self) -> None:
+        remembered = self._entry("way")
+        ways = list(self.node.ways)
+        self._proven = remembered is not None and remembered[0] in ways
+        self._ways = [remembered[0]] if self._proven else ways
+        self._size = self._entry("size") or self._most
+        self._size = min(self._size, self._most)
+        self._supply = self._entry("supply")
+        self._key_rests = {key.id: Rest.from_entry(self.entries.get(f"key:{key.id}")) for key in self.node.keys}
+        self.newest = self.task.expected.newest
+        self._next_key()
+
+    def take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
+        """Read what it can of `pieces`, into `parts`. What is left, and why: None when nothing is."""
+        queue = cut(pieces, self._size)
+        bound = most_requests(len(queue), sum(map(len, queue)))
+        failure: ReadFailed | None = None
+        while queue and failure is None:
+            piece = queue.pop(0)
+            try:
+                snapshot = self._once_more(piece)
+            except TooMuch as error:
+                queue, failure = self._split(error, piece, queue, spent=self._requests > bound)
+            except ReadFailed as error:
+                queue, failure = self._other_way(error, piece, queue)
+            else:
+                self._keep(piece, snapshot)
+        self._learn()
+        queue += self._lone
+        return queue, failure or (TooMuch("this wallet's balance cannot be read") if queue else None)
+
+    def _once_more(self, piece: range) -> Snapshot:
+        """java-tron's limit is one of wall-clock time: a pause of its collector fails calls of any size."""
+        try:
+            return self._read(piece)
+        except OutOfTime:
+            return self._read(piece)
+
+    def _read(self, piece: range) -> Snapshot:
+        """One read that passed every check."""
+        if self._supply is None:
+            self._learn_supply()
+        self._prepare()
+        accounts = self.task.accounts[piece.start : piece.stop]
+        snapshot = READ[self._ways[0]](self.node, self.task.token, accounts)
+        check(snapshot, replace(self.task.expected, newest=self.newest))
+        unanswered = len(accounts) > 1 and not any(snapshot.balances)
+        if unanswered or (self._supply is not None and richest(snapshot.balances) > self._supply):
+            self._learn_supply()  # there may be more of it by now, or there is no token at all
+            if self._supply is not None and richest(snapshot.balances) > self._supply:
+                raise BadReply("a balance above the token's total supply")
+        return snapshot
+
+    def _prepare(self) -> None:
+        """Bounds, budget and key of the requests that follow. Raises Unreachable when there is no time left."""
+        left = self.task.deadline - monotonic()
+        if left <= 0:
+            raise Unreachable("no time left")
+        self._requests += 1
+        session = self.node.session
+        session.time_limit = min(self.task.request_limit, left)
+        session.permit = self._await_budget
+        if self.node.keys:
+            session.use(self._key.secret if self._key else None)
+
+    def _await_budget(self) -> None:
+        if not self.task.per_second:
+            return
+        until = min(monotonic() + PATIENCE, self.task.deadline)
+        while seconds := self.known.wait(self.node.id, self.task.per_second):
+            if monotonic() + seconds > until:
+                raise OverBudget(f"{self.task.per_second} requests a second are used up", retry_after=seconds)
+            sleep(seconds)
+
+    def _learn_supply(self) -> None:
+        self._prepare()
+        self._supply = total_supply(self.node, self.task.token)
+        self._put("supply", self._supply, SUPPLY_HOLDS)
+
+    def _keep(self, piece: range, snapshot: Snapshot) -> None:
+        self.parts.append(Part(piece, snapshot, endpoint=self.node.name, endpoint_id=self.node.id))
+        if self.newest is None or snapshot.block.number > self.newest.number:
+            self.newest = snapshot.block
+            self.known.put("newest", [self.newest.number, self.newest.time], NEWEST_HOLDS)
+        if not self._proven:
+            self._proven = True
+            self._put("way", [self._ways[0], self._reason], WAY_HOLDS)
+            if self._reason:
+                self._tell(log.info, "endpoint_read_another_way", way=self._ways[0], reason=self._reason)
+        if Rest.from_entry(self._entry("rest")).strikes:
+            self._put("rest", [0.0, 0, ""], STRIKES_HOLD)
+
+    def _split(
+        self, failure: TooMuch, piece: range, queue: list[range], *, spent: bool
+    ) -> tuple[list[range], ReadFailed | None]:
+        """Half of it, twice; until a single wallet is left that fails by itself."""
+        self._too_much.append(piece)
+        if len(piece) > 1:
+            return ([piece, *queue], failure) if spent else ([*halves(piece), *queue], None)
+        self._lone.append(piece)
+        if self.parts or len(self._lone) < NOT_THE_WALLETS:
+            return queue, None
+        self._lone, spoilt = [], self._lone
+        detail = f"every request is too much: {failure}"
+        return self._other_way(Refused(detail), spoilt[0], [*spoilt[1:], *queue])
+
+    def _other_way(
+        self, failure: ReadFailed, piece: range, queue: list[range]
+    ) -> tuple[list[range], ReadFailed | None]:
+        """Go on with another key, or in another way, or give up on this endpoint for now."""
+        self._first = self._first or failure
+        queue = [piece, *queue]
+        if self._key and isinstance(failure, Throttled | Unauthorized) and not isinstance(failure, OverBudget):
+            self._rest_key(self._key, failure)
+            if self._next_key():
+                return queue, None
+            return queue, failure
+        if not self._proven and len(self._ways) > 1 and isinstance(failure, Unsupported | Refused | BadReply):
+            self._ways.pop(0)
+            self._reason = self._reason or f"{failure.code}: {failure}"
+            self._size = self._most
+            return cut(queue, self._size), None
+        failure = failure if self._proven else self._first  # the best way's: the others were a try
+        self._rest(failure)
+        return queue, failure
+
+    def _rest_key(self, key: ApiKey, failure: ReadFailed) -> None:
+        now = self.known.clock()
+        rest = rest_after(failure, self._key_rests[key.id], now, alone=False)
+        self._key_rests[key.id] = rest
+        self.known.put(f"key:{key.id}", [rest.until, rest.strikes, rest.code], rest.until - now + STRIKES_HOLD)
+        self._report(failure, rest.until - now, key=key.id)
+
+    def _next_key(self) -> bool:
+        self._key = key_for(self.node.keys, self._key_rests, self.known.clock(), next(_turns))
+        return self._key is not None
+
+    def _rest(self, failure: ReadFailed) -> None:
+        """Leave the endpoint alone, unless it is not to blame."""
+        if isinstance(failure, OverBudget) or self.task.deadline <= monotonic():
+            self._report(failure, 0)
+            return
+        now, before = self.known.clock(), Rest.from_entry(self._entry("rest"))
+        rest = rest_after(failure, before, now, alone=self.task.alone)
+        self._put("rest", [rest.until, rest.strikes, rest.code], rest.until - now + STRIKES_HOLD)
+        refused_again = isinstance(failure, Refused) and before.strikes >= TRIED_BEFORE_FORGETTING
+        if self._proven and (refused_again or isinstance(failure, Unsupported)):
+            self._put("way", None, WAY_HOLDS)
+        self._report(failure, rest.until - now)
+
+    def _report(self, failure: ReadFailed, seconds: float, **more: Any) -> None:
+        # What waiting does not mend is a mistake in the settings, which only a person can.
+        report = log.error if failure.for_a_person else log.warning
+        self._tell(
+            report, "read_failed", error=failure.code, detail=str(failure), left_alone_seconds=round(seconds), **more
+        )
+
+    def _tell(self, report: Callable[..., Any], event: str, **more: Any) -> None:
+        report(event, network=self.task.network, endpoint=self.node.name, **more)
+
+    def _learn(self) -> None:
+        read = [part.wallets for part in self.parts]
+        size = learnt(self._size, self._most, read=read, failed=self._too_much, lone=self._lone)
+        if size != self._size:
+            self._put("size", size, SIZE_HOLDS)
+
+    @property
+    def _most(self) -> int:
+        return self.node.ways[self._ways[0]]
+
+    def _entry(self, what: str) -> Any:
+        return self.entries.get(f"{what}:{self.node.id}")
+
+    def _put(self, what: str, value: Any, seconds: float) -> None:
+        self.known.put(f"{what}:{self.node.id}", value, seconds)
