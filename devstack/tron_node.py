@@ -56,7 +56,7 @@ class TronNode:
         return reply
 
     def state(self, *, solid: bool) -> str:
-        """The number of the block whose state a path reads, as the EVM node takes it."""
+        """The block whose state a path reads, as the EVM node takes its number."""
         head = int(self.evm("eth_blockNumber")["result"], 16)
         return hex(max(head - self._solid_lag, 0) if solid else head)
 
@@ -109,14 +109,21 @@ class TronNode:
             return {}
         height = int(number, 16)
         raw = {"number": height, "txTrieRoot": block["transactionsRoot"][2:], "witness_address": PREFIX + "00" * 20}
-        raw |= {"parentHash": block_id(height - 1, block["parentHash"]), "version": 32}
+        raw |= {"parentHash": block_id(height - 1, self._hash(height - 1, block["parentHash"])), "version": 32}
         raw |= {"timestamp": int(block["timestamp"], 16) * 1000}
         if height == 0:
             del raw["number"]
         return {
-            "blockID": block_id(height, block["hash"]),
+            "blockID": block_id(height, self._hash(height, block["hash"])),
             "block_header": {"raw_data": raw, "witness_signature": "00" * 65},
         }
+
+    def _hash(self, height: int, evm_hash: str) -> str:
+        """A Tron network's chain id is how the id of its genesis block ends."""
+        if height > 0:
+            return evm_hash
+        chain_id = int(self.evm("eth_chainId")["result"], 16)
+        return f"{evm_hash[:-8]}{chain_id:08x}"
 
     def trigger(self, body: Body, *, solid: bool) -> Body:
         """A constant call: of a contract, or, without one, of init code whose return it answers with."""

@@ -30,9 +30,6 @@ from typing import ClassVar
 USDT_CALL_FAILED = "usdt_call_failed"
 """A wallet's code when the read was good but the token gave no usable balance for this one wallet."""
 
-UNREADABLE = "unreadable"
-"""A wallet's code when every request that holds it fails, and those without it succeed."""
-
 OLDER_BLOCK = "older_block"
 """A wallet's code when the block that was read is older than the one its balance is from."""
 

@@ -15,7 +15,6 @@ from worker.chains.snapshot import Balance, Block
 from worker.chains.turn import Part
 from worker.errors import (
     OLDER_BLOCK,
-    UNREADABLE,
     USDT_CALL_FAILED,
     ZERO_UNCONFIRMED,
     BadAddress,
@@ -74,9 +73,9 @@ def found_in(parts: Sequence[Part], wallets: Sequence[UUID]) -> dict[UUID, Found
 
 def _failed(failure: ReadFailed | None, wallets: int) -> Found:
     failure = failure or ReadFailed()
-    if wallets == 1 and isinstance(failure, TooMuch):
-        return Found(error=UNREADABLE, alone=True)
-    return Found(error=failure.code, told=failure.retry_after or 0.0)
+    # What is too much for one wallet by itself is that wallet's fault: the others were read, or can be.
+    alone = wallets == 1 and isinstance(failure, TooMuch)
+    return Found(error=failure.code, alone=alone, told=failure.retry_after or 0.0)
 
 
 def fallen_to_zero(claim: Claim, found: Mapping[UUID, Found]) -> list[UUID]:
@@ -92,9 +91,11 @@ def _falls(wallet: ClaimedWallet, found: Found) -> tuple[bool, bool]:
 
 def agrees(wallet: ClaimedWallet, first: Found, second: Found) -> bool | None:
     """Whether a second read has the same zeros. None: it does not tell, having failed or being of an older block."""
+    usdt, native = _falls(wallet, first)
+    if native and not (first.one_block and second.one_block):
+        return False  # asked by itself, java-tron answers alike for an empty account and one that it does not know
     if second.balance is None or not (first.block and second.block) or second.block.number < first.block.number:
         return None
-    usdt, native = _falls(wallet, first)
     return not (usdt and second.balance.usdt) and not (native and second.balance.native)
 
 

@@ -207,7 +207,7 @@ def test_another_contract_in_its_place_is_not_believed(evm: Evm, code: str) -> N
 @pytest.mark.parametrize("way", ["return", "multicall3", "single"])
 def test_a_tron_node_is_read_in_every_way_of_its_own(tron: LocalChain, way: Way) -> None:
     evm = Evm(tron.evm.url)
-    holders = [(0x61_0000 + 16 * len(way) + number).to_bytes(20) for number in range(5)]
+    holders = [(0x61_0000 + 16 * WAYS.index(way) + number).to_bytes(20) for number in range(5)]
     tron.chain.mint(tron.token, [(holder, 100 + at) for at, holder in enumerate(holders)])
     tron.chain.set_native([(holders[0], 55)])
     evm.put_multicall3(MULTICALL3_OF_TRON)

@@ -1,6 +1,7 @@
 """One read through a chain's endpoints: which are asked, in which way, in what pieces, and what is believed."""
 
 from collections.abc import Sequence
+from itertools import permutations
 from time import monotonic, time
 from typing import Any
 
@@ -52,7 +53,7 @@ class Reading:
         self.reader = EndpointReader("ethereum", 1, TOKEN, "latest", nodes, known, 10, **settings)
 
     def parts(self, wallets: Sequence[bytes], seconds: float = 60, **more: Any) -> list[Part]:
-        parts = self.reader.read(wallets, NOW, monotonic() + seconds, **more)
+        parts = self.reader.read(wallets, self.clock.now, monotonic() + seconds, **more)
         assert sorted(at for part in parts for at in part.wallets) == list(range(len(wallets)))
         return parts
 
@@ -473,3 +474,19 @@ def test_a_budget_that_is_used_up_is_nobodys_fault() -> None:
     assert (failure.code, failure.retry_after) == ("throttled", 1.1)
     assert [way for way, _ in best.asked + second.asked] == ["supply", "supply"]
     assert not reading.reader.known.get(["rest:best", "rest:second"])
+
+
+@pytest.mark.parametrize("order", permutations(["throttling", "lagging", "wrong", "good"]), ids="-".join)
+def test_beside_a_good_endpoint_three_bad_ones_are_hardly_asked(order: tuple[str, ...]) -> None:
+    nodes = {name: FakeNode(name, chain_id=5 if name == "wrong" else 1) for name in order}
+    nodes["throttling"].fault = fails(Throttled)
+    reading = Reading(*nodes.values(), max_age=120)
+    for _ in range(600):  # ten minutes, a read a second
+        reading.clock.now += 1
+        head = int(reading.clock.now - NOW) // 12 + 1000
+        for name, node in nodes.items():
+            behind = 50 if name == "lagging" else 0
+            node.block = Block(head - behind, int(reading.clock.now) - 12 * behind - 1)
+        assert [part.endpoint for part in reading.parts(accounts(3))] == ["good"]
+    asked_of = {name: len(node.asked) for name, node in nodes.items()}
+    assert sum(asked_of.values()) - asked_of["good"] < 0.05 * sum(asked_of.values()), asked_of

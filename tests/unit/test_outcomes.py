@@ -1,5 +1,6 @@
 """What a batch's wallets come to, from what was claimed and what was read."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -144,7 +145,7 @@ def test_each_part_of_a_read_has_its_own_block_and_its_own_failure() -> None:
         (1, 10, 100, True, None),
         (2, 10, 100, True, None),
         (3, 11, 103, False, None),
-        (None, None, None, True, "unreadable"),
+        (None, None, None, True, "too_much"),
         (None, None, None, True, "unreachable"),
     ]
 
@@ -154,7 +155,7 @@ def test_a_wallet_that_is_too_much_by_itself_is_its_own_fault_but_several_are_no
     ids = [UUID(int=1), UUID(int=2)]
     alone = found_in([Part(range(1), failure=failure)], ids[:1])[ids[0]]
     together = found_in([Part(range(2), failure=failure)], ids)
-    assert (alone.error, alone.alone) == ("unreadable", True)
+    assert (alone.error, alone.alone) == (failure.code, True)
     assert {(each.error, each.alone) for each in together.values()} == {(failure.code, False)}
 
 
@@ -200,6 +201,12 @@ def test_a_balance_above_zero_that_reads_as_zero_is_suspect(known: dict[str, Any
 )
 def test_a_second_read_agrees_at_the_same_or_a_later_block(first: Found, second: Found, verdict: bool | None) -> None:
     assert agrees(wallet(1, **KNOWN), first, second) is verdict
+
+
+def test_a_native_balance_that_was_read_by_itself_does_not_fall_to_zero() -> None:
+    single = Found(Balance(977, 0), Block(10, 1), one_block=False)
+    assert agrees(wallet(1, **KNOWN), single, single) is False
+    assert agrees(wallet(1, **KNOWN), replace(single, balance=Balance(0, 5)), replace(single, balance=Balance(0, 5)))
 
 
 def test_a_zero_that_is_not_confirmed_is_a_failure_that_is_soon_tried_again() -> None:

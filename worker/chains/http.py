@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from socket import SHUT_RDWR, socket
-from threading import Timer
+from threading import Event, Timer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakSet
@@ -113,14 +113,25 @@ class NodeSession(requests.Session):
             "timeout": (min(CONNECT_TIMEOUT, self.time_limit), self.time_limit),
         }
         # A time-out of requests is one of silence: a byte now and then would hold a worker for ever.
-        deadline = Timer(self.time_limit, self._adapter.break_off)
+        overdue = Event()
+
+        def break_off() -> None:
+            overdue.set()
+            self._adapter.break_off()
+
+        deadline = Timer(self.time_limit, break_off)
         deadline.daemon = True
         deadline.start()
         try:
             response = super().send(request, **kwargs)
             response._content = _body(response)  # noqa: SLF001  what requests does itself when it does not stream
+        except requests.RequestException:
+            if not overdue.is_set():
+                raise
         finally:
             deadline.cancel()
+        if overdue.is_set():  # what was broken off may look like a short reply
+            raise requests.ReadTimeout(request=request)
         if response.is_redirect:
             raise requests.TooManyRedirects(response=response)
         return response

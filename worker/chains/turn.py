@@ -80,6 +80,7 @@ class Turn:
     newest: Block | None = None
     _too_much: list[range] = field(default_factory=list)
     _lone: list[range] = field(default_factory=list)
+    _lone_failure: TooMuch | None = None
     _ways: list[Way] = field(default_factory=list)
     _proven: bool = False
     _reason: str = ""
@@ -119,7 +120,7 @@ class Turn:
                 self._keep(piece, snapshot)
         self._learn()
         queue += self._lone
-        return queue, failure or (TooMuch("this wallet's balance cannot be read") if queue else None)
+        return queue, failure or (self._lone_failure if queue else None)
 
     def _once_more(self, piece: range) -> Snapshot:
         """java-tron's limit is one of wall-clock time: a pause of its collector fails calls of any size."""
@@ -190,6 +191,7 @@ class Turn:
         if len(piece) > 1:
             return ([piece, *queue], failure) if spent else ([*halves(piece), *queue], None)
         self._lone.append(piece)
+        self._lone_failure = failure
         if self.parts or len(self._lone) < NOT_THE_WALLETS:
             return queue, None
         self._lone, spoilt = [], self._lone
