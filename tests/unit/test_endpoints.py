@@ -476,7 +476,7 @@ def test_a_budget_that_is_used_up_is_nobodys_fault() -> None:
     assert not reading.reader.known.get(["rest:best", "rest:second"])
 
 
-@pytest.mark.parametrize("order", permutations(["throttling", "lagging", "wrong", "good"]), ids="-".join)
+@pytest.mark.parametrize("order", list(permutations(["throttling", "lagging", "wrong", "good"])), ids="-".join)
 def test_beside_a_good_endpoint_three_bad_ones_are_hardly_asked(order: tuple[str, ...]) -> None:
     nodes = {name: FakeNode(name, chain_id=5 if name == "wrong" else 1) for name in order}
     nodes["throttling"].fault = fails(Throttled)
