@@ -14,6 +14,8 @@ COPY config config
 COPY db db
 COPY worker worker
 COPY api api
+# Without this celery would not find the project's own commands.
+RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --editable .
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001
 CMD ["celery", "-A", "worker", "worker"]

@@ -31,11 +31,12 @@ lock: ## Resolve the dependencies anew (needs uv)
 clean: ## Remove what was installed and every trace of the devstack
 	rm -rf $(VENV) node_modules .devstack
 
-$(VENV)/installed: requirements-dev.lock
+$(VENV)/installed: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11 …"; exit 1; }
 	@echo "Installing the Python packages of requirements-dev.lock into $(VENV) (about 430 MB, once) …"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Not `npm ci`: it wants every platform of an optional package in the lock, and a registry may have only some.

@@ -94,6 +94,8 @@ class QueueSettings(Settings):
     """What a process needs that sends tasks."""
 
     redis_url: RedisUrl
+    ethereum_usdt_decimals: int = Field(default=6, ge=0, le=77)
+    tron_usdt_decimals: int = Field(default=6, ge=0, le=77)
     sync_interval_active: Seconds = 60
     sync_interval_idle: Seconds = 900
     refresh_cooldown: Seconds = 5
@@ -138,6 +140,7 @@ class WorkerSettings(QueueSettings):
         return ChainSettings(
             chain_id=self.ethereum_chain_id if ethereum else self.tron_chain_id,
             contract=self.ethereum_usdt_contract if ethereum else self.tron_usdt_contract,
+            decimals=self.ethereum_usdt_decimals if ethereum else self.tron_usdt_decimals,
             finality=finality,
             per_second=self.ethereum_rps if ethereum else self.tron_rps,
             max_head_age=MAX_HEAD_AGE[network, finality] if max_age is None else max_age,
@@ -177,6 +180,7 @@ class ChainSettings:
 
     chain_id: int
     contract: str
+    decimals: int
     finality: str
     per_second: int
     max_head_age: float
@@ -185,8 +189,6 @@ class ChainSettings:
 class ApiSettings(QueueSettings):
     """What the endpoint needs."""
 
-    ethereum_usdt_decimals: int = Field(default=6, ge=0, le=77)
-    tron_usdt_decimals: int = Field(default=6, ge=0, le=77)
     jwt_algorithms: Words = ("HS256",)
     jwt_secret: SecretStr | None = None
     jwt_public_key: SecretStr | None = None
@@ -218,7 +220,20 @@ def load(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        raise SystemExit("\n".join(["The settings are not usable:", *map(_sentence, error.errors())])) from None
+        raise SystemExit("\n".join(["The settings are not usable:", *_sentences(error)])) from None
+
+
+def problems(kind: type[Settings]) -> list[str]:
+    """The sentences with which `load` would end the process."""
+    try:
+        kind()
+    except ValidationError as error:
+        return [sentence.strip() for sentence in _sentences(error)]
+    return []
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    return [_sentence(each) for each in error.errors()]
 
 
 def _sentence(error: Any) -> str:

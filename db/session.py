@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from sqlalchemy import Connection, Engine, create_engine, make_url
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
 from config.settings import database_settings
 
@@ -34,3 +34,12 @@ def transaction() -> Iterator[Connection]:
     """A connection in a transaction that commits at the end of the block, or rolls back when it raises."""
     with engine().begin() as connection:
         yield connection
+
+
+def applied_schema() -> str | None:
+    """The version of the schema that the database has. None: it has none."""
+    with transaction() as connection:
+        if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+            return None
+        found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        return found

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import requests
 
-from devstack.product import Product, migrate, product, token
+from devstack.product import Product, check, migrate, product, token
 from devstack.seed import TRON_ADDRESS, TRON_WALLET, USER, SeededWallet, seed, wallets
 from devstack.servers import Server, ServerFailed, wait_for
 from devstack.stack import FOLDER, Stack, devstack
@@ -63,6 +63,9 @@ def demo(folder: Path = FOLDER / "demo") -> None:
     began = time.monotonic()
     with devstack(folder, tell=step) as stack:
         seeded = prepare(stack)
+        step("Checking the configuration: celery -A worker check …")
+        print("".join(f"  {line}\n" for line in check(stack.env).splitlines()), end="", flush=True)
+        before = stack.reads()
         step("Starting the worker, beat and the API …")
         with product(stack.folder, stack.env) as running:
             step("Waiting until every wallet has been read …")
@@ -73,7 +76,7 @@ def demo(folder: Path = FOLDER / "demo") -> None:
             show(first)
             check_reply(first)
             show_refresh(stack, running, first)
-            print_table(stack, seeded, time.monotonic() - began)
+            print_table(stack, before, seeded, time.monotonic() - began)
         step("Stopping everything …")
 
 
@@ -174,9 +177,9 @@ def show(body: dict[str, Any], only: int | None = None) -> None:
     print("\n".join("  " + line for line in json.dumps(shown, indent=2).splitlines()), flush=True)
 
 
-def print_table(stack: Stack, seeded: list[SeededWallet], seconds: float) -> None:
+def print_table(stack: Stack, before: dict[str, int], seeded: list[SeededWallet], seconds: float) -> None:
     """What happened, in a few numbers."""
-    reads = stack.reads()
+    reads = {network: count - before[network] for network, count in stack.reads().items()}
     print(f"\n  {'network':<10} {'wallets':>8} {'requests to its node':>22}")
     for network in ("ethereum", "tron"):
         count = sum(wallet.network == network for wallet in seeded)

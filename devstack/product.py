@@ -56,6 +56,21 @@ def migrate(env: Mapping[str, str]) -> None:
         raise ServerFailed(f"the migration failed:\n{done.stderr[-2000:]}")
 
 
+def check(env: Mapping[str, str]) -> str:
+    """What `celery -A worker check` says. Raises ServerFailed when something is not as the settings say."""
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker", "check"],
+        cwd=ROOT,
+        env=environment(env),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ServerFailed(f"the check failed:\n{done.stdout}{done.stderr[-2000:]}")
+    return done.stdout
+
+
 @contextmanager
 def worker(folder: Path, env: Mapping[str, str], name: str = "worker") -> Iterator[Server]:
     """A worker that is serving its queues."""

@@ -103,11 +103,12 @@ def test_the_demo_runs_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[
     table = {
         line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("  ethereum", "  tron"))
     }
-    for network, batches in (("ethereum", 2), ("tron", 3)):
+    for network, batches in (("ethereum", 1), ("tron", 3)):
         count, requests_made = table[network]
         assert count == "1,001"
-        # The batches, the refresh, and a pass more should the machine be slow: never a request per wallet.
-        assert batches <= int(requests_made) <= 4 * batches
+        # The batches, the token's supply, the refresh, and a pass more on a slow machine: never one per wallet.
+        assert batches <= int(requests_made) <= 4 * batches + 2
+    assert "All 5 checks passed." in out
 
 
 def test_wallets_stay_fresh_and_the_endpoint_shows_them(scene: Scene) -> None:

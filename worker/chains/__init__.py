@@ -49,7 +49,7 @@ def endpoint_reader(network: Network, settings: WorkerSettings) -> EndpointReade
         chain_id=chain.chain_id,
         token=account_bytes(network, chain.contract),
         finality=chain.finality,
-        endpoints=_nodes(network, settings),
+        endpoints=nodes_for(network, settings),
         known=Known(scope, settings.redis_url.get_secret_value()),
         request_limit=settings.request_limit,
         max_age=chain.max_head_age,
@@ -57,7 +57,8 @@ def endpoint_reader(network: Network, settings: WorkerSettings) -> EndpointReade
     )
 
 
-def _nodes(network: Network, settings: WorkerSettings) -> list[Node]:
+def nodes_for(network: Network, settings: WorkerSettings) -> list[Node]:
+    """The endpoints of a network, best first."""
     # web3 takes a second to load, and a worker that reads Tron alone never needs it.
     if network == "ethereum":
         from worker.chains.ethereum import EthereumNode

@@ -1,0 +1,179 @@
+"""Is everything that the settings name really so? The database, Redis, each endpoint, the endpoint's tokens. I/O.
+
+Nodes are asked what a worker asks them, in the way in which it would: a node that answers a cheaper question may still
+not be able to read a balance.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from secrets import token_bytes
+from time import monotonic, time
+
+import redis
+from sqlalchemy.exc import SQLAlchemyError
+
+from config.settings import NETWORKS, ApiSettings, ChainSettings, Network, WorkerSettings, problems
+from db import SCHEMA_VERSION
+from db.session import applied_schema
+from worker.chains import nodes_for
+from worker.chains.addresses import account_bytes
+from worker.chains.snapshot import ACCOUNT_BYTES, WORD, Expected, Snapshot, check
+from worker.chains.ways import DECIMALS, READ, Node, Way
+from worker.errors import BadAddress, BadReply, ReadFailed, Refused, TooMuch, Unsupported
+
+OLDEST_REDIS = (6, 2)
+REDIS_TIMEOUT = 3.0  # seconds
+
+TO_DO = {
+    "unreachable": "correct {net}_RPC_URLS, or see why this machine cannot reach it",
+    "unavailable": "it is out of order: try again later, or use another in {net}_RPC_URLS",
+    "throttled": "lower {net}_RPS, take another plan, or add an endpoint to {net}_RPC_URLS",
+    "unauthorized": "correct the key: in {net}_RPC_URLS, or TRON_API_KEYS",
+    "wrong_chain": "correct {net}_RPC_URLS or {net}_CHAIN_ID",
+    "no_token": "correct {net}_USDT_CONTRACT, or use a node of the right chain",
+    "lagging": "wait until the node has caught up, or raise {net}_MAX_HEAD_AGE",
+    "bad_reply": "see whether {net}_RPC_URLS is a node's whole URL, with its path",
+}
+USE_ANOTHER = "this endpoint cannot simulate calls: use another one in {net}_RPC_URLS"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found out about one thing. `to_do` says how to mend it, and is empty when all is well."""
+
+    subject: str
+    detail: str
+    to_do: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.to_do
+
+
+def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Finding]:
+    """Each finding as soon as it is made. `with_endpoint`: the endpoint's own settings too."""
+    yield database()
+    yield broker(settings.redis_url.get_secret_value())
+    if not settings.networks:
+        yield Finding("networks", "no network has a node", "set ETHEREUM_RPC_URLS or TRON_RPC_URLS")
+    for network in NETWORKS:
+        if network in settings.networks:
+            yield from chain(network, settings)
+        else:
+            yield Finding(network, f"{network.upper()}_RPC_URLS is not set: its wallets are not synced")
+    if with_endpoint:
+        yield tokens()
+
+
+def database() -> Finding:
+    try:
+        version = applied_schema()
+    except SQLAlchemyError as error:
+        # The driver's message names host and user, and neither belongs into a log.
+        return Finding(
+            "database", f"out of reach ({type(error).__name__})", "correct DATABASE_URL, or start PostgreSQL"
+        )
+    if version != SCHEMA_VERSION:
+        found = "without a schema" if version is None else f"schema {version}, {SCHEMA_VERSION} is wanted"
+        return Finding("database", found, "run `alembic upgrade head`")
+    return Finding("database", f"schema {version}")
+
+
+def broker(url: str) -> Finding:
+    client = redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT)
+    try:
+        about = client.info()
+    except redis.RedisError as error:
+        return Finding("redis", f"out of reach ({type(error).__name__})", "correct REDIS_URL, or start Redis")
+    finally:
+        client.close()
+    version, policy = str(about.get("redis_version", "0")), about.get("maxmemory_policy", "noeviction")
+    if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
+        return Finding("redis", f"version {version}", "use 6.2 or later")
+    if policy != "noeviction":
+        to_do = "set its maxmemory-policy to noeviction: a full Redis would throw messages away"
+        return Finding("redis", f"maxmemory-policy {policy}", to_do)
+    return Finding("redis", f"version {version}, {policy}")
+
+
+def tokens() -> Finding:
+    wrong = [sentence for sentence in problems(ApiSettings) if "JWT" in sentence]
+    if wrong:
+        return Finding("tokens", "; ".join(wrong), "correct the JWT_ settings (README.md), or check --without-endpoint")
+    return Finding("tokens", "the JWT_ settings fit together")
+
+
+def chain(network: Network, settings: WorkerSettings) -> Iterator[Finding]:
+    known, net = settings.chain(network), network.upper()
+    try:
+        token = account_bytes(network, known.contract)
+    except BadAddress as error:
+        yield Finding(network, f"{net}_USDT_CONTRACT: {error}", f"correct {net}_USDT_CONTRACT")
+        return
+    nodes = nodes_for(network, settings)
+    if network == "tron" and settings.tron_api_keys and not any(node.keys for node in nodes):
+        yield Finding(
+            "tron",
+            "TRON_API_KEYS are set, and no URL is of a host that they are for",
+            "correct TRON_API_KEY_HOSTS, or TRON_RPC_URLS",
+        )
+    for node in nodes:
+        yield endpoint(network, node, token, known)
+
+
+def endpoint(network: Network, node: Node, token: bytes, known: ChainSettings) -> Finding:
+    """One endpoint, asked for balances of nobody. With each of its keys, where it has several."""
+    subject = f"{network} {node.name}"
+    try:
+        for key in node.keys[1:]:
+            node.session.use(key.secret)
+            node.head()
+        node.session.use(node.keys[0].secret if node.keys else None)
+        started = monotonic()
+        way, snapshot = best_way(node, token)
+        milliseconds = (monotonic() - started) * 1000
+        check(snapshot, Expected(known.chain_id, time(), known.max_head_age))
+        decimals = node.called(token, DECIMALS)
+        if snapshot.balances == (None,) or len(decimals) != WORD:
+            return Finding(subject, "there is no token", TO_DO["no_token"].format(net=network.upper()))
+        most = largest(node, way, token)
+    except ReadFailed as failure:
+        to_do = TO_DO.get(failure.code, USE_ANOTHER).format(net=network.upper())
+        return Finding(subject, f"{failure.code}: {failure}", to_do)
+    if way == "single":
+        detail = "it takes neither a call without a contract nor a Multicall3, but only wallet by wallet"
+        return Finding(subject, detail, USE_ANOTHER.format(net=network.upper()))
+    has = int.from_bytes(decimals)
+    if has != known.decimals:
+        to_do = f"set {network.upper()}_USDT_DECIMALS to {has}, if the contract is the right one"
+        return Finding(subject, f"the token has {has} decimals, not {known.decimals}", to_do)
+    age = max(time() - snapshot.block.time, 0)
+    return Finding(
+        subject,
+        f"chain {snapshot.chain_id}, block {snapshot.block.number}, {age:.0f} s old, answers in {milliseconds:.0f} ms, "
+        f"{most} wallets a request ({way})",
+    )
+
+
+def best_way(node: Node, token: bytes) -> tuple[Way, Snapshot]:
+    """The first way that works. Raises the best one's failure when none does, and any other at once."""
+    first: ReadFailed | None = None
+    for way in node.ways:
+        try:
+            return way, READ[way](node, token, [token_bytes(ACCOUNT_BYTES)])
+        except (Unsupported, Refused, BadReply) as failure:
+            first = first or failure
+    raise first or Unsupported()
+
+
+def largest(node: Node, way: Way, token: bytes) -> int:
+    """How many wallets it takes at once, halving from what its chain allows."""
+    size = node.ways[way]
+    while size > 1:
+        try:
+            READ[way](node, token, [token_bytes(ACCOUNT_BYTES) for _ in range(size)])
+        except TooMuch:
+            size //= 2
+        else:
+            break
+    return size
