@@ -12,7 +12,7 @@ import base58
 import requests
 
 from devstack.chain import Chain
-from devstack.servers import ROOT, Server, ServerFailed, anvil, postgres, redis_server, tron_node
+from devstack.servers import ROOT, Server, ServerFailed, anvil, postgres, redis_server, tron_node, wait_for
 
 FOLDER = ROOT / ".devstack"
 ETHEREUM_CHAIN_ID = 1337
@@ -68,7 +68,10 @@ def local_tron(folder: Path) -> Iterator[LocalChain]:
     """A Tron with a USDT of its own: the façade, and the EVM node under it."""
     with anvil(folder, "tron-evm", TRON_CHAIN_ID, BLOCK_TIME) as evm, tron_node(folder, evm.url, SOLID_LAG) as node:
         chain = Chain(evm.url)
-        yield LocalChain(node, evm, chain, chain.deploy_token())
+        token = chain.deploy_token()
+        deployed = chain.head()
+        wait_for(lambda: chain.head() >= deployed + SOLID_LAG, evm, what="the token to be solidified")
+        yield LocalChain(node, evm, chain, token)
 
 
 @contextmanager
