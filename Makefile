@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo up test lint types lock clean
+.PHONY: help demo up test bench lint types lock clean
 
 help: ## What there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -16,6 +16,9 @@ up: $(VENV)/installed node_modules/.installed ## The same stack, left running un
 
 test: lint types ## Lint, types, and all tests
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/installed ## Measure: requests, bytes, CPU, throughput beside a floor; takes two minutes
+	@$(BIN)/python -m benchmarks
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

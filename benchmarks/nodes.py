@@ -1,0 +1,130 @@
+"""Nodes that answer from memory: an Ethereum's JSON-RPC and a Tron's HTTP, over balances made of the owners' own bytes.
+
+They execute the reader contract's request as an EVM would, and count what they are asked and how many bytes that took.
+Run by itself: ``python -m benchmarks.nodes PORT``.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from time import time
+from typing import Any
+
+import uvicorn
+from eth_hash.auto import keccak
+
+from worker.chains.snapshot import HEADER, MAX_WALLETS_BY_RETURN, MAX_WALLETS_BY_REVERT, READER, REVERTING_READER
+from worker.chains.ways import DECIMALS, TOTAL_SUPPLY
+
+CHAIN_IDS = {"ethereum": 1, "tron": 728126428}
+SUPPLY = 2**64
+BLOCK_SECONDS = {"ethereum": 12, "tron": 3}
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Refusal(Exception):
+    """What the node says instead of an answer: a JSON-RPC error's code and message."""
+
+
+def words(init_code: bytes, network: str) -> str:
+    """What the reader contract hands out, in hexadecimal digits."""
+    packed = init_code[len(READER) + 32 :]
+    now = int(time())
+    header = (now // BLOCK_SECONDS[network], now - 2, CHAIN_IDS[network], int.from_bytes(keccak(init_code)))
+    # A wallet's balances are the last bytes of its own address: all differ, and none takes work to find.
+    held = [f"{'0' * 18}{owner[26:]}{'0' * 18}{owner[26:]}" for owner in owners(packed)]
+    return "".join(f"{word:064x}" for word in header) + "".join(held)
+
+
+def owners(packed: bytes) -> list[str]:
+    digits = packed.hex()
+    return [digits[at : at + 40] for at in range(0, len(digits), 40)]
+
+
+def constant(data: bytes) -> str:
+    """What the token answers: its supply or its decimals."""
+    if data == TOTAL_SUPPLY:
+        return f"{SUPPLY:064x}"
+    if data == DECIMALS:
+        return f"{6:064x}"
+    raise Refusal(3, "execution reverted")
+
+
+class Nodes:
+    """An ASGI application: an Ethereum at ``/``, at ``/plain`` one that passes no revert data on, a Tron at ``/wallet…``."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        reply = self.respond(scope["path"], body)
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(reply)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": reply})
+
+    def respond(self, path: str, body: bytes) -> bytes:
+        if path == "/counts":
+            told, self.counts = json.dumps(self.counts).encode(), Counter()
+            return told
+        asked = json.loads(body)
+        kind, reply = self.tron(asked) if path.startswith("/wallet") else self.ethereum(asked, path)
+        network = "tron" if path.startswith("/wallet") else "ethereum"
+        answer = json.dumps(reply, separators=(",", ":")).encode()
+        self.counts[f"{network} {kind}"] += 1
+        self.counts[f"{network} bytes"] += len(body) + len(answer)
+        return answer
+
+    def ethereum(self, asked: Any, path: str) -> tuple[str, Any]:
+        call = asked["params"][0]
+        data = bytes.fromhex(call["data"][2:])
+        envelope = {"jsonrpc": "2.0", "id": asked["id"]}
+        try:
+            if "to" in call:
+                return "other", {**envelope, "result": "0x" + constant(data)}
+            return "reads", {**envelope, **executed(data, passes_on=path == "/")}
+        except Refusal as refusal:
+            code, message = refusal.args
+            return "refused", {**envelope, "error": {"code": code, "message": message}}
+
+    def tron(self, asked: Any) -> tuple[str, Any]:
+        data = asked["data"]
+        code = bytes.fromhex(data)
+        kind = "other" if "contract_address" in asked else "reads"
+        result = constant(code) if kind == "other" else words(code, "tron")
+        # java-tron sends back what it was asked, twice.
+        value = {"owner_address": asked["owner_address"], "new_contract": {"bytecode": data}}
+        contract = {"parameter": {"value": value}, "type": "CreateSmartContract"}
+        transaction = {"ret": [{}], "raw_data": {"contract": [contract]}, "raw_data_hex": data}
+        reply = {"result": {"result": True}, "energy_used": 1, "constant_result": [result], "transaction": transaction}
+        return kind, reply
+
+
+def executed(init_code: bytes, *, passes_on: bool) -> dict[str, Any]:
+    """A call without a contract, as geth answers it."""
+    wallets = (len(init_code) - len(READER) - 32) // 20
+    if wallets > MAX_WALLETS_BY_REVERT:
+        raise Refusal(-32000, "err: max initcode size exceeded: code size 49155 limit 49152 (supplied gas 50000000)")
+    if init_code.startswith(REVERTING_READER):
+        if not passes_on:
+            raise Refusal(3, "execution reverted")
+        data = "0x" + words(init_code, "ethereum")
+        return {"error": {"code": 3, "message": "execution reverted", "data": data}}
+    if wallets > MAX_WALLETS_BY_RETURN:
+        size = HEADER + 32 * wallets
+        raise Refusal(-32000, f"max code size exceeded: code size {size} limit 24576")
+    return {"result": "0x" + words(init_code, "ethereum")}
+
+
+if __name__ == "__main__":
+    uvicorn.run(Nodes(), host="127.0.0.1", port=int(sys.argv[1]), log_level="warning", access_log=False, lifespan="off")

@@ -1,0 +1,158 @@
+"""Reading the chains: requests, bytes, CPU, and a whole pass beside the floor."""
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter, process_time, time
+from typing import Literal
+
+from benchmarks.floor import TOKEN, Floor, build, wallets_of
+from benchmarks.floor import decode as straight_loop
+from benchmarks.nodes import words
+from benchmarks.stage import Stage, stage
+from config.logging import configure_logging
+from config.settings import Network, worker_settings
+from worker.chains import reader_for
+from worker.chains.snapshot import (
+    MAX_WALLETS_BY_REVERT,
+    REVERTING_READER,
+    Expected,
+    check,
+    decode,
+    encode,
+    richest,
+)
+from worker.sync import sync_due
+
+WALLETS = 10_000
+ROUNDS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One thing that was measured, and what is wanted of it."""
+
+    name: str
+    measured: float
+    target: float
+    wanted: Literal["at most", "at least"] = "at most"
+
+    @property
+    def met(self) -> bool:
+        return self.measured <= self.target if self.wanted == "at most" else self.measured >= self.target
+
+
+def figures(tell: Callable[[str], None]) -> Iterator[Figure]:
+    """Each figure as soon as it is measured."""
+    configure_logging("WARNING", "console")
+    tell("building and decoding a full batch …")
+    yield Figure("CPU of building and decoding a full batch ÷ a straight loop", codec_ratio(), 2.0)
+    with stage(WALLETS) as scene:
+        yield from passes(scene, tell)
+
+
+def codec_ratio() -> float:
+    """Building the request, decoding the reply and every check on it, over a loop that does the bytes alone."""
+    accounts = [number.to_bytes(20) for number in range(1, MAX_WALLETS_BY_REVERT + 1)]
+    request = encode(TOKEN, accounts, bytes(12), reader=REVERTING_READER)
+    reply = bytes.fromhex(words(request, "ethereum"))
+    expected = Expected(chain_id=1, now=time())
+
+    def ours() -> None:
+        encode(TOKEN, accounts, bytes(12), reader=REVERTING_READER)
+        snapshot = decode(reply, request, wallets=len(accounts))
+        check(snapshot, expected)
+        richest(snapshot.balances)
+
+    def floor() -> None:
+        build(accounts, reverts=True)
+        straight_loop(reply)
+
+    def cpu(work: Callable[[], None]) -> float:
+        gc.collect()
+        started = process_time()
+        for _ in range(20):
+            work()
+        return process_time() - started
+
+    return median(cpu(ours) / cpu(floor) for _ in range(4 * ROUNDS))
+
+
+def passes(scene: Stage, tell: Callable[[str], None]) -> Iterator[Figure]:
+    tell(f"passes of {WALLETS:,} wallets …")
+    targets: dict[Network, float] = {"ethereum": 0.5, "tron": 2.2}
+    for network, target in targets.items():
+        full_pass(scene, network)  # what is learnt once an hour is learnt
+        counts = full_pass(scene, network)
+        requests = sum(count for name, count in counts.items() if network in name and "bytes" not in name)
+        yield Figure(f"requests per 1,000 wallets, {network}", requests * 1000 / WALLETS, target)
+        yield Figure(f"requests besides the reads in that pass, {network}", requests - counts[f"{network} reads"], 0)
+        if network == "ethereum":
+            yield Figure("bytes per wallet on the wire, ethereum", counts["ethereum bytes"] / WALLETS, 110)
+    tell("where only RETURN works …")
+    yield Figure("requests per 1,000 wallets, ethereum by RETURN", by_return(scene), 1.5)
+    tell("beside the floor, turn by turn …")
+    for network in targets:
+        yield Figure(f"a pass ÷ the floor's, {network}: throughput", against_the_floor(scene, network), 0.5, "at least")
+
+
+def full_pass(scene: Stage, network: Network) -> dict[str, int]:
+    """Every wallet of a network once, in this process; what the nodes were asked for it."""
+    scene.all_due()
+    scene.counts()
+    run_product(network)
+    return scene.counts()
+
+
+def run_product(network: Network) -> None:
+    for _ in range(-(-WALLETS // limit(network))):
+        sync_due(network)
+
+
+def limit(network: Network) -> int:
+    return reader_for(network).max_wallets
+
+
+def by_return(scene: Stage) -> float:
+    """Of an endpoint that passes no revert data on."""
+    with settings(ETHEREUM_RPC_URLS=f"{scene.nodes.url}/plain"):
+        full_pass(scene, "ethereum")  # the way is learnt
+        counts = full_pass(scene, "ethereum")
+    requests = sum(count for name, count in counts.items() if "ethereum" in name and "bytes" not in name)
+    return requests * 1000 / WALLETS
+
+
+@contextmanager
+def settings(**changes: str) -> Iterator[None]:
+    """Other settings for the block, and whatever is made of them."""
+    before = {name: os.environ[name] for name in changes}
+    for values in (changes, before):
+        os.environ.update(values)
+        worker_settings.cache_clear()
+        reader_for.cache_clear()
+        if values is changes:
+            yield
+
+
+def against_the_floor(scene: Stage, network: Network) -> float:
+    floor = Floor.at(scene.nodes.url, scene.postgres.url)
+    wallets, size = list(wallets_of(scene.database, network)), limit(network)
+
+    def seconds(work: Callable[[], None]) -> float:
+        scene.all_due()
+        started = perf_counter()
+        work()
+        return perf_counter() - started
+
+    ratios = [
+        seconds(lambda: floor.run(network, wallets, size)) / seconds(lambda: run_product(network))
+        for _ in range(ROUNDS)
+    ]
+    unread = scene.database.execute(
+        "SELECT count(*) FROM sync_schedule WHERE network = %s AND next_sync_at < now()", (network,)
+    ).fetchone()
+    assert unread == (0,), f"{unread} wallets were not read"
+    return median(ratios)

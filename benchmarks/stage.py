@@ -1,0 +1,98 @@
+"""Everything that a measurement needs, on one machine: Postgres, Redis, nodes that answer from memory, and wallets."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import requests
+
+from devstack.product import environment, migrate
+from devstack.servers import ROOT, Server, free_port, postgres, redis_server, running
+from devstack.stack import alone_in, base58_address
+
+FOLDER = ROOT / ".devstack" / "bench"
+NETWORKS = ("ethereum", "tron")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What runs, and the settings that describe it."""
+
+    folder: Path
+    postgres: Server
+    redis: Server
+    nodes: Server
+    env: dict[str, str]
+    database: "psycopg.Connection[tuple[object, ...]]"
+
+    def counts(self) -> dict[str, int]:
+        """What the nodes were asked since the last look."""
+        told: dict[str, int] = requests.get(f"{self.nodes.url}/counts", timeout=10).json()
+        return told
+
+    def all_due(self) -> None:
+        """Every wallet is due, in a table without dead rows."""
+        self.database.execute("UPDATE sync_schedule SET next_sync_at = to_timestamp(0), lease_token = NULL")
+        self.database.execute("VACUUM sync_schedule, balance_cache")
+
+
+@contextmanager
+def nodes(folder: Path) -> Iterator[Server]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return requests.get(f"{url}/counts", timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    command = [sys.executable, "-m", "benchmarks.nodes", str(port)]
+    with running("nodes", command, folder, url=url, ready=answers, env=environment({})) as server:
+        yield server
+
+
+@contextmanager
+def stage(wallets_each: int) -> Iterator[Stage]:
+    """A migrated database with this many wallets of each network. The settings are in this process's environment."""
+    with ExitStack() as started:
+        started.enter_context(alone_in(FOLDER))
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        FOLDER.mkdir(parents=True)
+        database, queue = started.enter_context(postgres(FOLDER)), started.enter_context(redis_server(FOLDER))
+        memory = started.enter_context(nodes(FOLDER))
+        env = {
+            "DATABASE_URL": database.url,
+            "REDIS_URL": queue.url,
+            "ETHEREUM_RPC_URLS": memory.url,
+            "TRON_RPC_URLS": memory.url,
+            # Without bounds of ours: what is measured is the product, not its patience.
+            "ETHEREUM_RPS": "0",
+            "TRON_RPS": "0",
+            "SYNC_INTERVAL_ACTIVE": "86400",
+            "SYNC_INTERVAL_IDLE": "86400",
+            "LOG_LEVEL": "WARNING",
+        }
+        os.environ.update(env)
+        migrate(env)
+        connection = started.enter_context(psycopg.connect(database.url, autocommit=True))
+        insert(connection, wallets_each)
+        yield Stage(FOLDER, database, queue, memory, env, connection)
+
+
+def insert(connection: "psycopg.Connection[tuple[object, ...]]", wallets_each: int) -> None:
+    """Wallets whose addresses are their numbers."""
+    rows = [
+        (network, "0x" + account.hex() if network == "ethereum" else base58_address(account))
+        for network in NETWORKS
+        for account in ((1 + number).to_bytes(20) for number in range(wallets_each))
+    ]
+    with connection.cursor() as cursor, cursor.copy("COPY wallets (user_id, network, address) FROM STDIN") as copy:
+        for number, (network, address) in enumerate(rows):
+            copy.write_row((f"00000000-0000-4000-8000-{number // 5:012d}", network, address))
+    connection.execute("ANALYZE")
