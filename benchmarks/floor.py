@@ -5,15 +5,15 @@ queue, no endpoints to choose from.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import psycopg
 
+from benchmarks.stage import Wallet
 from worker.chains.snapshot import HEADER, READER, REVERTING_READER, WORD
 
 UPSERT = """
@@ -26,7 +26,6 @@ SELECT wallet_id, usdt, native, %(block)s, to_timestamp(%(time)s), 'latest', now
 """
 
 TOKEN = bytes(20)
-Wallet = tuple[UUID, bytes]
 
 
 def build(accounts: Sequence[bytes], *, reverts: bool) -> bytes:
@@ -87,10 +86,3 @@ class Floor:
                 "native": [str(native) for _, native in balances],
             },
         )
-
-
-def wallets_of(database: "psycopg.Connection[Any]", network: str) -> Iterator[Wallet]:
-    """The wallets of a network, with the accounts that `benchmarks.stage` gave them."""
-    rows = database.execute("SELECT id FROM wallets WHERE network = %s ORDER BY address", (network,)).fetchall()
-    for number, (wallet,) in enumerate(rows):
-        yield wallet, (1 + number).to_bytes(20)

@@ -55,7 +55,7 @@ def constant(data: bytes) -> str:
 
 
 class Nodes:
-    """An ASGI application: an Ethereum at ``/``, at ``/plain`` one that passes no revert data on, a Tron at ``/wallet…``."""
+    """An ASGI application. An Ethereum: ``/``; one that passes no revert data on: ``/plain``; a Tron: ``/wallet…``."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

@@ -6,15 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from time import perf_counter, process_time, time
+from time import perf_counter, process_time, sleep, time
 from typing import Literal
 
-from benchmarks.floor import TOKEN, Floor, build, wallets_of
+from benchmarks.floor import TOKEN, Floor, build
 from benchmarks.floor import decode as straight_loop
 from benchmarks.nodes import words
 from benchmarks.stage import Stage, stage
+from config.broker import sync_queue
 from config.logging import configure_logging
 from config.settings import Network, worker_settings
+from devstack.product import worker
+from devstack.servers import wait_for
+from worker.app import app, start_process
 from worker.chains import reader_for
 from worker.chains.snapshot import (
     MAX_WALLETS_BY_REVERT,
@@ -95,8 +99,15 @@ def passes(scene: Stage, tell: Callable[[str], None]) -> Iterator[Figure]:
     tell("where only RETURN works …")
     yield Figure("requests per 1,000 wallets, ethereum by RETURN", by_return(scene), 1.5)
     tell("beside the floor, turn by turn …")
+    start_process()  # what a worker's process does before its first task
     for network in targets:
-        yield Figure(f"a pass ÷ the floor's, {network}: throughput", against_the_floor(scene, network), 0.5, "at least")
+        ratio = against_the_floor(scene, network, run_product)
+        yield Figure(f"throughput ÷ the floor's, {network}, one process", ratio, 0.5, "at least")
+    with worker(scene.folder, {**scene.env, "LOG_LEVEL": "INFO"}) as running:
+        wait_for(lambda: "ready." in running.log.read_text(), running, what="the worker to be ready")
+        for network in targets:
+            ratio = against_the_floor(scene, network, by_the_worker(scene))
+            yield Figure(f"throughput ÷ the floor's, {network}, the worker and its queue", ratio, 0.5, "at least")
 
 
 def full_pass(scene: Stage, network: Network) -> dict[str, int]:
@@ -104,6 +115,7 @@ def full_pass(scene: Stage, network: Network) -> dict[str, int]:
     scene.all_due()
     scene.counts()
     run_product(network)
+    scene.hold(network)
     return scene.counts()
 
 
@@ -119,7 +131,8 @@ def limit(network: Network) -> int:
 def by_return(scene: Stage) -> float:
     """Of an endpoint that passes no revert data on."""
     with settings(ETHEREUM_RPC_URLS=f"{scene.nodes.url}/plain"):
-        full_pass(scene, "ethereum")  # the way is learnt
+        scene.all_due()
+        sync_due("ethereum")  # the way is learnt
         counts = full_pass(scene, "ethereum")
     requests = sum(count for name, count in counts.items() if "ethereum" in name and "bytes" not in name)
     return requests * 1000 / WALLETS
@@ -137,22 +150,33 @@ def settings(**changes: str) -> Iterator[None]:
             yield
 
 
-def against_the_floor(scene: Stage, network: Network) -> float:
+def against_the_floor(scene: Stage, network: Network, run: Callable[[Network], None]) -> float:
+    """The floor's seconds over those of `run`, both for a pass over every wallet of a network; the median of rounds."""
     floor = Floor.at(scene.nodes.url, scene.postgres.url)
-    wallets, size = list(wallets_of(scene.database, network)), limit(network)
+    wallets, size = scene.wallets(network), limit(network)
 
     def seconds(work: Callable[[], None]) -> float:
         scene.all_due()
+        gc.collect()
         started = perf_counter()
         work()
         return perf_counter() - started
 
-    ratios = [
-        seconds(lambda: floor.run(network, wallets, size)) / seconds(lambda: run_product(network))
-        for _ in range(ROUNDS)
-    ]
-    unread = scene.database.execute(
-        "SELECT count(*) FROM sync_schedule WHERE network = %s AND next_sync_at < now()", (network,)
-    ).fetchone()
-    assert unread == (0,), f"{unread} wallets were not read"
+    ratios = []
+    for _ in range(ROUNDS):
+        least = seconds(lambda: floor.run(network, wallets, size))
+        ratios.append(least / seconds(lambda: run(network)))
+        scene.hold(network)
     return median(ratios)
+
+
+def by_the_worker(scene: Stage) -> Callable[[Network], None]:
+    """A pass by the worker that runs: its messages sent, and waited for."""
+
+    def run(network: Network) -> None:
+        for _ in range(-(-WALLETS // limit(network))):
+            app.send_task("worker.tasks.sync_due_wallets", args=[network], queue=sync_queue(network))
+        while not scene.done(network):
+            sleep(0.005)
+
+    return run

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import psycopg
 import requests
@@ -14,9 +16,17 @@ import requests
 from devstack.product import environment, migrate
 from devstack.servers import ROOT, Server, free_port, postgres, redis_server, running
 from devstack.stack import alone_in, base58_address
+from worker.chains.addresses import account_bytes
 
 FOLDER = ROOT / ".devstack" / "bench"
 NETWORKS = ("ethereum", "tron")
+
+
+Wallet = tuple[UUID, bytes]
+
+
+class Unsound(Exception):
+    """What was measured did not do what it should, so that its speed says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +38,7 @@ class Stage:
     redis: Server
     nodes: Server
     env: dict[str, str]
-    database: "psycopg.Connection[tuple[object, ...]]"
+    database: "psycopg.Connection[Any]"
 
     def counts(self) -> dict[str, int]:
         """What the nodes were asked since the last look."""
@@ -39,6 +49,32 @@ class Stage:
         """Every wallet is due, in a table without dead rows."""
         self.database.execute("UPDATE sync_schedule SET next_sync_at = to_timestamp(0), lease_token = NULL")
         self.database.execute("VACUUM sync_schedule, balance_cache")
+
+    def done(self, network: str) -> bool:
+        """Whether no wallet of a network is due or being read."""
+        row = self.database.execute(
+            "SELECT count(*) FROM sync_schedule"
+            " WHERE network = %s AND (next_sync_at < now() OR lease_token IS NOT NULL)",
+            (network,),
+        ).fetchone()
+        return row == (0,)
+
+    def hold(self, network: str) -> None:
+        """Raise Unsound unless each wallet was read well, and has the balances that the nodes make of its address."""
+        rows = self.database.execute(
+            "SELECT id, usdt_balance, native_balance, failures FROM wallets LEFT JOIN sync_schedule ON wallet_id = id"
+            " LEFT JOIN balance_cache USING (wallet_id) WHERE wallets.network = %s",
+            (network,),
+        ).fetchall()
+        expected = {wallet: int.from_bytes(account) for wallet, account in self.wallets(network)}
+        wrong = [row for row in rows if row[1:] != (expected[row[0]], expected[row[0]], 0)]
+        if wrong or not self.done(network):
+            raise Unsound(f"{len(wrong)} of {len(rows)} wallets of {network} are not as they should be: {wrong[:1]}")
+
+    def wallets(self, network: str) -> list[Wallet]:
+        """The wallets of a network, with their accounts."""
+        rows = self.database.execute("SELECT id, address FROM wallets WHERE network = %s", (network,)).fetchall()
+        return [(wallet, account_bytes("ethereum" if network == "ethereum" else "tron", at)) for wallet, at in rows]
 
 
 @contextmanager
@@ -71,9 +107,9 @@ def stage(wallets_each: int) -> Iterator[Stage]:
             "REDIS_URL": queue.url,
             "ETHEREUM_RPC_URLS": memory.url,
             "TRON_RPC_URLS": memory.url,
-            # Without bounds of ours: what is measured is the product, not its patience.
-            "ETHEREUM_RPS": "0",
-            "TRON_RPS": "0",
+            # A budget that is kept, and never used up: what is measured is the product, not its patience.
+            "ETHEREUM_RPS": "10000",
+            "TRON_RPS": "10000",
             "SYNC_INTERVAL_ACTIVE": "86400",
             "SYNC_INTERVAL_IDLE": "86400",
             "LOG_LEVEL": "WARNING",
@@ -85,7 +121,7 @@ def stage(wallets_each: int) -> Iterator[Stage]:
         yield Stage(FOLDER, database, queue, memory, env, connection)
 
 
-def insert(connection: "psycopg.Connection[tuple[object, ...]]", wallets_each: int) -> None:
+def insert(connection: "psycopg.Connection[Any]", wallets_each: int) -> None:
     """Wallets whose addresses are their numbers."""
     rows = [
         (network, "0x" + account.hex() if network == "ethereum" else base58_address(account))

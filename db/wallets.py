@@ -7,6 +7,7 @@ wallet, so nothing has to be cleaned up after a worker that died.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
@@ -24,7 +25,8 @@ WITH claimed AS (
            SELECT ctid FROM sync_schedule WHERE {which} LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED))
  RETURNING wallet_id, address, claimed_at, failures, last_changed_at, requested_at
 )
-SELECT c.*, b.usdt_balance, b.native_balance, b.block_number
+SELECT c.claimed_at, c.wallet_id, c.address, c.failures, c.last_changed_at, c.requested_at,
+       b.usdt_balance::text, b.native_balance::text, b.block_number
   FROM claimed c LEFT JOIN balance_cache b USING (wallet_id)
 """
 
@@ -50,8 +52,7 @@ SELECT count(*) FROM (
 FOREVER = timedelta(days=3650)
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedWallet:
+class ClaimedWallet(NamedTuple):
     """A wallet under this claim's lease, and what is known of it. Amounts in base units; None: never read."""
 
     id: UUID
@@ -101,19 +102,15 @@ def _claim(connection: Connection, statement: str, network: Network, **parameter
         token=token,
         at=rows[0].claimed_at,
         wallets=tuple(
-            ClaimedWallet(
-                id=row.wallet_id,
-                address=row.address,
-                failures=row.failures,
-                last_changed_at=row.last_changed_at,
-                requested_at=row.requested_at,
-                usdt=None if row.usdt_balance is None else int(row.usdt_balance),
-                native=None if row.native_balance is None else int(row.native_balance),
-                block_number=row.block_number,
-            )
-            for row in rows
+            ClaimedWallet(wallet, address, failures, changed, requested, _whole(usdt), _whole(native), block)
+            for _, wallet, address, failures, changed, requested, usdt, native, block in rows
         ),
     )
+
+
+def _whole(amount: str | None) -> int | None:
+    """An amount in base units. As text on its way: the driver would make a Decimal of it."""
+    return None if amount is None else int(amount)
 
 
 def count_due(connection: Connection, network: Network, *, bound: int) -> int:

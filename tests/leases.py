@@ -1,6 +1,5 @@
 """Claiming and writing as the worker does, in a word each."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -29,7 +28,7 @@ def claim_ids(ids: list[UUID], network: Network = "tron") -> Claim | None:
 
 def write(token: UUID, *outcomes: Outcome, block: int = 10) -> Recorded:
     with transaction() as connection:
-        found = [replace(outcome, block_number=block, block_time=1_795_000_000) for outcome in outcomes]
+        found = [outcome._replace(block_number=block, block_time=1_795_000_000) for outcome in outcomes]
         return record(connection, token, found, finality="solid")
 
 

@@ -1,8 +1,8 @@
 """What a batch comes to: from what was claimed and what was read to what is written. Pure, but for chance."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
@@ -25,8 +25,7 @@ from worker.errors import (
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What was read for one wallet: a balance and its block, or an error's code.
 
     `alone`: the fault is this wallet's, and no other's. `told`: seconds for which the nodes want to be left alone.

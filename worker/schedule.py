@@ -31,8 +31,9 @@ def due_after_success(now: datetime, touched: Sequence[datetime | None], policy:
     Just touched, a wallet is due after the active interval; the longer it stays quiet the longer it rests, up to the
     idle interval. `jitter` in [0, 1) takes up to SPREAD off.
     """
-    quiet = min((now - at for at in touched if at is not None), default=timedelta(0))
-    return now + min(max(quiet * GROWTH, policy.active), policy.idle) * (1 - SPREAD * jitter)
+    last = max((at for at in touched if at is not None), default=now)
+    rest = max((now - last).total_seconds() * GROWTH, policy.active.total_seconds())
+    return now + timedelta(seconds=min(rest, policy.idle.total_seconds()) * (1 - SPREAD * jitter))
 
 
 def due_after_failed_read(

@@ -3,7 +3,6 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -174,7 +173,7 @@ def test_a_wallet_that_changes_while_its_balance_is_being_written_waits_for_it_a
     found = only(claim())
     with ThreadPoolExecutor(1) as pool:
         with transaction() as connection:
-            record(connection, found.token, [replace(good(wallet), block_number=1, block_time=1)], finality="solid")
+            record(connection, found.token, [good(wallet)._replace(block_number=1, block_time=1)], finality="solid")
             changing = pool.submit(tables.rows, change, wallet)
             wait_for_a_blocked_statement(tables.connection.info.dsn)
         changing.result(10)
@@ -185,8 +184,8 @@ def test_the_balances_of_one_batch_may_be_of_several_blocks(tables: Tables) -> N
     first, second = tables.add("tron", "T0", "T1")
     found = only(claim())
     made = [
-        replace(good(first), block_number=10, block_time=100),
-        replace(good(second), block_number=11, block_time=103, one_block=False),
+        good(first)._replace(block_number=10, block_time=100),
+        good(second)._replace(block_number=11, block_time=103, one_block=False),
     ]
     with transaction() as connection:
         record(connection, found.token, made, finality="solid")

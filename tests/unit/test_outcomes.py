@@ -1,6 +1,5 @@
 """What a batch's wallets come to, from what was claimed and what was read."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -206,7 +205,7 @@ def test_a_second_read_agrees_at_the_same_or_a_later_block(first: Found, second:
 def test_a_native_balance_that_was_read_by_itself_does_not_fall_to_zero() -> None:
     single = Found(Balance(977, 0), Block(10, 1), one_block=False)
     assert agrees(wallet(1, **KNOWN), single, single) is False
-    assert agrees(wallet(1, **KNOWN), replace(single, balance=Balance(0, 5)), replace(single, balance=Balance(0, 5)))
+    assert agrees(wallet(1, **KNOWN), single._replace(balance=Balance(0, 5)), single._replace(balance=Balance(0, 5)))
 
 
 def test_a_zero_that_is_not_confirmed_is_a_failure_that_is_soon_tried_again() -> None:
