@@ -98,6 +98,8 @@ class Proxy(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: in two, the second waits for the first's acknowledgement
+    disable_nagle_algorithm = True
     server: Proxy
 
     def do_POST(self) -> None:

@@ -139,7 +139,7 @@ class Lagging(ReadFailed):
     """The endpoint's newest block is too old."""
 
     code = "lagging"
-    rest = 10.0
+    rest = 30.0
 
 
 class BadReply(ReadFailed):
@@ -152,7 +152,7 @@ class WrongChain(ReadFailed):
     """The endpoint serves another chain than the one configured."""
 
     code = "wrong_chain"
-    rest = 60.0
+    rest = 120.0
     for_a_person = True
 
 

@@ -49,12 +49,15 @@ def key_for(keys: Sequence[ApiKey], rests: Mapping[str, Rest], now: float, turn:
 
 
 def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) -> Rest:
-    """How long to leave alone what failed: as long as it said, or twice as long with each failure in a row."""
+    """How long to leave alone what failed: as long as it said, or longer with each failure in a row.
+
+    Where no other endpoint could be asked instead (`alone`), it is tried again sooner.
+    """
     if failure.retry_after is not None:
         seconds = min(failure.retry_after, LONGEST_WAIT_TOLD)
     else:
-        longest = LONGEST_REST_ALONE if alone else LONGEST_REST
-        seconds = min(failure.rest * 2 ** min(before.strikes, 16), longest)
+        growth, longest = (2, LONGEST_REST_ALONE) if alone else (4, LONGEST_REST)
+        seconds = min(failure.rest * growth ** min(before.strikes, 16), longest)
     return Rest(now + seconds, before.strikes + 1, failure.code)
 
 

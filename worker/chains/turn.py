@@ -131,17 +131,17 @@ class Turn:
 
     def _read(self, piece: range) -> Snapshot:
         """One read that passed every check."""
-        if self._supply is None:
-            self._learn_supply()
         self._prepare()
         accounts = self.task.accounts[piece.start : piece.stop]
         snapshot = READ[self._ways[0]](self.node, self.task.token, accounts)
         check(snapshot, replace(self.task.expected, newest=self.newest))
         unanswered = len(accounts) > 1 and not any(snapshot.balances)
-        if unanswered or (self._supply is not None and richest(snapshot.balances) > self._supply):
-            self._learn_supply()  # there may be more of it by now, or there is no token at all
-            if self._supply is not None and richest(snapshot.balances) > self._supply:
-                raise BadReply("a balance above the token's total supply")
+        most = richest(snapshot.balances)
+        if unanswered or self._supply is None or most > self._supply:
+            # It is not known yet, there may be more of it by now, or there is no token at all.
+            self._supply = self._learn_supply()
+        if most > self._supply:
+            raise BadReply("a balance above the token's total supply")
         return snapshot
 
     def _prepare(self) -> None:
@@ -165,10 +165,11 @@ class Turn:
                 raise OverBudget(f"{self.task.per_second} requests a second are used up", retry_after=seconds)
             sleep(seconds)
 
-    def _learn_supply(self) -> None:
+    def _learn_supply(self) -> int:
         self._prepare()
-        self._supply = total_supply(self.node, self.task.token)
-        self._put("supply", self._supply, SUPPLY_HOLDS)
+        supply = total_supply(self.node, self.task.token)
+        self._put("supply", supply, SUPPLY_HOLDS)
+        return supply
 
     def _keep(self, piece: range, snapshot: Snapshot) -> None:
         self.parts.append(Part(piece, snapshot, endpoint=self.node.name, endpoint_id=self.node.id))
