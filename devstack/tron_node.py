@@ -2,8 +2,7 @@
 
 Replies and errors have the shapes recorded from a real java-tron 4.8.0 (``tests/vectors/tron``): every error is HTTP
 200, defaults are left out, messages are hexadecimal unless ``visible``. ``/wallet`` reads the newest block,
-``/walletsolidity`` one some blocks behind it. What it does not imitate: energy, the limit by the clock, rate limits,
-pending transactions.
+``/walletsolidity`` one some blocks behind it. Not imitated: energy, limits by clock or rate, pending transactions.
 """
 
 import json
@@ -25,6 +24,7 @@ from starlette.routing import Route
 PREFIX = "41"
 JSON_TYPE = "application/json;charset=utf-8"
 NO_SUCH_PAGE = "<html><title>Error 405 HTTP method {method} is not supported by this URL</title></html>\n"
+REVERTED = "REVERT opcode executed"
 TYPE_URL = "type.googleapis.com/protocol."
 PERMISSION = {"threshold": 1}
 NULL_ADDRESS = 'class java.lang.NullPointerException : Cannot read the array length because "bytes" is null'
@@ -64,7 +64,7 @@ class TronNode:
         visible = is_visible(body)
         if "address" not in body:
             return {}
-        account = account_of(body["address"], visible=visible)
+        account = account_of(body, "address", visible=visible)
         if account is None:
             return {}
         state = self.state(solid=solid)
@@ -72,8 +72,9 @@ class TronNode:
         code = self.evm("eth_getCode", "0x" + account, state)["result"]
         address = shown(account, visible=visible)
         if code != "0x":
-            known = {"type": "Contract", "address": address, "balance": balance, "account_resource": {}}
-            return {key: value for key, value in {**known, "frozenV2": frozen()}.items() if value != 0}
+            known = {"account_name": b"T".hex(), "type": "Contract", "address": address, "balance": balance}
+            known |= {"account_resource": {}, "frozenV2": frozen()}
+            return {key: value for key, value in known.items() if value != 0}
         if balance == 0:
             return {}  # nobody activated it
         owner = {"permission_name": "owner", **PERMISSION, "keys": [{"address": address, "weight": 1}]}
@@ -130,10 +131,10 @@ class TronNode:
         visible = is_visible(body)
         if "owner_address" not in body:
             raise Reply(trouble("class java.security.InvalidParameterException : owner_address isn't set."))
-        owner = account_of(body["owner_address"], visible=visible, constant=True) or "00" * 20
+        owner = account_of(body, "owner_address", visible=visible, constant=True) or "00" * 20
         contract = None
         if body.get("contract_address") or (visible and "contract_address" in body):
-            contract = account_of(body["contract_address"], visible=visible, constant=True)
+            contract = account_of(body, "contract_address", visible=visible, constant=True)
         data = calldata(body)
         if contract is None and not data:
             words = "At least one of contract_address and data must be set."
@@ -158,7 +159,7 @@ def called(reply: Body, made: Body, *, visible: bool) -> Body:
     error = reply["error"]
     if error.get("code") == 3:  # noqa: PLR2004  a revert: Tron says that the call went well, but for a message
         return {
-            "result": {"result": True, "message": words("REVERT opcode executed", visible=visible)},
+            "result": {"result": True, "message": REVERTED if visible else REVERTED.encode().hex()},
             "energy_used": 1000,
             "constant_result": [str(error.get("data", "0x"))[2:]],
             "transaction": {"ret": [{"ret": "FAILED"}], **made},
@@ -192,11 +193,7 @@ def calldata(body: Body) -> str:
 
 
 def trouble(message: str, code: str = "OTHER_ERROR", *, visible: bool = False) -> Body:
-    return {"result": {"code": code, "message": words(message, visible=visible)}}
-
-
-def words(message: str, *, visible: bool) -> str:
-    return message if visible else message.encode().hex()
+    return {"result": {"code": code, "message": message if visible else message.encode().hex()}}
 
 
 def is_visible(body: Body) -> bool:
@@ -217,7 +214,7 @@ def shown(account: str, *, visible: bool) -> str:
     return base58.b58encode_check(bytes.fromhex(PREFIX + account)).decode() if visible else PREFIX + account
 
 
-def account_of(address: Any, *, visible: bool, constant: bool = False) -> str | None:
+def account_of(body: Body, key: str, *, visible: bool, constant: bool = False) -> str | None:
     """The twenty bytes of an address, or None for one that java-tron takes for an account that does not exist.
 
     Raises Reply with java-tron's own words for what it refuses.
@@ -228,15 +225,16 @@ def account_of(address: Any, *, visible: bool, constant: bool = False) -> str | 
             return Reply({"Error": message})
         return Reply(trouble(message.replace('"', "'"), visible=visible))  # java-tron does the same
 
-    text = str(address)
-    parse = "class org.tron.core.services.http.JsonFormat$ParseException : 1:13:"
+    text = str(body[key])
+    parse = f"class org.tron.core.services.http.JsonFormat$ParseException : 1:{len(key) + 6}:"  # were it the first key
     if visible:
+        illegal = next((at for at, digit in enumerate(text) if digit.encode() not in base58.BITCOIN_ALPHABET), None)
+        if illegal is not None:
+            raise refuse(f"{parse} INVALID base58 String, Illegal character {text[illegal]} at {illegal}")
         try:
             payload = base58.b58decode_check(text)
         except ValueError as error:
-            if "checksum" in str(error):
-                raise refuse(NULL_ADDRESS) from error
-            raise refuse(f"{parse} INVALID base58 String, {error}") from error
+            raise refuse(NULL_ADDRESS) from error
         if payload[:1].hex() != PREFIX:
             raise refuse(NULL_ADDRESS)
         return payload[1:].hex()
