@@ -37,6 +37,9 @@ ZERO_UNCONFIRMED = "zero_unconfirmed"
 """A wallet's code when a balance fell to zero in one read and a second read did not agree."""
 
 
+LONGEST_WAIT_TOLD = 3600.0  # seconds
+
+
 class SyncError(Exception):
     """Something kept a wallet from being synced."""
 
@@ -76,7 +79,9 @@ class ReadFailed(SyncError):
 
     def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail)
-        self.retry_after = retry_after
+        # What an endpoint says is believed up to an hour; what is no number of seconds is not.
+        told = retry_after if retry_after is not None and retry_after >= 0 else None
+        self.retry_after = None if told is None else min(told, LONGEST_WAIT_TOLD)
 
 
 class Throttled(ReadFailed):

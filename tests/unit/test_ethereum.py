@@ -117,6 +117,10 @@ def test_a_reply_of_another_shape_or_to_another_request_is_refused(reply: Any) -
         (error(429, "Your app has exceeded its compute units per second capacity"), Throttled, None),
         (error(-32005, "daily request count exceeded, request rate limited"), Throttled, None),
         (error(-32005, "project ID request rate exceeded", data={"backoff_seconds": 30.0}), Throttled, 30),
+        (error(-32005, "slow down", data={"backoff_seconds": 1e30}), Throttled, 3600),
+        (error(-32005, "slow down", data={"backoff_seconds": float("nan")}), Throttled, None),
+        (error(-32005, "slow down", data={"backoff_seconds": -5}), Throttled, None),
+        (error(-32005, "slow down", data={"backoff_seconds": "5"}), Throttled, None),
         (error(-32007, "project ID request rate exceeded"), Throttled, None),
         (error(-32601, "the method does not exist"), Unsupported, None),
         (error(-32602, "missing value for required argument 0"), Unsupported, None),
@@ -155,7 +159,9 @@ def test_codes_stand_for_failures_of_the_tree() -> None:
     assert all(issubclass(kind, ReadFailed) for kind in CODES.values())
 
 
-@pytest.mark.parametrize("body", ["", "<html>", "{", '{"result": "0x', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "body", ["", "<html>", "{", '{"result": "0x', b"\xff\xfe", pytest.param("[" * 10**6, id="deep")]
+)
 def test_a_body_that_is_not_json_is_refused(body: str | bytes) -> None:
     with pytest.raises(BadReply, match="not JSON"):
         node(Replay(body)).deployed(b"", RETURN)
@@ -166,6 +172,7 @@ def test_a_body_that_is_not_json_is_refused(body: str | bytes) -> None:
     [
         (429, {}, {}, Throttled, None),
         (429, {"Retry-After": "7"}, {}, Throttled, 7),
+        (429, {"Retry-After": "9" * 400}, {}, Throttled, 3600),
         (429, {"Retry-After": "Mon, 23 Nov 2026 00:00:00 GMT"}, {}, Throttled, None),
         (429, {}, error(-32000, "out of gas"), TooMuch, None),
         (403, {}, "", Throttled, None),
@@ -280,7 +287,7 @@ def test_a_head_that_is_no_block_is_refused(block: Any, kind: type[ReadFailed]) 
         node(answers(block, "0x1")).head()
 
 
-@pytest.mark.parametrize("quantity", [None, 100, "100", "", "0x", "0xzz", ["0x1"]])
+@pytest.mark.parametrize("quantity", [None, 100, "100", "", "0x", "0xzz", ["0x1"], "0x1_0", " 0x1", "0x" + "f" * 9999])
 def test_a_quantity_without_its_0x_would_be_another_number_and_is_refused(quantity: Any) -> None:
     with pytest.raises(BadReply):
         node(answers(quantity)).native(b"\x11" * 20, "latest")

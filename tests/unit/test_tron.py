@@ -154,7 +154,10 @@ def test_each_pattern_knows_its_example_and_is_the_first_that_does(known: Any) -
     assert type(by_words(known.example, WORDS, "")) is known.kind
 
 
-@pytest.mark.parametrize("body", ["", "this API is closed because this node is a lite fullnode", "<html>"])
+@pytest.mark.parametrize(
+    "body",
+    ["", "this API is closed because this node is a lite fullnode", "<html>", pytest.param("[" * 10**6, id="deep")],
+)
 def test_a_body_that_is_not_json_is_refused_with_http_200_too(body: str) -> None:
     with pytest.raises(BadReply, match="not JSON"):
         read(Replay(body))
@@ -240,6 +243,9 @@ def test_a_head_is_the_newest_block_and_the_chain_that_its_genesis_names() -> No
         ({"block_header": {"raw_data": {"timestamp": 1000}}}, "00" * 32, BadReply),
         ({"block_header": {"raw_data": {"number": "5", "timestamp": 1000}}}, "00" * 32, BadReply),
         ({"block_header": {"raw_data": {"number": 5, "timestamp": 1000}}}, "00", BadReply),
+        ({"block_header": {"raw_data": {"number": 5, "timestamp": 1000}}}, "zz" * 32, BadReply),
+        ({"block_header": {"raw_data": {"number": True, "timestamp": 1000}}}, "00" * 32, BadReply),
+        ({"block_header": [1]}, "00" * 32, Lagging),
         ({"block_header": {"raw_data": {"number": 5, "timestamp": 1000}}}, None, BadReply),
     ],
 )

@@ -9,7 +9,6 @@ from worker.errors import ReadFailed
 
 LONGEST_REST = 300.0  # seconds, unless the endpoint itself said more
 LONGEST_REST_ALONE = 30.0  # where no other endpoint could be asked instead
-LONGEST_WAIT_TOLD = 3600.0  # what an endpoint says is believed up to this
 STEP = 16  # a learnt size grows by this part of itself
 
 
@@ -54,7 +53,7 @@ def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) ->
     Where no other endpoint could be asked instead (`alone`), it is tried again sooner.
     """
     if failure.retry_after is not None:
-        seconds = min(failure.retry_after, LONGEST_WAIT_TOLD)
+        seconds = failure.retry_after
     else:
         growth, longest = (2, LONGEST_REST_ALONE) if alone else (4, LONGEST_REST)
         seconds = min(failure.rest * growth ** min(before.strikes, 16), longest)

@@ -38,8 +38,8 @@ class EndpointReader:
         """How many wallets the endpoint takes in one request that is asked next."""
         entries = self.known.get(self._names())
         node = next(self._in_order(entries, ()), self.endpoints[0])
-        way = (entries.get(f"way:{node.id}") or [next(iter(node.ways))])[0]
-        most = node.ways.get(way, 1)
+        best = next(iter(node.ways))
+        most = node.ways.get((entries.get(f"way:{node.id}") or [best])[0], node.ways[best])
         return min(entries.get(f"size:{node.id}") or most, most)
 
     def read(

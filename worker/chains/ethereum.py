@@ -1,5 +1,6 @@
 """The transport of a read on an EVM chain, through web3's provider, and what its nodes' errors mean."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import count
 from random import randrange
@@ -9,7 +10,17 @@ import requests
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
-from worker.chains.http import NodeSession, by_words, digest, endpoint_name, in_short, secrets_in, translated, words
+from worker.chains.http import (
+    NodeSession,
+    by_words,
+    digest,
+    endpoint_name,
+    in_short,
+    keep_recursion_limit,
+    secrets_in,
+    translated,
+    words,
+)
 from worker.chains.snapshot import HEADER, MAX_WALLETS_BY_RETURN, MAX_WALLETS_BY_REVERT, RETURN, Block
 from worker.chains.ways import ApiKey, Head, Way
 from worker.errors import (
@@ -23,8 +34,12 @@ from worker.errors import (
     Unsupported,
 )
 
+keep_recursion_limit()
+
 MULTICALL3 = bytes.fromhex("ca11bde05977b3631167028862be2a173976ca11")
 REVERTED = 3  # geth's code of a call that reverted; its data is what the contract said
+
+QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}", re.ASCII)
 
 CODES: dict[int, type[ReadFailed]] = {
     429: Throttled,
@@ -173,9 +188,6 @@ def _bytes(value: Any) -> bytes:
 
 def _number(value: Any) -> int:
     """A JSON-RPC quantity. Its 0x is not optional: without it, 100 would be read as 256."""
-    if not isinstance(value, str) or not value.startswith("0x"):
-        raise BadReply("a quantity is a hexadecimal string")
-    try:
-        return int(value, 0)
-    except ValueError:
-        raise BadReply("a quantity is a hexadecimal number") from None
+    if not isinstance(value, str) or not QUANTITY.fullmatch(value):
+        raise BadReply("a quantity is 0x and up to 64 hexadecimal digits")
+    return int(value, 16)

@@ -1,6 +1,7 @@
 """What both chains' transports share: a session with bounds, and foreign failures in this project's words."""
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,18 @@ CONNECT_TIMEOUT = 5.0  # seconds
 MAX_REPLY = 16 * 2**20  # bytes, decompressed; the largest that is asked for is a fifth of that
 MAX_DETAIL = 160  # characters of a node's own words that are kept
 MIN_SECRET = 6  # characters; a shorter part of a URL is a version or a network's name
+
+RECURSION_LIMIT = 1000  # Python's own
+
+
+def keep_recursion_limit() -> None:
+    """Undo what web3 and tronpy do when they are loaded, to be called after that.
+
+    py_ecc, of which they make use elsewhere, raises Python's limit a hundredfold: deeply nested JSON from a node would
+    then not be an error but the end of the process.
+    """
+    sys.setrecursionlimit(RECURSION_LIMIT)
+
 
 # Where the status alone tells. 403 is throttling at TronGrid and behind some firewalls, 402 a quota that is used up.
 STATUSES: dict[int, type[ReadFailed]] = {
@@ -214,7 +227,7 @@ def translated(known: Sequence[Words]) -> Iterator[None]:
         raise BadReply(f"a reply of more than {MAX_REPLY} bytes") from None
     except requests.exceptions.ContentDecodingError:
         raise BadReply("a compressed reply that cannot be read") from None
-    except ValueError as error:  # every JSON decoder's error is one
+    except (ValueError, RecursionError) as error:  # every JSON decoder's error is one; or it is nested too deeply
         raise BadReply(f"not JSON ({type(error).__name__})") from None
     except (requests.RequestException, OSError) as error:
         raise Unreachable(type(error).__name__) from None
@@ -223,7 +236,8 @@ def translated(known: Sequence[Words]) -> Iterator[None]:
 def _for_status(response: Response, known: Sequence[Words]) -> ReadFailed:
     status = response.status_code
     detail = f"HTTP {status}"
-    if told := by_words(response.text[:4096], known, detail):
+    # Not `response.text`: it would guess the encoding of megabytes, character by character.
+    if told := by_words(response.content[:4096].decode(errors="replace"), known, detail):
         return told
     kind = STATUSES.get(status, Unavailable if status >= 500 else Refused)  # noqa: PLR2004  RFC 9110 §15.6
     wait = response.headers.get("Retry-After", "")

@@ -4,6 +4,7 @@ With init code in ``data`` and no ``contract_address``, java-tron (4.7.2 and lat
 with what the constructor returned.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -11,7 +12,17 @@ from urllib.parse import urlsplit
 
 from tronpy.providers import HTTPProvider
 
-from worker.chains.http import NodeSession, by_words, digest, endpoint_name, in_short, secrets_in, translated, words
+from worker.chains.http import (
+    NodeSession,
+    by_words,
+    digest,
+    endpoint_name,
+    in_short,
+    keep_recursion_limit,
+    secrets_in,
+    translated,
+    words,
+)
 from worker.chains.snapshot import Block
 from worker.chains.ways import ApiKey, Head, Way
 from worker.errors import (
@@ -26,6 +37,8 @@ from worker.errors import (
     Unsupported,
 )
 
+keep_recursion_limit()
+
 KEY_HEADER = "TRON-PRO-API-KEY"
 PREFIX = "41"
 NOBODY = PREFIX + "00" * 20  # a caller is asked for; the account need not exist
@@ -34,7 +47,7 @@ STATES = {
     "solid": "walletsolidity",
     "latest": "wallet",  # shows pending transactions too
 }
-BLOCK_ID = 64  # hexadecimal digits
+BLOCK_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 # java-tron answers errors with HTTP 200 and a Java exception's name; TronGrid puts its own in the same form.
 WORDS = (
@@ -108,7 +121,7 @@ class TronNode:
         """The newest block of the configured finality; no later call can be pinned to it. Two requests."""
         newest = self._ask("getblock", detail=False)
         genesis = self._ask("getblock", detail=False, id_or_num="0").get("blockID")
-        if not isinstance(genesis, str) or len(genesis) != BLOCK_ID:
+        if not isinstance(genesis, str) or not BLOCK_ID.fullmatch(genesis):
             raise BadReply("a genesis block has an id")
         raw = newest.get("block_header")
         raw = raw.get("raw_data") if isinstance(raw, dict) else None
