@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, time
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from solc import compiled
 from devstack.servers import wait_for
 from devstack.stack import SOLID_LAG, TRON_CHAIN_ID, LocalChain
 from worker.chains import snapshot
+from worker.chains.endpoints import EndpointReader
 from worker.chains.ethereum import MULTICALL3, EthereumNode
+from worker.chains.known import Known
 from worker.chains.snapshot import (
     MAX_WALLETS_BY_RETURN,
     MAX_WALLETS_BY_REVERT,
@@ -72,9 +75,9 @@ class Evm:
         check(read, Expected(int(self.ask("eth_chainId"), 16), NEVER_PASSED))
         return read
 
-    def put_multicall3(self, at: bytes) -> None:
-        """What the contract's creation code returns is the code that it has."""
-        creation = compiled(Path(__file__).parents[1] / "Multicall3.sol", "Solidity", "Multicall3")
+    def put(self, contract: str, at: bytes) -> None:
+        """What a contract's creation code returns is the code that it has."""
+        creation = compiled(Path(__file__).parents[1] / f"{contract}.sol", "Solidity", contract)
         self.ask("anvil_setCode", "0x" + at.hex(), self.ask("eth_call", {"data": "0x" + creation.hex()}, "latest"))
 
 
@@ -163,7 +166,7 @@ WAYS: list[Way] = ["revert", "return", "multicall3", "single"]
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_gives_the_same_balances_of_the_same_block(evm: Evm, way: Way) -> None:
     put_token(evm, OWNER_TIMES_3)
-    evm.put_multicall3(MULTICALL3)
+    evm.put("Multicall3", MULTICALL3)
     evm.ask("evm_setIntervalMining", 0)  # so that there is one block
     owners = [owner(number) for number in range(20)]
     evm.ask("anvil_setBalance", "0x" + owners[3].hex(), hex(10**18))
@@ -177,7 +180,7 @@ def test_every_way_gives_the_same_balances_of_the_same_block(evm: Evm, way: Way)
 @pytest.mark.parametrize("code", [REVERTS, RETURNS_31_BYTES, RETURNS_33_BYTES, RETURNS_2_TO_THE_128, RETURNS_THE_MARK])
 def test_in_every_way_a_token_that_gives_no_usable_word_gives_no_balance(evm: Evm, way: Way, code: str) -> None:
     put_token(evm, code)
-    evm.put_multicall3(MULTICALL3)
+    evm.put("Multicall3", MULTICALL3)
     assert evm.read([owner(1), owner(2)], way=way).balances == (None, None)
 
 
@@ -204,13 +207,35 @@ def test_another_contract_in_its_place_is_not_believed(evm: Evm, code: str) -> N
         evm.read([owner(1)], way="multicall3")
 
 
+@pytest.mark.parametrize("place", [0, 5, 1000, 1999])
+def test_a_wallet_that_eats_all_gas_is_found_and_all_others_are_read(evm: Evm, place: int) -> None:
+    evm.put("Spoilt", TOKEN)
+    spoilt, others = owner(5), [owner(number) for number in range(6, 2005)]
+    owners = [*others[:place], spoilt, *others[place:]]
+    reader = EndpointReader(
+        "ethereum", int(evm.ask("eth_chainId"), 16), TOKEN, "latest", [evm.node], Known("test"), request_limit=30
+    )
+    parts = reader.read(owners, time(), monotonic() + 60)
+    found = {
+        at: balance
+        for part in parts
+        if part.snapshot
+        for at, balance in zip(part.wallets, part.snapshot.balances, strict=True)
+    }
+    assert found.get(place) is None
+    assert {at: balance for at, balance in found.items() if at != place} == {
+        at: balance for at, balance in enumerate(thrice(owners)) if at != place
+    }
+    assert len(parts) <= 2 * 11 + 1, "halved and halved again, not read one by one"
+
+
 @pytest.mark.parametrize("way", ["return", "multicall3", "single"])
 def test_a_tron_node_is_read_in_every_way_of_its_own(tron: LocalChain, way: Way) -> None:
     evm = Evm(tron.evm.url)
     holders = [(0x61_0000 + 16 * WAYS.index(way) + number).to_bytes(20) for number in range(5)]
     tron.chain.mint(tron.token, [(holder, 100 + at) for at, holder in enumerate(holders)])
     tron.chain.set_native([(holders[0], 55)])
-    evm.put_multicall3(MULTICALL3_OF_TRON)
+    evm.put("Multicall3", MULTICALL3_OF_TRON)
     solid = tron.chain.head() + SOLID_LAG + 2
     wait_for(lambda: tron.chain.head() >= solid, tron.evm, what="the funds to be solidified")
     node = TronNode(tron.node.url, "solid", time_limit=30)
