@@ -10,24 +10,13 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from environment import forget_settings
 from tables import Tables
 
-from config import settings
-from db.session import engine
 from devstack.servers import Server, postgres, redis_server
 from devstack.stack import LocalChain, local_ethereum, local_tron
-from worker.chains import reader_for
 
 ROOT = Path(__file__).parent.parent
-
-
-def forget_settings() -> None:
-    """Whatever was built from the environment is built anew."""
-    for built in (settings.database_settings, settings.worker_settings, settings.api_settings, reader_for):
-        built.cache_clear()
-    if engine.cache_info().currsize:
-        engine().dispose()
-    engine.cache_clear()
 
 
 def migrate(url: str) -> None:

@@ -1,6 +1,7 @@
 """An endpoint without a network: it executes the reader's requests over balances that a test sets."""
 
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 from eth_abi.abi import decode as abi_decode
@@ -8,8 +9,11 @@ from eth_abi.abi import encode as abi_encode
 from eth_hash.auto import keccak
 
 from worker.chains import multicall
+from worker.chains.endpoints import EndpointReader
 from worker.chains.http import NodeSession
-from worker.chains.snapshot import HEADER, READER, REVERT, REVERTING_READER, Block
+from worker.chains.known import Known
+from worker.chains.snapshot import HEADER, READER, REVERT, REVERTING_READER, Balance, Block
+from worker.chains.turn import Part
 from worker.chains.ways import TOTAL_SUPPLY, ApiKey, Head, Way
 from worker.errors import ReadFailed, Refused
 
@@ -95,3 +99,59 @@ def only(*ways: str) -> Fault:
     """An endpoint that reads in these ways alone."""
     allowed = {*ways, "supply", *(("head", "native") if "single" in ways else ())}
     return lambda way, _accounts: None if way in allowed else Refused(f"no {way} here")
+
+
+TOKEN = bytes(20)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def accounts(count: int) -> list[bytes]:
+    return [(0x10_0000 + number).to_bytes(20) for number in range(count)]
+
+
+class Reading:
+    """A reader over fakes, and what it made of the last read."""
+
+    def __init__(self, *nodes: FakeNode, **settings: Any) -> None:
+        self.clock = Clock()
+        known = Known("test", None, self.clock)
+        self.reader = EndpointReader("ethereum", 1, TOKEN, "latest", nodes, known, 10, **settings)
+
+    def parts(self, wallets: Sequence[bytes], seconds: float = 60, **more: Any) -> list[Part]:
+        parts = self.reader.read(wallets, self.clock.now, monotonic() + seconds, **more)
+        assert sorted(at for part in parts for at in part.wallets) == list(range(len(wallets)))
+        return parts
+
+    def balances(self, wallets: Sequence[bytes], **more: Any) -> dict[int, Balance | None]:
+        """What was read, by place; a wallet that was not is not in it."""
+        return {
+            at: balance
+            for part in self.parts(wallets, **more)
+            if part.snapshot
+            for at, balance in zip(part.wallets, part.snapshot.balances, strict=True)
+        }
+
+    def all_right(self, count: int) -> None:
+        wallets = accounts(count)
+        assert self.balances(wallets) == {at: Balance(*balance_of(each)) for at, each in enumerate(wallets)}
+
+    def failure(self, count: int = 1) -> ReadFailed:
+        (part,) = self.parts(accounts(count))
+        assert part.failure
+        return part.failure
+
+
+def asked(node: FakeNode) -> list[str]:
+    """The ways in which a node was asked for balances."""
+    return [way for way, _ in node.asked if way != "supply"]
+
+
+def fails(kind: type[ReadFailed], **more: Any) -> Any:
+    return lambda _way, _accounts: kind("for a test", **more)

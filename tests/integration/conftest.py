@@ -1,16 +1,26 @@
-"""The endpoint as a real process."""
+"""The endpoint as a real process; chains with proxies before their nodes."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from endpoint import ENV, Endpoint
+from environment import forget_settings
+from network import REQUEST_LIMIT, Net, ahead
+from proxy import proxy
+from solc import compiled
 from tables import Tables
 
+from config.settings import Network
+from devstack.chain import Chain
 from devstack.product import api
 from devstack.seed import insert, wallets
-from devstack.servers import Server
+from devstack.servers import Server, anvil, tron_node, wait_for
+from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, base58_address
+from worker.chains import ethereum, tron
 
 
 @pytest.fixture
@@ -20,3 +30,56 @@ def endpoint(database_url: str, tables: Tables, redis_process: Server, tmp_path:
     env = {**ENV, "DATABASE_URL": database_url, "REDIS_URL": redis_process.url}
     with api(tmp_path, env) as server:
         yield Endpoint(server, tables, redis_process.url)
+
+
+@pytest.fixture(scope="session")
+def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Network, Net]]:
+    folder = tmp_path_factory.mktemp("faults")
+    creation = compiled(Path(__file__).parents[1] / "Multicall3.sol", "Solidity", "Multicall3")
+    with ExitStack() as started:
+        made: dict[Network, Net] = {}
+        for network, chain_id, multicall3 in (
+            ("ethereum", ETHEREUM_CHAIN_ID, ethereum.MULTICALL3),
+            ("tron", TRON_CHAIN_ID, tron.MULTICALL3),
+        ):
+            evm = started.enter_context(anvil(folder, f"{network}-evm", chain_id, 1))
+            chain = Chain(evm.url)
+            token = chain.deploy_token()
+            chain.ask("evm_setIntervalMining", 0)
+            chain.ask("evm_setAutomine", True)
+            code = chain.ask("eth_call", {"data": "0x" + creation.hex()}, "latest")
+            chain.ask("anvil_setCode", "0x" + multicall3.hex(), code)
+            node = evm if network == "ethereum" else started.enter_context(tron_node(folder, evm.url, 0))
+            proxies = [started.enter_context(proxy(node.url)) for _ in range(2)]
+            made[network] = Net(network, chain, token, *proxies)  # type: ignore[arg-type]
+        yield made
+
+
+@pytest.fixture
+def settings(
+    tables: Tables,  # noqa: ARG001  its own settings come first
+    redis_process: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    nets: dict[Network, Net],
+) -> Any:
+    """Describes the chains behind their proxies, with what a test adds."""
+    redis.Redis.from_url(redis_process.url).flushall()
+    monkeypatch.setenv("REDIS_URL", redis_process.url)
+    monkeypatch.setenv("SYNC_LEASE", str(REQUEST_LIMIT * 6))
+    monkeypatch.setenv("ETHEREUM_CHAIN_ID", str(ETHEREUM_CHAIN_ID))
+    monkeypatch.setenv("TRON_CHAIN_ID", str(TRON_CHAIN_ID))
+    monkeypatch.setenv("ETHEREUM_USDT_CONTRACT", "0x" + nets["ethereum"].token.hex())
+    monkeypatch.setenv("TRON_USDT_CONTRACT", base58_address(nets["tron"].token))
+    for name in ("ETHEREUM_RPS", "TRON_RPS"):
+        monkeypatch.setenv(name, "0")
+
+    def configured(**more: str) -> None:
+        for network, net in nets.items():
+            monkeypatch.setenv(f"{network.upper()}_RPC_URLS", net.proxy.url)
+            # Automined blocks may be a few seconds ahead of the clock: each is at least one later than the last.
+            wait_for(lambda chain=net.chain: ahead(chain) < 20, what="the clock to catch up")  # type: ignore[misc]
+        for name, value in more.items():
+            monkeypatch.setenv(name, value)
+        forget_settings()
+
+    return configured

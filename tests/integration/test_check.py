@@ -10,7 +10,7 @@ import faults
 import psycopg
 import pytest
 import redis
-from conftest import forget_settings
+from environment import forget_settings
 from proxy import Proxy, proxy
 
 from config.settings import worker_settings

@@ -1,0 +1,157 @@
+"""Several endpoints, several keys, and what one alone cannot tell: zeros, reorganisations, hosts that are not there."""
+
+from contextlib import ExitStack
+from itertools import permutations
+from time import time
+from typing import Any
+
+import faults as f
+import pytest
+from network import Net, Scene
+from proxy import Fault, proxy
+from tables import Tables
+
+from config.settings import Network
+from worker.chains import reader_for
+
+
+def test_a_name_that_nobody_has_and_a_port_that_speaks_no_tls_are_unreachable(
+    tables: Tables, settings: Any, nets: dict[Network, Net]
+) -> None:
+    """F30: what fails on our own side of the wire."""
+    scene = Scene(nets["tron"], tables)
+    for url in ("http://node.invalid", nets["tron"].proxy.url.replace("http:", "https:")):
+        settings(TRON_RPC_URLS=url)
+        scene.sync()
+        assert scene.errors() == {"unreachable"}
+    settings()
+    scene.sync()
+    assert scene.fresh()
+
+
+def both(net: Net) -> dict[str, str]:
+    """Two endpoints of one network, the faulty one first."""
+    return {f"{net.network.upper()}_RPC_URLS": f"{net.proxy.url},{net.other.url}"}
+
+
+def test_a_zero_that_one_endpoint_keeps_telling_is_not_believed_where_another_knows_better(
+    tables: Tables, settings: Any, nets: dict[Network, Net]
+) -> None:
+    net = nets["ethereum"]
+    settings(**both(net))
+    scene = Scene(net, tables)
+    scene.sync()
+    with net.proxy.faulty(f.wallets(lambda _: 0)):
+        for _ in range(3):
+            scene.change()
+            scene.sync()
+            assert scene.errors() == {"zero_unconfirmed"}
+    scene.sync()
+    assert scene.fresh()
+
+
+@pytest.mark.parametrize("endpoints", [1, 2])
+def test_a_zero_that_is_true_is_written_at_once(
+    tables: Tables, settings: Any, nets: dict[Network, Net], endpoints: int
+) -> None:
+    net = nets["ethereum"]
+    settings(**(both(net) if endpoints == 2 else {}))
+    scene = Scene(net, tables)
+    scene.sync()
+    scene.set_usdt(scene.holders[1], 0)
+    scene.history[1].append((0, scene.history[1][-1][1]))
+    before = net.proxy.requests + net.other.requests
+    scene.sync()
+    assert scene.fresh()
+    assert net.proxy.requests + net.other.requests - before == 2 + (endpoints - 1), "read twice, and a supply learnt"
+
+
+def test_a_block_that_was_reorganised_away_is_overwritten_by_the_one_in_its_place(
+    tables: Tables, settings: Any, nets: dict[Network, Net]
+) -> None:
+    net = nets["ethereum"]
+    settings()
+    scene = Scene(net, tables)
+    scene.sync()
+    before = net.chain.ask("evm_snapshot")
+    scene.change()
+    scene.sync()
+    (number,) = {row["block_number"] for row in tables.rows("SELECT block_number FROM balance_cache")}
+    net.chain.ask("evm_revert", before)
+    scene.history = [held[:-1] for held in scene.history]
+    net.chain.ask("evm_mine")
+    scene.history = [[*held, (held[-1][0], held[-1][1])] for held in scene.history]
+    assert net.chain.head() == number, "the same number, another block"
+    scene.sync()
+    assert scene.fresh()
+
+
+def test_a_suspended_key_rests_alone_and_the_others_are_used_evenly(
+    tables: Tables, settings: Any, nets: dict[Network, Net]
+) -> None:
+    """F4 with a key to spare."""
+    net = nets["tron"]
+    settings(TRON_API_KEYS="key-one,key-two,key-three", TRON_API_KEY_HOSTS="127.0.0.1")
+    scene = Scene(net, tables)
+    used: list[str | None] = []
+
+    def fault(exchange: f.Exchange) -> None:
+        used.append(exchange.headers.get("TRON-PRO-API-KEY"))
+        f.suspended_by_key(exchange)
+
+    with net.proxy.faulty(fault):
+        for _ in range(10):
+            scene.change()
+            scene.sync()
+            assert scene.fresh()
+    assert used.count("key-one") == 1
+    assert abs(used.count("key-two") - used.count("key-three")) <= 2
+
+
+def test_keys_go_to_no_host_that_they_are_not_for(tables: Tables, settings: Any, nets: dict[Network, Net]) -> None:
+    net = nets["tron"]
+    settings(TRON_API_KEYS="key-one")
+    scene = Scene(net, tables)
+    used: list[str | None] = []
+
+    def fault(exchange: f.Exchange) -> None:
+        used.append(exchange.headers.get("TRON-PRO-API-KEY"))
+        f.passed_on(exchange)
+
+    with net.proxy.faulty(fault):
+        scene.sync()
+    assert scene.fresh()
+    assert set(used) == {None}
+
+
+ORDERS = list(permutations(["throttling", "lagging", "wrong chain", "good"]))
+
+
+@pytest.mark.parametrize("order", ORDERS[::4], ids=" - ".join)
+def test_beside_a_good_endpoint_three_bad_ones_are_hardly_asked_and_all_is_right(
+    tables: Tables, settings: Any, nets: dict[Network, Net], order: tuple[str, ...]
+) -> None:
+    """Each of the four is first at least once; the unit tests have every order."""
+    net = nets["ethereum"]
+    troubles: dict[str, Fault] = {
+        "throttling": f.said(b"", 429),
+        "lagging": f.with_words(lambda words: [max(words[0] - 50, 1), words[1] - 600, *words[2:]]),
+        "wrong chain": f.header(f.CHAIN, lambda _: 5),
+        "good": f.passed_on,
+    }
+    with ExitStack() as started:
+        proxies = {name: started.enter_context(proxy(net.proxy.node)) for name in order}
+        for name, each in proxies.items():
+            started.enter_context(each.faulty(troubles[name]))
+        settings(ETHEREUM_RPC_URLS=",".join(each.url for each in proxies.values()))
+        scene = Scene(net, tables)
+        reader: Any = reader_for("ethereum")
+        reader.known.clock = lambda: time() + scene.later
+        for number in range(200):
+            scene.later += 1  # a batch a second
+            if number % 50 == 0:
+                scene.change()
+            scene.sync()
+            assert scene.fresh()
+        asked = {name: each.requests for name, each in proxies.items()}
+    assert sum(asked.values()) - asked["good"] < 0.05 * sum(asked.values()), asked

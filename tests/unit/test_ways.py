@@ -1,0 +1,193 @@
+"""In which way an endpoint is asked, in what pieces, and what is remembered of it."""
+
+from typing import Any
+
+import pytest
+from fakes import NOW, FakeNode, Reading, accounts, asked, balance_of, fails, only
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from worker.chains.snapshot import Balance, Block
+from worker.errors import (
+    OutOfTime,
+    Refused,
+    TooMuch,
+    Unreachable,
+    Unsupported,
+)
+
+
+@pytest.mark.parametrize(
+    ("ways", "expected", "requests"),
+    [
+        (("revert",), "revert", 1),
+        (("return",), "return", 2),
+        (("multicall3",), "multicall3", 3),
+        (("single",), "single", 4),
+    ],
+)
+def test_the_best_way_that_an_endpoint_takes_is_found_and_remembered(
+    ways: tuple[str, ...], expected: str, requests: int
+) -> None:
+    node = FakeNode()
+    node.fault = only(*ways)
+    reading = Reading(node)
+    with capture_logs() as logs:
+        reading.all_right(4)
+    found = [line for line in logs if line["event"] == "endpoint_read_another_way"]
+    assert [(line["way"], line["reason"]) for line in found] == (
+        [] if expected == "revert" else [(expected, "refused: no revert here")]
+    )
+    assert len(set(asked(node)) & {"revert", "return", "multicall3", "single"}) == requests
+    node.asked.clear()
+    reading.all_right(4)
+    assert "revert" not in asked(node)[:1] or expected == "revert", "the others are not tried each time"
+    assert reading.reader.max_wallets == node.ways[expected]  # type: ignore[index]
+
+
+def test_a_way_is_tried_anew_after_an_hour() -> None:
+    node = FakeNode()
+    node.fault = only("return")
+    reading = Reading(node)
+    reading.all_right(4)
+    node.fault = lambda _way, _accounts: None
+    reading.clock.now += 3600
+    node.block = Block(400, int(NOW) - 4)
+    reading.all_right(4)
+    assert asked(node)[-1] == "revert"
+
+
+def test_a_way_that_stops_working_is_doubted_at_once_or_after_some_refusals() -> None:
+    for kind, failures in ((Unsupported, 1), (Refused, 3)):
+        node = FakeNode()
+        reading = Reading(node)
+        reading.all_right(4)
+        node.fault = lambda way, _accounts, kind=kind: kind() if way == "revert" else None  # type: ignore[misc]
+        for _ in range(failures):
+            assert reading.failure(4).code == kind.code
+            reading.clock.now += 100
+        reading.all_right(4)
+        assert asked(node)[-1] == "return"
+
+
+def test_an_endpoint_that_reads_in_no_way_fails_as_it_did_in_the_best() -> None:
+    node = FakeNode()
+    node.fault = lambda way, _accounts: None if way == "supply" else Refused(f"no {way}")
+    failure = Reading(node).failure(2)
+    assert (failure.code, str(failure)) == ("refused", "no revert")
+
+
+def test_trouble_of_the_endpoint_is_no_reason_to_try_another_way() -> None:
+    node = FakeNode()
+    node.fault = fails(Unreachable)
+    Reading(node).failure(2)
+    assert len(node.asked) == 1
+
+
+def test_balances_that_no_block_holds_together_are_said_not_to_be_of_one() -> None:
+    for pins in (True, False):
+        node = FakeNode()
+        node.fault, node.pins = only("single"), pins
+        (part,) = Reading(node).parts(accounts(3))
+        assert part.snapshot
+        assert part.snapshot.one_block is pins
+
+
+def test_more_wallets_than_a_request_takes_are_read_in_several() -> None:
+    node = FakeNode()
+    Reading(node).all_right(150)
+    assert [count for way, count in node.asked if way == "revert"] == [64, 64, 22]
+
+
+def takes(most: int) -> Any:
+    return lambda way, of: TooMuch() if way != "supply" and len(of) > most else None
+
+
+def test_the_largest_batch_is_learnt_and_grows_again_slowly() -> None:
+    node = FakeNode()
+    node.fault = takes(20)
+    reading = Reading(node)
+    reading.all_right(64)
+    assert [count for way, count in node.asked if way == "revert"] == [64, 32, 16, 16, 32, 16, 16]
+    assert reading.reader.max_wallets == 16
+    node.fault = takes(64)
+    sizes = []
+    while reading.reader.max_wallets < 64:
+        sizes.append(reading.reader.max_wallets)
+        reading.all_right(64)
+    assert sizes[:4] == [16, 17, 18, 19]
+    assert len(sizes) > 16
+
+
+def test_what_fails_by_chance_is_tried_once_more_at_the_same_size() -> None:
+    node = FakeNode()
+    chances = iter([OutOfTime(), None])
+    node.fault = lambda way, _accounts: next(chances) if way == "revert" else None
+    reading = Reading(node)
+    reading.all_right(64)
+    assert asked(node) == ["revert", "revert"]
+    assert reading.reader.max_wallets == 64
+
+
+def test_what_fails_twice_by_the_clock_is_halved() -> None:
+    node = FakeNode()
+    node.fault = lambda way, of: OutOfTime() if way == "revert" and len(of) > 32 else None
+    reading = Reading(node)
+    reading.all_right(64)
+    assert [count for way, count in node.asked if way == "revert"] == [64, 64, 32, 32]
+
+
+def spoilt_by(*bad: bytes) -> Any:
+    return lambda way, of: TooMuch() if way != "supply" and set(bad) & set(of) else None
+
+
+@pytest.mark.parametrize("place", [0, 1, 700, 1023])
+def test_one_wallet_that_spoils_a_batch_is_found_in_few_requests_and_all_others_are_read(place: int) -> None:
+    node = FakeNode(ways={"revert": 1024, "return": 512})
+    reading, wallets = Reading(node), accounts(1024)
+    node.fault = spoilt_by(wallets[place])
+    parts = reading.parts(wallets)
+    lone = [part for part in parts if part.failure]
+    assert [(list(part.wallets), part.failure.code) for part in lone if part.failure] == [([place], "too_much")]
+    assert len(asked(node)) <= 2 * 10 + 2
+    assert reading.reader.max_wallets == 1024, "it was not the size"
+    assert not reading.reader.known.get(["rest:node"])
+
+
+@given(st.sets(st.integers(0, 63), max_size=3))
+def test_whatever_wallets_spoil_a_batch_no_wallet_is_lost_and_none_gets_anothers_balance(places: set[int]) -> None:
+    node = FakeNode()
+    reading, wallets = Reading(node), accounts(64)
+    node.fault = spoilt_by(*(wallets[at] for at in places))
+    read = reading.balances(wallets)
+    assert read == {at: Balance(*balance_of(wallets[at])) for at in range(64) if at not in places}
+
+
+def test_a_wallet_that_one_endpoint_cannot_read_is_read_by_another() -> None:
+    first, second = FakeNode("first"), FakeNode("second")
+    first.fault = spoilt_by(accounts(64)[7])
+    Reading(first, second).all_right(64)
+    assert [count for way, count in second.asked if way == "revert"] == [1]
+
+
+def test_an_endpoint_for_which_everything_is_too_much_is_given_up_before_all_wallets_were_tried() -> None:
+    first, second = FakeNode("first"), FakeNode("second")
+    reading = Reading(first, second)
+    reading.all_right(64)
+    first.asked.clear()
+    first.fault = takes(0)
+    reading.all_right(64)
+    assert len(first.asked) < 25
+    first.asked.clear()
+    reading.all_right(64)
+    assert first.asked == []
+
+
+def test_a_batch_that_costs_too_many_requests_is_left_for_later_without_blame() -> None:
+    node = FakeNode()
+    wallets = accounts(64)
+    node.fault = spoilt_by(*wallets[1::2])
+    parts = Reading(node).parts(wallets)
+    assert len(asked(node)) <= 64
+    assert {part.failure.code for part in parts if part.failure} == {"too_much"}
