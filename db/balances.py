@@ -1,8 +1,7 @@
 """Writing what a batch found: balances and schedule, in one statement."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -16,11 +15,13 @@ WITH outcome AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(due)s::float8[], %(failures)s::int[], %(errors)s::text[], %(changed)s::bool[],
         %(usdt)s::numeric[], %(native)s::numeric[], %(block_number)s::bigint[], %(block_time)s::bigint[],
-        %(one_block)s::bool[]
-    ) AS o (wallet_id, due, failures, error, changed, usdt, native, block_number, block_time, one_block)
+        %(one_block)s::bool[], %(accounts)s::text[]
+    ) AS o (wallet_id, due, failures, error, changed, usdt, native, block_number, block_time, one_block, account)
 ), recorded AS (
     UPDATE sync_schedule s
        SET lease_token = NULL,
+           lease_until = NULL,
+           account = coalesce(s.account, decode(o.account, 'hex')),
            next_sync_at = CASE WHEN s.requested_at > s.claimed_at THEN now() ELSE to_timestamp(o.due) END,
            failures = o.failures,
            last_error = o.error,
@@ -50,11 +51,12 @@ SELECT (SELECT count(*) FROM recorded) AS recorded,
 class Outcome(NamedTuple):
     """What came of one wallet's read: both balances in base units and their block, or an error's code.
 
-    `block_time` is in unix seconds; `one_block` is False for balances of their block or a little later.
+    `due` and `block_time` are in unix seconds; `one_block` is False for balances of their block or a little later.
+    `account` is what the wallet's address was found to be, where that was not known yet.
     """
 
     wallet_id: UUID
-    due: datetime
+    due: float
     failures: int
     error: str | None = None
     changed: bool = False
@@ -63,6 +65,7 @@ class Outcome(NamedTuple):
     block_number: int | None = None
     block_time: int | None = None
     one_block: bool = True
+    account: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,13 @@ def record(connection: Connection, token: UUID, outcomes: Sequence[Outcome], *, 
 
     A wallet that was requested while it was being read is due again at once.
     """
-    ids, due, failures, errors, changed, usdt, native, numbers, times, one_block = zip(*outcomes, strict=True)
+    ids, due, failures, errors, changed, usdt, native, numbers, times, one_block, accounts = zip(*outcomes, strict=True)
     row = connection.exec_driver_sql(
         _RECORD,
         {
             "token": token,
-            "ids": _array(wallet.hex for wallet in ids),
-            "due": _array(at.timestamp() for at in due),
+            "ids": _array([wallet.hex for wallet in ids]),
+            "due": _array(due),
             "failures": _array(failures),
             "errors": _array(errors),
             "changed": _array(changed),
@@ -94,15 +97,22 @@ def record(connection: Connection, token: UUID, outcomes: Sequence[Outcome], *, 
             "block_number": _array(numbers),
             "block_time": _array(times),
             "one_block": _array(one_block),
+            "accounts": _array([account and account.hex() for account in accounts]),
             "finality": finality,
         },
     ).one()
     return Recorded(row.recorded, row.written, tuple(row.asked_again))
 
 
-def _array(values: Iterable[object]) -> str:
+def _array(values: Sequence[object]) -> str:
     """An array in Postgres' own notation. A list would be looked at by the driver value by value, at thrice the cost.
 
     Of numbers, flags, None and words of small letters: nothing that would have to be quoted.
     """
-    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+    if values.count(values[0]) == len(values):  # most are alike: no failures, one block
+        return "{" + ",".join([_element(values[0])] * len(values)) + "}"
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: object) -> str:
+    return "NULL" if value is None else str(value)

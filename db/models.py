@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     Table,
@@ -73,21 +74,22 @@ sync_schedule = Table(
     Column("wallet_id", Uuid, ForeignKey(wallets.c.id, ondelete="CASCADE"), primary_key=True),
     Column("network", Text, nullable=False),
     Column("address", Text, nullable=False),
+    Column("account", LargeBinary, comment="the address as its chain knows it, once it has been checked"),
     Column("next_sync_at", Moment, nullable=False, server_default=text("to_timestamp(0)")),
     Column("lease_token", Uuid),
+    Column("lease_until", Moment),
     Column("claimed_at", Moment),
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("last_error", Text),
     Column("last_changed_at", Moment),
     Column("requested_at", Moment),
-    CheckConstraint(_in_known_networks, name="network"),
-    CheckConstraint(_address_length, name="address_length"),
+    # Network and address are checked in wallets, from where a trigger copies them.
     CheckConstraint("failures >= 0", name="failures_not_negative"),
     CheckConstraint("length(last_error) <= 64", name="last_error_length"),
-    # One index for due wallets and expired leases alike: a claim moves next_sync_at to the end of its lease.
+    # The queue. A claim changes no column of it, so that it costs no entries here, and none die at the front.
     Index(None, "network", "next_sync_at"),
     comment="When each wallet is read next. The worker's own: made with the wallet by a trigger, gone with it.",
-    # Every batch rewrites its rows twice; room on the page keeps the new versions beside the old ones.
+    # Every batch rewrites its rows twice; with room on the page a claim's new version stays beside the old one (HOT).
     postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02"},
 )
 

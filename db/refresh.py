@@ -1,9 +1,8 @@
 """Asking for wallets to be read now. Plain SQL in the driver's own form: the worker and the endpoint both run it.
 
 A request is *pending* while ``requested_at`` is later than ``claimed_at``: nobody has claimed the wallet since. A claim
-serves every request before it, so however many ask, at most one read runs and one more waits behind it. A wallet
-under a lease keeps its ``next_sync_at``, the lease's end; the worker that holds it sees the request when it writes,
-and makes the wallet due at once.
+serves every request before it, so however many ask, at most one read runs and one more waits behind it. The worker that
+holds a wallet sees the request when it writes, and makes the wallet due at once.
 
 ``SKIP LOCKED`` because a worker locks the rows of its batch in no set order: waiting for one of them while holding
 another could deadlock. The locks last for milliseconds, and a wallet that was passed over is told as ``locked``.
@@ -17,7 +16,7 @@ _REQUEST = """
 WITH asked AS (
     SELECT id, network FROM wallets WHERE {asked}
 ), free AS (
-    SELECT s.wallet_id, s.lease_token, s.next_sync_at,
+    SELECT s.wallet_id, s.next_sync_at,
            coalesce(s.requested_at > coalesce(s.claimed_at, '-infinity'), false) AS pending,
            coalesce(s.requested_at < now() - %(patience)s, false) AS lost,
            coalesce(s.lease_token IS NULL AND s.claimed_at > now() - %(cooldown)s, false) AS cooling
@@ -26,7 +25,7 @@ WITH asked AS (
 ), marked AS (
     UPDATE sync_schedule s
        SET requested_at = now(),
-           next_sync_at = CASE WHEN f.lease_token IS NULL THEN least(f.next_sync_at, now()) ELSE f.next_sync_at END
+           next_sync_at = least(f.next_sync_at, now())
       FROM free f
      WHERE s.wallet_id = f.wallet_id AND (NOT f.pending OR f.lost) AND NOT f.cooling
  RETURNING s.wallet_id

@@ -9,8 +9,14 @@ from sqlalchemy import Connection, Engine, create_engine, make_url, text
 from config.settings import database_settings
 
 CONNECT_TIMEOUT = 5  # seconds
-STATEMENT_TIMEOUT = 15_000  # milliseconds; the longest statement, a bulk write, takes well below a second
-LOCK_TIMEOUT = 10_000  # milliseconds
+OPTIONS = {
+    "statement_timeout": 15_000,  # milliseconds; the longest statement, a bulk write, takes well below a second
+    "lock_timeout": 10_000,  # milliseconds
+    # A plan made for one batch's numbers and the table's statistics of the moment is at times one that compares every
+    # wallet with every row. Made for any numbers it looks rows up by their keys (docs/decisions/0015).
+    "plan_cache_mode": "force_generic_plan",
+    "enable_memoize": "off",  # no wallet is looked up twice in a batch
+}
 
 
 @cache
@@ -24,7 +30,7 @@ def engine() -> Engine:
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT,
             "application_name": "balance-sync",
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT} -c lock_timeout={LOCK_TIMEOUT}",
+            "options": " ".join(f"-c {name}={value}" for name, value in OPTIONS.items()),
         },
     )
 

@@ -1,12 +1,16 @@
 """Claiming wallets: who reads what, and until when. Plain SQL in the driver's own form.
 
-A claim is a lease: ``lease_token`` says whose, ``next_sync_at`` until when. An expired one is due like any other
-wallet, so nothing has to be cleaned up after a worker that died.
+A claim is a lease: ``lease_token`` says whose, ``lease_until`` until when. A wallet keeps its due time meanwhile, so
+that one whose lease has run out is due like any other, and earlier than most: nothing has to be cleaned up after a
+worker that died. Claims pass over what others hold, at the front of the queue: as many wallets as are being read.
+
+The plans of these statements must not depend on what the planner knows of the table, which is stale after any rush:
+rows are found by the queue's order, by where they lie (ctid) or by their key (docs/decisions/0015).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -15,51 +19,61 @@ from sqlalchemy import Connection
 from config.settings import Network
 from db.refresh import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
 
-# The rows are found by where they lie (ctid): then the plan is the same at any size of the table, while a join of the
-# locked ids with the table becomes a sequential scan when it is small.
+FREE = "(lease_until IS NULL OR lease_until <= now())"
+"""Nobody reads it: no claim was made, it was written, or its lease has run out."""
+
 _CLAIM = """
 WITH claimed AS (
     UPDATE sync_schedule
-       SET lease_token = %(token)s, claimed_at = now(), next_sync_at = now() + %(lease)s
+       SET lease_token = %(token)s, claimed_at = now(), lease_until = now() + %(lease)s
      WHERE ctid = ANY(ARRAY(
            SELECT ctid FROM sync_schedule WHERE {which} LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED))
- RETURNING wallet_id, address, claimed_at, failures, last_changed_at, requested_at
+ RETURNING wallet_id, account, address, failures, greatest(last_changed_at, requested_at) AS touched_at, next_sync_at
 )
-SELECT c.claimed_at, c.wallet_id, c.address, c.failures, c.last_changed_at, c.requested_at,
-       b.usdt_balance::text, b.native_balance::text, b.block_number
+SELECT c.wallet_id, c.account, c.address, c.failures,
+       date_part('epoch', c.touched_at), date_part('epoch', c.next_sync_at),
+       b.usdt_balance::text, b.native_balance::text, b.block_number, date_part('epoch', now())
   FROM claimed c LEFT JOIN balance_cache b USING (wallet_id)
 """
 
 # Something must be due for a claim to take anything. Then what falls due soon travels along: a batch costs the same
-# however many are in it. A lease that has not ended is not "due soon", it is somebody's.
-_DUE = _CLAIM.format(
-    which="""network = %(network)s AND next_sync_at <= now() + %(ahead)s
-              AND (lease_token IS NULL OR next_sync_at <= now())
-              AND EXISTS (SELECT FROM sync_schedule WHERE network = %(network)s AND next_sync_at <= now())
-            ORDER BY next_sync_at"""
+# however many are in it.
+_FIRST = "(SELECT next_sync_at FROM sync_schedule WHERE network = %(network)s AND {free} ORDER BY next_sync_at LIMIT 1)"
+_NEXT = (
+    "network = %(network)s AND next_sync_at <= now() + %(ahead)s AND {free} AND {first} <= now() ORDER BY next_sync_at"
 )
+_DUE = _CLAIM.format(which=_NEXT.format(free=FREE, first=_FIRST.format(free=FREE)))
 
 # A message that comes twice, or after somebody else has done its work, finds nothing: these are neither due nor asked
 # for.
-_THESE = _CLAIM.format(which="""wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s AND next_sync_at <= now()""")
+_NAMED = "wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s AND next_sync_at <= now() AND {free}"
+_THESE = _CLAIM.format(which=_NAMED.format(free=FREE))
 
-_COUNT_DUE = """
+# In the queue's order: then no more is looked at than is asked for.
+_COUNT = """
 SELECT count(*) FROM (
-    SELECT FROM sync_schedule WHERE network = %(network)s AND next_sync_at <= now() LIMIT %(bound)s
+    SELECT FROM sync_schedule WHERE network = %(network)s AND next_sync_at <= now() AND {free}
+     ORDER BY next_sync_at LIMIT %(bound)s
 ) AS due
 """
+_COUNT_DUE = _COUNT.format(free=FREE)
 
 FOREVER = timedelta(days=3650)
 
 
 class ClaimedWallet(NamedTuple):
-    """A wallet under this claim's lease, and what is known of it. Amounts in base units; None: never read."""
+    """A wallet under this claim's lease, and what is known of it.
+
+    Amounts in base units; None: never read. `account` is None until its address has been checked. Times in unix
+    seconds: `touched_at` is when its balance last changed or somebody last asked for it, `due_at` when it was due.
+    """
 
     id: UUID
+    account: bytes | None
     address: str
     failures: int
-    last_changed_at: datetime | None
-    requested_at: datetime | None
+    touched_at: float | None
+    due_at: float
     usdt: int | None
     native: int | None
     block_number: int | None
@@ -67,11 +81,11 @@ class ClaimedWallet(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Wallets of one network that nobody else reads until the lease ends."""
+    """Wallets of one network that nobody else reads until the lease ends. `at` is in unix seconds."""
 
     network: Network
     token: UUID
-    at: datetime
+    at: float
     wallets: tuple[ClaimedWallet, ...]
 
 
@@ -100,10 +114,10 @@ def _claim(connection: Connection, statement: str, network: Network, **parameter
     return Claim(
         network=network,
         token=token,
-        at=rows[0].claimed_at,
+        at=rows[0][-1],
         wallets=tuple(
-            ClaimedWallet(wallet, address, failures, changed, requested, _whole(usdt), _whole(native), block)
-            for _, wallet, address, failures, changed, requested, usdt, native, block in rows
+            ClaimedWallet(wallet, account, address, failures, touched, due, _whole(usdt), _whole(native), block)
+            for wallet, account, address, failures, touched, due, usdt, native, block, _ in rows
         ),
     )
 

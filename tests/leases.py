@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from tables import Tables
+
 from config.settings import Network
 from db.balances import Outcome, Recorded, record
 from db.session import transaction
@@ -10,7 +12,7 @@ from db.wallets import Claim, claim_due, claim_these
 
 LEASE = timedelta(seconds=60)
 SOON = timedelta(seconds=15)
-LATER = datetime(2099, 1, 1, tzinfo=UTC)
+LATER = datetime(2099, 1, 1, tzinfo=UTC).timestamp()
 NOTHING = timedelta(0)
 
 
@@ -43,3 +45,8 @@ def claimed(found: Claim | None) -> set[UUID]:
 def only(found: Claim | None) -> Claim:
     assert found is not None
     return found
+
+
+def end_lease(tables: Tables) -> None:
+    """Time passes: every lease runs out."""
+    tables.rows("UPDATE sync_schedule SET lease_until = now() WHERE lease_token IS NOT NULL")

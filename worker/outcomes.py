@@ -1,9 +1,8 @@
 """What a batch comes to: from what was claimed and what was read to what is written. Pure, but for chance."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import NamedTuple
-from uuid import UUID
 
 import structlog
 
@@ -39,34 +38,44 @@ class Found(NamedTuple):
     told: float = 0.0
 
 
-def valid_accounts(claim: Claim) -> dict[UUID, bytes]:
-    """The wallets that can be asked for, each with the 20 bytes that its chain knows it by."""
-    accounts = {}
-    for wallet in claim.wallets:
-        try:
-            accounts[wallet.id] = account_bytes(claim.network, wallet.address)
-        except BadAddress as error:
-            log.warning("bad_address", network=claim.network, wallet_id=str(wallet.id), detail=str(error))
-    return accounts
+def accounts_of(claim: Claim) -> list[bytes | None]:
+    """For each claimed wallet the 20 bytes that its chain knows it by, or None: its address is not one."""
+    return [wallet.account or _checked(claim, wallet) for wallet in claim.wallets]
 
 
-def found_in(parts: Sequence[Part], wallets: Sequence[UUID]) -> dict[UUID, Found]:
-    """What a read's parts say of each of its wallets, which stand in the order in which they were asked for."""
-    found: dict[UUID, Found] = {}
+def _checked(claim: Claim, wallet: ClaimedWallet) -> bytes | None:
+    try:
+        return account_bytes(claim.network, wallet.address)
+    except BadAddress as error:
+        log.warning("bad_address", network=claim.network, wallet_id=str(wallet.id), detail=str(error))
+        return None
+
+
+def found_in(parts: Sequence[Part], wallets: int) -> list[Found]:
+    """What a read's parts say of each of the wallets that were asked for, in that order.
+
+    Raises ValueError when they do not speak of each of them once.
+    """
+    found: list[Found | None] = [None] * wallets
+    told = 0
     for part in parts:
-        ids = wallets[part.wallets.start : part.wallets.stop]
-        if part.snapshot is None:
-            found |= dict.fromkeys(ids, _failed(part.failure, len(ids)))
-        else:
-            block, one_block = part.snapshot.block, part.snapshot.one_block
-            found |= {
-                wallet: Found(balance, block, one_block)
-                if balance is not None
-                else Found(error=USDT_CALL_FAILED, alone=True)
-                for wallet, balance in zip(ids, part.snapshot.balances, strict=True)
-            }
-    if found.keys() != set(wallets):
+        told += len(part.wallets)
+        found[part.wallets.start : part.wallets.stop] = _found_in(part)
+    if told != wallets or None in found:
         raise ValueError("a read speaks of each of its wallets once")
+    return found  # type: ignore[return-value]  # none is None
+
+
+def _found_in(part: Part) -> list[Found]:
+    wallets = len(part.wallets)
+    if part.snapshot is None:
+        return [_failed(part.failure, wallets)] * wallets
+    balances, block, one_block = part.snapshot.balances, part.snapshot.block, part.snapshot.one_block
+    if len(balances) != wallets:
+        raise ValueError("a snapshot has a balance, or None, for each of its wallets")
+    found = list(map(Found, balances, repeat(block), repeat(one_block)))
+    if None in balances:
+        found = [each if each.balance else Found(error=USDT_CALL_FAILED, alone=True) for each in found]
     return found
 
 
@@ -77,20 +86,32 @@ def _failed(failure: ReadFailed | None, wallets: int) -> Found:
     return Found(error=failure.code, alone=alone, told=failure.retry_after or 0.0)
 
 
-def fallen_to_zero(claim: Claim, found: Mapping[UUID, Found]) -> list[UUID]:
-    """The wallets one of whose balances was above zero and now reads as zero: an error often looks like that."""
-    return [wallet.id for wallet in claim.wallets if wallet.id in found and any(_falls(wallet, found[wallet.id]))]
+def with_bad_addresses(accounts: Sequence[bytes | None], found: Sequence[Found]) -> list[Found]:
+    """What was found for every claimed wallet, from what was found for those that could be asked for."""
+    if None not in accounts:
+        return list(found)
+    asked = iter(found)
+    return [Found(error=BadAddress.code) if account is None else next(asked) for account in accounts]
 
 
-def _falls(wallet: ClaimedWallet, found: Found) -> tuple[bool, bool]:
-    if found.balance is None:
+def fallen_to_zero(claim: Claim, found: Sequence[Found]) -> list[int]:
+    """The places of wallets one of whose balances was above zero and reads as zero: an error often looks like that."""
+    return [
+        place
+        for place, (wallet, (balance, *_)) in enumerate(zip(claim.wallets, found, strict=True))
+        if balance and 0 in balance and any(_falls(wallet, balance))
+    ]
+
+
+def _falls(wallet: ClaimedWallet, balance: Balance | None) -> tuple[bool, bool]:
+    if balance is None:
         return False, False
-    return bool(wallet.usdt) and found.balance.usdt == 0, bool(wallet.native) and found.balance.native == 0
+    return bool(wallet.usdt) and balance.usdt == 0, bool(wallet.native) and balance.native == 0
 
 
 def agrees(wallet: ClaimedWallet, first: Found, second: Found) -> bool | None:
     """Whether a second read has the same zeros. None: it does not tell, having failed or being of an older block."""
-    usdt, native = _falls(wallet, first)
+    usdt, native = _falls(wallet, first.balance)
     if native and not (first.one_block and second.one_block):
         return False  # asked by itself, java-tron answers alike for an empty account and one that it does not know
     if second.balance is None or not (first.block and second.block) or second.block.number < first.block.number:
@@ -100,66 +121,64 @@ def agrees(wallet: ClaimedWallet, first: Found, second: Found) -> bool | None:
 
 def confirmed(
     claim: Claim,
-    found: Mapping[UUID, Found],
-    suspects: Collection[UUID],
-    read_again: Callable[[Sequence[UUID], int], Mapping[UUID, Found]],
-) -> dict[UUID, Found]:
+    found: Sequence[Found],
+    suspects: Sequence[int],
+    read_again: Callable[[Sequence[int], int], Sequence[Found]],
+) -> list[Found]:
     """`found` with each zero that a second read did not confirm turned into a failure.
 
-    `read_again` reads wallets for the second time, and, those of which that says nothing, for the third.
+    `read_again` reads the wallets at some places for the second time, and, those of which that says nothing, for the
+    third.
     """
-    wallets = {wallet.id: wallet for wallet in claim.wallets}
-    verdicts: dict[UUID, bool | None] = dict.fromkeys(suspects)
+    verdicts: dict[int, bool | None] = dict.fromkeys(suspects)
     for attempt in (0, 1):
-        open_ones = [wallet for wallet, verdict in verdicts.items() if verdict is None]
+        open_ones = [place for place, verdict in verdicts.items() if verdict is None]
         if open_ones:
-            again = read_again(open_ones, attempt)
-            verdicts |= {wallet: agrees(wallets[wallet], found[wallet], again[wallet]) for wallet in open_ones}
-    unconfirmed = [wallet for wallet, verdict in verdicts.items() if not verdict]
-    return {**found, **dict.fromkeys(unconfirmed, Found(error=ZERO_UNCONFIRMED))}
+            again = zip(open_ones, read_again(open_ones, attempt), strict=True)
+            verdicts |= {place: agrees(claim.wallets[place], found[place], second) for place, second in again}
+    settled = list(found)
+    for place, verdict in verdicts.items():
+        if not verdict:
+            settled[place] = Found(error=ZERO_UNCONFIRMED)
+    return settled
 
 
 def outcomes(
-    claim: Claim, found: Mapping[UUID, Found], *, policy: schedule.Policy, chance: Callable[[], float]
+    claim: Claim,
+    accounts: Sequence[bytes | None],
+    found: Sequence[Found],
+    *,
+    policy: schedule.Policy,
+    chance: Callable[[], float],
 ) -> list[Outcome]:
-    """What came of each claimed wallet; one that `found` lacks has no valid address.
-
-    `chance` gives a number in [0, 1) for each wallet.
-    """
+    """What came of each claimed wallet. `chance` gives a number in [0, 1) for each."""
     return [
-        _outcome(claim, wallet, found[wallet.id], policy, chance())
-        if wallet.id in found
-        else Outcome(wallet.id, schedule.NEVER, wallet.failures + 1, BadAddress.code)
-        for wallet in claim.wallets
+        _outcome(claim, wallet, each, policy, jitter=chance(), account=None if wallet.account else account)
+        for wallet, account, each in zip(claim.wallets, accounts, found, strict=True)
     ]
 
 
-def _outcome(claim: Claim, wallet: ClaimedWallet, found: Found, policy: schedule.Policy, jitter: float) -> Outcome:
-    if found.balance is None or found.block is None:
+def _outcome(
+    claim: Claim, wallet: ClaimedWallet, found: Found, policy: schedule.Policy, *, jitter: float, account: bytes | None
+) -> Outcome:
+    balance, block, one_block, *_ = found
+    if balance is None or block is None:
         return _failure(claim, wallet, found, policy, jitter)
-    if wallet.block_number is not None and found.block.number < wallet.block_number:
+    if wallet.block_number is not None and block.number < wallet.block_number:
         return _failure(claim, wallet, Found(error=OLDER_BLOCK, alone=True), policy, jitter)
-    balance, now = found.balance, claim.at
-    changed = balance != (wallet.usdt, wallet.native)
-    touched = (now if changed else wallet.last_changed_at, wallet.requested_at)
-    return Outcome(
-        wallet.id,
-        schedule.due_after_success(now, touched, policy, jitter),
-        failures=0,
-        changed=changed,
-        usdt=balance.usdt,
-        native=balance.native,
-        block_number=found.block.number,
-        block_time=found.block.time,
-        one_block=found.one_block,
-    )
+    now, usdt, native = claim.at, balance.usdt, balance.native
+    changed = usdt != wallet.usdt or native != wallet.native
+    touched = now if changed else wallet.touched_at
+    due = schedule.due_after_success(now, touched, policy, jitter, late=now - wallet.due_at)
+    return Outcome(wallet.id, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account)
 
 
 def _failure(claim: Claim, wallet: ClaimedWallet, found: Found, policy: schedule.Policy, jitter: float) -> Outcome:
     failures = wallet.failures + 1
-    if found.alone:
+    if found.error == BadAddress.code:
+        due = schedule.NEVER
+    elif found.alone:
         due = schedule.due_after_failed_wallet(claim.at, failures, policy, jitter)
     else:
-        told = timedelta(seconds=found.told)
-        due = schedule.due_after_failed_read(claim.at, failures, policy, jitter, told=told)
+        due = schedule.due_after_failed_read(claim.at, failures, policy, jitter, told=found.told)
     return Outcome(wallet.id, due, failures, found.error)

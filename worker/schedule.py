@@ -1,44 +1,51 @@
-"""When is a wallet due next? The whole rule. Pure: time and chance come in as arguments."""
+"""When is a wallet due next? The whole rule. Pure: time and chance come in as arguments, both as numbers.
 
-from collections.abc import Sequence
+Times are unix seconds, spans seconds, `jitter` is a number in [0, 1).
+"""
+
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+NEVER = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 """For a wallet that no read can help: it rests until its address changes, which makes it due again."""
 
 SPREAD = 0.2
-"""The share of an interval over which chance spreads due times, so that wallets enrolled together drift apart."""
+"""The share of the active interval over which chance spreads due times: wallets enrolled together drift apart."""
+
+RESTING_SPREAD = 0.35
+"""The same for longer intervals. A million wallets that grew quiet together must not come back together."""
 
 GROWTH = 0.5
 """An unchanged wallet's interval is this share of the time since its last change."""
 
-FIRST_RETRY = timedelta(seconds=5)
+FIRST_RETRY = 5.0  # seconds
 MAX_DOUBLINGS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The cadence of a wallet in use and of one that has long been quiet."""
+    """The cadence, in seconds, of a wallet in use and of one that has long been quiet."""
 
-    active: timedelta
-    idle: timedelta
+    active: float
+    idle: float
 
 
-def due_after_success(now: datetime, touched: Sequence[datetime | None], policy: Policy, jitter: float) -> datetime:
-    """The next read after a good one at `now`. `touched`: when the balance last changed, when a user last asked.
+def due_after_success(now: float, touched: float | None, policy: Policy, jitter: float, *, late: float = 0) -> float:
+    """The next read after a good one at `now`.
 
-    Just touched, a wallet is due after the active interval; the longer it stays quiet the longer it rests, up to the
-    idle interval. `jitter` in [0, 1) takes up to SPREAD off.
+    `touched`: when the balance last changed or a user last asked. Just touched, a wallet is due after the active
+    interval; the longer it stays quiet the longer it rests, up to the idle interval. `late`: for how long it had been
+    due. After a downtime a whole fleet is late at once, so chance then puts each anywhere in its interval.
     """
-    last = max((at for at in touched if at is not None), default=now)
-    rest = max((now - last).total_seconds() * GROWTH, policy.active.total_seconds())
-    return now + timedelta(seconds=min(rest, policy.idle.total_seconds()) * (1 - SPREAD * jitter))
+    active = policy.active
+    rest = active if touched is None else min(max((now - touched) * GROWTH, active), policy.idle)
+    soonest = active * (1 - SPREAD)
+    if rest > active and late <= active:
+        soonest = max(rest * (1 - RESTING_SPREAD), soonest)
+    return now + rest - (rest - soonest) * jitter
 
 
-def due_after_failed_read(
-    now: datetime, failures: int, policy: Policy, jitter: float, *, told: timedelta = timedelta(0)
-) -> datetime:
+def due_after_failed_read(now: float, failures: int, policy: Policy, jitter: float, *, told: float = 0) -> float:
     """The next try after a read that failed for all its wallets. It is a node's fault, and one request tries them all:
     so soon at first, and never later than the active interval, unless the nodes want to be left alone longer (`told`,
     up to the idle interval). `failures` counts this one.
@@ -46,10 +53,10 @@ def due_after_failed_read(
     return max(_back_off(now, failures, FIRST_RETRY, policy.active, jitter), now + min(told, policy.idle))
 
 
-def due_after_failed_wallet(now: datetime, failures: int, policy: Policy, jitter: float) -> datetime:
+def due_after_failed_wallet(now: float, failures: int, policy: Policy, jitter: float) -> float:
     """The next try of a wallet that alone failed in a good read: from the active interval on, up to the idle one."""
     return _back_off(now, failures, policy.active, policy.idle, jitter)
 
 
-def _back_off(now: datetime, failures: int, first: timedelta, most: timedelta, jitter: float) -> datetime:
+def _back_off(now: float, failures: int, first: float, most: float, jitter: float) -> float:
     return now + min(first * (1 << min(failures - 1, MAX_DOUBLINGS)), most) * (1 - SPREAD * jitter)

@@ -21,7 +21,15 @@ from db.session import transaction
 from db.wallets import Claim, claim_due, claim_these
 from worker.chains import ChainReader, reader_for
 from worker.chains.turn import Part
-from worker.outcomes import Found, confirmed, fallen_to_zero, found_in, outcomes, valid_accounts
+from worker.outcomes import (
+    Found,
+    accounts_of,
+    confirmed,
+    fallen_to_zero,
+    found_in,
+    outcomes,
+    with_bad_addresses,
+)
 from worker.schedule import Policy
 
 log = structlog.get_logger(__name__)
@@ -71,9 +79,10 @@ def _sync(
         claim = claim_batch(connection)
     if claim is None:
         return ()
-    parts, found = _read(reader, claim, started + settings.read_limit)
-    policy = Policy(timedelta(seconds=settings.sync_interval_active), timedelta(seconds=settings.sync_interval_idle))
-    decided = outcomes(claim, found, policy=policy, chance=random)
+    accounts = accounts_of(claim)
+    parts, found = _read(reader, claim, accounts, started + settings.read_limit)
+    policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
+    decided = outcomes(claim, accounts, found, policy=policy, chance=random)
     with transaction() as connection:
         recorded = record(connection, claim.token, decided, finality=reader.finality)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
@@ -81,23 +90,25 @@ def _sync(
     return recorded.asked_again
 
 
-def _read(reader: ChainReader, claim: Claim, deadline: float) -> tuple[list[Part], dict[UUID, Found]]:
-    """What the nodes say of the claimed wallets, and for each that can be asked for what was found."""
-    accounts, now = valid_accounts(claim), claim.at.timestamp()
-    parts = reader.read(list(accounts.values()), now, deadline)
-    found = found_in(parts, list(accounts))
+def _read(
+    reader: ChainReader, claim: Claim, accounts: Sequence[bytes | None], deadline: float
+) -> tuple[list[Part], list[Found]]:
+    """What the nodes say, and for each claimed wallet what was found."""
+    parts = reader.read([account for account in accounts if account], claim.at, deadline)
+    found = with_bad_addresses(accounts, found_in(parts, len(accounts) - accounts.count(None)))
     suspects = fallen_to_zero(claim, found)
     if not suspects:
         return parts, found
     gave = {part.endpoint_id for part in parts}
 
-    def read_again(wallets: Sequence[UUID], attempt: int) -> dict[UUID, Found]:
+    def read_again(places: Sequence[int], attempt: int) -> list[Found]:
         # Another endpoint, where there is one. Should that be behind, whichever is best.
         avoid = () if attempt else gave
-        return found_in(reader.read([accounts[each] for each in wallets], now, deadline, avoid=avoid), wallets)
+        asked = [account for place in places if (account := accounts[place])]
+        return found_in(reader.read(asked, claim.at, deadline, avoid=avoid), len(places))
 
     found = confirmed(claim, found, suspects, read_again)
-    unconfirmed = sum(found[wallet].error is not None for wallet in suspects)
+    unconfirmed = sum(found[place].error is not None for place in suspects)
     log.info("zeros_read_again", network=claim.network, wallets=len(suspects), unconfirmed=unconfirmed)
     return parts, found
 

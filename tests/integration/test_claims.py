@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from leases import LATER, LEASE, SOON, claim, claimed, good, only, write
+from leases import LATER, LEASE, SOON, claim, claimed, end_lease, good, only, write
 from tables import Tables
 
 from db.balances import Outcome, Recorded, record
@@ -68,18 +68,28 @@ def test_a_claim_waits_for_no_row_that_somebody_else_has_locked(tables: Tables) 
     assert claimed(claim()) == {locked}
 
 
-def test_a_lease_that_ends_soon_is_not_taken_for_a_wallet_due_soon(tables: Tables) -> None:
+def test_what_somebody_holds_neither_sets_a_claim_off_nor_travels_along(tables: Tables) -> None:
     (held,) = tables.add("tron", "T0")
     claim(lease=timedelta(seconds=10))
+    assert claim() is None
     (fresh,) = tables.add("tron", "T1")
     assert claimed(claim()) == {fresh}
     assert held not in claimed(claim())
+    with transaction() as connection:
+        assert count_due(connection, "tron", bound=10) == 0
+
+
+def test_a_claim_leaves_the_due_time_and_tells_it(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", "T0")
+    tables.rows("UPDATE sync_schedule SET next_sync_at = to_timestamp(1795000000)")
+    assert only(claim()).wallets[0].due_at == 1_795_000_000
+    assert tables.schedule(wallet)["next_sync_at"].timestamp() == 1_795_000_000
 
 
 def test_an_expired_lease_is_due_and_its_old_holder_writes_nothing(tables: Tables) -> None:
     (wallet,) = tables.add("tron", "T0")
     dead = only(claim())
-    tables.rows("UPDATE sync_schedule SET next_sync_at = now()")  # the lease ends
+    end_lease(tables)
     alive = only(claim())
     assert claimed(alive) == {wallet}
     assert write(dead.token, good(wallet, 1), block=99) == Recorded(0, 0, ())
@@ -114,7 +124,30 @@ def test_a_claim_tells_what_was_known_and_when_it_was_made(tables: Tables) -> No
     second = only(claim())
     (known,) = second.wallets
     assert (known.usdt, known.native, known.block_number) == (2**128 - 2, 7, 10)
-    assert known.last_changed_at == first.at < second.at
+    assert known.touched_at == first.at < second.at
+
+
+def test_a_claim_tells_when_a_wallet_was_touched_last_by_its_chain_or_by_somebody_who_asked(tables: Tables) -> None:
+    tables.add("tron", "T0")
+    moments = {"last_changed_at": 1_795_000_000, "requested_at": 1_795_000_100}
+    for name, at in moments.items():
+        tables.rows(f"UPDATE sync_schedule SET {name} = to_timestamp({at})")
+        assert only(claim()).wallets[0].touched_at == at
+        end_lease(tables)
+    tables.rows("UPDATE sync_schedule SET last_changed_at = to_timestamp(1795000200)")
+    assert only(claim()).wallets[0].touched_at == 1_795_000_200
+
+
+def test_an_account_is_kept_with_its_wallet_once_it_is_known(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", "T0")
+    found = only(claim())
+    assert found.wallets[0].account is None
+    write(found.token, good(wallet)._replace(account=b"\x01" * 20))
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now()")
+    again = only(claim())
+    assert again.wallets[0].account == b"\x01" * 20
+    write(again.token, good(wallet))
+    assert tables.schedule(wallet)["account"] == b"\x01" * 20
 
 
 def test_a_good_outcome_writes_the_balance_with_the_claims_moment_and_frees_the_wallet(tables: Tables) -> None:
@@ -128,11 +161,12 @@ def test_a_good_outcome_writes_the_balance_with_the_claims_moment_and_frees_the_
         "block_number": 10,
         "block_time": datetime.fromtimestamp(1_795_000_000, UTC),
         "finality": "solid",
-        "last_synced": found.at,
+        "last_synced": datetime.fromtimestamp(found.at, UTC),
         "one_block": True,
     }
     row = tables.schedule(wallet)
-    assert (row["next_sync_at"], row["lease_token"], row["claimed_at"]) == (LATER, None, found.at)
+    assert (row["lease_token"], row["lease_until"]) == (None, None)
+    assert (row["next_sync_at"].timestamp(), row["claimed_at"].timestamp()) == (LATER, found.at)
 
 
 def test_a_failure_changes_no_balance_and_says_why(tables: Tables) -> None:
@@ -231,7 +265,7 @@ def test_an_older_block_never_overwrites_a_newer_one_and_the_same_block_is_overw
     tables.rows("DELETE FROM balance_cache")
     expected: tuple[int, int] | None = None
     for block, usdt in reads:
-        tables.rows("UPDATE sync_schedule SET next_sync_at = now(), lease_token = NULL")
+        tables.rows("UPDATE sync_schedule SET next_sync_at = now()")
         written = write(only(claim()).token, good(wallet, usdt), block=block).written
         newer = expected is None or block >= expected[0]
         assert written == newer

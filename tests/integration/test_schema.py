@@ -80,11 +80,17 @@ def test_a_deleted_wallet_leaves_nothing_behind(tables: Tables) -> None:
 def test_another_address_takes_the_old_balance_the_lease_and_the_failures_away(tables: Tables) -> None:
     (wallet,) = tables.add("tron", "no address")
     give_balance(tables, wallet)
-    tables.rows("UPDATE sync_schedule SET lease_token = %s, failures = 3, next_sync_at = 'infinity'", uuid4())
+    tables.rows(
+        "UPDATE sync_schedule SET lease_token = %s, lease_until = 'infinity', failures = 3, next_sync_at = 'infinity',"
+        " account = %s",
+        uuid4(),
+        bytes(20),
+    )
     tables.rows("UPDATE wallets SET address = %s", ADDRESS)
     row = tables.schedule(wallet)
     assert tables.balance(wallet) is None
-    assert (row["address"], row["lease_token"], row["failures"]) == (ADDRESS, None, 0)
+    assert (row["address"], row["failures"]) == (ADDRESS, 0)
+    assert row["lease_token"] is row["lease_until"] is row["account"] is None
     assert row["next_sync_at"].year == 1970
 
 

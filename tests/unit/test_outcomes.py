@@ -1,6 +1,5 @@
 """What a batch's wallets come to, from what was claimed and what was read."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,21 +11,31 @@ from db.wallets import Claim, ClaimedWallet
 from worker.chains.snapshot import Balance, Block, Snapshot
 from worker.chains.turn import Part
 from worker.errors import OutOfTime, ReadFailed, Throttled, TooMuch, Unreachable
-from worker.outcomes import Found, agrees, confirmed, fallen_to_zero, found_in, outcomes, valid_accounts
+from worker.outcomes import (
+    Found,
+    accounts_of,
+    agrees,
+    confirmed,
+    fallen_to_zero,
+    found_in,
+    outcomes,
+    with_bad_addresses,
+)
 from worker.schedule import NEVER, Policy
 
-NOW = datetime(2026, 11, 23, tzinfo=UTC)
-POLICY = Policy(active=timedelta(seconds=60), idle=timedelta(seconds=900))
+NOW = 1_795_000_000.0
+POLICY = Policy(active=60, idle=900)
 ADDRESS = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
 ACCOUNT = bytes.fromhex("a614f803b6fd780986a42c78ec9c7f77e6ded13c")
 
 
 def wallet(number: int = 1, **known: Any) -> ClaimedWallet:
     fields: dict[str, Any] = {
+        "account": ACCOUNT,
         "address": ADDRESS,
         "failures": 0,
-        "last_changed_at": None,
-        "requested_at": None,
+        "touched_at": None,
+        "due_at": NOW,
         "usdt": None,
         "native": None,
         "block_number": None,
@@ -45,14 +54,19 @@ def decide(
     failure: ReadFailed | None = None,
 ) -> list[Outcome]:
     claim = claimed(*wallets)
-    accounts = valid_accounts(claim)
+    accounts = accounts_of(claim)
+    asked = len(accounts) - accounts.count(None)
     snapshot = None if failure else Snapshot(Block(block, 1), 1, balances)
-    found = found_in([Part(range(len(accounts)), snapshot, failure)], list(accounts))
-    return outcomes(claim, found, policy=POLICY, chance=lambda: 0.0)
+    return settle(claim, found_in([Part(range(asked), snapshot, failure)], asked))
 
 
-def after(seconds: float) -> datetime:
-    return NOW + timedelta(seconds=seconds)
+def settle(claim: Claim, found: list[Found]) -> list[Outcome]:
+    accounts = accounts_of(claim)
+    return outcomes(claim, accounts, with_bad_addresses(accounts, found), policy=POLICY, chance=lambda: 0.0)
+
+
+def after(seconds: float) -> float:
+    return NOW + seconds
 
 
 def test_a_first_read_is_a_change() -> None:
@@ -63,13 +77,13 @@ def test_a_first_read_is_a_change() -> None:
 
 @pytest.mark.parametrize("balance", [Balance(6, 5), Balance(5, 6)])
 def test_either_balance_alone_is_a_change_and_makes_the_wallet_due_soon(balance: Balance) -> None:
-    known = wallet(usdt=5, native=5, block_number=9, last_changed_at=after(-86400))
+    known = wallet(usdt=5, native=5, block_number=9, touched_at=after(-86400))
     (found,) = decide(known, balances=(balance,))
     assert (found.changed, found.due) == (True, after(60))
 
 
 def test_an_unchanged_wallet_is_written_all_the_same_and_rests_longer() -> None:
-    known = wallet(usdt=5, native=5, block_number=9, last_changed_at=after(-600))
+    known = wallet(usdt=5, native=5, block_number=9, touched_at=after(-600))
     (found,) = decide(known, balances=(Balance(5, 5),))
     assert found == Outcome(
         UUID(int=1), after(300), failures=0, changed=False, usdt=5, native=5, block_number=10, block_time=1
@@ -77,12 +91,12 @@ def test_an_unchanged_wallet_is_written_all_the_same_and_rests_longer() -> None:
 
 
 def test_a_wallet_that_a_user_asked_for_is_due_soon_though_nothing_changed() -> None:
-    known = wallet(usdt=5, native=5, block_number=9, last_changed_at=after(-86400), requested_at=after(-1))
+    known = wallet(usdt=5, native=5, block_number=9, touched_at=after(-1))
     assert decide(known, balances=(Balance(5, 5),))[0].due == after(60)
 
 
 def test_the_same_block_may_be_read_again_but_an_older_one_is_a_failure_and_no_balance() -> None:
-    known = wallet(usdt=5, native=5, block_number=10, last_changed_at=after(-600))
+    known = wallet(usdt=5, native=5, block_number=10, touched_at=after(-600))
     assert decide(known, balances=(Balance(7, 7),), block=10)[0].usdt == 7
     assert decide(known, balances=(Balance(7, 7),), block=9) == [Outcome(UUID(int=1), after(60), 1, "older_block")]
 
@@ -102,10 +116,9 @@ def test_a_failed_read_fails_every_wallet_of_it_and_gives_none_a_balance() -> No
 
 
 def test_a_bad_address_is_not_asked_for_and_rests_whatever_became_of_the_read() -> None:
-    bad = wallet(2, address="0xdAC17F958D2ee523a2206206994597C13D831ec7")
-    claim = Claim("tron", UUID(int=99), NOW, (wallet(1), bad))
+    bad = wallet(2, account=None, address="0xdAC17F958D2ee523a2206206994597C13D831ec7")
     with capture_logs() as logs:
-        assert valid_accounts(claim) == {UUID(int=1): ACCOUNT}
+        assert accounts_of(claimed(wallet(1), bad)) == [ACCOUNT, None]
     assert [(line["event"], line["log_level"]) for line in logs] == [("bad_address", "warning")]
     expected = Outcome(bad.id, NEVER, 1, "bad_address")
     assert decide(wallet(1), bad, balances=(Balance(1, 1),))[1] == expected
@@ -113,14 +126,34 @@ def test_a_bad_address_is_not_asked_for_and_rests_whatever_became_of_the_read() 
 
 
 def test_balances_stay_with_their_wallets_when_one_in_the_middle_is_not_asked_for() -> None:
-    bad = wallet(2, address="nonsense")
+    bad = wallet(2, account=None, address="nonsense")
     found = decide(wallet(1), bad, wallet(3), balances=(Balance(1, 1), Balance(3, 3)))
     assert [(outcome.wallet_id.int, outcome.usdt) for outcome in found] == [(1, 1), (2, None), (3, 3)]
 
 
+def test_an_address_is_checked_once_and_its_account_is_kept_only_when_it_was_read_well() -> None:
+    new = wallet(1, account=None)
+    assert accounts_of(claimed(new)) == [ACCOUNT]
+    assert decide(new, balances=(Balance(1, 1),))[0].account == ACCOUNT
+    assert decide(new, failure=Throttled())[0].account is None
+    known = wallet(1, account=b"\x07" * 20, address="not looked at")
+    assert accounts_of(claimed(known)) == [b"\x07" * 20]
+    assert decide(known, balances=(Balance(1, 1),))[0].account is None
+
+
+def test_a_wallet_that_was_long_overdue_is_put_anywhere_in_its_interval() -> None:
+    claim = claimed(wallet(usdt=5, native=5, block_number=9, touched_at=after(-86400), due_at=after(-3600)))
+    found = [read(5, 5)]
+    dues = [
+        outcomes(claim, [ACCOUNT], found, policy=POLICY, chance=lambda jitter=jitter: jitter)[0].due  # type: ignore[misc]
+        for jitter in (0.0, 0.5, 0.999)
+    ]
+    assert [round(due - NOW) for due in dues] == [900, 474, 49]
+
+
 def test_more_or_fewer_balances_than_wallets_is_never_paired_up() -> None:
     for balances in ((), (Balance(1, 1), Balance(2, 2))):
-        with pytest.raises(ValueError, match="zip"):
+        with pytest.raises(ValueError, match="a balance, or None, for each"):
             decide(wallet(1), balances=balances)
 
 
@@ -132,14 +165,13 @@ def test_nodes_that_want_to_be_left_alone_are_until_then_but_no_longer_than_the_
 
 def test_each_part_of_a_read_has_its_own_block_and_its_own_failure() -> None:
     claim = claimed(*(wallet(number) for number in range(1, 6)))
-    ids = [each.id for each in claim.wallets]
     parts = [
         Part(range(3, 4), failure=TooMuch()),
         Part(range(2), Snapshot(Block(10, 100), 1, (Balance(1, 1), Balance(2, 2)))),
         Part(range(2, 3), Snapshot(Block(11, 103), 1, (Balance(3, 3),), one_block=False)),
         Part(range(4, 5), failure=Unreachable()),
     ]
-    decided = outcomes(claim, found_in(parts, ids), policy=POLICY, chance=lambda: 0.0)
+    decided = settle(claim, found_in(parts, 5))
     assert [(each.usdt, each.block_number, each.block_time, each.one_block, each.error) for each in decided] == [
         (1, 10, 100, True, None),
         (2, 10, 100, True, None),
@@ -151,16 +183,18 @@ def test_each_part_of_a_read_has_its_own_block_and_its_own_failure() -> None:
 
 @pytest.mark.parametrize("failure", [TooMuch(), OutOfTime()])
 def test_a_wallet_that_is_too_much_by_itself_is_its_own_fault_but_several_are_not(failure: ReadFailed) -> None:
-    ids = [UUID(int=1), UUID(int=2)]
-    alone = found_in([Part(range(1), failure=failure)], ids[:1])[ids[0]]
-    together = found_in([Part(range(2), failure=failure)], ids)
+    (alone,) = found_in([Part(range(1), failure=failure)], 1)
+    together = found_in([Part(range(2), failure=failure)], 2)
     assert (alone.error, alone.alone) == (failure.code, True)
-    assert {(each.error, each.alone) for each in together.values()} == {(failure.code, False)}
+    assert [(each.error, each.alone) for each in together] == [(failure.code, False)] * 2
 
 
-def test_a_read_that_leaves_a_wallet_out_is_an_error_of_ours() -> None:
+@pytest.mark.parametrize(
+    "pieces", [[range(1)], [range(1), range(1)], [range(2), range(1)], [range(3)], [range(1), range(2, 3)]]
+)
+def test_a_read_that_leaves_a_wallet_out_or_speaks_of_one_twice_is_an_error_of_ours(pieces: list[range]) -> None:
     with pytest.raises(ValueError, match="each of its wallets"):
-        found_in([Part(range(1), failure=Unreachable())], [UUID(int=1), UUID(int=2)])
+        found_in([Part(piece, failure=Unreachable()) for piece in pieces], 2)
 
 
 KNOWN = {"usdt": 977, "native": 5, "block_number": 9}
@@ -182,7 +216,8 @@ def read(usdt: int, native: int, block: int = 10) -> Found:
     ],
 )
 def test_a_balance_above_zero_that_reads_as_zero_is_suspect(known: dict[str, Any], now: Found, *, falls: bool) -> None:
-    assert fallen_to_zero(claimed(wallet(1, **known)), {UUID(int=1): now}) == [UUID(int=1)] * falls
+    claim = claimed(wallet(1, usdt=1, native=1), wallet(2, **known))
+    assert fallen_to_zero(claim, [read(1, 1), now]) == [1] * falls
 
 
 @pytest.mark.parametrize(
@@ -209,26 +244,26 @@ def test_a_native_balance_that_was_read_by_itself_does_not_fall_to_zero() -> Non
 
 
 def test_a_zero_that_is_not_confirmed_is_a_failure_that_is_soon_tried_again() -> None:
-    claim = claimed(*(wallet(number, **KNOWN) for number in (1, 2, 3, 4)))
-    ids = [each.id for each in claim.wallets]
-    found = {each: read(0, 5) for each in ids}
+    claim = claimed(*(wallet(number, **KNOWN) for number in range(5)))
+    found = [read(977, 5), *[read(0, 5)] * 4]
     asked: list[tuple[int, list[int]]] = []
 
-    def read_again(wallets: Any, attempt: int) -> dict[UUID, Found]:
-        asked.append((attempt, [each.int for each in wallets]))
+    def read_again(places: Any, attempt: int) -> list[Found]:
+        asked.append((attempt, list(places)))
         answers = [
             {1: read(0, 5), 2: read(977, 5), 3: Found(error="unreachable"), 4: read(977, 5, block=9)},
             {3: read(0, 5), 4: Found(error="unreachable")},
         ][attempt]
-        return {each: answers[each.int] for each in wallets}
+        return [answers[place] for place in places]
 
-    settled = confirmed(claim, found, ids, read_again)
+    settled = confirmed(claim, found, [1, 2, 3, 4], read_again)
     assert asked == [(0, [1, 2, 3, 4]), (1, [3, 4])], "what the second read does not tell, a third one may"
-    decided = outcomes(claim, settled, policy=POLICY, chance=lambda: 0.0)
+    decided = settle(claim, settled)
     assert [(each.usdt, each.error) for each in decided] == [
+        (977, None),
         (0, None),
         (None, "zero_unconfirmed"),
         (0, None),
         (None, "zero_unconfirmed"),
     ]
-    assert decided[1].due == after(5)
+    assert decided[2].due == after(5)
