@@ -1,0 +1,72 @@
+"""What the worker's statements look at: no more than their batch, whatever the planner believes of the tables."""
+
+from uuid import UUID, uuid4
+
+import pytest
+from leases import LEASE, SOON, good
+from sqlalchemy import Connection
+from tables import Tables
+
+from db.balances import record
+from db.session import transaction
+from db.wallets import claim_due, claim_these, count_due, request_user, request_wallets
+
+WALLETS = 20_000
+BATCH = 500
+
+
+def scans(connection: Connection) -> dict[str, int]:
+    """How often this transaction has gone through a whole table."""
+    counted = "SELECT relname, pg_stat_get_xact_numscans(oid) FROM pg_class WHERE relname = ANY(%(names)s)"
+    names = ["wallets", "sync_schedule", "balance_cache"]
+    return {name: number for name, number in connection.exec_driver_sql(counted, {"names": names}) if number}
+
+
+@pytest.fixture
+def many(tables: Tables) -> list[UUID]:
+    """Wallets of which the planner knows that nobody holds one, and that hardly any is due."""
+    tables.rows(
+        "INSERT INTO wallets (user_id, network, address) SELECT gen_random_uuid(), 'tron', 'T' || n"
+        f" FROM generate_series(1, {WALLETS}) AS n"
+    )
+    tables.rows("UPDATE sync_schedule SET next_sync_at = 'infinity'")
+    tables.rows("INSERT INTO balance_cache SELECT wallet_id, 1, 1, 1, now(), 'solid', now() FROM sync_schedule")
+    tables.rows("VACUUM ANALYZE wallets, sync_schedule, balance_cache")
+    found = tables.rows("SELECT wallet_id FROM sync_schedule ORDER BY wallet_id LIMIT %s", BATCH)
+    return [row["wallet_id"] for row in found]
+
+
+def make_due(tables: Tables, wallets: list[UUID]) -> None:
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() WHERE wallet_id = ANY(%s)", wallets)
+
+
+def test_a_batch_goes_through_no_table_however_many_times_it_was_done_before(tables: Tables, many: list[UUID]) -> None:
+    for _ in range(8):  # the driver prepares what it sends often, and the server may change its mind then
+        make_due(tables, many)
+        with transaction() as connection:
+            assert count_due(connection, "tron", bound=10 * BATCH) == BATCH
+            claim = claim_due(connection, "tron", limit=BATCH, lease=LEASE, ahead=SOON)
+            assert claim
+            assert len(claim.wallets) == BATCH
+            outcomes = [good(wallet)._replace(block_number=5, block_time=5) for wallet in many]
+            assert record(connection, claim.token, outcomes, finality="solid").written == BATCH
+            assert scans(connection) == {}
+
+
+def test_nor_do_claims_by_id_or_requests_or_a_claim_that_finds_nothing(many: list[UUID]) -> None:
+    for _ in range(8):
+        with transaction() as connection:
+            assert claim_due(connection, "tron", limit=BATCH, lease=LEASE, ahead=SOON) is None
+            request_wallets(connection, many, cooldown=SOON)
+            request_user(connection, uuid4(), ["tron"], cooldown=SOON)
+            claim_these(connection, "tron", many, limit=BATCH, lease=LEASE)
+            assert scans(connection) == {}
+
+
+def test_a_claim_writes_nothing_into_any_index(tables: Tables, many: list[UUID]) -> None:
+    make_due(tables, many)
+    tables.rows("VACUUM sync_schedule")
+    with transaction() as connection:
+        claim_due(connection, "tron", limit=BATCH, lease=LEASE, ahead=SOON)
+        counted = "SELECT pg_stat_get_xact_tuples_hot_updated('sync_schedule'::regclass)"
+        assert connection.exec_driver_sql(counted).scalar_one() == BATCH
