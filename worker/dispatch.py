@@ -9,8 +9,11 @@ from db.wallets import count_due
 from worker.app import app
 from worker.chains import reader_for
 
-MAX_WAITING = 20
-"""Batches of one network that may wait at once. A tick looks no further than these, however many wallets are due."""
+MAX_WAITING = 40
+"""Batches of one network that may wait at once: a few seconds of work. A tick looks no further than these."""
+
+ENOUGH_WAITING = MAX_WAITING // 2
+"""With so many still waiting a tick sends none and asks the database nothing: workers have not kept up."""
 
 
 def batches_to_send(due: int, per_batch: int, waiting: int) -> int:
@@ -21,19 +24,25 @@ def batches_to_send(due: int, per_batch: int, waiting: int) -> int:
 def dispatch() -> None:
     """Send a message for each batch that is due and has none."""
     for network in worker_settings().networks:
-        per_batch = reader_for(network).max_wallets
-        with transaction() as connection:
-            due = count_due(connection, network, bound=per_batch * MAX_WAITING)
-        if due:
-            _send(network, due, per_batch)
+        dispatch_network(network)
 
 
-def _send(network: Network, due: int, per_batch: int) -> int:
+def dispatch_network(network: Network) -> int:
+    """Send for one network, and say how many messages. One command to Redis, one statement, and one pipeline.
+
+    Two of these at once may send twice as many as are due: a message too many finds nothing.
+    """
     queue = sync_queue(network)
     with app.producer_pool.acquire(block=True) as producer:
         channel: Any = producer.channel
         waiting = channel.client.llen(queue)  # kombu adds the key prefix
+        if waiting >= ENOUGH_WAITING:
+            return 0
+        per_batch = reader_for(network).max_wallets
+        with transaction() as connection:
+            due = count_due(connection, network, bound=per_batch * MAX_WAITING)
         batches = batches_to_send(due, per_batch, waiting)
-        for _ in range(batches):
-            app.send_task("worker.tasks.sync_due_wallets", args=[network], queue=queue, producer=producer)
+        with producer.batch():
+            for _ in range(batches):
+                app.send_task("worker.tasks.sync_due_wallets", args=[network], queue=queue, producer=producer)
     return batches

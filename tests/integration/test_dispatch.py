@@ -1,0 +1,125 @@
+"""What a tick sends: a real database, kombu's own code, and Redis' behaviour without a server."""
+
+from typing import Any
+
+import fakeredis
+import kombu.transport.redis
+import pytest
+from environment import forget_settings
+from kombu.utils.json import loads
+from leases import claim
+from tables import Tables
+
+from config.settings import NETWORKS, Network
+from worker.dispatch import MAX_WAITING
+
+FAKE = fakeredis.FakeServer()
+
+
+class Client(kombu.transport.redis.GlobalKeyPrefixMixin, fakeredis.FakeStrictRedis):
+    """A client as kombu makes it, of a Redis without a server."""
+
+    def __init__(self, global_keyprefix: str = "", **_: Any) -> None:
+        self.global_keyprefix = global_keyprefix
+        fakeredis.FakeStrictRedis.__init__(self, server=FAKE)
+
+
+@pytest.fixture
+def server(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeStrictRedis:  # noqa: ARG001
+    """The Redis behind kombu's clients, beside a real database."""
+    for network in NETWORKS:
+        monkeypatch.setenv(f"{network.upper()}_RPC_URLS", "http://127.0.0.1:1")
+    forget_settings()
+    monkeypatch.setattr(kombu.transport.redis, "PrefixedStrictRedis", Client)
+    behind = fakeredis.FakeStrictRedis(server=FAKE)
+    behind.flushall()
+    return behind
+
+
+def tick(network: Network = "tron") -> int:
+    from worker.dispatch import dispatch_network
+
+    return dispatch_network(network)
+
+
+def add(tables: Tables, count: int, network: Network = "tron") -> None:
+    """So many more wallets that are due: 500 are a batch on Tron, 2,447 on Ethereum."""
+    tables.rows(
+        f"INSERT INTO wallets (user_id, network, address) SELECT gen_random_uuid(), '{network}', 'A' || n"
+        f" FROM generate_series(1, {count}) AS n"
+    )
+
+
+def messages(server: fakeredis.FakeStrictRedis, queue: str) -> list[Any]:
+    """The arguments of the messages that wait in a queue."""
+    return [loads(raw)["headers"]["argsrepr"] for raw in server.lrange(f"bal:{queue}", 0, -1)]
+
+
+def test_a_tick_sends_a_message_for_each_batch_and_counts_those_that_wait(
+    tables: Tables, server: fakeredis.FakeStrictRedis
+) -> None:
+    assert tick() == 0
+    add(tables, 1200)
+    assert [tick(), tick()] == [3, 0]
+    add(tables, 500)
+    assert tick() == 1
+    assert messages(server, "sync.tron") == ["['tron']"] * 4
+    server.lpop("bal:sync.tron", 3)
+    assert tick() == 3
+
+
+def test_what_is_being_read_needs_no_message(tables: Tables, server: fakeredis.FakeStrictRedis) -> None:  # noqa: ARG001
+    add(tables, 600)
+    claim(limit=500)
+    assert tick() == 1
+
+
+def test_a_backlog_of_any_size_is_sent_a_few_seconds_of_work_and_nothing_more_until_half_of_that_is_done(
+    tables: Tables, server: fakeredis.FakeStrictRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(tables, 25_000)
+    assert tick() == MAX_WAITING == 40
+    with monkeypatch.context() as patch:
+        patch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/none")
+        forget_settings()
+        assert tick() == 0, "and the database, which is not there, is not asked"
+        server.lpop("bal:sync.tron", 20)
+        assert tick() == 0
+    forget_settings()
+    server.lpop("bal:sync.tron", 1)
+    assert tick() == 21
+
+
+def test_networks_have_queues_of_their_own(tables: Tables, server: fakeredis.FakeStrictRedis) -> None:
+    add(tables, 1)
+    add(tables, 3000, "ethereum")
+    assert (tick(), tick("ethereum")) == (1, 2)
+    assert sorted(key.decode() for key in server.keys("bal:sync.*")) == ["bal:sync.ethereum", "bal:sync.tron"]
+
+
+def test_a_tick_costs_redis_no_more_trips_the_more_messages_it_sends(
+    tables: Tables,
+    server: fakeredis.FakeStrictRedis,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trips: list[str] = []
+    command, pipeline = fakeredis.FakeStrictRedis.execute_command, fakeredis.FakeStrictRedis.pipeline
+
+    def one_command(self: Any, *arguments: Any, **options: Any) -> Any:
+        trips.append(arguments[0])
+        return command(self, *arguments, **options)
+
+    def one_pipeline(self: Any, *arguments: Any, **options: Any) -> Any:
+        trips.append("pipeline")
+        return pipeline(self, *arguments, **options)
+
+    monkeypatch.setattr(fakeredis.FakeStrictRedis, "execute_command", one_command)
+    monkeypatch.setattr(fakeredis.FakeStrictRedis, "pipeline", one_pipeline)
+    sent, cost = [], []
+    for more in (1, 9_000):
+        add(tables, more)
+        trips.clear()
+        sent.append(tick())
+        cost.append(len(trips))
+    assert sent == [1, 18]
+    assert cost[1] <= cost[0], trips
