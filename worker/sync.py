@@ -21,6 +21,7 @@ from db.session import transaction
 from db.wallets import Claim, claim_due, claim_these
 from worker.chains import ChainReader, reader_for
 from worker.chains.turn import Part
+from worker.interruption import handed_back_when_interrupted
 from worker.outcomes import (
     Found,
     accounts_of,
@@ -79,12 +80,13 @@ def _sync(
         claim = claim_batch(connection)
     if claim is None:
         return ()
-    accounts = accounts_of(claim)
-    parts, found = _read(reader, claim, accounts, started + settings.read_limit)
     policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
-    decided = outcomes(claim, accounts, found, policy=policy, chance=random)
-    with transaction() as connection:
-        recorded = record(connection, claim.token, decided, finality=reader.finality)
+    with handed_back_when_interrupted(claim):
+        accounts = accounts_of(claim)
+        parts, found = _read(reader, claim, accounts, started + settings.read_limit)
+        decided = outcomes(claim, accounts, found, policy=policy, chance=random)
+        with transaction() as connection:
+            recorded = record(connection, claim.token, decided, finality=reader.finality)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
     _tell(claim, parts, recorded, started, changed=changed, failed=failed)
     return recorded.asked_again

@@ -1,0 +1,240 @@
+"""Chains whose balances change all the time, the processes that follow them, and a record of every row ever written."""
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import redis
+from psycopg.rows import dict_row
+
+from config.broker import QUEUES
+from devstack.chain import BALANCE_OF, Chain
+from devstack.product import beat, worker
+from devstack.seed import SeededWallet
+from devstack.servers import Server, ServerFailed, wait_for
+from devstack.stack import LocalChain
+from worker.sync import CLAIM_AHEAD
+
+LEASE = 6.0
+INTERVAL = 2.0
+TICK = 1.0
+STARTING = 30.0  # seconds in which processes come up, and what they left alone is tried again, on a busy machine
+RECOVERY = LEASE + INTERVAL + STARTING
+SHORT = {"SYNC_LEASE": f"{LEASE:g}", "SYNC_INTERVAL_ACTIVE": f"{INTERVAL:g}", "SYNC_INTERVAL_IDLE": f"{INTERVAL:g}"}
+
+EVER = datetime(2000, 1, 1, tzinfo=UTC)
+
+# Whatever is written to the cache, however briefly it stays there.
+_WATCH = """
+CREATE TABLE written (
+    n bigserial PRIMARY KEY, wallet_id uuid, usdt numeric, native numeric, block_number bigint, checked bool DEFAULT false
+);
+CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO written (wallet_id, usdt, native, block_number)
+    VALUES (NEW.wallet_id, NEW.usdt_balance, NEW.native_balance, NEW.block_number);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER watch AFTER INSERT OR UPDATE ON balance_cache FOR EACH ROW EXECUTE FUNCTION watch();
+"""
+
+
+class Restartable:
+    """A server that can be ended and started again in its place."""
+
+    def __init__(self, start: Callable[[], AbstractContextManager[Server]]) -> None:
+        self._start = start
+        self._running = ExitStack()
+        self.server = self._running.enter_context(start())
+
+    def restarted_by(self, start: Callable[[], AbstractContextManager[Server]]) -> None:
+        """How it is started from now on: at the port that it has."""
+        self._start = start
+
+    def stop(self) -> None:
+        self._running.close()
+
+    def start(self) -> None:
+        self.server = self._running.enter_context(self._start())
+
+    def kill(self) -> None:
+        """The process and its children, at once and without a word."""
+        os.killpg(self.server.process.pid, signal.SIGKILL)
+        self.server.process.wait()
+        self.stop()
+
+    def ends(self, with_signal: signal.Signals) -> int:
+        """Its exit code after this signal to its main process."""
+        self.server.process.send_signal(with_signal)
+        return self.server.process.wait(60)
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.server.process.pid).children()
+
+
+class Changes(threading.Thread):
+    """Gives wallets more of both coins, from block to block, until it is told to stop."""
+
+    def __init__(self, chain: LocalChain, wallets: list[SeededWallet]) -> None:
+        super().__init__(daemon=True)
+        self.chain, self.url = chain, chain.evm.url
+        self.accounts = [wallet.account for wallet in wallets]
+        self.over = threading.Event()
+        self.failure: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            chain = Chain(self.url)
+            (owner, *_) = chain.ask("eth_accounts")
+            while not self.over.is_set():
+                for account in self.accounts:
+                    chain.ask("eth_sendTransaction", {"from": owner, "to": "0x" + account.hex(), "value": "0x7"})
+                chain.mint(self.chain.token, [(account, 3) for account in self.accounts])
+        except Exception as failure:  # noqa: BLE001  whatever it is, the test tells of it
+            self.failure = failure
+
+
+class Queues(threading.Thread):
+    """Looks again and again at how many messages wait, and keeps the most that ever did."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.client = redis.Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5)
+        self.most = dict.fromkeys(QUEUES, 0)
+        self.over = threading.Event()
+
+    def lengths(self) -> dict[str, int]:
+        return {queue: int(self.client.llen(f"bal:{queue}")) for queue in QUEUES}  # type: ignore[arg-type]
+
+    def run(self) -> None:
+        while not self.over.wait(0.05):
+            with suppress(redis.RedisError):
+                self.most = {queue: max(self.most[queue], length) for queue, length in self.lengths().items()}
+
+
+@dataclass
+class Scene:
+    """Everything that runs, and what is asked of it at any time."""
+
+    folder: Path
+    env: dict[str, str]
+    wallets: list[SeededWallet]
+    chains: dict[str, LocalChain]
+    postgres: Restartable
+    redis: Restartable
+    workers: int = 0
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        with psycopg.connect(self.env["DATABASE_URL"]) as connection:
+            connection.execute(_WATCH)
+        self.worker = Restartable(self.new_worker)
+        self.stack.callback(lambda: self.worker.stop())
+        self.beat = Restartable(partial(beat, self.folder, self.env))
+        self.stack.callback(lambda: self.beat.stop())
+        self.queues = Queues(self.env["REDIS_URL"])
+        self.changes = [
+            Changes(chain, [wallet for wallet in self.wallets if wallet.network == network])
+            for network, chain in self.chains.items()
+        ]
+        for thread in (self.queues, *self.changes):
+            thread.start()
+            self.stack.callback(thread.join)
+            self.stack.callback(thread.over.set)
+
+    def new_worker(self) -> AbstractContextManager[Server]:
+        """A worker with a log of its own."""
+        self.workers += 1
+        return worker(self.folder, self.env, f"worker-{self.workers}")
+
+    @property
+    def running(self) -> list[Server]:
+        return [each.server for each in (self.worker, self.beat, self.redis, self.postgres)]
+
+    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        """On a connection of its own: Postgres may be another one by now."""
+        with psycopg.connect(self.env["DATABASE_URL"], autocommit=True, row_factory=dict_row) as connection:
+            found = connection.execute(query, parameters)  # type: ignore[arg-type]  # a test's own text
+            return found.fetchall() if found.description is not None else []
+
+    def value(self, query: str, *parameters: Any) -> Any:
+        (row,) = self.rows(query, *parameters)
+        return next(iter(row.values()))
+
+    def now(self) -> Any:
+        return self.value("SELECT clock_timestamp()")
+
+    def leases(self, since: Any = EVER) -> int:
+        """How many batches are in hand that were claimed since then."""
+        return int(self.value("SELECT count(DISTINCT lease_token) FROM sync_schedule WHERE claimed_at > %s", since))
+
+    def await_all_fresh(self, seconds: float = RECOVERY) -> float:
+        """Wait until every wallet has been read after now. In how many seconds that was."""
+        since, started = self.now(), time.monotonic()
+        stale = "SELECT count(*) FROM wallets w WHERE NOT EXISTS (SELECT FROM balance_cache WHERE wallet_id = w.id"
+        wait_for(
+            lambda: self.value(f"{stale} AND last_synced > %s)", since) == 0,
+            *self.running,
+            what="every wallet to be fresh",
+            seconds=seconds,
+        )
+        return time.monotonic() - started
+
+    def batches(self) -> int:
+        """How many there have been, by the lines that workers tell of them."""
+        logs = "".join(log.read_text(errors="replace") for log in self.folder.glob("worker-*.log"))
+        return len(re.findall(r"batch_(?:synced|failed)", logs))
+
+    def check_written(self) -> int:
+        """Every row written since the last check is what its wallet had in that block, by the chain's own account of
+        it, and none is of an older block than the one before it. How many rows those were.
+        """
+        rows = self.rows("UPDATE written SET checked = true WHERE NOT checked RETURNING *")
+        for network, chain in self.chains.items():
+            accounts = {wallet.id: wallet.account for wallet in self.wallets if wallet.network == network}
+            some = [row for row in rows if row["wallet_id"] in accounts]
+            reader = Chain(chain.evm.url)
+            calls: list[tuple[str, tuple[Any, ...]]] = []
+            for row in some:
+                account, block = accounts[row["wallet_id"]].hex(), hex(row["block_number"])
+                data = "0x" + BALANCE_OF + account.rjust(64, "0")
+                calls += [("eth_call", ({"to": "0x" + chain.token.hex(), "data": data}, block))]
+                calls += [("eth_getBalance", ("0x" + account, block))]
+            had = [int(result, 16) for result in reader.ask_all(calls)] if calls else []
+            assert [int(value) for row in some for value in (row["usdt"], row["native"])] == had, "a wrong row"
+        back = "SELECT block_number < lag(block_number) OVER (PARTITION BY wallet_id ORDER BY n) AS back FROM written"
+        assert self.value(f"SELECT count(*) FROM ({back}) AS steps WHERE back") == 0, "an older block overwrote a newer"
+        return len(rows)
+
+    def check_changes(self) -> None:
+        for change in self.changes:
+            if change.failure:
+                raise ServerFailed("a chain's balances do not change any more") from change.failure
+
+    @contextmanager
+    def batch_in_hand(self) -> Iterator[None]:
+        """With both nodes hung, so that a batch stays in the middle of its read."""
+        nodes, since = [chain.node.process for chain in self.chains.values()], self.now()
+        for node in nodes:
+            node.send_signal(signal.SIGSTOP)
+        try:
+            wait_for(lambda: self.leases(since) > 0, *self.running, what="a batch to be in hand", pause=0.01)
+            yield
+        finally:
+            for node in nodes:
+                node.send_signal(signal.SIGCONT)
+
+
+def most_batches(seconds: float) -> float:
+    """How many may be run in a time: what falls due within a share of the interval travels along."""
+    return 2 * seconds / (INTERVAL * CLAIM_AHEAD)

@@ -1,0 +1,56 @@
+"""A batch that is interrupted hands its leases back at once. One that is killed cannot: its leases expire."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from billiard.exceptions import SoftTimeLimitExceeded
+from sqlalchemy.exc import SQLAlchemyError
+
+from db.leases import release
+from db.session import transaction
+from db.wallets import Claim
+
+log = structlog.get_logger(__name__)
+
+ENDING = {signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1}
+"""What a pool sends to a process: an end (QUIT under REMAP_SIGTERM), and the soft limit."""
+
+FROM_OUTSIDE = (SystemExit, KeyboardInterrupt, SoftTimeLimitExceeded)
+"""What ends a batch that is sound itself: its process is told to end, or Celery's soft limit.
+
+An error of our own is not among them: handed back, such a batch would fail again at once, and for ever; it waits for
+the end of its lease.
+"""
+
+
+@contextmanager
+def handed_back_when_interrupted(claim: Claim) -> Iterator[None]:
+    """Give the claim's wallets back, due at once, when the block is ended from outside."""
+    try:
+        yield
+    except FROM_OUTSIDE as interruption:
+        with _undisturbed():
+            _hand_back(claim, type(interruption).__name__)
+        raise
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A pool tells a process to end more than once, and the second time would end it in the middle of this."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _hand_back(claim: Claim, reason: str) -> None:
+    try:
+        with transaction() as connection:
+            wallets = release(connection, claim.token, [wallet.id for wallet in claim.wallets])
+    except SQLAlchemyError as error:  # the leases expire
+        log.warning("leases_not_handed_back", network=claim.network, reason=reason, error=type(error).__name__)
+    else:
+        log.info("leases_handed_back", network=claim.network, wallets=wallets, reason=reason)
