@@ -1,5 +1,6 @@
 """The message broker, as every process that talks to it has to see it: the queues and the transport's options."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from config.settings import Network
@@ -14,7 +15,32 @@ def sync_queue(network: Network) -> str:
 
 
 QUEUES = (REFRESH_QUEUE, sync_queue("ethereum"), sync_queue("tron"))
-"""In the order in which a worker serves them."""
+"""All there are. A worker serves the first before the others, and those by turns (``RefreshFirst``)."""
+
+
+class RefreshFirst:
+    """The order in which a worker looks at its queues, in kombu's form: refreshes before all else, networks by turns.
+
+    A strict order would serve the last network only when the others have nothing left: never, where one cannot keep up.
+    """
+
+    def __init__(self) -> None:
+        self.queues: list[str] = []
+
+    def update(self, queues: Iterable[str]) -> None:
+        """These are served from now on."""
+        self.queues = sorted(queues, key=lambda queue: queue != REFRESH_QUEUE)
+
+    def consume(self, count: int) -> list[str]:
+        """The first `count` of them."""
+        return self.queues[:count]
+
+    def rotate(self, served: str) -> None:
+        """The network that was served just now comes last."""
+        if served != REFRESH_QUEUE and served in self.queues:
+            self.queues.remove(served)
+            self.queues.append(served)
+
 
 SOCKET_TIMEOUT = 5.0  # seconds; above the second for which a worker waits in one BRPOP
 CONNECT_TIMEOUT = 3.0  # seconds
@@ -27,7 +53,7 @@ def transport_options(
     return {
         "global_keyprefix": "bal:",
         "priority_steps": [0],  # queues, not priorities: one list each
-        "queue_order_strategy": "priority",  # the order of the queues is strict
+        "queue_order_strategy": "config.broker:RefreshFirst",  # refreshes overtake, networks take turns
         # Longer than a task can wait in a worker and run; the shortest of all processes wins, so it is a constant.
         "visibility_timeout": 7200,
         "unacked_restore_interval": 10,

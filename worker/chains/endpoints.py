@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from time import monotonic
+from typing import Any, Self
 
 from config.settings import Network
 from worker.chains.choice import Rest, to_ask
@@ -13,6 +14,26 @@ from worker.chains.ways import Node
 from worker.errors import ReadFailed, Throttled, Unreachable
 
 KINDS = {kind.code: kind for kind in ReadFailed.__subclasses__()}
+
+
+@dataclass(slots=True)
+class Trial:
+    """One read's leave to ask endpoints of its network that failed last time, taken when it is first needed."""
+
+    known: Known
+    deadline: float
+    held: bool = False
+
+    def ours(self) -> bool:
+        self.held = self.held or self.known.take("trial", self.deadline - monotonic())
+        return self.held
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.held:
+            self.known.give_back("trial")
 
 
 @dataclass(slots=True)
@@ -65,16 +86,25 @@ class EndpointReader:
         )
         unread, parts = [range(len(accounts))] if accounts else [], []
         failure: ReadFailed | None = None
-        for node in self._in_order(entries, avoid):
-            if not unread:
-                break
-            turn = Turn(node, task, self.known, entries)
-            unread, failed = turn.take(unread)
-            parts += turn.parts
-            failure = failed or failure
-            task = replace(task, expected=replace(task.expected, newest=turn.newest))
+        with Trial(self.known, deadline) as trial:
+            for node in self._in_order(entries, avoid):
+                if not unread:
+                    break
+                if not self._may_ask(node, entries, trial):
+                    continue
+                turn = Turn(node, task, self.known, entries)
+                unread, failed = turn.take(unread)
+                parts += turn.parts
+                failure = failed or failure
+                task = replace(task, expected=replace(task.expected, newest=turn.newest))
         failure = failure or self._resting(entries)
         return parts + [Part(piece, failure=failure) for piece in unread]
+
+    def _may_ask(self, node: Node, entries: Mapping[str, Any], trial: Trial) -> bool:
+        """Whether this read may ask an endpoint. One that failed last time is tried by one read at a time: should it
+        hang, it holds up one process and not all of them (docs/decisions/0009-a-network-that-hangs.md).
+        """
+        return not Rest.from_entry(entries.get(f"rest:{node.id}")).strikes or trial.ours()
 
     def _names(self) -> list[str]:
         of_nodes = [f"{what}:{node.id}" for node in self.endpoints for what in ("rest", "way", "size", "supply")]
@@ -95,8 +125,10 @@ class EndpointReader:
         """Why no endpoint may be asked, and in how many seconds one may be."""
         rests, keys = self._rests(entries)
         now = self.known.clock()
-        waits = [rest for rest in [*rests, *(rest for of_keys in keys for rest in of_keys)] if rest.until > now]
+        every = [*rests, *(rest for of_keys in keys for rest in of_keys)]
+        # None rests when another read is just trying those that failed last time.
+        waits = [rest for rest in every if rest.until > now] or [rest for rest in every if rest.strikes]
         codes = {rest.code for rest in waits}
         soonest = min(waits, key=lambda rest: rest.until, default=Rest(now, 0, Unreachable.code))
         kind = Throttled if Throttled.code in codes else KINDS.get(soonest.code, Unreachable)
-        return kind("every endpoint is being left alone", retry_after=soonest.until - now)
+        return kind("every endpoint is being left alone", retry_after=max(soonest.until - now, 0))

@@ -60,6 +60,22 @@ class Known:
             if client:
                 client.set(self._key(name), json.dumps([value, until]), px=max(int(seconds * 1000), 1))
 
+    def take(self, name: str, seconds: float) -> bool:
+        """Whether something that one process may do at a time is ours, for some seconds at the most. One command.
+
+        Without Redis each process decides for itself.
+        """
+        with self._redis() as client:
+            if client:
+                return bool(client.set(self._key(name), 1, nx=True, px=max(int(seconds * 1000), 1)))
+        return True
+
+    def give_back(self, name: str) -> None:
+        """End what `take` began. One command."""
+        with self._redis() as client:
+            if client:
+                client.delete(self._key(name))
+
     def wait(self, name: str, per_second: int) -> float:
         """Seconds to wait before a request may be sent under a budget; 0.0: it may be sent now, and is counted.
 
