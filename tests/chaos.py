@@ -222,17 +222,25 @@ class Scene:
                 raise ServerFailed("a chain's balances do not change any more") from change.failure
 
     @contextmanager
-    def batch_in_hand(self) -> Iterator[None]:
-        """With both nodes hung, so that a batch stays in the middle of its read."""
-        nodes, since = [chain.node.process for chain in self.chains.values()], self.now()
+    def hung(self, *networks: str) -> Iterator[None]:
+        """With these networks' nodes hung: they take requests, and answer when the block is over."""
+        nodes = [self.chains[network].node.process for network in networks]
         for node in nodes:
             node.send_signal(signal.SIGSTOP)
         try:
-            wait_for(lambda: self.leases(since) > 0, *self.running, what="a batch to be in hand", pause=0.01)
             yield
         finally:
             for node in nodes:
                 node.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def batches_in_hand(scene: Scene, batches: int = 1) -> Iterator[None]:
+    """With some batches in the middle of their reads."""
+    since = scene.now()
+    with scene.hung("ethereum", "tron"):
+        wait_for(lambda: scene.leases(since) >= batches, *scene.running, what="batches to be in hand", pause=0.01)
+        yield
 
 
 def most_batches(seconds: float) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from chaos import INTERVAL, LEASE, SHORT, TICK, Restartable, Scene, most_batches
+from chaos import INTERVAL, LEASE, SHORT, TICK, Restartable, Scene, batches_in_hand, most_batches
 from conftest import migrate
 
 from devstack.product import beat
@@ -45,7 +45,7 @@ def scene(servers: Path, ethereum: LocalChain, tron: LocalChain) -> Iterator[Sce
 
 def pool_children_killed(scene: Scene) -> None:
     for _ in range(ROUNDS):
-        with scene.batch_in_hand():
+        with batches_in_hand(scene):
             killed = scene.worker.children()
             for child in killed:
                 child.kill()
@@ -54,7 +54,7 @@ def pool_children_killed(scene: Scene) -> None:
 
 def worker_killed(scene: Scene) -> None:
     for _ in range(ROUNDS):
-        with scene.batch_in_hand():
+        with batches_in_hand(scene):
             scene.worker.kill()
         scene.worker.start()
 
@@ -98,7 +98,7 @@ def postgres_restarted(scene: Scene) -> None:
 
 def connections_killed(scene: Scene) -> None:
     for _ in range(ROUNDS):
-        with scene.batch_in_hand():
+        with batches_in_hand(scene):
             killed = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
             assert scene.value(f"{killed} WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'") >= 1
 
