@@ -1,9 +1,12 @@
 """One engine per process, and ``transaction()``: the only place that commits."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from typing import Any
 
+from psycopg import Error
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
 from config.settings import database_settings
@@ -39,7 +42,22 @@ def engine() -> Engine:
 def transaction() -> Iterator[Connection]:
     """A connection in a transaction that commits at the end of the block, or rolls back when it raises."""
     with engine().begin() as connection:
-        yield connection
+        try:
+            yield connection
+        except BaseException:
+            _break_off(connection)
+            raise
+
+
+def _break_off(connection: Connection) -> None:
+    """End a statement that an exception out of a signal left running: its locks would stay, and a rollback fail."""
+    if connection.invalidated:
+        return
+    driver: Any = connection.connection.driver_connection
+    if driver.info.transaction_status == TransactionStatus.ACTIVE:
+        with suppress(Error):
+            driver.cancel_safe(timeout=CONNECT_TIMEOUT)
+        connection.invalidate()
 
 
 def applied_schema() -> str | None:
