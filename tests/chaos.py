@@ -5,7 +5,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,7 +38,8 @@ EVER = datetime(2000, 1, 1, tzinfo=UTC)
 # Whatever is written to the cache, however briefly it stays there.
 _WATCH = """
 CREATE TABLE written (
-    n bigserial PRIMARY KEY, wallet_id uuid, usdt numeric, native numeric, block_number bigint, checked bool DEFAULT false
+    n bigserial PRIMARY KEY, wallet_id uuid, usdt numeric, native numeric, block_number bigint,
+    checked bool DEFAULT false
 );
 CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO written (wallet_id, usdt, native, block_number)
@@ -56,10 +57,6 @@ class Restartable:
         self._start = start
         self._running = ExitStack()
         self.server = self._running.enter_context(start())
-
-    def restarted_by(self, start: Callable[[], AbstractContextManager[Server]]) -> None:
-        """How it is started from now on: at the port that it has."""
-        self._start = start
 
     def stop(self) -> None:
         self._running.close()
@@ -130,8 +127,8 @@ class Scene:
     env: dict[str, str]
     wallets: list[SeededWallet]
     chains: dict[str, LocalChain]
-    postgres: Restartable
-    redis: Restartable
+    servers: Mapping[str, Restartable] = field(default_factory=dict)
+    """Postgres and Redis, where they are a test's own and may be ended."""
     workers: int = 0
     stack: ExitStack = field(default_factory=ExitStack)
 
@@ -139,9 +136,9 @@ class Scene:
         with psycopg.connect(self.env["DATABASE_URL"]) as connection:
             connection.execute(_WATCH)
         self.worker = Restartable(self.new_worker)
-        self.stack.callback(lambda: self.worker.stop())
+        self.stack.callback(self.worker.stop)
         self.beat = Restartable(partial(beat, self.folder, self.env))
-        self.stack.callback(lambda: self.beat.stop())
+        self.stack.callback(self.beat.stop)
         self.queues = Queues(self.env["REDIS_URL"])
         self.changes = [
             Changes(chain, [wallet for wallet in self.wallets if wallet.network == network])
@@ -159,7 +156,7 @@ class Scene:
 
     @property
     def running(self) -> list[Server]:
-        return [each.server for each in (self.worker, self.beat, self.redis, self.postgres)]
+        return [each.server for each in (self.worker, self.beat, *self.servers.values())]
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """On a connection of its own: Postgres may be another one by now."""

@@ -5,7 +5,7 @@ many.
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -13,7 +13,7 @@ import pytest
 import redis
 import requests
 from celery import Celery
-from chaos import Restartable, Scene, batches_in_hand
+from chaos import Scene, batches_in_hand
 from environment import forget_settings
 
 from config.settings import worker_settings
@@ -32,9 +32,14 @@ Start = Callable[..., Scene]
 
 
 @pytest.fixture(scope="module")
-def funded(ethereum: LocalChain, tron: LocalChain) -> list[SeededWallet]:
+def chains(ethereum: LocalChain, tron: LocalChain) -> dict[str, LocalChain]:
+    return {"ethereum": ethereum, "tron": tron}
+
+
+@pytest.fixture(scope="module")
+def funded(chains: dict[str, LocalChain]) -> list[SeededWallet]:
     seeded = wallets(PER_CHAIN)
-    for chain, network in ((ethereum, "ethereum"), (tron, "tron")):
+    for network, chain in chains.items():
         fund(chain, [wallet for wallet in seeded if wallet.network == network])
     return seeded
 
@@ -44,10 +49,8 @@ def start(
     tmp_path: Path,
     funded: list[SeededWallet],
     database_url: str,
-    postgres_server: Server,
     redis_process: Server,
-    ethereum: LocalChain,
-    tron: LocalChain,
+    chains: dict[str, LocalChain],
 ) -> Iterator[Start]:
     """Starts the processes with what a test sets, and ends them with the test."""
     redis.Redis.from_url(redis_process.url).flushall()
@@ -55,9 +58,8 @@ def start(
     with ExitStack() as started:
 
         def begin(**more: str) -> Scene:
-            env = settings(database_url, redis_process.url, ethereum, tron) | more
-            kept = [Restartable(lambda server=server: nullcontext(server)) for server in (postgres_server, redis_process)]  # type: ignore[misc]
-            scene = Scene(tmp_path, env, funded, {"ethereum": ethereum, "tron": tron}, *kept)
+            env = settings(database_url, redis_process.url, **chains) | more
+            scene = Scene(tmp_path, env, funded, chains)
             started.enter_context(scene.stack)
             scene.await_all_fresh()
             return scene
@@ -202,9 +204,7 @@ def test_a_thousand_messages_too_many_are_gone_soon_and_no_node_hears_of_them(st
         return not any(waiting.values())
 
     scene.worker.start()
-    import time; t0=time.monotonic()
     wait_for(gone, *scene.running, what="the messages to be gone")
-    print("drained in", time.monotonic()-t0, len(apart), max(apart), os.getloadavg())
     assert reads(scene) == before
     assert scene.batches() == batches
     assert max(apart) < SURPLUS / 10, "the networks take turns"

@@ -3,11 +3,13 @@
 from itertools import permutations
 from time import monotonic, time
 
+import fakeredis
 import pytest
 from fakes import NOW, FakeNode, Reading, accounts, asked, fails
 from structlog.testing import capture_logs
 
 from worker.chains.choice import LONGEST_REST
+from worker.chains.known import Known
 from worker.chains.snapshot import Block
 from worker.errors import (
     BadReply,
@@ -93,6 +95,71 @@ def test_with_every_endpoint_at_rest_the_read_fails_as_throttled_says_when_and_a
     failure = reading.failure(5)
     assert (type(failure), failure.retry_after) == (Throttled, 2), "the other one may be asked in two seconds"
     assert len(one.asked) + len(other.asked) == before
+
+
+def two_workers(node: FakeNode, *others: FakeNode) -> tuple[Reading, Reading]:
+    """Two workers' readings of the same endpoints, who share what they know."""
+    server = fakeredis.FakeServer()
+    readings = Reading(node, *others), Reading(node, *others)
+    for reading in readings:
+        reading.clock = readings[0].clock
+        client = fakeredis.FakeRedis(server=server)
+        reading.reader.known = Known("test", "redis://given", reading.clock, _client=client)
+    return readings
+
+
+def test_an_endpoint_that_failed_last_is_tried_by_one_read_at_a_time() -> None:
+    """Should it hang, it holds up one process and not all of them."""
+    node = FakeNode()
+    one, other = two_workers(node)
+    node.fault = fails(Throttled)
+    one.failure()
+    one.clock.now += Throttled.rest
+    node.asked.clear()
+    meanwhile: list[ReadFailed] = []
+
+    def while_it_is_asked(_way: str, _accounts: object) -> None:
+        if not meanwhile:
+            meanwhile.append(other.failure(2))
+
+    node.fault = while_it_is_asked
+    one.all_right(1)
+    assert asked(node) == ["revert"], "by the first alone"
+    (failure,) = meanwhile
+    assert (type(failure), failure.retry_after) == (Throttled, 0), "as it failed last, and any time may be tried next"
+    other.all_right(2)
+
+
+def test_a_read_that_tries_an_endpoint_again_tries_all_that_failed() -> None:
+    best, second = FakeNode("best"), FakeNode("second")
+    one, other = two_workers(best, second)
+    best.fault = second.fault = fails(Unreachable)
+    one.failure()
+    one.clock.now += Unreachable.rest
+    second.fault = lambda _way, _accounts: None
+    one.all_right(1)
+    assert len(asked(best)) == 2
+    one.clock.now += LONGEST_REST
+    other.all_right(1)
+    assert len(asked(best)) == 3, "the first has ended its trial"
+
+
+def test_an_endpoint_that_answers_is_asked_by_all_at_once_whoever_else_fails() -> None:
+    best, second = FakeNode("best"), FakeNode("second")
+    one, other = two_workers(best, second)
+    best.fault = fails(Unreachable)
+    one.all_right(1)
+    one.clock.now += LONGEST_REST
+    meanwhile: list[str] = []
+
+    def while_it_is_asked(_way: str, _accounts: object) -> ReadFailed:
+        if not meanwhile:
+            meanwhile.extend(part.endpoint for part in other.parts(accounts(1)))
+        return Unreachable()
+
+    best.fault = while_it_is_asked
+    one.all_right(1)
+    assert meanwhile == ["second"]
 
 
 def test_those_to_avoid_are_asked_last() -> None:

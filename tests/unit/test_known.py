@@ -109,11 +109,28 @@ def test_each_endpoint_has_a_budget_of_its_own(server: fakeredis.FakeServer, clo
     assert one.wait("a", 10) == pytest.approx(0.11, abs=0.002)
 
 
+def test_what_one_worker_takes_no_other_has_until_it_is_given_back(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one, other = worker(server, clock), worker(server, clock)
+    assert [each.take("trial", 25) for each in (one, other, one)] == [True, False, False]
+    one.give_back("trial")
+    assert other.take("trial", 25)
+    assert worker(server, clock, "tron:2").take("trial", 25), "each network has its own"
+
+
+def test_without_redis_each_worker_takes_what_it_wants(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one, other = worker(server, clock), worker(server, clock)
+    assert one.take("trial", 25)
+    server.connected = False
+    assert other.take("trial", 25)
+    other.give_back("trial")
+
+
 def test_every_key_in_redis_expires(server: fakeredis.FakeServer, clock: Clock) -> None:
     one = worker(server, clock)
     one.put("newest", [1, 2], 60)
     one.wait("node", 10)
+    one.take("trial", 25)
     client = fakeredis.FakeRedis(server=server)
     names = list(client.scan_iter())
-    assert len(names) == 2
+    assert len(names) == 3
     assert all(client.pttl(name) > 0 for name in names)

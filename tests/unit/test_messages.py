@@ -1,14 +1,23 @@
 """What a task takes as an argument, how many batches are sent, and what Celery is told."""
 
+import re
+import runpy
 from datetime import timedelta
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from kombu.transport.redis import Transport
+from kombu.utils.scheduling import cycle_by_name
 
+from config.broker import transport_options
+from config.settings import WorkerSettings, load, worker_settings
 from worker.errors import BadArgument
 
+ROOT = Path(__file__).parents[2]
 LEASE = 60
+ENDING = 10  # seconds in which a worker acknowledges what it finished, and ends its processes
 
 
 @pytest.fixture(autouse=True)
@@ -84,17 +93,72 @@ def test_a_message_for_each_batch_that_is_due_less_those_that_wait(due: int, wai
     assert batches_to_send(due, 500, waiting) == sent
 
 
-def test_celerys_time_outs_are_in_order(tasks: ModuleType) -> None:
-    conf = tasks.app.conf
-    assert conf.task_soft_time_limit < conf.task_time_limit < LEASE
-    assert conf.broker_transport_options["visibility_timeout"] > 3600 + conf.task_time_limit, "at the longest lease too"
-    tick = conf.beat_schedule["dispatch-due-wallets"]
-    assert tick["options"]["expires"] <= tick["schedule"]
+def celerys(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, Any]:
+    """Celery's settings under these of ours."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    worker_settings.cache_clear()
+    try:
+        return runpy.run_path(str(ROOT / "celeryconfig.py"))
+    finally:
+        worker_settings.cache_clear()
 
 
-def test_a_worker_serves_refreshes_first(tasks: ModuleType) -> None:
+@pytest.mark.parametrize("lease", [3, 60, 3600])
+def test_celerys_time_outs_are_in_order_at_every_lease(lease: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = celerys(monkeypatch, SYNC_LEASE=str(lease))
+    read = load(WorkerSettings).read_limit
+    assert read < conf["task_soft_time_limit"] < conf["task_time_limit"] < lease
+    # A message waits in a worker behind one task, then runs, each up to the hard limit.
+    assert conf["broker_transport_options"]["visibility_timeout"] > 2 * conf["task_time_limit"]
+    assert conf["worker_soft_shutdown_timeout"] >= read, "a cold shutdown finishes the reads in hand too"
+    assert conf["worker_prefetch_multiplier"] == 1
+
+
+@pytest.mark.parametrize("interval", ["0.5", "1", "10"])
+def test_a_tick_that_nobody_took_expires_when_the_next_one_is_due(
+    interval: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tick,) = celerys(monkeypatch, DISPATCH_INTERVAL=interval)["beat_schedule"].values()
+    assert tick["options"]["expires"] == tick["schedule"] == float(interval)
+
+
+def test_compose_gives_a_worker_the_time_that_a_shutdown_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = celerys(monkeypatch, SYNC_LEASE=str(WorkerSettings.model_fields["sync_lease"].default))
+    (grace,) = re.findall(r"stop_grace_period: (\d+)s", (ROOT / "docker-compose.yml").read_text())
+    assert int(grace) >= ENDING + max(conf["task_time_limit"], conf["worker_soft_shutdown_timeout"])
+
+
+def test_socket_time_outs_outlast_a_wait_for_a_message() -> None:
+    assert transport_options()["socket_timeout"] > Transport.brpop_timeout
+
+
+def next_queues(*served: str) -> list[str]:
+    """The order in which a worker looks at its queues after it was served from these, as kombu loads the rule."""
+    order = cycle_by_name(transport_options()["queue_order_strategy"])()
+    order.update(["sync.ethereum", "refresh", "sync.tron"])
+    for queue in served:
+        order.rotate(queue)
+    return list(order.consume(3))
+
+
+@pytest.mark.parametrize(
+    ("served", "order"),
+    [
+        ([], ["refresh", "sync.ethereum", "sync.tron"]),
+        (["refresh"], ["refresh", "sync.ethereum", "sync.tron"]),
+        (["sync.ethereum"], ["refresh", "sync.tron", "sync.ethereum"]),
+        (["sync.ethereum", "refresh"], ["refresh", "sync.tron", "sync.ethereum"]),
+        (["sync.ethereum", "sync.tron"], ["refresh", "sync.ethereum", "sync.tron"]),
+        (["of another version"], ["refresh", "sync.ethereum", "sync.tron"]),
+    ],
+)
+def test_refreshes_overtake_everything_and_the_networks_take_turns(served: list[str], order: list[str]) -> None:
+    assert next_queues(*served) == order
+
+
+def test_a_worker_serves_every_queue(tasks: ModuleType) -> None:
     assert [queue.name for queue in tasks.app.conf.task_queues] == ["refresh", "sync.ethereum", "sync.tron"]
-    assert tasks.app.conf.broker_transport_options["queue_order_strategy"] == "priority"
 
 
 def test_messages_hold_json_alone_and_no_result_is_kept(tasks: ModuleType) -> None:
