@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-# As if the claim had never been: due as before, and no read began, so that whoever waits for one goes on waiting. By the
+# As if the claim had never been: due as before, no read begun, so that whoever waits for one goes on waiting. By the
 # wallets' ids: no index has the tokens.
 _RELEASE = """
 UPDATE sync_schedule

@@ -160,6 +160,8 @@ def test_a_network_that_hangs_holds_up_the_other_for_one_request_and_then_never_
         # So that there are batches enough to fill every process and the queue.
         reader.known.put(f"size:{reader.endpoints[0].id}", 1, 600)
         wait_for(lambda: scene.value(failed, 0), *scene.running, what="the first request to be given up")
+        # Both processes may have begun with it at once: only from now on is it known.
+        wait_for(lambda: long_in_hand(scene) == 0, *scene.running, what="the others to be given up too")
         for _ in range(2):
             wait_for(lambda: long_in_hand(scene) > 0, *scene.running, what="the node to be tried again", pause=0.01)
             since, most = scene.now(), 0
