@@ -25,7 +25,8 @@ from api.auth import Verifier, check_may_read
 from api.balances import is_complete, reply
 from api.parameters import Parameters, parameters_of, user_id_of
 from api.problems import Problem, unavailable
-from api.refresh import Pool, Refresher
+from api.refresh import ClientLeft, Refresher
+from api.waits import Pool
 from config.logging import configure_logging
 from config.settings import ApiSettings, api_settings
 from db import SCHEMA_VERSION
@@ -66,10 +67,11 @@ class Endpoint:
         self._pool = database_pool(self._settings)
         await self._pool.open(wait=False)
         self._refresher = Refresher(self._pool, self._settings)
+        self._refresher.start()
         try:
             yield
         finally:
-            self._refresher.close()
+            await self._refresher.close()
             await self._pool.close()
 
     async def balances(self, request: Request) -> Response:
@@ -80,7 +82,7 @@ class Endpoint:
         check_may_read(caller, user_id)
         parameters = parameters_of(request.query_params.multi_items())
         try:
-            rows, asked_at = await self._read(user_id, parameters)
+            rows, asked_at = await self._read(user_id, parameters, request.receive)
         except (psycopg.OperationalError, PoolTimeout, TimeoutError) as error:
             log.warning("database_unavailable", error=type(error).__name__)
             raise unavailable() from error
@@ -90,12 +92,14 @@ class Endpoint:
         headers = {**HEADERS, "Balances-Complete": "true" if is_complete(rows) else "false"}
         return Response(msgspec.json.encode(body), headers=headers, media_type="application/json")
 
-    async def _read(self, user_id: UUID, parameters: Parameters) -> tuple[list[WalletRow], datetime | None]:
+    async def _read(
+        self, user_id: UUID, parameters: Parameters, receive: Receive
+    ) -> tuple[list[WalletRow], datetime | None]:
         """The rows to show, and the moment of the request for a read, if there was one. If not, one statement."""
         rows = await self._rows(user_id, parameters)
         wanted = [row for row in rows if row.awaited or (parameters.refresh and not row.hopeless)]
         if wanted:
-            asked_at = await self._refresher.read_now([row.wallet_id for row in wanted])
+            asked_at = await self._refresher.read_now([row.wallet_id for row in wanted], receive)
             return await self._rows(user_id, parameters), asked_at
         if overdue := [row.wallet_id for row in rows if row.overdue]:
             self._refresher.ask_in_background(overdue)
@@ -163,6 +167,11 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     return await on_problem(request, Problem(status, status.description or status.phrase, headers=error.headers))
 
 
+async def on_client_left(_: Request, __: Exception) -> Response:
+    """Nobody reads this answer; the number, which nginx made known, is for the log."""
+    return Response(status_code=499)
+
+
 async def on_bug(request: Request, _: Exception) -> Response:
     """Whatever else: the log has it, the client nothing of it."""
     return await on_problem(request, Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here."))
@@ -212,7 +221,12 @@ def create_app(settings: ApiSettings) -> ASGIApp:
                 Route("/readyz", endpoint.ready),
                 Route("/openapi.json", described),
             ],
-            exception_handlers={Problem: on_problem, HTTPException: on_http_exception, Exception: on_bug},
+            exception_handlers={
+                Problem: on_problem,
+                HTTPException: on_http_exception,
+                ClientLeft: on_client_left,
+                Exception: on_bug,
+            },
             lifespan=endpoint.lifespan,
         )
     )

@@ -14,22 +14,27 @@ from uuid import UUID
 
 import structlog
 from psycopg.rows import namedtuple_row
-from psycopg_pool import AsyncConnectionPool
+from starlette.types import Receive
 
+from api.listening import Listener
+from api.waits import Pool, Waits
 from config.broker import REFRESH_QUEUE, transport_options
 from config.settings import NETWORKS, ApiSettings
-from db.refresh import COUNT_UNFINISHED, REQUEST_FOR_WALLETS
+from db.refresh import REQUEST_FOR_WALLETS
 
 if TYPE_CHECKING:
     from celery import Celery
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS = 0.05
+LOCKED_SECONDS = 0.05
+"""From one try to the next for a row that is being written, which takes some milliseconds."""
 MAX_SENDING = 4
 """Messages on their way at once. With Redis hung each takes seconds; more would only wait behind them."""
 
-Pool = AsyncConnectionPool[Any]
+
+class ClientLeft(Exception):
+    """Nobody is there any more to be answered."""
 
 
 class Refresher:
@@ -40,26 +45,46 @@ class Refresher:
         self._threads = ThreadPoolExecutor(MAX_SENDING, "send")
         self._sending = 0
         self._background: set[asyncio.Task[Any]] = set()
+        url = settings.database_url.get_secret_value().replace("postgresql+psycopg://", "postgresql://", 1)
+        self._waits = Waits(pool, lambda: self._listener.hears)
+        self._listener = Listener(url, self._waits.heard)
+        self._loops: list[asyncio.Task[None]] = []
 
-    def close(self) -> None:
-        """Wait for nothing: what was not sent is due in Postgres."""
-        for task in self._background:
-            task.cancel()
+    def start(self) -> None:
+        """Begin to listen, and to look for those who wait. The database may be away."""
+        self._loops = [asyncio.create_task(each.run()) for each in (self._waits, self._listener)]
+        for loop in self._loops:
+            loop.add_done_callback(_tell_of_end)
+
+    async def close(self) -> None:
+        """Wait for no message: what was not sent is due in Postgres."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        await _cancel(*self._background, *self._loops)
 
-    async def read_now(self, wallet_ids: Sequence[UUID]) -> datetime | None:
+    async def read_now(self, wallet_ids: Sequence[UUID], receive: Receive) -> datetime | None:
         """Ask for wallets to be read, and wait until they have been, or for REFRESH_DEADLINE seconds.
 
-        Returns the moment of the request: a row synced at or after it is this request's. None: it could not be made
-        in time. Raises psycopg.Error.
+        `receive` is the request's own, its body left unread. Returns the moment of the request: a row synced at or
+        after it is this request's. None: it could not be made in time. Raises psycopg.Error; ClientLeft when the
+        client does not wait that long: then nothing more is done for it, and others who wait are not affected.
         """
+        answer = asyncio.create_task(self._read_in_time(wallet_ids))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            log.info("client_left", wallets=len(wallet_ids))
+            raise ClientLeft
+        finally:
+            await _cancel(answer, leaving)
+
+    async def _read_in_time(self, wallet_ids: Sequence[UUID]) -> datetime | None:
         asked_at: datetime | None = None
         try:
             async with asyncio.timeout(self._settings.refresh_deadline):
                 asked_at, waiting = await self._request(wallet_ids)
-                # The event that is waited for is in another process.
-                while waiting and await self._unfinished(waiting, asked_at):  # noqa: ASYNC110
-                    await asyncio.sleep(POLL_SECONDS)
+                await self._waits.until_read(waiting, asked_at)
         except TimeoutError:
             log.warning("refresh_deadline_passed", wallets=len(wallet_ids))
         return asked_at
@@ -86,11 +111,11 @@ class Refresher:
         waiting: list[UUID] = []
         while True:
             waiting += [row.wallet_id for row in rows if row.wait]
-            await self._send(rows)
+            self._send(rows)
             locked = [row.wallet_id for row in rows if row.locked]
             if not locked:
                 return first[0].asked_at if first else datetime.max.replace(tzinfo=UTC), waiting
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(LOCKED_SECONDS)
             rows = await self._mark(locked)
 
     async def _mark(self, wallet_ids: Sequence[UUID]) -> list[Any]:
@@ -103,13 +128,7 @@ class Refresher:
             rows: list[Any] = await (await cursor.execute(REQUEST_FOR_WALLETS, parameters)).fetchall()
         return rows
 
-    async def _unfinished(self, wallet_ids: Sequence[UUID], asked_at: datetime) -> bool:
-        async with self._pool.connection() as connection:
-            found = await connection.execute(COUNT_UNFINISHED, {"wallet_ids": list(wallet_ids), "asked_at": asked_at})
-            row = await found.fetchone()
-        return bool(row and row[0])
-
-    async def _send(self, rows: Sequence[Any]) -> None:
+    def _send(self, rows: Sequence[Any]) -> None:
         """One message for each network. A failure costs speed alone: beat's next tick finds the wallets due."""
         for network in NETWORKS:
             ids = [str(row.wallet_id) for row in rows if row.enqueue and row.network == network]
@@ -129,7 +148,14 @@ class Refresher:
             log.warning("refresh_not_sent", reason=type(error).__name__)
 
     def _publish(self, network: str, wallet_ids: list[str]) -> None:
-        self._celery.send_task("worker.tasks.sync_wallets", args=[network, wallet_ids], queue=REFRESH_QUEUE)
+        self._celery.send_task(
+            "worker.tasks.sync_wallets",
+            args=[network, wallet_ids],
+            queue=REFRESH_QUEUE,
+            # Others join a request for a deadline's length, and wait for another. Then nobody relies on this message:
+            # who asks now sends a new one, and the wallets are due like any other.
+            expires=2 * self._settings.refresh_deadline,
+        )
 
     @cached_property
     def _celery(self) -> "Celery":
@@ -145,3 +171,20 @@ class Refresher:
             task_ignore_result=True,
         )
         return app
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the client has gone. No server cancels a handler for that: it tells whoever asks for more."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _tell_of_end(loop: asyncio.Task[None]) -> None:
+    if not loop.cancelled() and (error := loop.exception()):
+        log.error("refresh_waits_ended", exc_info=error)

@@ -7,9 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from db.refresh import CHANNEL
+
 # Everything is under the claim's own token: a worker that lost its lease, to another worker or because the wallet's
 # address changed or the wallet is gone, writes nothing. The upsert is guarded besides by the block, and within one
-# block by the time of the read: what is older never overwrites.
+# block by the time of the read: what is older never overwrites. `awaited`: asked for so shortly before that somebody
+# may wait for it now. Only then is anybody told (db.refresh), for commits that tell something go one after another.
 _RECORD = """
 WITH outcome AS (
     SELECT * FROM unnest(
@@ -29,6 +32,7 @@ WITH outcome AS (
       FROM outcome o
      WHERE s.wallet_id = o.wallet_id AND s.lease_token = %(token)s
  RETURNING s.wallet_id, s.claimed_at, s.requested_at > s.claimed_at AS asked_again,
+           s.requested_at > s.claimed_at - interval '1 minute' AS awaited,
            o.usdt, o.native, o.block_number, o.block_time, o.one_block
 ), written AS (
     INSERT INTO balance_cache AS b
@@ -44,7 +48,8 @@ WITH outcome AS (
 )
 SELECT (SELECT count(*) FROM recorded) AS recorded,
        (SELECT count(*) FROM written) AS written,
-       (SELECT coalesce(array_agg(wallet_id), '{}') FROM recorded WHERE asked_again) AS asked_again
+       (SELECT coalesce(array_agg(wallet_id), '{}') FROM recorded WHERE asked_again) AS asked_again,
+       (SELECT count(pg_notify(%(channel)s, wallet_id::text)) FROM recorded WHERE awaited) AS told
 """
 
 
@@ -87,6 +92,7 @@ def record(connection: Connection, token: UUID, outcomes: Sequence[Outcome], *, 
         _RECORD,
         {
             "token": token,
+            "channel": CHANNEL,
             "ids": _array([wallet.hex for wallet in ids]),
             "due": _array(due),
             "failures": _array(failures),

@@ -4,24 +4,35 @@ A request is *pending* while ``requested_at`` is later than ``claimed_at``: nobo
 serves every request before it, so however many ask, at most one read runs and one more waits behind it. The worker that
 holds a wallet sees the request when it writes, and makes the wallet due at once.
 
+What a worker writes for a wallet that was asked for it tells on ``CHANNEL``, in the writing transaction
+(``db.balances``): the wallet's id, to whoever listens. That only wakes; what has happened is in the rows.
+
 ``SKIP LOCKED`` because a worker locks the rows of its batch in no set order: waiting for one of them while holding
 another could deadlock. The locks last for milliseconds, and a wallet that was passed over is told as ``locked``.
 """
 
+CHANNEL = "balance_sync_read"
+LISTEN = f"LISTEN {CHANNEL}"
+TELL = "SELECT pg_notify(%(channel)s, %(text)s)"
+
 # Parameters: what `asked` takes, cooldown and patience interval. One row per wallet asked for: wallet_id, network,
 # asked_at (a read claimed at or after it answers the request), wait (a read is coming), enqueue (this call made the
-# request, or renewed one that nobody took up for longer than ``patience``: its message was lost) and locked. A wallet
-# whose last attempt is over and began within ``cooldown`` is not read again.
+# request, or renewed one that nobody took up for longer than ``patience``: its message was lost; not while somebody
+# holds the wallet, for its holder sees to it) and locked. A wallet whose last attempt is over and began within
+# ``cooldown`` is not read again, nor one that is being read once more after it was read within ``cooldown``.
 _REQUEST = """
 WITH asked AS (
     SELECT id, network FROM wallets WHERE {asked}
 ), free AS (
     SELECT s.wallet_id, s.next_sync_at,
+           coalesce(s.lease_until > now(), false) AS held,
            coalesce(s.requested_at > coalesce(s.claimed_at, '-infinity'), false) AS pending,
            coalesce(s.requested_at < now() - %(patience)s, false) AS lost,
-           coalesce(s.lease_token IS NULL AND s.claimed_at > now() - %(cooldown)s, false) AS cooling
-      FROM sync_schedule s WHERE s.wallet_id IN (SELECT id FROM asked)
-       FOR NO KEY UPDATE SKIP LOCKED
+           coalesce(CASE WHEN s.lease_token IS NULL THEN s.claimed_at ELSE b.last_synced END > now() - %(cooldown)s,
+                    false) AS cooling
+      FROM sync_schedule s LEFT JOIN balance_cache b USING (wallet_id)
+     WHERE s.wallet_id IN (SELECT id FROM asked)
+       FOR NO KEY UPDATE OF s SKIP LOCKED
 ), marked AS (
     UPDATE sync_schedule s
        SET requested_at = now(),
@@ -32,7 +43,7 @@ WITH asked AS (
 )
 SELECT a.id AS wallet_id, a.network, now() AS asked_at,
        coalesce(f.pending OR NOT f.cooling, false) AS wait,
-       m.wallet_id IS NOT NULL AS enqueue,
+       m.wallet_id IS NOT NULL AND NOT f.held AS enqueue,
        f.wallet_id IS NULL AS locked
   FROM asked a LEFT JOIN free f ON f.wallet_id = a.id LEFT JOIN marked m ON m.wallet_id = a.id
 """
@@ -40,10 +51,8 @@ SELECT a.id AS wallet_id, a.network, now() AS asked_at,
 REQUEST_FOR_USER = _REQUEST.format(asked="user_id = %(user_id)s AND network = ANY(%(networks)s)")
 REQUEST_FOR_WALLETS = _REQUEST.format(asked="id = ANY(%(wallet_ids)s)")
 
-# Parameters: wallet_ids uuid[], asked_at timestamptz. How many of these wallets have not been claimed since, or are
-# still being read; one that was read badly, or deleted meanwhile, is not waited for.
-COUNT_UNFINISHED = """
-SELECT count(*) FROM sync_schedule
- WHERE wallet_id = ANY(%(wallet_ids)s)
-   AND NOT coalesce(claimed_at >= %(asked_at)s AND lease_token IS NULL, false)
+# Parameters: wallet_ids uuid[]. Those of them that still exist: when each was claimed last, and whether that read is
+# over, well or badly.
+LAST_READS = """
+SELECT wallet_id, claimed_at, lease_token IS NULL AS over FROM sync_schedule WHERE wallet_id = ANY(%(wallet_ids)s)
 """

@@ -18,6 +18,7 @@ def rested(tables: Tables) -> list[UUID]:
     ids = tables.add("tron", "T0", "T1")
     write(only(claim()).token, *(good(wallet) for wallet in ids))
     tables.rows("UPDATE sync_schedule SET claimed_at = now() - interval '1 minute'")
+    tables.rows("UPDATE balance_cache SET last_synced = now() - interval '1 minute'")
     return ids
 
 

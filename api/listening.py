@@ -1,0 +1,86 @@
+"""Hearing from the database what workers have written: LISTEN, on a connection of its own that mends itself.
+
+It only wakes those who wait, sooner than looking again and again would (``api.waits``). Whether it hears is proved, not
+assumed: behind a pooler that hands out another connection for each transaction, or over a connection that died
+without a word, LISTEN succeeds and hears nothing. So it tells itself something from time to time, and listens for that.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from uuid import UUID, uuid4
+
+import structlog
+from psycopg import AsyncConnection, Error
+
+from db.refresh import CHANNEL, LISTEN, TELL
+
+log = structlog.get_logger(__name__)
+
+APPLICATION_NAME = "balance-sync-api-listen"
+PROOF_SECONDS = 10.0
+"""How often it proves that it hears."""
+ANSWER_SECONDS = 3.0
+"""How long anything on this connection may take."""
+PAUSES = (0.1, 10.0)
+"""Seconds from one connection to the next: the first, and the longest, to which it doubles."""
+
+
+class Deaf(Exception):
+    """The connection does not bring what was told on it."""
+
+
+class Listener:
+    """Listens for as long as ``run`` runs, and tells of each wallet. One per process."""
+
+    def __init__(self, database_url: str, heard: Callable[[UUID | None], None]) -> None:
+        """`heard` is called with each wallet's id; with None when it hears again, and may have missed some."""
+        self._url, self._heard = database_url, heard
+        self._proof = uuid4().hex
+        self._pause = PAUSES[0]
+        self.hears = False
+
+    async def run(self) -> None:
+        """Listen, and connect anew whenever that ends. Never returns."""
+        while True:
+            try:
+                await self._listen()
+            except (Error, OSError, TimeoutError, Deaf) as error:
+                log.warning("not_listening", error=type(error).__name__, again_in_seconds=self._pause)
+            await asyncio.sleep(self._pause)
+            self._pause = min(self._pause * 2, PAUSES[1])
+
+    async def _listen(self) -> None:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            connection = await AsyncConnection.connect(self._url, autocommit=True, application_name=APPLICATION_NAME)
+        async with connection:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await connection.execute(LISTEN)
+                while True:
+                    await self._prove(connection)
+                    await self._hear(connection, PROOF_SECONDS)
+            finally:
+                self.hears = False
+
+    async def _prove(self, connection: "AsyncConnection[Any]") -> None:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await connection.execute(TELL, {"channel": CHANNEL, "text": self._proof})
+        if not await self._hear(connection, ANSWER_SECONDS, until_proved=True):
+            raise Deaf
+        if not self.hears:
+            self.hears, self._pause = True, PAUSES[0]
+            self._heard(None)
+
+    async def _hear(self, connection: "AsyncConnection[Any]", seconds: float, *, until_proved: bool = False) -> bool:
+        """Pass on what is heard for some seconds, or until the proof comes. Returns whether it came."""
+        async for told in connection.notifies(timeout=seconds):
+            if told.payload == self._proof:
+                if until_proved:
+                    return True
+            else:
+                # Anybody may tell anything on a channel; another process's proof is no wallet either, and wakes nobody.
+                with suppress(ValueError):
+                    self._heard(UUID(told.payload))
+        return False
