@@ -3,9 +3,17 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import chain
 
-from benchmarks.reading import Figure, figures
+from benchmarks import reading, refresh
+from benchmarks.reading import Figure
+
+
+def figures(tell: Callable[[str], None]) -> Iterator[Figure]:
+    """Every module's, one after another."""
+    return chain.from_iterable(module.figures(tell) for module in (reading, refresh))
 
 
 def main() -> int:

@@ -1,11 +1,14 @@
 """The tasks: ids in, load, call, done. Each may run twice, late, or not at all; Postgres knows what is to be done."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 from uuid import UUID
 
+import structlog
+from celery import Task
+from kombu.exceptions import OperationalError
 from sqlalchemy import Connection
 
 from config.broker import REFRESH_QUEUE
@@ -18,6 +21,8 @@ from worker.dispatch import dispatch
 from worker.errors import BadArgument, NotConfigured
 from worker.sync import sync_due, sync_these
 
+log = structlog.get_logger(__name__)
+
 NO_COOLDOWN = timedelta(0)
 LOCKED_PAUSE = 0.02  # seconds; a worker locks the rows that it writes for some milliseconds
 
@@ -25,33 +30,46 @@ EXPECTED = (BadArgument, NotConfigured)
 """What is wrong with a message or the settings, not with the code: logged as one line, without a traceback."""
 
 
-@app.task(throws=EXPECTED)
+Batch = tuple[Network, Sequence[UUID]]
+
+
+class Refusing(Task[Any, Any]):
+    """A task that is sent too few arguments, too many or unknown ones says so like one that is sent wrong ones."""
+
+    def before_start(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:  # noqa: ARG002
+        try:
+            self.__header__(*args, **kwargs)  # type: ignore[attr-defined]  # the decorator makes it
+        except TypeError as error:
+            raise BadArgument(f"{error!s:.120}") from None
+
+
+@app.task(base=Refusing, throws=EXPECTED)
 def dispatch_due_wallets() -> None:
     """Beat's tick: a message for each batch that is due."""
     dispatch()
 
 
-@app.task(throws=EXPECTED)
+@app.task(base=Refusing, throws=EXPECTED)
 def sync_due_wallets(network: str) -> None:
     """Sync one batch of what is due on a network."""
     known = _network(network)
-    _send_again(known, sync_due(known))
+    _send([(known, sync_due(known))])
 
 
-@app.task(throws=EXPECTED)
+@app.task(base=Refusing, throws=EXPECTED)
 def sync_wallets(network: str, wallet_ids: list[str]) -> None:
     """Sync those of these wallets that are due or asked for."""
-    _sync(_network(network), [_uuid(wallet_id) for wallet_id in _list(wallet_ids)])
+    _sync(_batches(_network(network), [_uuid(wallet_id) for wallet_id in _list(wallet_ids)]))
 
 
-@app.task(throws=EXPECTED)
+@app.task(base=Refusing, throws=EXPECTED)
 def sync_wallet(wallet_id: str) -> None:
     """Sync one wallet now, whenever it was read last."""
     wanted = _uuid(wallet_id)
     _sync_requested(lambda connection: request_wallets(connection, [wanted], cooldown=NO_COOLDOWN), NO_COOLDOWN)
 
 
-@app.task(throws=EXPECTED)
+@app.task(base=Refusing, throws=EXPECTED)
 def refresh_user(user_id: str, networks: list[str] | None = None) -> None:
     """Sync a user's wallets now, on these networks or on all, but for those read within the cool-down."""
     user = _uuid(user_id)
@@ -62,30 +80,48 @@ def refresh_user(user_id: str, networks: list[str] | None = None) -> None:
 
 def _sync_requested(request: Callable[[Connection], Requested], cooldown: timedelta) -> None:
     """Make a request, and sync what it asks for. A row that is being written is asked for again when it is free."""
+    networks, patience = worker_settings().networks, monotonic() + worker_settings().request_limit
     with transaction() as connection:
         found = request(connection)
     asked = dict(found.networks)
-    while found.locked:
+    while found.locked and monotonic() < patience:
         sleep(LOCKED_PAUSE)
         with transaction() as connection:
             found = request_wallets(connection, found.locked, cooldown=cooldown)
         asked |= found.networks
-    for network in worker_settings().networks:
-        _sync(network, [wallet_id for wallet_id, of in asked.items() if of == network])
+    if found.locked:
+        log.warning("rows_locked", wallets=len(found.locked))
+    _sync(
+        [
+            batch
+            for network in networks
+            for batch in _batches(network, [wallet for wallet, of in asked.items() if of == network])
+        ]
+    )
 
 
-def _sync(network: Network, wallet_ids: list[UUID]) -> None:
-    if not wallet_ids:
-        return
+def _batches(network: Network, wallet_ids: Sequence[UUID]) -> list[Batch]:
     size = reader_for(network).max_wallets
-    for start in range(0, len(wallet_ids), size):
-        _send_again(network, sync_these(network, wallet_ids[start : start + size]))
+    return [(network, wallet_ids[start : start + size]) for start in range(0, len(wallet_ids), size)]
 
 
-def _send_again(network: Network, wallet_ids: Sequence[UUID]) -> None:
-    """Wallets that were asked for while they were being read are read again, before anything that is merely due."""
-    if wallet_ids:
-        sync_wallets.apply_async(args=(network, [str(wallet) for wallet in wallet_ids]), queue=REFRESH_QUEUE)
+def _sync(batches: Sequence[Batch]) -> None:
+    """Sync the first of these and leave the others to whoever is free: a task is one read, however much is asked for,
+    and a network that hangs does not hold up the other.
+    """
+    _send(batches[1:])
+    for network, wallet_ids in batches[:1]:
+        _send([(network, sync_these(network, wallet_ids))])
+
+
+def _send(batches: Sequence[Batch]) -> None:
+    """Messages that are served before anything that is merely due. One that cannot be sent costs speed alone."""
+    try:
+        for network, wallet_ids in batches:
+            if wallet_ids:
+                sync_wallets.apply_async(args=(network, [str(wallet) for wallet in wallet_ids]), queue=REFRESH_QUEUE)
+    except OperationalError as error:
+        log.warning("refresh_not_sent", reason=type(error).__name__)
 
 
 def _network(value: Any) -> Network:
