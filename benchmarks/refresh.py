@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from statistics import median
 from time import monotonic, perf_counter
@@ -13,9 +14,9 @@ import redis
 import requests
 
 from benchmarks.reading import Figure
-from benchmarks.stage import NETWORKS, Stage, Unsound, stage
+from benchmarks.stage import Stage, Unsound, nodes, stage
 from config.broker import REFRESH_QUEUE, sync_queue
-from config.settings import Network
+from config.settings import NETWORKS
 from devstack.product import WORKER, api, beat, environment, token
 from devstack.servers import Server, running, wait_for
 from devstack.stack import base58_address
@@ -39,7 +40,8 @@ class Scene:
 
     stage: Stage
     server: Server
-    queue: "redis.Redis"
+    nodes: Server
+    queue: "redis.Redis[bytes]"
     http: requests.Session
 
     def refresh(self, user: UUID) -> float:
@@ -55,15 +57,18 @@ class Scene:
 
     def waiting(self) -> int:
         """Batches that no process has begun."""
-        return sum(int(self.queue.llen(f"bal:{sync_queue(network)}")) for network in ("ethereum", "tron"))
+        return sum(int(self.queue.llen(f"bal:{sync_queue(network)}")) for network in NETWORKS)
 
     def fall_due(self) -> None:
         """A hundred thousand wallets fall due at once, and their batches are queued."""
-        self.stage.all_due()
-        rest(self.stage)
+        # Those of users who refresh rest: a batch's read of one would put it into its cool-down.
+        self.stage.database.execute(
+            "UPDATE sync_schedule SET next_sync_at = to_timestamp(0) FROM wallets WHERE id = wallet_id AND user_id < %s",
+            (refreshing(0),),
+        )
+        self.stage.database.execute("VACUUM sync_schedule, balance_cache")
         with app.producer_pool.acquire(block=True) as producer:
-            networks: tuple[Network, ...] = ("ethereum", "tron")
-            for network in networks:
+            for network in NETWORKS:
                 for _ in range(-(-BACKLOG // reader_for(network).max_wallets)):
                     app.send_task(
                         "worker.tasks.sync_due_wallets", args=[network], queue=sync_queue(network), producer=producer
@@ -116,13 +121,13 @@ def reads_of_a_crowd(scene: Scene) -> float:
         user = refreshing(USERS + number)
         headers = {"Authorization": f"Bearer {token(scene.stage.env, user)}"}
         url = f"{scene.server.url}/api/v1/auth/balances/user/{user}?refresh=true"
-        scene.stage.counts()
+        counts(scene.nodes)
         with ThreadPoolExecutor(CROWD) as pool:
             answers = list(pool.map(lambda _: requests.get(url, headers=headers, timeout=30), range(CROWD)))  # noqa: B023
-        counts = scene.stage.counts()
-        reads = [counts.get(f"{network} reads", 0) for network in NETWORKS]
+        asked = counts(scene.nodes)
+        reads = [asked.get(f"{network} reads", 0) for network in NETWORKS]
         if not all(answer.ok for answer in answers) or not all(reads):
-            raise Unsound(f"a crowd was answered without reads: {counts}")
+            raise Unsound(f"a crowd was answered without reads: {asked}")
         most = max(most, *reads)
     return float(most)
 
@@ -133,22 +138,36 @@ def scene() -> Iterator[Scene]:
     with stage(BACKLOG) as stands, ExitStack() as started:
         stands.env["JWT_SECRET"] = "s" * 32
         add_users(stands)
-        sync = started.enter_context(serving(stands, *(sync_queue(network) for network in ("ethereum", "tron"))))
-        refresh = started.enter_context(serving(stands, REFRESH_QUEUE))
+        sync = started.enter_context(serving(stands, stands.nodes, *(sync_queue(network) for network in NETWORKS)))
+        # A node serves requests side by side; these serve one after another, so each worker has its own.
+        memory = started.enter_context(nodes(stands.folder / "refresh"))
+        refresh = started.enter_context(serving(stands, memory, REFRESH_QUEUE))
         started.enter_context(beat(stands.folder, stands.env))
         server = started.enter_context(api(stands.folder, stands.env))
         for worker in (sync, refresh):
-            wait_for(lambda log=worker.log: "ready." in log.read_text(), worker, what="a worker to be ready")
+            wait_for(partial(ready, worker), worker, what="a worker to be ready")
         queue = redis.Redis.from_url(stands.redis.url)
-        yield Scene(stands, server, queue, requests.Session())
+        yield Scene(stands, server, memory, queue, requests.Session())
+
+
+def counts(node: Server) -> dict[str, int]:
+    """What a node was asked since the last look."""
+    told: dict[str, int] = requests.get(f"{node.url}/counts", timeout=10).json()
+    return told
+
+
+def ready(worker: Server) -> bool:
+    return "ready." in worker.log.read_text()
 
 
 @contextmanager
-def serving(stands: Stage, *queues: str) -> Iterator[Server]:
+def serving(stands: Stage, node: Server, *queues: str) -> Iterator[Server]:
     """A worker that serves these queues alone."""
     name = f"worker-{queues[0]}"
     command = [*WORKER, "-Q", ",".join(queues), "--hostname", f"{name}@%h"]
-    with running(name, command, stands.folder, env=environment({**stands.env, "LOG_LEVEL": "INFO"})) as server:
+    urls = {"ETHEREUM_RPC_URLS": node.url, "TRON_RPC_URLS": node.url}
+    env = environment({**stands.env, **urls, "LOG_LEVEL": "INFO"})
+    with running(name, command, stands.folder, env=env) as server:
         yield server
 
 
@@ -157,19 +176,11 @@ def refreshing(number: int) -> UUID:
 
 
 def add_users(stands: Stage) -> None:
-    """Users with a wallet on each network, which are not due by themselves."""
+    """Users with a wallet on each network. Nothing is due."""
     with stands.database.cursor() as cursor, cursor.copy("COPY wallets (user_id, network, address) FROM STDIN") as copy:
         for number in range(USERS + ROUNDS):
             account = (10**9 + number).to_bytes(20)
             copy.write_row((refreshing(number), "ethereum", "0x" + account.hex()))
             copy.write_row((refreshing(number), "tron", base58_address(account)))
-    rest(stands)
+    stands.database.execute("UPDATE sync_schedule SET next_sync_at = now() + interval '1 day'")
     stands.database.execute("ANALYZE")
-
-
-def rest(stands: Stage) -> None:
-    stands.database.execute(
-        "UPDATE sync_schedule SET next_sync_at = now() + interval '1 day' FROM wallets"
-        " WHERE id = wallet_id AND user_id BETWEEN %s AND %s",
-        (refreshing(0), refreshing(USERS + ROUNDS)),
-    )
