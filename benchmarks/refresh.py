@@ -63,7 +63,8 @@ class Scene:
         """A hundred thousand wallets fall due at once, and their batches are queued."""
         # Those of users who refresh rest: a batch's read of one would put it into its cool-down.
         self.stage.database.execute(
-            "UPDATE sync_schedule SET next_sync_at = to_timestamp(0) FROM wallets WHERE id = wallet_id AND user_id < %s",
+            "UPDATE sync_schedule SET next_sync_at = to_timestamp(0) FROM wallets"
+            " WHERE id = wallet_id AND user_id < %s",
             (refreshing(0),),
         )
         self.stage.database.execute("VACUUM sync_schedule, balance_cache")
