@@ -1,15 +1,21 @@
 """Requests for a read: marked in Postgres, shared, and answered by a read that began after them."""
 
+import subprocess
+import sys
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from environment import forget_settings
 from leases import SOON, claim, claim_ids, claimed, good, only, write
+from structlog.testing import capture_logs
 from tables import Tables
 
 from db.session import transaction
 from db.wallets import Requested, request_user, request_wallets
+from devstack.product import environment
+from devstack.servers import ROOT
 
 
 @pytest.fixture
@@ -54,6 +60,17 @@ def test_a_request_during_a_read_is_answered_by_another_read(tables: Tables, res
     assert claimed(claim_ids(rested)) == set(rested)
 
 
+def test_a_request_during_the_second_read_of_a_crowd_makes_no_third(tables: Tables, rested: list[UUID]) -> None:
+    ask(tables, rested[0])
+    first = only(claim_ids(rested))
+    assert set(ask(tables, rested[0]).networks) == set(rested), "it came during the first read"
+    write(first.token, *(good(wallet) for wallet in rested))
+    second = only(claim_ids(rested))
+    assert ask(tables, rested[0]) == Requested({}, ()), "read within the cool-down"
+    assert write(second.token, *(good(wallet) for wallet in rested)).asked_again == ()
+    assert claim_ids(rested) is None
+
+
 def test_one_wallet_is_asked_for_whenever_it_was_read_last(tables: Tables, rested: list[UUID]) -> None:
     tables.rows("UPDATE sync_schedule SET claimed_at = now()")
     with transaction() as connection:
@@ -80,3 +97,26 @@ def test_a_task_asks_again_for_a_row_that_was_being_written(
         monkeypatch.setattr(tasks, "sleep", lambda _: writer.rollback())
         tasks.sync_wallet.run(str(wallet))
     assert tables.schedule(wallet)["requested_at"] is not None
+
+
+def test_a_row_that_stays_locked_holds_up_the_others_for_a_while_and_no_longer(
+    tables: Tables, rested: list[UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worker import tasks
+
+    monkeypatch.setenv("SYNC_LEASE", "3")
+    forget_settings()
+    (row,) = tables.rows("SELECT user_id FROM wallets WHERE id = %s", rested[0])
+    with psycopg.connect(tables.connection.info.dsn) as writer, capture_logs() as logs:
+        writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[0]])
+        tasks.refresh_user.run(str(row["user_id"]))
+    assert [(line["event"], line["wallets"]) for line in logs] == [("rows_locked", 1)]
+    assert tables.schedule(rested[1])["requested_at"] is not None
+
+
+def test_a_task_that_cannot_send_a_message_says_so_and_goes_on(database_url: str, rested: list[UUID]) -> None:
+    code = f"from uuid import UUID; from worker.tasks import _send; _send([('tron', [UUID('{rested[0]}')])])"
+    env = environment({"DATABASE_URL": database_url, "REDIS_URL": "redis://127.0.0.1:1/0"})
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert "refresh_not_sent" in done.stdout
