@@ -2,35 +2,39 @@
 
 import argparse
 import json
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from itertools import chain
 
-from benchmarks import reading, refresh
+from benchmarks import reading, refresh, scale
 from benchmarks.reading import Figure
 
-
-def figures(tell: Callable[[str], None]) -> Iterator[Figure]:
-    """Every module's, one after another."""
-    return chain.from_iterable(module.figures(tell) for module in (reading, refresh))
+SUBJECTS = {"reading": reading.figures, "refresh": refresh.figures, "scale": scale.figures}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON list instead of a table, for scripts")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of a table, for scripts")
+    parser.add_argument("subject", nargs="?", choices=SUBJECTS, help="measure this alone")
     arguments = parser.parse_args()
-    measured: list[Figure] = []
-    for figure in figures(lambda what: print(f"… {what}", file=sys.stderr, flush=True)):
-        measured.append(figure)
-        if not arguments.json:
-            verdict = "met" if figure.met else "MISSED"
-            print(
-                f"{figure.name:<72} {figure.measured:>8.2f}   {figure.wanted} {figure.target:g}: {verdict}", flush=True
-            )
-    if arguments.json:
-        print(json.dumps([{**asdict(figure), "met": figure.met} for figure in measured]))
+    if arguments.subject is None:
+        # Each in a process of its own: a process reads its settings once.
+        options = ["--json"] if arguments.json else []
+        codes = [subprocess.run([sys.executable, "-m", "benchmarks", *options, each], check=False) for each in SUBJECTS]
+        return max(done.returncode for done in codes)
+    for figure in SUBJECTS[arguments.subject](lambda what: print(f"… {what}", file=sys.stderr, flush=True)):
+        if arguments.json:
+            print(json.dumps({**asdict(figure), "met": figure.met}), flush=True)
+        else:
+            print(f"{figure.name:<72} {figure.measured:>8.2f}   {wanted(figure)}", flush=True)
     return 0
+
+
+def wanted(figure: Figure) -> str:
+    """What was wanted of a figure, if anything was."""
+    if figure.target is None:
+        return "told"
+    return f"{figure.wanted} {figure.target:g}: {'met' if figure.met else 'MISSED'}"
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -47,8 +48,35 @@ class Stage:
 
     def all_due(self) -> None:
         """Every wallet is due, in a table without dead rows."""
-        self.database.execute("UPDATE sync_schedule SET next_sync_at = to_timestamp(0), lease_token = NULL")
+        self.database.execute(
+            "UPDATE sync_schedule SET next_sync_at = to_timestamp(0), lease_token = NULL, lease_until = NULL"
+        )
         self.database.execute("VACUUM sync_schedule, balance_cache")
+
+    def value(self, query: LiteralString, *parameters: Any) -> Any:
+        """The one value that a query gives."""
+        row = self.database.execute(query, parameters).fetchone()
+        return row[0] if row else None
+
+    def now(self) -> datetime:
+        """By the database's clock, which all times are of."""
+        now: datetime = self.value("SELECT now()")
+        return now
+
+    def oldest(self) -> datetime:
+        """When the wallet was read whose last read is the longest ago; never counts as the beginning of time."""
+        if self.value("SELECT count(*) FROM wallets") > self.value("SELECT count(*) FROM balance_cache"):
+            return datetime.fromtimestamp(0, UTC)
+        oldest: datetime = self.value("SELECT min(last_synced) FROM balance_cache")
+        return oldest
+
+    def all_read(self) -> bool:
+        """Whether each wallet has been read at least once."""
+        return self.oldest().timestamp() > 0
+
+    def oldest_age(self) -> float:
+        """How many seconds ago that was."""
+        return (self.now() - self.oldest()).total_seconds()
 
     def done(self, network: str) -> bool:
         """Whether no wallet of a network is due or being read."""
@@ -94,13 +122,14 @@ def nodes(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def stage(wallets_each: int) -> Iterator[Stage]:
+def stage(wallets_each: int, *, shared_buffers: str = "128MB") -> Iterator[Stage]:
     """A migrated database with this many wallets of each network. The settings are in this process's environment."""
     with ExitStack() as started:
         started.enter_context(alone_in(FOLDER))
         shutil.rmtree(FOLDER, ignore_errors=True)
         FOLDER.mkdir(parents=True)
-        database, queue = started.enter_context(postgres(FOLDER)), started.enter_context(redis_server(FOLDER))
+        database = started.enter_context(postgres(FOLDER, shared_buffers=shared_buffers))
+        queue = started.enter_context(redis_server(FOLDER))
         memory = started.enter_context(nodes(FOLDER))
         env = {
             "DATABASE_URL": database.url,
@@ -121,14 +150,14 @@ def stage(wallets_each: int) -> Iterator[Stage]:
         yield Stage(FOLDER, database, queue, memory, env, connection)
 
 
-def insert(connection: "psycopg.Connection[Any]", wallets_each: int) -> None:
-    """Wallets whose addresses are their numbers."""
-    rows = [
-        (network, "0x" + account.hex() if network == "ethereum" else base58_address(account))
-        for network in NETWORKS
-        for account in ((1 + number).to_bytes(20) for number in range(wallets_each))
-    ]
+def insert(connection: "psycopg.Connection[Any]", wallets_each: int, *, there: int = 0) -> None:
+    """So many more wallets of each network, whose addresses are their numbers, beside those that are there."""
+    accounts = [(1 + number).to_bytes(20) for number in range(there, there + wallets_each)]
     with connection.cursor() as cursor, cursor.copy("COPY wallets (user_id, network, address) FROM STDIN") as copy:
-        for number, (network, address) in enumerate(rows):
-            copy.write_row((f"00000000-0000-4000-8000-{number // 5:012d}", network, address))
+        for network in NETWORKS:
+            for number, account in enumerate(
+                accounts, 2 * there if network == NETWORKS[0] else 2 * there + wallets_each
+            ):
+                address = "0x" + account.hex() if network == "ethereum" else base58_address(account)
+                copy.write_row((f"00000000-0000-4000-8000-{number // 5:012d}", network, address))
     connection.execute("ANALYZE")

@@ -128,7 +128,7 @@ def wait_for(
 
 
 @contextmanager
-def postgres(folder: Path, port: int | None = None) -> Iterator[Server]:
+def postgres(folder: Path, port: int | None = None, *, shared_buffers: str = "128MB") -> Iterator[Server]:
     """PostgreSQL 18, with the data that it left in this folder, if it did.
 
     As root it runs as the user that its package makes for it: PostgreSQL refuses root.
@@ -152,6 +152,7 @@ def postgres(folder: Path, port: int | None = None) -> Iterator[Server]:
 
     # The data is made anew at each start, so nothing has to survive a loss of power.
     fast = ["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"]
+    fast += ["-c", f"shared_buffers={shared_buffers}"]
     command: list[str | Path] = [
         package.bin_path / "postgres",
         "-D",

@@ -33,9 +33,9 @@ def dispatch_network(network: Network) -> int:
     Two of these at once may send twice as many as are due: a message too many finds nothing.
     """
     queue = sync_queue(network)
+    producer: Any
     with app.producer_pool.acquire(block=True) as producer:
-        channel: Any = producer.channel
-        waiting = channel.client.llen(queue)  # kombu adds the key prefix
+        waiting = producer.channel.client.llen(queue)  # kombu adds the key prefix
         if waiting >= ENOUGH_WAITING:
             return 0
         per_batch = reader_for(network).max_wallets

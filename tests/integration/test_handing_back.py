@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from tables import Tables
 
 from db.leases import release
-from db.refresh import COUNT_UNFINISHED
+from db.refresh import LAST_READS
 from db.session import transaction
 from db.wallets import Claim, request_wallets
 from devstack.servers import wait_for
@@ -84,18 +84,17 @@ def test_what_was_written_before_the_interruption_stays(tables: Tables) -> None:
 def test_whoever_waits_for_a_read_that_was_interrupted_waits_for_the_next_one(tables: Tables) -> None:
     (wallet,) = tables.add("tron", "T0")
 
-    def unfinished(asked_at: Any) -> int:
-        with transaction() as connection:
-            found = connection.exec_driver_sql(COUNT_UNFINISHED, {"wallet_ids": [wallet], "asked_at": asked_at})
-            return int(found.scalar_one())
+    def read_since(asked_at: Any) -> bool:
+        ((_, claimed_at, over),) = tables.connection.execute(LAST_READS, {"wallet_ids": [wallet]})
+        return bool(over and claimed_at is not None and claimed_at >= asked_at)
 
     with transaction() as connection:
         request_wallets(connection, [wallet], cooldown=NOTHING)
     asked_at = tables.schedule(wallet)["requested_at"]
     interrupt(only(claim_ids([wallet])), SystemExit)
-    assert unfinished(asked_at) == 1
+    assert not read_since(asked_at)
     write(only(claim_ids([wallet])).token, good(wallet))
-    assert unfinished(asked_at) == 0
+    assert read_since(asked_at)
 
 
 def test_with_postgres_out_of_reach_the_lease_expires_and_the_process_ends_all_the_same(

@@ -83,8 +83,8 @@ def test_tasks_have_the_names_that_other_programs_send(tasks: ModuleType) -> Non
         (501, 1, 1),
         (501, 2, 0),
         (501, 9, 0),
-        (10**9, 0, 20),
-        (10**9, 15, 5),
+        (10**9, 0, 40),
+        (10**9, 15, 25),
     ],
 )
 def test_a_message_for_each_batch_that_is_due_less_those_that_wait(due: int, waiting: int, sent: int) -> None:

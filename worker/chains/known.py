@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 TIMEOUT = 0.5  # seconds; a Redis that hangs must not hold up a read
 LEFT_ALONE = 10.0  # seconds for which a Redis that did not answer is not asked
 
+LOOKED_UP = 1.0  # seconds for which a process relies on what it looked up: several batches, and no harm
+
 # A second and a margin: requests that leave a tenth of a second apart may arrive closer together.
 SECOND = 1100  # milliseconds
 
@@ -38,19 +40,27 @@ class Known:
     clock: Callable[[], float] = time
     _own: dict[str, tuple[Any, float]] = field(default_factory=dict)
     _budgets: dict[str, StateStore] = field(default_factory=dict)
+    _looked_up: dict[tuple[str, ...], float] = field(default_factory=dict)
     _client: Any = None
     _back_at: float = 0.0
 
     def get(self, names: Sequence[str]) -> dict[str, Any]:
-        """The entries of these names that there are. One command to Redis; what it lacks is taken from our own."""
-        now = self.clock()
-        found = {name: self._own[name] for name in names if name in self._own and self._own[name][1] > now}
+        """The entries of these names that there are; what others put may be missed for LOOKED_UP seconds.
+
+        At most one command to Redis; what it lacks is taken from our own.
+        """
+        now, looked_for = self.clock(), tuple(names)
+        if not 0 <= now - self._looked_up.get(looked_for, -LOOKED_UP) < LOOKED_UP:
+            self._look_up(looked_for)
+        found = [(name, self._own[name]) for name in names if name in self._own]
+        return {name: value for name, (value, until) in found if until > now}
+
+    def _look_up(self, names: tuple[str, ...]) -> None:
         with self._redis() as client:
             if client:
                 values: Any = client.mget([self._key(name) for name in names])
-                found |= {name: _entry(raw) for name, raw in zip(names, values, strict=True) if raw is not None}
-        self._own |= found
-        return {name: value for name, (value, until) in found.items() if until > now}
+                self._own |= {name: _entry(raw) for name, raw in zip(names, values, strict=True) if raw is not None}
+                self._looked_up[names] = self.clock()
 
     def put(self, name: str, value: Any, seconds: float) -> None:
         """Keep an entry for some seconds. One command."""
