@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -25,14 +26,26 @@ the end of its lease.
 """
 
 
+@dataclass(slots=True)
+class Hold:
+    """What a batch has claimed, once it has."""
+
+    claim: Claim | None = None
+
+
 @contextmanager
-def handed_back_when_interrupted(claim: Claim) -> Iterator[None]:
-    """Give the claim's wallets back, due at once, when the block is ended from outside."""
+def handed_back_when_interrupted() -> Iterator[Hold]:
+    """Give what is claimed in the block back, due at once, when the block is ended from outside.
+
+    The claim is told of inside its transaction: the end may come in the middle of the commit, or just after it.
+    """
+    hold = Hold()
     try:
-        yield
+        yield hold
     except FROM_OUTSIDE as interruption:
-        with _undisturbed():
-            _hand_back(claim, type(interruption).__name__)
+        if hold.claim:
+            with _undisturbed():
+                _hand_back(hold.claim, type(interruption).__name__)
         raise
 
 

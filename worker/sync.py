@@ -76,12 +76,12 @@ def _sync(
     reader: ChainReader, settings: WorkerSettings, claim_batch: Callable[[Connection], Claim | None]
 ) -> tuple[UUID, ...]:
     started = monotonic()
-    with transaction() as connection:
-        claim = claim_batch(connection)
-    if claim is None:
-        return ()
     policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
-    with handed_back_when_interrupted(claim):
+    with handed_back_when_interrupted() as hold:
+        with transaction() as connection:
+            claim = hold.claim = claim_batch(connection)
+        if claim is None:
+            return ()
         accounts = accounts_of(claim)
         parts, found = _read(reader, claim, accounts, started + settings.read_limit)
         decided = outcomes(claim, accounts, found, policy=policy, chance=random)

@@ -77,8 +77,9 @@ def untouched(scene: Scene) -> bool:
     return bool(scene.value(f"SELECT bool_and({as_before}) FROM sync_schedule"))
 
 
-def heard(scene: Scene, words: str) -> None:
-    wait_for(lambda: words in scene.worker.server.log.read_text(), what=f"the worker to say: {words}")
+def heard(scene: Scene, words: str, times: int = 1) -> None:
+    log = scene.worker.server.log
+    wait_for(lambda: log.read_text().count(words) >= times, what=f"the worker to say: {words}")
 
 
 def twice(first: signal.Signals) -> Callable[[Scene], None]:
@@ -115,7 +116,7 @@ def test_a_batch_that_is_interrupted_hands_its_wallets_back_at_once(
     with batches_in_hand(scene, 2):
         stop(scene)
         wait_for(lambda: untouched(scene), what="the leases to be handed back")
-    assert scene.worker.server.log.read_text().count("leases_handed_back") == 2
+    heard(scene, "leases_handed_back", 2)
     scene.worker.kill()
     scene.worker.start()
     scene.await_all_fresh()

@@ -21,8 +21,13 @@ from worker.interruption import _undisturbed, handed_back_when_interrupted
 
 
 def interrupt(batch: Claim, how: type[BaseException]) -> None:
-    with pytest.raises(how), handed_back_when_interrupted(batch):
-        raise how
+    def begin_and_end() -> None:
+        with handed_back_when_interrupted() as hold:
+            hold.claim = batch
+            raise how
+
+    with pytest.raises(how):
+        begin_and_end()
 
 
 def test_a_lease_handed_back_is_due_at_once_and_its_old_holder_writes_nothing(tables: Tables) -> None:
@@ -66,12 +71,19 @@ def test_a_batch_that_ends_by_an_error_is_tried_again_when_its_lease_ends(
     assert claim() is None
 
 
+def test_an_interruption_before_anything_was_claimed_is_passed_on(tables: Tables) -> None:
+    tables.add("tron", "T0")
+    with pytest.raises(SystemExit), handed_back_when_interrupted():
+        raise SystemExit
+
+
 def test_what_was_written_before_the_interruption_stays(tables: Tables) -> None:
     (wallet,) = tables.add("tron", "T0")
     batch = only(claim())
 
     def write_and_end() -> None:
-        with handed_back_when_interrupted(batch):
+        with handed_back_when_interrupted() as hold:
+            hold.claim = batch
             write(batch.token, good(wallet))
             raise SystemExit
 
