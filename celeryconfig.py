@@ -10,8 +10,9 @@ _settings = worker_settings()
 broker_url = _settings.redis_url.get_secret_value()
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker waits for Redis as long as it takes
-broker_pool_acquire_timeout = 5
+broker_pool_acquire_timeout = 5  # seconds; nobody waits for a connection for ever
 broker_transport_options = transport_options()
+# Once more, at once: who sends is a tick, of which there is another soon, or a request that somebody waits for.
 task_publish_retry_policy = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 
 # The row in Postgres is the result.
@@ -24,7 +25,7 @@ accept_content = ["json"]
 enable_utc = True
 timezone = "UTC"
 
-# A worker without -Q serves all three, in this order.
+# A worker without -Q serves all three, the first before the others.
 task_queues = [Queue(name) for name in QUEUES]
 task_default_queue = REFRESH_QUEUE
 task_create_missing_queues = False  # a mistyped queue is an error, not a place where messages rot
@@ -43,11 +44,12 @@ task_time_limit = _settings.task_hard_limit
 
 worker_prefetch_multiplier = 1  # a refresh overtakes every batch that no process has begun
 worker_cancel_long_running_tasks_on_connection_loss = True  # else each reconnection runs the work in hand twice
-worker_soft_shutdown_timeout = _settings.task_soft_limit
-worker_max_tasks_per_child = 1000
-worker_max_memory_per_child = 400_000  # KiB
-worker_hijack_root_logger = False
-worker_send_task_events = False
+worker_soft_shutdown_timeout = _settings.task_soft_limit  # a cold shutdown waits as long as a batch in hand may take
+worker_max_tasks_per_child = 1000  # what leaks goes with its process
+worker_max_memory_per_child = 400_000  # KiB; the same for what leaks quickly
+worker_eta_task_limit = 1000  # no task is sent for later; should one be, it must not fill a worker's memory
+worker_hijack_root_logger = False  # logging is ours (worker.app)
+worker_send_task_events = False  # nobody listens: a batch's own line says what it did
 
 beat_schedule = {
     "dispatch-due-wallets": {
@@ -57,5 +59,5 @@ beat_schedule = {
         "options": {"expires": _settings.dispatch_interval},
     }
 }
-beat_max_loop_interval = 5
+beat_max_loop_interval = 5  # seconds; it notices a clock that was set within these
 imports = ["worker.tasks"]
