@@ -155,7 +155,8 @@ def redis_commands(scene: Stage) -> float:
             wait_for(lambda: wallets - unread(scene) >= BATCHES * size, running, what="the batches to be done")
             client.echo("the end")
             until_the_end = takewhile(lambda each: "the end" not in each["command"], monitor.listen())
-            return sum(each["client_type"] != "lua" for each in until_the_end) / BATCHES
+            sent = [each for each in until_the_end if each["client_type"] != "lua"]
+    return len(sent) / BATCHES
 
 
 def unread(scene: Stage) -> int:
