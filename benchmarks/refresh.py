@@ -25,7 +25,7 @@ from worker.chains import reader_for
 
 BACKLOG = 50_000
 """Wallets of each network that are due while users refresh."""
-ROUNDS = 7
+ROUNDS = 5
 FEWEST = 10
 """Refreshes in a round, at the least, for its median to say something."""
 IDLE_SECONDS = 3.0
@@ -80,15 +80,19 @@ class Scene:
 
 
 def figures(tell: Callable[[str], None]) -> Iterator[Figure]:
-    """Each figure as soon as it is measured."""
-    tell(f"a refresh beside {2 * BACKLOG:,} wallets that are due, turn by turn with none …")
-    with scene() as stands:
-        ratio = beside_a_backlog(stands)
-        yield Figure("refresh p50 with 100,000 wallets queued ÷ idle, a worker of its own", ratio, 1.5)
-        tell(f"{CROWD} refreshes at once …")
-        yield Figure(
-            f"chain reads for {CROWD} refreshes at once of one user, each network", reads_of_a_crowd(stands), 2
-        )
+    """Each figure as soon as it is measured.
+
+    A process of a batch worker and its connection to Postgres keep one core busy: one leaves the refreshes a core of
+    two, two leave none.
+    """
+    for processes, named in ((1, "one process"), (2, "two processes")):
+        tell(f"a refresh beside {2 * BACKLOG:,} wallets that are due, turn by turn with none, batches by {named} …")
+        with scene(processes) as stands:
+            ratio = beside_a_backlog(stands)
+            yield Figure(f"refresh p50 with 100,000 wallets queued ÷ idle, batches by {named}", ratio, 1.5)
+            if processes == 1:
+                tell(f"{CROWD} refreshes at once …")
+                yield Figure(f"chain reads for {CROWD} refreshes at once, each network", reads_of_a_crowd(stands), 2)
 
 
 def beside_a_backlog(scene: Scene) -> float:
@@ -134,21 +138,21 @@ def reads_of_a_crowd(scene: Scene) -> float:
 
 
 @contextmanager
-def scene() -> Iterator[Scene]:
-    """A worker for batches, one for refreshes, beat and the endpoint."""
+def scene(processes: int) -> Iterator[Scene]:
+    """A worker for batches, with as many processes, one for refreshes, beat and the endpoint."""
     with stage(BACKLOG) as stands, ExitStack() as started:
         stands.env["JWT_SECRET"] = "s" * 32
         add_users(stands)
-        sync = started.enter_context(serving(stands, stands.nodes, *(sync_queue(network) for network in NETWORKS)))
+        queues = [sync_queue(network) for network in NETWORKS]
+        sync = started.enter_context(serving(stands, stands.nodes, processes, *queues))
         # A node serves requests side by side; these serve one after another, so each worker has its own.
         memory = started.enter_context(nodes(stands.folder / "refresh"))
-        refresh = started.enter_context(serving(stands, memory, REFRESH_QUEUE))
+        refresh = started.enter_context(serving(stands, memory, 2, REFRESH_QUEUE))
         started.enter_context(beat(stands.folder, stands.env))
         server = started.enter_context(api(stands.folder, stands.env))
         for worker in (sync, refresh):
             wait_for(partial(ready, worker), worker, what="a worker to be ready")
-        queue = redis.Redis.from_url(stands.redis.url)
-        yield Scene(stands, server, memory, queue, requests.Session())
+        yield Scene(stands, server, memory, redis.Redis.from_url(stands.redis.url), requests.Session())
 
 
 def counts(node: Server) -> dict[str, int]:
@@ -162,10 +166,10 @@ def ready(worker: Server) -> bool:
 
 
 @contextmanager
-def serving(stands: Stage, node: Server, *queues: str) -> Iterator[Server]:
+def serving(stands: Stage, node: Server, processes: int, *queues: str) -> Iterator[Server]:
     """A worker that serves these queues alone."""
     name = f"worker-{queues[0]}"
-    command = [*WORKER, "-Q", ",".join(queues), "--hostname", f"{name}@%h"]
+    command = [*WORKER, "--concurrency", str(processes), "-Q", ",".join(queues), "--hostname", f"{name}@%h"]
     urls = {"ETHEREUM_RPC_URLS": node.url, "TRON_RPC_URLS": node.url}
     env = environment({**stands.env, **urls, "LOG_LEVEL": "INFO"})
     with running(name, command, stands.folder, env=env) as server:

@@ -145,6 +145,8 @@ def test_with_redis_hung_plain_reads_go_on_and_a_refresh_answers_from_the_cache(
 
 def test_a_wallet_that_is_being_read_is_read_again_by_whoever_holds_it(endpoint: Endpoint) -> None:
     endpoint.read_all()
+    endpoint.get("?refresh=true&networks=ethereum")  # from here on it sends at once
+    endpoint.await_message()
     endpoint.tables.rows("UPDATE sync_schedule SET next_sync_at = now() WHERE wallet_id = %s", TRON)
     batch = only(claim_ids([TRON]))
     with ThreadPoolExecutor(1) as pool:
