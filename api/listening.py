@@ -59,28 +59,28 @@ class Listener:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await connection.execute(LISTEN)
                 while True:
-                    await self._prove(connection)
-                    await self._hear(connection, PROOF_SECONDS)
+                    await self._hear(connection)
             finally:
                 self.hears = False
 
-    async def _prove(self, connection: "AsyncConnection[Any]") -> None:
+    async def _hear(self, connection: "AsyncConnection[Any]") -> None:
+        """Tell itself something, and pass on what is heard for some seconds. Raises Deaf."""
         async with asyncio.timeout(ANSWER_SECONDS):
             await connection.execute(TELL, {"channel": CHANNEL, "text": self._proof})
-        if not await self._hear(connection, ANSWER_SECONDS, until_proved=True):
-            raise Deaf
-        if not self.hears:
-            self.hears, self._pause = True, PAUSES[0]
-            self._heard(None)
-
-    async def _hear(self, connection: "AsyncConnection[Any]", seconds: float, *, until_proved: bool = False) -> bool:
-        """Pass on what is heard for some seconds, or until the proof comes. Returns whether it came."""
-        async for told in connection.notifies(timeout=seconds):
+        proved = False
+        # Read to its end: what a packet still holds is lost with a loop that is left.
+        async for told in connection.notifies(timeout=PROOF_SECONDS):
             if told.payload == self._proof:
-                if until_proved:
-                    return True
+                proved = True
+                self._begin_to_hear()
             else:
                 # Anybody may tell anything on a channel; another process's proof is no wallet either, and wakes nobody.
                 with suppress(ValueError):
                     self._heard(UUID(told.payload))
-        return False
+        if not proved:
+            raise Deaf
+
+    def _begin_to_hear(self) -> None:
+        if not self.hears:
+            self.hears, self._pause = True, PAUSES[0]
+            self._heard(None)

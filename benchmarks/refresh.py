@@ -12,19 +12,21 @@ from uuid import UUID
 
 import redis
 import requests
+from celery import Celery
 
 from benchmarks.reading import Figure
 from benchmarks.stage import Stage, Unsound, nodes, stage
-from config.broker import REFRESH_QUEUE, sync_queue
+from config.broker import REFRESH_QUEUE, sync_queue, transport_options
 from config.settings import NETWORKS
 from devstack.product import WORKER, api, beat, environment, token
 from devstack.servers import Server, running, wait_for
 from devstack.stack import base58_address
-from worker.app import app
-from worker.chains import reader_for
+from worker.chains.snapshot import MAX_WALLETS_BY_REVERT
+from worker.chains.tron import TronNode
 
 BACKLOG = 50_000
 """Wallets of each network that are due while users refresh."""
+PER_BATCH = {"ethereum": MAX_WALLETS_BY_REVERT, "tron": TronNode.ways["return"]}
 ROUNDS = 5
 FEWEST = 10
 """Refreshes in a round, at the least, for its median to say something."""
@@ -41,6 +43,7 @@ class Scene:
     stage: Stage
     server: Server
     nodes: Server
+    sender: Celery
     queue: "redis.Redis[bytes]"
     http: requests.Session
 
@@ -68,12 +71,9 @@ class Scene:
             (refreshing(0),),
         )
         self.stage.database.execute("VACUUM sync_schedule, balance_cache")
-        with app.producer_pool.acquire(block=True) as producer:
-            for network in NETWORKS:
-                for _ in range(-(-BACKLOG // reader_for(network).max_wallets)):
-                    app.send_task(
-                        "worker.tasks.sync_due_wallets", args=[network], queue=sync_queue(network), producer=producer
-                    )
+        for network in NETWORKS:
+            for _ in range(-(-BACKLOG // PER_BATCH[network])):
+                self.sender.send_task("worker.tasks.sync_due_wallets", args=[network], queue=sync_queue(network))
 
     def at_rest(self) -> bool:
         return not self.waiting() and all(self.stage.done(network) for network in NETWORKS)
@@ -152,7 +152,10 @@ def scene(processes: int) -> Iterator[Scene]:
         server = started.enter_context(api(stands.folder, stands.env))
         for worker in (sync, refresh):
             wait_for(partial(ready, worker), worker, what="a worker to be ready")
-        yield Scene(stands, server, memory, redis.Redis.from_url(stands.redis.url), requests.Session())
+        # Its own, not the worker's app: that one is still connected to an earlier stage.
+        sender = Celery(broker=stands.redis.url, set_as_current=False)
+        sender.conf.update(broker_transport_options=transport_options(), task_ignore_result=True)
+        yield Scene(stands, server, memory, sender, redis.Redis.from_url(stands.redis.url), requests.Session())
 
 
 def counts(node: Server) -> dict[str, int]:

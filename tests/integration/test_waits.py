@@ -232,7 +232,7 @@ def test_a_connection_that_brings_nothing_is_not_taken_for_one_that_hears(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listening, "LISTEN", "SELECT 1")  # what a pooler makes of it
-    monkeypatch.setattr(listening, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(listening, "PROOF_SECONDS", 0.3)
     monkeypatch.setattr(listening, "PAUSES", (0.01, 0.01))
 
     async def test() -> None:
