@@ -11,7 +11,8 @@ from vectors import recorded
 
 from worker.chains.http import by_words
 from worker.chains.snapshot import RETURN, Block
-from worker.chains.tron import WORDS, TronNode, takes_keys
+from worker.chains.http import takes_keys
+from worker.chains.tron import WORDS, TronNode
 from worker.chains.ways import ApiKey, Head
 from worker.errors import (
     BadReply,

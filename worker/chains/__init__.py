@@ -42,19 +42,25 @@ def endpoint_reader(network: Network, settings: WorkerSettings) -> EndpointReade
     if network not in settings.networks:
         raise NotConfigured(f"{network.upper()}_RPC_URLS is not set")
     chain = settings.chain(network)
-    # What was learnt under other settings is about other chains, tokens or blocks.
-    scope = f"{network}:{chain.chain_id}:{digest(chain.contract)}:{chain.finality}"
     return EndpointReader(
         network=network,
         chain_id=chain.chain_id,
         token=account_bytes(network, chain.contract),
         finality=chain.finality,
         endpoints=nodes_for(network, settings),
-        known=Known(scope, settings.redis_url.get_secret_value()),
+        known=known_of(network, settings),
         request_limit=settings.request_limit,
         max_age=chain.max_head_age,
         per_second=chain.per_second,
     )
+
+
+def known_of(network: Network, settings: WorkerSettings) -> Known:
+    """What the workers know of a network's endpoints under these settings."""
+    chain = settings.chain(network)
+    # What was learnt under other settings is about other chains, tokens or blocks.
+    scope = f"{network}:{chain.chain_id}:{digest(chain.contract)}:{chain.finality}"
+    return Known(scope, settings.redis_url.get_secret_value())
 
 
 def nodes_for(network: Network, settings: WorkerSettings) -> list[Node]:

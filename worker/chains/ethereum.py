@@ -21,8 +21,8 @@ from worker.chains.http import (
     translated,
     words,
 )
-from worker.chains.snapshot import HEADER, MAX_WALLETS_BY_RETURN, MAX_WALLETS_BY_REVERT, RETURN, Block
-from worker.chains.ways import ApiKey, Head, Way
+from worker.chains.snapshot import HEADER, RETURN, Block
+from worker.chains.ways import WAYS, ApiKey, Head, Way
 from worker.errors import (
     BadReply,
     Lagging,
@@ -76,12 +76,7 @@ WORDS = (
 class EthereumNode:
     """One JSON-RPC endpoint. Opens its connection at first use, so it may be made before a fork, but not used."""
 
-    ways: ClassVar[Mapping[Way, int]] = {
-        "revert": MAX_WALLETS_BY_REVERT,
-        "return": MAX_WALLETS_BY_RETURN,
-        "multicall3": 500,  # about 5 M gas and 700 kB
-        "single": 20,  # two requests each
-    }
+    ways: ClassVar[Mapping[Way, int]] = WAYS["ethereum"]
     multicall3 = MULTICALL3
     keys: Sequence[ApiKey] = ()
 

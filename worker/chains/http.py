@@ -189,6 +189,12 @@ def endpoint_name(url: str) -> str:
     return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
 
+def takes_keys(url: str, hosts: Iterable[str]) -> bool:
+    """Whether a URL's host is one of `hosts` or below one: only there may an API key be sent."""
+    name = urlsplit(url).hostname or ""
+    return any(name == host.lower() or name.endswith("." + host.lower().lstrip(".")) for host in hosts)
+
+
 def digest(secret: str) -> str:
     """A name for something secret, the same in every process, that does not give it away."""
     return sha256(secret.encode()).hexdigest()[:16]

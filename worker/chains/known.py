@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from time import time
 from typing import Any
 
@@ -25,6 +26,11 @@ LOOKED_UP = 1.0  # seconds for which a process relies on what it looked up: seve
 
 # A second and a margin: requests that leave a tenth of a second apart may arrive closer together.
 SECOND = 1100  # milliseconds
+
+
+COUNT_SECONDS = 300  # a span for which one count is kept
+COUNTED_SPANS = 12  # an hour, less what the running span lacks
+COUNTS_HOLD = COUNT_SECONDS * (COUNTED_SPANS + 1)
 
 
 @dataclass(slots=True)
@@ -98,6 +104,26 @@ class Known:
                 return _seconds(shared.check(GCRA(), rates, now, 1))  # type: ignore[no-untyped-call]
         own = self._budgets.setdefault(name, InMemoryStateStore())
         return _seconds(own.check(GCRA(), rates, now, 1))
+
+    def count(self, name: str, times: int) -> None:
+        """Add to a count that is kept over the past hour, of all processes together. Two commands, sent at once."""
+        with self._redis() as client:
+            if client:
+                key = self._key(f"count:{name}:{int(self.clock() // COUNT_SECONDS)}")
+                client.pipeline(transaction=False).incrby(key, times).expire(key, COUNTS_HOLD).execute()
+
+    def counts(self, names: Sequence[str]) -> dict[str, dict[float, int]]:
+        """What was counted in the past hour: for each name the counts by the starts of the spans that had any."""
+        last = int(self.clock() // COUNT_SECONDS)
+        spans = range(last - COUNTED_SPANS + 1, last + 1)
+        found: dict[str, dict[float, int]] = {name: {} for name in names}
+        with self._redis() as client:
+            if client and names:
+                values: Any = client.mget([self._key(f"count:{name}:{span}") for name in names for span in spans])
+                for (name, span), raw in zip(product(names, spans), values, strict=True):
+                    if raw is not None:
+                        found[name][float(span * COUNT_SECONDS)] = int(raw)
+        return found
 
     def _key(self, name: str) -> str:
         return f"bal:chain:{self.scope}:{name}"

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from tronpy.providers import HTTPProvider
 
@@ -20,11 +19,12 @@ from worker.chains.http import (
     in_short,
     keep_recursion_limit,
     secrets_in,
+    takes_keys,
     translated,
     words,
 )
 from worker.chains.snapshot import Block
-from worker.chains.ways import ApiKey, Head, Way
+from worker.chains.ways import WAYS, ApiKey, Head, Way
 from worker.errors import (
     BadReply,
     Lagging,
@@ -88,8 +88,7 @@ WORDS = (
 class TronNode:
     """One java-tron HTTP endpoint. Opens its connection at first use, so it may be made before a fork, but not used."""
 
-    # By the clock: java-tron stops a constant call after 80 ms on mainnet. 500 wallets took 26 ms, 1,200 were too many.
-    ways: ClassVar[Mapping[Way, int]] = {"return": 500, "multicall3": 100, "single": 20}
+    ways: ClassVar[Mapping[Way, int]] = WAYS["tron"]
     multicall3 = MULTICALL3
 
     def __init__(
@@ -188,9 +187,3 @@ def _reason(result: dict[str, Any]) -> str:
 def _state(reply: dict[str, Any]) -> Any:
     transaction = reply.get("transaction")
     return transaction.get("ret") if isinstance(transaction, dict) else None
-
-
-def takes_keys(url: str, hosts: Sequence[str]) -> bool:
-    """Whether a URL's host is one of `hosts` or below one: only there may an API key be sent."""
-    name = urlsplit(url).hostname or ""
-    return any(name == host.lower() or name.endswith("." + host.lower().lstrip(".")) for host in hosts)

@@ -90,6 +90,7 @@ class Turn:
     _key: ApiKey | None = None
     _key_rests: dict[str, Rest] = field(default_factory=dict)
     _requests: int = 0
+    _sent: int = 0
 
     def __post_init__(self) -> None:
         remembered = self._entry("way")
@@ -152,13 +153,17 @@ class Turn:
         self._requests += 1
         session = self.node.session
         session.time_limit = min(self.task.request_limit, left)
-        session.permit = self._await_budget
+        session.permit = self._permit
         if self.node.keys:
             session.use(self._key.secret if self._key else None)
 
+    def _permit(self) -> None:
+        """Before each request: wait for the budget, and count it."""
+        if self.task.per_second:
+            self._await_budget()
+        self._sent += 1
+
     def _await_budget(self) -> None:
-        if not self.task.per_second:
-            return
         until = min(monotonic() + PATIENCE, self.task.deadline)
         while seconds := self.known.wait(self.node.id, self.task.per_second):
             if monotonic() + seconds > until:
@@ -254,6 +259,8 @@ class Turn:
         report(event, network=self.task.network, endpoint=self.node.name, **more)
 
     def _learn(self) -> None:
+        if self._sent:
+            self.known.count(f"requests:{self.node.id}", self._sent)
         read = [part.wallets for part in self.parts]
         size = learnt(self._size, self._most, read=read, failed=self._too_much, lone=self._lone)
         if size != self._size:

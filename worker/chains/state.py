@@ -1,0 +1,95 @@
+"""How a network's endpoints are, as the workers know it: for a person to look at. Asks no node, and loads no web3."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from config.settings import Network, WorkerSettings
+from worker.chains.choice import Rest
+from worker.chains.http import digest, endpoint_name, takes_keys
+from worker.chains.known import Known
+from worker.chains.ways import WAYS, Way
+
+
+class Named(NamedTuple):
+    """An endpoint by the names under which the workers keep what they know of it. None is a secret."""
+
+    id: str
+    name: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """One endpoint. `way` is None as long as none has worked yet; `requests` are those of the past hour, by spans."""
+
+    name: str
+    way: Way | None
+    way_reason: str
+    """Why not the best way, in the endpoint's own words."""
+    wallets_per_request: int
+    resting_seconds: float
+    resting_reason: str
+    failures_in_a_row: int
+    keys: int
+    keys_resting: int
+    requests: Mapping[float, int]
+
+
+def endpoints(network: Network, settings: WorkerSettings) -> list[Named]:
+    """A network's endpoints, best first. Those of one host are told apart by a number."""
+    urls = settings.ethereum_rpc_urls if network == "ethereum" else settings.tron_rpc_urls
+    keys = [digest(key.get_secret_value()) for key in settings.tron_api_keys] if network == "tron" else []
+    found, seen = [], Counter[str]()
+    for secret in urls:
+        url = secret.get_secret_value()
+        name = endpoint_name(url)
+        seen[name] += 1
+        numbered = name if seen[name] == 1 else f"{name} #{seen[name]}"
+        found.append(Named(digest(url), numbered, tuple(keys) if takes_keys(url, settings.tron_api_key_hosts) else ()))
+    return found
+
+
+def endpoint_states(network: Network, settings: WorkerSettings, known: Known) -> list[EndpointState]:
+    """The state of each endpoint, best first. Two commands to Redis; without it, nothing is known of any."""
+    named = endpoints(network, settings)
+    names = [f"{what}:{node.id}" for node in named for what in ("rest", "way", "size")]
+    entries = known.get([*names, *(f"key:{key}" for node in named for key in node.keys)]) if named else {}
+    counts = known.counts([f"requests:{node.id}" for node in named])
+    return [_state(network, node, entries, counts[f"requests:{node.id}"], known.clock()) for node in named]
+
+
+def _state(
+    network: Network, node: Named, entries: Mapping[str, Any], requests: Mapping[float, int], now: float
+) -> EndpointState:
+    way, reason = entries.get(f"way:{node.id}") or (None, "")
+    rest = Rest.from_entry(entries.get(f"rest:{node.id}"))
+    keys = [Rest.from_entry(entries.get(f"key:{key}")) for key in node.keys]
+    return EndpointState(
+        name=node.name,
+        way=way,
+        way_reason=reason,
+        wallets_per_request=_size(network, way, entries.get(f"size:{node.id}")),
+        resting_seconds=max(rest.until - now, 0.0),
+        resting_reason=rest.code,
+        failures_in_a_row=rest.strikes,
+        keys=len(keys),
+        keys_resting=sum(key.until > now for key in keys),
+        requests=requests,
+    )
+
+
+def _size(network: Network, way: Way | None, learnt: int | None) -> int:
+    ways = WAYS[network]
+    most = ways.get(way) if way else None
+    most = most or next(iter(ways.values()))
+    return min(learnt or most, most)
+
+
+def per_request(network: Network, states: Sequence[EndpointState]) -> int:
+    """How many wallets a request covers just now: of the endpoint that is asked next."""
+    awake = (
+        state for state in states if not state.resting_seconds and (not state.keys or state.keys_resting < state.keys)
+    )
+    return next((state.wallets_per_request for state in awake), next(iter(WAYS[network].values())))
