@@ -9,9 +9,8 @@ from replay import Replay
 from tronpy.providers.http import DEFAULT_API_KEYS
 from vectors import recorded
 
-from worker.chains.http import by_words
+from worker.chains.http import by_words, takes_keys
 from worker.chains.snapshot import RETURN, Block
-from worker.chains.http import takes_keys
 from worker.chains.tron import WORDS, TronNode
 from worker.chains.ways import ApiKey, Head
 from worker.errors import (

@@ -105,6 +105,12 @@ class Known:
         own = self._budgets.setdefault(name, InMemoryStateStore())
         return _seconds(own.check(GCRA(), rates, now, 1))
 
+    def answers(self) -> bool:
+        """Whether Redis answers. One command."""
+        with self._redis() as client:
+            return bool(client and client.ping())
+        return False
+
     def count(self, name: str, times: int) -> None:
         """Add to a count that is kept over the past hour, of all processes together. Two commands, sent at once."""
         with self._redis() as client:

@@ -1,0 +1,90 @@
+"""How fresh the cache is, by network. Plain SQL in the driver's own form: one pass over the tables."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from config.settings import Network
+
+TIMEOUT = 120_000  # milliseconds; a pass over a million rows takes seconds
+
+# Parameters: grace interval. A wallet is held while a lease on it runs, and due when its time has come and nobody holds
+# it; overdue when that was `grace` ago. Fresh: the last read was good, and the next is not overdue. Its cadence is the
+# time from the read to when it is due again, known of those that wait for it after a good read.
+_FRESHNESS = """
+WITH wallet AS (
+    SELECT s.network, s.last_error, s.failures > 0 AS failing, b.last_synced,
+           coalesce(s.last_error = 'bad_address', false) AS hopeless,
+           s.lease_token IS NOT NULL AND s.next_sync_at > now() AS held,
+           s.next_sync_at <= now() AS due,
+           s.next_sync_at <= now() - %(grace)s AS overdue,
+           CASE WHEN s.lease_token IS NULL AND s.failures = 0
+                     AND s.next_sync_at > now() AND s.next_sync_at > s.claimed_at
+                THEN extract(epoch FROM s.next_sync_at - s.claimed_at)::float8 END AS cadence
+      FROM sync_schedule s LEFT JOIN balance_cache b USING (wallet_id)
+)
+SELECT network, grouping(last_error) = 0 AS of_error, last_error, count(*) AS wallets, count(last_synced) AS read,
+       count(*) FILTER (WHERE last_synced IS NOT NULL AND NOT failing AND NOT overdue) AS fresh,
+       count(*) FILTER (WHERE hopeless) AS hopeless, count(*) FILTER (WHERE held) AS held,
+       count(*) FILTER (WHERE due) AS due, count(*) FILTER (WHERE overdue) AS overdue,
+       count(*) FILTER (WHERE failing) AS failing,
+       count(cadence) AS waiting, coalesce(sum(3600 / cadence), 0)::float8 AS reads_per_hour,
+       percentile_disc(%(shares)s::float8[]) WITHIN GROUP (ORDER BY extract(epoch FROM now() - last_synced)::float8)
+           AS ages
+  FROM wallet GROUP BY GROUPING SETS ((network), (network, last_error))
+"""
+
+AGE_SHARES = (0.5, 0.95, 0.99, 1.0)
+"""Of which shares of the wallets `NetworkFreshness.ages` has the age."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFreshness:
+    """One network's wallets. `ages` in seconds, one for each of AGE_SHARES; empty when none was ever read."""
+
+    network: Network
+    wallets: int
+    read: int
+    fresh: int
+    due: int
+    overdue: int
+    claimed: int
+    failing: int
+    errors: dict[str, int]
+    hopeless: int
+    """Wallets without a valid address: they are never asked for."""
+    waiting: int
+    """Wallets that wait for their next read after a good one: those whose cadence is known."""
+    reads_per_hour: float
+    """What the cadence of these comes to."""
+    ages: tuple[float, ...]
+
+
+def freshness(connection: Connection, *, grace: timedelta) -> list[NetworkFreshness]:
+    """The state of each network that has wallets. `grace`: what is due for longer than this is overdue."""
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {TIMEOUT}")
+    rows = connection.exec_driver_sql(_FRESHNESS, {"grace": grace, "shares": list(AGE_SHARES)}).all()
+    errors: dict[Network, dict[str, int]] = {row.network: {} for row in rows}
+    for row in rows:
+        if row.of_error and row.failing:
+            errors[row.network][row.last_error or "unknown"] = row.failing
+    return [
+        NetworkFreshness(
+            network=row.network,
+            wallets=row.wallets,
+            read=row.read,
+            fresh=row.fresh,
+            due=row.due,
+            overdue=row.overdue,
+            claimed=row.held,
+            failing=row.failing,
+            errors=errors[row.network],
+            hopeless=row.hopeless,
+            waiting=row.waiting,
+            reads_per_hour=row.reads_per_hour,
+            ages=() if row.ages is None or None in row.ages else tuple(row.ages),
+        )
+        for row in sorted(rows, key=lambda row: str(row.network))
+        if not row.of_error
+    ]

@@ -1,0 +1,35 @@
+"""Durations as a person writes and reads them. Pure."""
+
+import re
+from datetime import timedelta
+
+UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+PATTERN = re.compile("".join(rf"(?:(?P<{unit}>[0-9]{{1,9}}){unit})?" for unit in UNITS), re.ASCII)
+LONGEST = timedelta(days=36_500)
+
+
+def parsed(text: str) -> timedelta:
+    """A duration such as 90s, 10m, 2h, 1d or 1h30m. Raises ValueError with a sentence that says how it is written."""
+    found = PATTERN.fullmatch(text.strip().lower())
+    if not found or not found.group():
+        raise ValueError(f"{text!r:.40} is not a duration: write numbers with their units, as 90s, 10m, 2h, 1d, 1h30m.")
+    seconds = sum(int(number or 0) * UNITS[unit] for unit, number in found.groupdict().items())
+    if not 0 < seconds <= LONGEST.total_seconds():
+        raise ValueError(f"{text!r:.40} is not a duration above zero and below {LONGEST.days} days.")
+    return timedelta(seconds=seconds)
+
+
+def told(seconds: float) -> str:
+    """A duration in short: its two largest units, rounded."""
+    if seconds < 1:
+        return "below 1 s"
+    whole = round(seconds)
+    for unit, smaller in (("d", "h"), ("h", "m"), ("m", "s")):
+        if whole >= UNITS[unit]:
+            rest = whole % UNITS[unit] // UNITS[smaller]
+            return f"{whole // UNITS[unit]} {_name(unit)}" + (f" {rest} {_name(smaller)}" if rest else "")
+    return f"{whole} s"
+
+
+def _name(unit: str) -> str:
+    return "min" if unit == "m" else unit
