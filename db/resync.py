@@ -38,10 +38,10 @@ _SCOPES = {
 }
 
 _UNKNOWN_WALLETS = """
-SELECT id FROM unnest(%(ids)s) AS id WHERE NOT EXISTS (SELECT FROM sync_schedule WHERE wallet_id = id)
+SELECT asked FROM unnest(%(ids)s) AS asked WHERE NOT EXISTS (SELECT FROM sync_schedule WHERE wallet_id = asked)
 """
 _UNKNOWN_USERS = """
-SELECT id FROM unnest(%(ids)s) AS id WHERE NOT EXISTS (SELECT FROM wallets WHERE user_id = id)
+SELECT asked FROM unnest(%(ids)s) AS asked WHERE NOT EXISTS (SELECT FROM wallets WHERE user_id = asked)
 """
 
 # A wallet under a lease is requested, so that it is read again after that (db.refresh); one that is free is only due.

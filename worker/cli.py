@@ -93,7 +93,7 @@ class Duration(click.ParamType["timedelta"]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "timedelta":
-        from worker.durations import parsed
+        from worker.wording import parsed
 
         try:
             return parsed(value)

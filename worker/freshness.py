@@ -19,7 +19,7 @@ from db.session import transaction
 from worker.chains import known_of
 from worker.chains.known import COUNT_SECONDS
 from worker.chains.state import EndpointState, endpoint_states, per_request
-from worker.durations import told
+from worker.wording import counted, told
 
 NOBODYS = NetworkFreshness("ethereum", 0, 0, 0, 0, 0, 0, 0, {}, 0, 0, 0.0, ())
 
@@ -184,7 +184,7 @@ def lines(each: NetworkReport) -> Iterator[str]:
 
 def _heading(each: NetworkReport) -> str:
     wallets = each.wallets
-    parts = [f"{wallets.wallets:,} wallets"]
+    parts = [counted(wallets.wallets, "wallet")]
     if wallets.wallets:
         # Cut off, not rounded: 100% is said of all of them, and of nothing less.
         parts.append(f"{1000 * wallets.fresh // wallets.wallets / 10:g}% fresh")
@@ -208,17 +208,19 @@ def _cost_lines(each: NetworkReport) -> Iterator[str]:
 
 
 def _endpoint_line(state: EndpointState) -> str:
-    parts = [f"resting for {told(state.resting_seconds)}" if state.resting_seconds else "in use"]
+    parts = [f"resting for {told(state.resting_seconds)}" if state.resting_seconds else "ready"]
     if state.failures_in_a_row:
         parts.append(f"{state.resting_reason}, {state.failures_in_a_row} in a row")
     if state.way is None:
         parts.append("not read yet")
     else:
         parts.append(f"by {state.way}" + (f" ({_printable(state.way_reason)})" if state.way_reason else ""))
-    parts.append(f"{state.wallets_per_request:,} wallets a request")
+    parts.append(f"{counted(state.wallets_per_request, 'wallet')} a request")
     if state.keys:
-        parts.append(f"{state.keys} keys" + (f", {state.keys_resting} of them resting" if state.keys_resting else ""))
-    parts.append(f"{sum(state.requests.values()):,} requests in the past hour")
+        parts.append(
+            counted(state.keys, "key") + (f", {state.keys_resting} of them resting" if state.keys_resting else "")
+        )
+    parts.append(f"{counted(sum(state.requests.values()), 'request')} in the past hour")
     return f"{state.name}: {', '.join(parts)}"
 
 

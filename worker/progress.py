@@ -9,7 +9,7 @@ from typing import TextIO
 
 import click
 
-from worker.durations import told
+from worker.wording import counted, told
 
 OCCASION = 10.0  # seconds between lines where no terminal is
 CLEARED = "\r\x1b[K"
@@ -18,7 +18,7 @@ CLEARED = "\r\x1b[K"
 def progress_line(what: str, done: int, total: int, seconds: float, *, more: str = "") -> str:
     """How far something is, how fast it goes, and how long it will take at that rate. Pure."""
     share = 100 * done // total if total else 100
-    line = f"{what} {done:,} of {total:,} wallets, {share}%"
+    line = f"{what} {done:,} of {counted(total, 'wallet')}, {share}%"
     if done and seconds > 0:
         rate = done / seconds
         line += f", {rate:,.0f} a second" if rate >= 1 else f", {60 * rate:,.1f} a minute"

@@ -15,8 +15,8 @@ from db.resync import Bundle, Scope, Wanted, find, look, mark, unknown
 from db.session import transaction
 from worker.chains import known_of
 from worker.chains.state import endpoint_states, per_request
-from worker.durations import told
 from worker.progress import Progress, progress_line
+from worker.wording import told
 
 ASK_ABOVE = 10_000
 """Wallets above which a person is asked, since a mistyped scope may cost a day's quota."""
@@ -48,7 +48,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A resync that has not begun. Wallets without a valid address are left out, and those of networks without a node."""
+    """A resync that has not begun. Wallets without a valid address are left out, as are networks without a node."""
 
     bundles: tuple[Bundle, ...]
     shares: Mapping[Network, Share]
@@ -131,18 +131,18 @@ def planned(wanted: Wanted, sizes: Mapping[Network, int], budgets: Mapping[Netwo
 def mark_all(bundles: Iterable[Bundle], marked: list[Bundle], progress: Progress, *, total: int) -> None:
     """Make wallets due, a transaction for each bundle, and put them into `marked`. What is there is due, come what may.
 
-    A row that a worker is writing is asked for again when it is free.
+    A row that a worker is writing is asked for again after the others.
     """
-    started, done = monotonic(), 0
-    for bundle in bundles:
-        left: Bundle | None = bundle
-        while left:
-            with transaction() as connection:
-                now_due, left = mark(connection, left)
-            if now_due:
-                marked.append(now_due)
-                done += now_due.wallets
-            if left:
+    started, done, left = monotonic(), 0, deque(bundles)
+    while left:
+        with transaction() as connection:
+            now_due, locked = mark(connection, left.popleft())
+        if now_due:
+            marked.append(now_due)
+            done += now_due.wallets
+        if locked:
+            left.append(locked)
+            if not now_due:
                 sleep(LOCKED_PAUSE)
         progress.show(progress_line("marked", done, total, monotonic() - started))
     progress.clear()

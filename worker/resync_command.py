@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from config.settings import WorkerSettings
 from db.resync import Bundle, Scope
-from worker.durations import told
 from worker.progress import Progress
 from worker.resync import ASK_ABOVE, Outcome, Plan, Refused, Send, mark_all, plan, send_for, wait
+from worker.wording import counted, told
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
@@ -88,7 +89,7 @@ def _carry_out(made: Resync, send: Send) -> int:
                 "Redis is out of reach: the wallets are due all the same, and beat's next tick has them.", err=True
             )
         if not made.wishes.wait:
-            made.tell(f"{made.due:,} wallets are due now; `celery -A worker freshness` shows how that goes.")
+            made.tell(f"Due now: {counted(made.due, 'wallet')}. `celery -A worker freshness` shows how that goes.")
             return 0
         made.outcome = Outcome(made.due)
         wait(made.marked, made.outcome, made.progress)
@@ -97,44 +98,51 @@ def _carry_out(made: Resync, send: Send) -> int:
         made.progress.clear()
         click.echo(_farewell(made), err=True)
         return INTERRUPTED
+    except SQLAlchemyError:
+        made.progress.clear()
+        click.echo(_farewell(made), err=True)
+        raise
     made.tell(*outcome_lines(made.outcome))
     return 1 if made.outcome.failures else 0
 
 
 def _farewell(made: Resync) -> str:
     if made.outcome:
-        done = f"{made.outcome.done:,} of {made.outcome.total:,} wallets were read so far"
+        done = f"{made.outcome.done:,} of {counted(made.outcome.total, 'wallet')} done so far"
         return f"The resync goes on: {done}. `celery -A worker freshness` shows how that goes."
     if made.due < made.plan.wallets:
-        return f"{made.due:,} of {made.plan.wallets:,} wallets are due and will be read. For the others run it again."
-    return f"All {made.due:,} wallets are due and will be read."
+        return (
+            f"Due, and to be read: {made.due:,} of {counted(made.plan.wallets, 'wallet')}. For the others run it again."
+        )
+    return f"The resync goes on: {counted(made.due, 'wallet')} due."
 
 
 def plan_lines(plan: Plan, settings: WorkerSettings) -> Iterator[str]:
     """What a resync comes to, for a person. Pure."""
     for network, share in plan.shares.items():
         size = plan.sizes[network]
-        line = f"{network}: {share.wallets:,} wallets, {share.requests:,} requests of up to {size:,} wallets"
+        line = f"{network}: {counted(share.wallets, 'wallet')}, {counted(share.requests, 'request')} of up to {size:,}"
         if share.seconds is None:
             yield f"{line}, and no bound on requests a second"
         else:
             per_second = settings.chain(network).per_second
-            yield f"{line}, at least {told(share.seconds)} at {per_second} a second ({network.upper()}_RPS)"
+            least = f"at least {told(share.seconds)}" if share.seconds >= 1 else "about 1 s"
+            yield f"{line}, {least} at {per_second} requests a second ({network.upper()}_RPS)"
     if plan.hopeless:
-        yield f"Left out: {plan.hopeless:,} wallets whose address is not one of its network. Correct the addresses."
+        yield f"Left out: {counted(plan.hopeless, 'wallet')} without a valid address. Corrected, it is due by itself."
     for network, wallets in plan.not_synced.items():
-        yield f"Left out: {wallets:,} wallets of {network}, which has no node. Set {network.upper()}_RPC_URLS."
+        yield f"Left out: {counted(wallets, 'wallet')} of {network}, which has no node. Set {network.upper()}_RPC_URLS."
     if not plan.wallets:
         yield "No wallet to be read."
 
 
 def outcome_lines(outcome: Outcome) -> Iterator[str]:
     """What became of a resync, for a person. Pure."""
-    yield f"{outcome.read:,} of {outcome.total:,} wallets were read in {told(outcome.seconds)}." + (
-        f" {outcome.gone:,} were deleted meanwhile." if outcome.gone else ""
+    yield f"Read: {outcome.read:,} of {counted(outcome.total, 'wallet')}, in {told(outcome.seconds)}." + (
+        f" Deleted meanwhile: {outcome.gone:,}." if outcome.gone else ""
     )
     if outcome.failures:
-        yield f"{outcome.failures:,} failed; they keep their balances and are tried again:"
+        yield f"Failed: {outcome.failures:,}. They keep their balances and are tried again:"
         for code, wallets in sorted(outcome.failed.items(), key=lambda item: (-item[1], item[0])):
             yield f"  {code}: {wallets:,}"
         yield "docs/operations.md says what each code means and what to do."

@@ -1,4 +1,4 @@
-"""Durations as a person writes and reads them. Pure."""
+"""Durations and numbers as a person writes and reads them. Pure."""
 
 import re
 from datetime import timedelta
@@ -29,6 +29,11 @@ def told(seconds: float) -> str:
             rest = whole % UNITS[unit] // UNITS[smaller]
             return f"{whole // UNITS[unit]} {_name(unit)}" + (f" {rest} {_name(smaller)}" if rest else "")
     return f"{whole} s"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, each a `what`."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _name(unit: str) -> str:
