@@ -1,0 +1,128 @@
+"""What freshness makes of counts: requests an hour, a day, of a quota; and how it is said."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from db.freshness import NetworkFreshness
+from worker.chains.known import COUNT_SECONDS
+from worker.chains.state import EndpointState
+from worker.freshness import Look, as_json, lines, reads_per_hour, reported, requests_made
+
+NOW = 1_795_000_000.0
+WALLETS = NetworkFreshness(
+    network="tron",
+    wallets=1000,
+    read=990,
+    fresh=999,
+    due=5,
+    overdue=1,
+    claimed=100,
+    failing=12,
+    errors={"throttled": 2, "bad_address": 10},
+    hopeless=10,
+    waiting=495,
+    reads_per_hour=1980.0,
+    ages=(10.0, 50.0, 55.0, 7200.0),
+)
+STATE = EndpointState(
+    name="node:443",
+    way="return",
+    way_reason="",
+    wallets_per_request=500,
+    resting_seconds=0.0,
+    resting_reason="",
+    failures_in_a_row=0,
+    keys=0,
+    keys_resting=0,
+    requests={},
+)
+
+
+def test_the_cadence_of_those_that_wait_stands_for_all_that_can_be_read() -> None:
+    assert reads_per_hour(WALLETS) == 1980 * 990 / 495
+    assert reads_per_hour(replace(WALLETS, waiting=0)) is None
+
+
+@pytest.mark.parametrize(
+    ("spans", "per_hour"),
+    [
+        ({NOW - 3600: 30, NOW - 1800: 20, NOW: 10}, 60),
+        ({NOW - 1800: 20}, 40),
+        ({NOW - 10: 1}, 3600 / COUNT_SECONDS),
+    ],
+    ids=["an hour", "half an hour", "a moment"],
+)
+def test_counted_requests_are_made_a_rate_over_the_time_in_which_they_were_counted(
+    spans: dict[float, int], per_hour: float
+) -> None:
+    made = requests_made([replace(STATE, requests=spans)], NOW, 5.0, 1000)
+    assert made is not None
+    assert (made.basis, made.counted, made.since) == ("counted", sum(spans.values()), min(spans))
+    assert made.per_hour == pytest.approx(per_hour)
+    assert made.per_day == pytest.approx(24 * per_hour)
+    assert made.share_of_quota == pytest.approx(24 * per_hour / 1000)
+
+
+def test_the_requests_of_all_endpoints_count() -> None:
+    states = [replace(STATE, requests={NOW - 3600: 1, NOW: 2}), replace(STATE, requests={NOW - 1800: 4})]
+    made = requests_made(states, NOW, None, None)
+    assert made is not None
+    assert (made.counted, made.since, made.share_of_quota) == (7, NOW - 3600, None)
+
+
+def test_where_nothing_was_counted_the_cadence_says_the_least() -> None:
+    made = requests_made([STATE], NOW, 7.5, 360)
+    assert made is not None
+    assert (made.basis, made.counted, made.since, made.per_hour, made.per_day) == ("cadence", 0, None, 7.5, 180)
+    assert made.share_of_quota == 0.5
+    assert requests_made([STATE], NOW, None, 360) is None
+
+
+def report(wallets: NetworkFreshness | None = WALLETS, **state: Any) -> Any:
+    return reported("tron", wallets, [replace(STATE, **state)], NOW, daily_quota=None, synced=True)
+
+
+def test_a_network_is_told_in_lines() -> None:
+    assert list(lines(report(requests={}))) == [
+        "tron: 1,000 wallets, 99.9% fresh, 10 never read",
+        "  age        p50 10 s, p95 50 s, p99 55 s, oldest 2 h",
+        "  now        5 due, 1 overdue, 100 being read",
+        "  failing    12: bad_address 10, throttled 2",
+        "  cadence    3,960 reads of wallets an hour",
+        "  requests   8 an hour (by the cadence, at the least), 190 a day",
+        "  endpoint   node:443: ready, by return, 500 wallets a request, 0 requests in the past hour",
+    ]
+
+
+def test_all_but_one_in_a_million_are_not_all() -> None:
+    wallets = replace(WALLETS, wallets=1_000_000, fresh=999_999)
+    assert "99.9% fresh" in next(lines(report(wallets)))
+    assert "100% fresh" in next(lines(report(replace(wallets, fresh=1_000_000))))
+
+
+def test_a_network_without_wallets_has_no_share_and_no_cadence() -> None:
+    assert [line.split(":")[0] for line in lines(report(None))] == ["tron", "  endpoint   node"]
+    (network,) = as_json(Look([report(None)], redis=True))["networks"]
+    assert (network["wallets"], network["share_fresh"], network["requests"]) == (0, None, None)
+    assert network["age_seconds"] == {"p50": None, "p95": None, "p99": None, "oldest": None}
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (
+            {"resting_seconds": 90.0, "resting_reason": "throttled", "failures_in_a_row": 3},
+            "resting for 1 min 30 s, throttled, 3 in",
+        ),
+        ({"way": None}, "ready, not read yet"),
+        ({"way": "single", "way_reason": "refused: \x1b[2Jno"}, "by single (refused: …[2Jno)"),
+        ({"keys": 1}, "1 key,"),
+        ({"keys": 3, "keys_resting": 2}, "3 keys, 2 of them resting"),
+        ({"requests": {NOW - 600: 7, NOW: 1}}, "8 requests in the past hour"),
+    ],
+    ids=str,
+)
+def test_an_endpoint_tells_its_state(state: dict[str, Any], words: str) -> None:
+    assert words in list(lines(report(**state)))[-1]

@@ -1,0 +1,188 @@
+"""What a resync comes to, what is sent for it, and what is said of it: without a database and without a queue."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.settings import WorkerSettings
+from db.resync import Bundle, Wanted
+from worker import cli
+from worker.resync import Outcome, Plan, Share, planned, send_for, share
+from worker.resync_command import outcome_lines, plan_lines
+
+SIZES: Any = {"ethereum": 2447, "tron": 500}
+BUDGETS: Any = {"ethereum": 10, "tron": 2}
+SETTINGS = WorkerSettings(
+    database_url="postgresql://nobody/",
+    redis_url="redis://nobody",
+    ethereum_rps=10,
+    tron_rps=2,  # type: ignore[arg-type]
+)
+
+
+@pytest.mark.parametrize(
+    ("wallets", "size", "per_second", "expected"),
+    [
+        (0, 500, 10, Share(0, 0, None)),
+        (1, 500, 10, Share(1, 1, 0.1)),
+        (500, 500, 10, Share(500, 1, 0.1)),
+        (501, 500, 10, Share(501, 2, 0.2)),
+        (1_000_000, 2447, 10, Share(1_000_000, 409, 40.9)),
+        (1_000_000, 500, 0, Share(1_000_000, 2000, None)),
+    ],
+)
+def test_a_networks_share_is_its_requests_and_the_time_that_its_budget_wants(
+    wallets: int, size: int, per_second: int, expected: Share
+) -> None:
+    assert share(wallets, size, per_second) == expected
+
+
+@given(wallets=st.integers(0, 10**7), size=st.integers(1, 3000))
+def test_the_requests_hold_every_wallet_and_none_is_empty(wallets: int, size: int) -> None:
+    requests = share(wallets, size, 1).requests
+    assert requests * size >= wallets > (requests - 1) * size or wallets == requests == 0
+
+
+def bundles(**wallets: int) -> list[Bundle]:
+    return [
+        Bundle(network, count, "{" + ",".join(f"{network}-{at}" for at in range(count)) + "}")  # type: ignore[arg-type]
+        for network, count in wallets.items()
+    ]
+
+
+def test_a_plan_leaves_networks_without_a_node_out() -> None:
+    wanted = Wanted((*bundles(tron=600, ethereum=3), *bundles(tron=1)), {"tron": 4, "ethereum": 1})
+    plan = planned(wanted, {"tron": 500}, {"tron": 2})
+    assert plan.shares == {"tron": Share(601, 2, 1.0)}
+    assert (plan.wallets, plan.hopeless, plan.not_synced, plan.seconds) == (601, 5, {"ethereum": 3}, 1.0)
+    assert {bundle.network for bundle in plan.bundles} == {"tron"}
+
+
+def test_networks_are_read_side_by_side() -> None:
+    plan = planned(Wanted(tuple(bundles(tron=2000, ethereum=2000)), {}), SIZES, BUDGETS)
+    assert plan.seconds == 2.0
+    assert planned(Wanted((), {}), SIZES, BUDGETS).seconds is None
+
+
+class Queue:
+    """What was sent. `fails`: it is out of reach."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.sent: list[tuple[str, Sequence[Any]]] = []
+        self.fails = fails
+
+    def __call__(self, name: str, args: Sequence[Any]) -> bool:
+        self.sent.append((name, args))
+        return not self.fails
+
+
+@pytest.mark.parametrize(
+    ("marked", "sent"),
+    [
+        (bundles(tron=2), [("worker.tasks.sync_wallets", ["tron", ["tron-0", "tron-1"]])]),
+        (bundles(tron=501), [("worker.tasks.dispatch_due_wallets", [])]),
+        (bundles(tron=300) + bundles(tron=201), [("worker.tasks.dispatch_due_wallets", [])]),
+        (
+            bundles(tron=501, ethereum=1),
+            [("worker.tasks.sync_wallets", ["ethereum", ["ethereum-0"]]), ("worker.tasks.dispatch_due_wallets", [])],
+        ),
+        ([], []),
+    ],
+    ids=["few", "many", "many in two bundles", "both", "none"],
+)
+def test_one_requests_worth_goes_first_and_more_as_work_like_any_other(marked: list[Bundle], sent: list[Any]) -> None:
+    queue = Queue()
+    assert send_for(marked, SIZES, queue) is True
+    assert queue.sent == sent
+
+
+def test_exactly_one_requests_worth_is_few() -> None:
+    queue = Queue()
+    assert send_for(bundles(tron=500), SIZES, queue)
+    ((name, (network, ids)),) = queue.sent
+    assert (name, network, len(ids)) == ("worker.tasks.sync_wallets", "tron", 500)
+
+
+def test_a_queue_out_of_reach_is_asked_once() -> None:
+    queue = Queue(fails=True)
+    assert send_for(bundles(tron=501, ethereum=1), SIZES, queue) is False
+    assert len(queue.sent) == 1
+
+
+def test_a_plan_is_told_in_lines() -> None:
+    plan = Plan((), {"ethereum": Share(5000, 3, 0.3), "tron": Share(5000, 10, 5.0)}, 2, {}, SIZES)
+    assert list(plan_lines(plan, SETTINGS)) == [
+        "ethereum: 5,000 wallets, 3 requests of up to 2,447, about 1 s at 10 requests a second (ETHEREUM_RPS)",
+        "tron: 5,000 wallets, 10 requests of up to 500, at least 5 s at 2 requests a second (TRON_RPS)",
+        "Left out: 2 wallets without a valid address. Corrected, it is due by itself.",
+    ]
+    unbound = Plan((), {"tron": Share(5000, 10, None)}, 0, {"ethereum": 1}, SIZES)
+    assert list(plan_lines(unbound, SETTINGS)) == [
+        "tron: 5,000 wallets, 10 requests of up to 500, and no bound on requests a second",
+        "Left out: 1 wallet of ethereum, which has no node. Set ETHEREUM_RPC_URLS.",
+    ]
+    assert list(plan_lines(Plan((), {}, 0, {}, SIZES), SETTINGS)) == ["No wallet to be read."]
+
+
+def test_what_became_of_a_resync_is_told_by_error_the_most_frequent_first() -> None:
+    outcome = Outcome(10, read=3, gone=1, seconds=61)
+    assert list(outcome_lines(outcome)) == ["Read: 3 of 10 wallets, in 1 min 1 s. Deleted meanwhile: 1."]
+    outcome.failed.update({"bad_address": 1, "throttled": 4, "lagging": 1})
+    assert list(outcome_lines(outcome))[1:] == [
+        "Failed: 6. They keep their balances and are tried again:",
+        "  throttled: 4",
+        "  bad_address: 1",
+        "  lagging: 1",
+        "docs/operations.md says what each code means and what to do.",
+    ]
+    assert outcome.done == 10
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        (
+            cli.resync,
+            [
+                "--wallet ID",
+                "--user ID",
+                "--network [ethereum|tron]",
+                "--older-than AGE",
+                "--failed",
+                "--all",
+                "--dry-run",
+                "--wait",
+                "--yes",
+                "--json",
+                "celery -A worker resync --failed --dry-run",
+                "Exit codes:",
+                "130  Ctrl-C",
+                "10,000",
+                "without a valid address",
+                "all of the given scopes hold",
+            ],
+        ),
+        (
+            cli.freshness,
+            [
+                "--daily-quota N",
+                "--json",
+                "celery -A worker freshness --daily-quota 100000",
+                "Exit codes:",
+                "SYNC_LEASE",
+            ],
+        ),
+    ],
+    ids=["resync", "freshness"],
+)
+def test_the_help_names_every_option_with_examples_and_exit_codes(command: Any, named: list[str]) -> None:
+    shown = CliRunner().invoke(command, ["--help"], terminal_width=100)
+    assert shown.exit_code == 0
+    text = " ".join(shown.output.split())
+    for words in named:
+        assert " ".join(words.split()) in text
+    assert all(len(line) <= 100 for line in shown.output.splitlines())

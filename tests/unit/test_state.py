@@ -1,0 +1,129 @@
+"""What workers know of endpoints, as it is looked at: by the same names, without their libraries, without secrets."""
+
+from typing import Any
+
+import fakeredis
+import pytest
+
+from config.settings import WorkerSettings
+from worker.chains import endpoint_reader, known_of, nodes_for
+from worker.chains.known import COUNT_SECONDS, COUNTED_SPANS, Known
+from worker.chains.state import endpoint_states, endpoints, per_request
+from worker.chains.ways import WAYS
+
+NOW = 1_795_000_000.0
+KEYS = ["first-secret-key", "second-secret-key"]
+SETTINGS = WorkerSettings(
+    database_url="postgresql://nobody/",  # type: ignore[arg-type]
+    redis_url="redis://nobody",  # type: ignore[arg-type]
+    ethereum_rpc_urls="https://one.example/secret-key-1,https://one.example/secret-key-2,http://two.example:8545",  # type: ignore[arg-type]
+    tron_rpc_urls="https://api.trongrid.io,https://other.example",  # type: ignore[arg-type]
+    tron_api_keys=",".join(KEYS),  # type: ignore[arg-type]
+)
+
+
+class Clock:
+    now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def known(clock: Clock) -> Known:
+    return Known("scope", "redis://given", clock, _client=fakeredis.FakeRedis(server=fakeredis.FakeServer()))
+
+
+@pytest.mark.parametrize("network", ["ethereum", "tron"])
+def test_endpoints_have_the_names_under_which_workers_know_them(network: Any) -> None:
+    named, nodes = endpoints(network, SETTINGS), nodes_for(network, SETTINGS)
+    assert [(each.id, each.keys) for each in named] == [(node.id, tuple(key.id for key in node.keys)) for node in nodes]
+    assert all(each.name.startswith(node.name) for each, node in zip(named, nodes, strict=True))
+    assert endpoint_reader(network, SETTINGS).known.scope == known_of(network, SETTINGS).scope
+    assert [dict(node.ways) for node in nodes] == [dict(WAYS[network])] * len(nodes)
+
+
+def test_endpoints_of_one_host_are_told_apart_without_their_secrets() -> None:
+    named = endpoints("ethereum", SETTINGS)
+    assert [each.name for each in named] == ["one.example", "one.example #2", "two.example:8545"]
+    assert "secret" not in str(named) + str(endpoints("tron", SETTINGS))
+
+
+def test_only_hosts_that_keys_may_be_sent_to_have_keys() -> None:
+    assert [len(each.keys) for each in endpoints("tron", SETTINGS)] == [2, 0]
+
+
+def test_nothing_known_is_the_best_way_at_its_full_size(known: Known) -> None:
+    states = endpoint_states("ethereum", SETTINGS, known)
+    assert [(each.way, each.wallets_per_request, each.resting_seconds) for each in states] == [(None, 2447, 0.0)] * 3
+    assert per_request("ethereum", states) == 2447
+    assert per_request("tron", endpoint_states("tron", SETTINGS, known)) == 500
+    assert per_request("tron", []) == 500
+
+
+def test_what_workers_learnt_is_seen(known: Known) -> None:
+    first, second, _ = endpoints("ethereum", SETTINGS)
+    known.put(f"way:{first.id}", ["return", "refused: no"], 60)
+    known.put(f"size:{second.id}", 300, 60)
+    known.put(f"rest:{first.id}", [NOW + 30, 2, "throttled"], 60)
+    known.put(f"rest:{second.id}", [NOW - 30, 1, "lagging"], 60)
+    one, two, three = endpoint_states("ethereum", SETTINGS, known)
+    assert (one.way, one.way_reason, one.wallets_per_request) == ("return", "refused: no", 764)
+    assert (one.resting_seconds, one.resting_reason, one.failures_in_a_row) == (30.0, "throttled", 2)
+    assert (two.resting_seconds, two.resting_reason, two.wallets_per_request) == (0.0, "lagging", 300)
+    assert three.failures_in_a_row == 0
+    assert per_request("ethereum", [one, two, three]) == 300, "of the first that does not rest"
+
+
+def test_an_endpoint_all_of_whose_keys_rest_is_not_asked_next(known: Known) -> None:
+    grid, other = endpoints("tron", SETTINGS)
+    known.put(f"size:{other.id}", 77, 60)
+    known.put(f"key:{grid.keys[0]}", [NOW + 30, 1, "throttled"], 60)
+    states = endpoint_states("tron", SETTINGS, known)
+    assert (states[0].keys, states[0].keys_resting, per_request("tron", states)) == (2, 1, 500)
+    known.put(f"key:{grid.keys[1]}", [NOW + 30, 1, "throttled"], 60)
+    assert per_request("tron", endpoint_states("tron", SETTINGS, known)) == 77
+
+
+def test_requests_are_counted_over_the_past_hour_in_spans(known: Known, clock: Clock) -> None:
+    span = NOW // COUNT_SECONDS * COUNT_SECONDS
+    known.count("requests:a", 2)
+    known.count("requests:a", 3)
+    known.count("requests:b", 1)
+    clock.now += 2 * COUNT_SECONDS
+    known.count("requests:a", 7)
+    assert known.counts(["requests:a", "requests:b", "requests:c"]) == {
+        "requests:a": {span: 5, span + 2 * COUNT_SECONDS: 7},
+        "requests:b": {span: 1},
+        "requests:c": {},
+    }
+    clock.now = span + COUNTED_SPANS * COUNT_SECONDS
+    assert known.counts(["requests:a"]) == {"requests:a": {span + 2 * COUNT_SECONDS: 7}}, "an hour later"
+
+
+def test_a_count_outlives_the_hour_in_which_it_is_looked_at_and_then_goes(known: Known) -> None:
+    known.count("requests:a", 1)
+    client: Any = known._client
+    (key,) = client.keys()
+    assert 3600 <= client.ttl(key) <= 3600 + COUNT_SECONDS
+
+
+def test_without_redis_nothing_is_counted_and_nothing_known() -> None:
+    alone = Known("scope", None)
+    alone.count("requests:a", 1)
+    assert alone.counts(["requests:a"]) == {"requests:a": {}}
+    assert not alone.answers()
+    away = fakeredis.FakeServer()
+    away.connected = False
+    broken = Known("scope", "redis://given", _client=fakeredis.FakeRedis(server=away))
+    broken.count("requests:a", 1)
+    assert not broken.answers()
+
+
+def test_a_redis_that_answers_is_said_to(known: Known) -> None:
+    assert known.answers()
