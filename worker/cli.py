@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from config.settings import Network
     from worker.resync import Send
 
-INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 MESSAGE_HOLDS = 60  # seconds; by then a tick of beat's has found what is due
 
 
@@ -102,10 +101,17 @@ class Duration(click.ParamType["timedelta"]):
 
 
 @click.command(help=RESYNC_HELP)
-@click.option("--wallet", "wallets", type=click.UUID, multiple=True, metavar="ID", help="This wallet. May be repeated.")
-@click.option("--user", "users", type=click.UUID, multiple=True, metavar="ID", help="This user's. May be repeated.")
+@click.option("--wallet", "wallets", type=click.UUID, multiple=True, metavar="ID", help="This wallet; may be repeated.")
+@click.option(
+    "--user", "users", type=click.UUID, multiple=True, metavar="ID", help="This user's wallets; may be repeated."
+)
 @click.option("--network", type=click.Choice(["ethereum", "tron"]), help="Wallets of this network.")
-@click.option("--older-than", type=Duration(), metavar="AGE", help="Balance older than this, as 90s, 10m, 2h, or none.")
+@click.option(
+    "--older-than",
+    type=Duration(),
+    metavar="AGE",
+    help="Wallets read longer ago than this (90s, 10m, 2h, 1d), or never.",
+)
 @click.option("--failed", is_flag=True, help="Wallets whose last attempt failed.")
 @click.option("--all", "everything", is_flag=True, help="Every wallet: needed where no other scope is given.")
 @click.option("--dry-run", is_flag=True, help="Only tell how many wallets, how many requests and how long.")
@@ -183,6 +189,8 @@ def freshness(*, daily_quota: int | None, as_json: bool, **_: Any) -> None:
             )
         if as_json:
             click.echo(json.dumps(reports_json(seen)))
+        elif not seen.networks:
+            click.echo("There is no wallet, and no network has a node.")
         for report in () if as_json else seen.networks:
             heading, *others = lines(report)
             click.echo(click.style(heading, bold=True))
@@ -196,14 +204,15 @@ def plain_words() -> Iterator[None]:
 
     from config.logging import configure_logging
     from worker.check import database
-    from worker.resync import Refused
+    from worker.resync import ResyncRefused
+    from worker.resync_command import INTERRUPTED
 
     configure_logging("ERROR", "console")  # to stderr; what matters of warnings is told by the commands themselves
     try:
         if not (found := database()).ok:
             end(f"The database is {found.detail}: {found.to_do}.")
         yield
-    except Refused as refused:
+    except ResyncRefused as refused:
         raise click.UsageError(str(refused)) from None
     except SQLAlchemyError as error:
         # The driver's message may name host and user.

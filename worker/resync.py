@@ -33,7 +33,7 @@ Send = Callable[[str, Sequence[Any]], bool]
 """Sends a task by its name with its arguments. False: the queue is out of reach."""
 
 
-class Refused(Exception):
+class ResyncRefused(Exception):
     """A resync cannot be made as asked for; the message says why and what to do."""
 
 
@@ -92,11 +92,11 @@ def share(wallets: int, size: int, per_second: int) -> Share:
 
 
 def plan(scope: Scope, settings: WorkerSettings) -> Plan:
-    """What a resync of a scope comes to. Raises Refused when it names wallets or users that there are not."""
+    """What a resync of a scope comes to. Raises ResyncRefused when it names wallets or users that there are not."""
     with transaction() as connection:
         wallets, users = unknown(connection, scope)
         if wallets or users:
-            raise Refused(_nobody(wallets, users))
+            raise ResyncRefused(_nobody(wallets, users))
         wanted = find(connection, scope)
     sizes = {
         network: per_request(network, endpoint_states(network, settings, known_of(network, settings)))

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config.settings import WorkerSettings
 from db.resync import Bundle, Scope
 from worker.progress import Progress
-from worker.resync import ASK_ABOVE, Outcome, Plan, Refused, Send, mark_all, plan, send_for, wait
+from worker.resync import ASK_ABOVE, Outcome, Plan, ResyncRefused, Send, mark_all, plan, send_for, wait
 from worker.wording import counted, told
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
@@ -52,7 +52,7 @@ class Resync:
 
 
 def run(scope: Scope, wishes: Wishes, settings: WorkerSettings, send: Send) -> int:
-    """Make a resync, from what is found to what is said at the end. Returns the exit code. Raises Refused."""
+    """Make a resync, from what is found to what is said at the end. Returns the exit code. Raises ResyncRefused."""
     progress = Progress(sys.stderr, quiet=wishes.as_json)
     with progress.during("looking for the wallets"):
         made = Resync(plan(scope, settings), wishes, progress)
@@ -72,7 +72,7 @@ def _agreed(made: Resync) -> bool:
     if made.wishes.yes or made.plan.wallets <= ASK_ABOVE:
         return True
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise Refused(
+        raise ResyncRefused(
             f"Nothing was marked: {made.plan.wallets:,} wallets are more than {ASK_ABOVE:,}, and there is no terminal "
             "to ask on. Say --yes if they are meant, or narrow the scope."
         )

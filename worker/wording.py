@@ -22,7 +22,7 @@ def parsed(text: str) -> timedelta:
 def told(seconds: float) -> str:
     """A duration in short: its two largest units, rounded."""
     if seconds < 1:
-        return "below 1 s"
+        return "less than 1 s"
     whole = round(seconds)
     for unit, smaller in (("d", "h"), ("h", "m"), ("m", "s")):
         if whole >= UNITS[unit]:

@@ -193,6 +193,13 @@ def test_an_empty_database_and_a_network_without_nodes_are_told_of(env: Env, tab
     assert done.stdout.startswith(
         "ethereum: 1 wallet, 0% fresh, 1 never read, not synced: ETHEREUM_RPC_URLS is not set\n"
     )
+    tables.rows("DELETE FROM wallets")
+    none = celery(env | {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "freshness")
+    assert (none.returncode, none.stdout) == (0, "There is no wallet, and no network has a node.\n")
+
+
+def test_an_empty_list_is_a_list(env: Env, tables: Tables) -> None:
+    tables.add("ethereum", "0x0")
     none = celery(env | {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "freshness", "--json")
     assert [each["synced"] for each in json.loads(none.stdout)["networks"]] == [False]
 

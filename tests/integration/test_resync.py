@@ -4,8 +4,6 @@ import base64
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,10 +15,8 @@ from leases import claim, good, only, write
 from tables import Tables
 from terminal import CELERY, celery, celery_json, terminal
 
-from devstack.product import environment, worker
-from devstack.seed import fund, insert, wallets
+from devstack.product import environment
 from devstack.servers import ROOT, Server, stop, wait_for
-from devstack.stack import LocalChain, settings
 from worker.resync import ASK_ABOVE
 
 Env = dict[str, str]
@@ -250,87 +246,6 @@ def test_a_database_that_cannot_be_used_is_one_sentence(env: Env, tables: Tables
     assert "schema 0001" in done.stderr
     assert "run `alembic upgrade head`" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.fixture
-def scene(database_url: str, redis_process: Server, ethereum: LocalChain, tron: LocalChain) -> Env:
-    """Wallets with balances on both chains, that are due far in the future."""
-    redis.Redis.from_url(redis_process.url).flushall()
-    seeded = wallets(20)
-    fund(ethereum, [wallet for wallet in seeded if wallet.network == "ethereum"])
-    fund(tron, [wallet for wallet in seeded if wallet.network == "tron"])
-    insert(database_url, seeded)
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute("UPDATE sync_schedule SET next_sync_at = '2099-01-01'")
-    quiet = {"SYNC_INTERVAL_ACTIVE": "3600", "SYNC_INTERVAL_IDLE": "3600"}
-    return settings(database_url, redis_process.url, ethereum, tron) | quiet
-
-
-@pytest.fixture
-def working(scene: Env, tmp_path: Path) -> Iterator[Server]:
-    """A worker; no beat, so that it has only what it is sent."""
-    with worker(tmp_path, scene) as server:
-        yield server
-
-
-def test_waiting_ends_when_every_wallet_was_read(scene: Env, tables: Tables, working: Server) -> None:
-    (before,) = tables.rows("SELECT now() AS now")
-    done = celery(scene, "resync", "--all", "--wait")
-    assert done.returncode == 0, done.stderr
-    assert "Read: 42 of 42 wallets, in" in done.stdout
-    assert done.stderr == "", "too short for a line"
-    (row,) = tables.rows("SELECT count(*) AS read FROM balance_cache WHERE last_synced >= %s", before["now"])
-    assert row["read"] == 42
-    assert working.process.poll() is None
-
-
-def test_failed_wallets_are_summed_up_by_error_and_end_with_1(scene: Env, tables: Tables, working: Server) -> None:
-    (bad,) = tables.add("tron", "no address at all")
-    tables.rows("UPDATE sync_schedule SET next_sync_at = '2099-01-01' WHERE wallet_id = %s", bad)
-    done = celery(scene, "resync", "--all", "--wait")
-    assert done.returncode == 1
-    assert "Read: 42 of 43 wallets, in" in done.stdout
-    assert "Failed: 1. They keep their balances and are tried again:\n  bad_address: 1\n" in done.stdout
-    told = celery_json(scene, "resync", "--wallet", str(bad), "--wait", code=1)
-    assert {**told["outcome"], "seconds": 0} == {
-        "read": 0,
-        "failed": 1,
-        "errors": {"bad_address": 1},
-        "deleted": 0,
-        "open": 0,
-        "seconds": 0,
-    }
-    assert working.process.poll() is None
-
-
-def test_on_a_terminal_progress_is_drawn_with_rate_and_what_is_left(scene: Env, tables: Tables, tmp_path: Path) -> None:
-    with terminal(scene, "resync", "--all", "--wait") as watched:
-        watched.expect(r"read 0 of 42 wallets, 0%")
-        tables.rows("DELETE FROM wallets WHERE network = 'tron'")  # nobody has to read these
-        watched.expect(r"read 21 of 42 wallets, 50%, [\d,]+ a (second|minute), .+ left")
-        with worker(tmp_path, scene):
-            assert watched.end() == 0
-    assert "Read: 21 of 42 wallets, in" in watched.text
-    assert "Deleted meanwhile: 21." in watched.text
-    last = watched.text.rsplit("\r\x1b[K", 1)[-1]
-    assert "read 21 of 42 wallets, 50%" not in last, "the line that was drawn is taken away"
-
-
-def test_ctrl_c_ends_the_waiting_and_not_the_resync(scene: Env, tables: Tables, tmp_path: Path) -> None:
-    (before,) = tables.rows("SELECT now() AS now")
-    with terminal(scene, "resync", "--all", "--wait") as watched:
-        watched.expect(r"read 0 of 42 wallets")
-        watched.type("\x03")
-        assert watched.end() == 130
-    assert "The resync goes on: 0 of 42 wallets done so far." in watched.text
-    assert "Traceback" not in watched.text
-
-    def all_read() -> bool:
-        (row,) = tables.rows("SELECT count(*) AS read FROM balance_cache WHERE last_synced >= %s", before["now"])
-        return bool(row["read"] == 42)
-
-    with worker(tmp_path, scene) as working:
-        wait_for(all_read, working, what="the wallets to be read all the same")
 
 
 def test_ctrl_c_while_marking_says_how_far_it_came(env: Env, tables: Tables, rested: list[UUID]) -> None:

@@ -38,7 +38,7 @@ def test_a_duration_is_the_sum_of_its_parts(numbers: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0.3, "below 1 s"),
+        (0.3, "less than 1 s"),
         (1, "1 s"),
         (59.4, "59 s"),
         (59.6, "1 min"),

@@ -12,6 +12,7 @@ OURS = {"api", "celeryconfig", "config", "db", "devstack", "worker"}
 PURE = [
     "worker/schedule.py",
     "worker/errors.py",
+    "worker/wording.py",
     "worker/chains/snapshot.py",
     "worker/chains/addresses.py",
     "worker/chains/multicall.py",

@@ -4,12 +4,14 @@ from typing import Any
 
 import fakeredis
 import pytest
+from fakes import FakeNode, Reading, accounts, fails
 
 from config.settings import WorkerSettings
 from worker.chains import endpoint_reader, known_of, nodes_for
 from worker.chains.known import COUNT_SECONDS, COUNTED_SPANS, Known
 from worker.chains.state import endpoint_states, endpoints, per_request
 from worker.chains.ways import WAYS
+from worker.errors import TooMuch, Unreachable
 
 NOW = 1_795_000_000.0
 KEYS = ["first-secret-key", "second-secret-key"]
@@ -111,6 +113,21 @@ def test_a_count_outlives_the_hour_in_which_it_is_looked_at_and_then_goes(known:
     client: Any = known._client
     (key,) = client.keys()
     assert 3600 <= client.ttl(key) <= 3600 + COUNT_SECONDS
+
+
+def test_every_request_counts_whatever_became_of_it() -> None:
+    node = FakeNode("first")
+    reading = Reading(node)
+    reading.reader.known = Known(
+        "test", "redis://given", reading.clock, _client=fakeredis.FakeRedis(server=fakeredis.FakeServer())
+    )
+    reading.all_right(100)
+    node.fault = fails(TooMuch)
+    reading.parts(accounts(3))
+    node.fault = fails(Unreachable)
+    reading.parts(accounts(3))
+    (counted,) = reading.reader.known.counts(["requests:first"]).values()
+    assert sum(counted.values()) == len(node.asked) > 5
 
 
 def test_without_redis_nothing_is_counted_and_nothing_known() -> None:
