@@ -1,10 +1,20 @@
 """What the README says is so."""
 
+import io
 import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from config.settings import ApiSettings, WorkerSettings
 from db.models import balance_cache
+from worker.chains.state import EndpointState
+from worker.freshness import Look, reported
+from worker.freshness import as_json as freshness_json
+from worker.progress import Progress
+from worker.resync import Outcome, Plan, Share
+from worker.resync_command import Resync, Wishes
+from worker.resync_command import as_json as resync_json
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -34,6 +44,45 @@ def test_the_readme_has_each_default_as_it_is() -> None:
 
 def test_the_readme_lists_every_column_of_the_shared_table() -> None:
     assert list(table("The shared table")) == [column.name for column in balance_cache.columns]
+
+
+def paths(value: Any, path: str = "") -> set[str]:
+    """The keys of an object, as they are written in the docs. What hangs on names of errors or networks is one key."""
+    if isinstance(value, list):
+        return set().union(*(paths(each, f"{path}[]") for each in value)) if value else set()
+    if not isinstance(value, dict) or path.endswith((".errors", ".not_synced")):
+        return set()
+    names = dict.fromkeys(value, "<network>") if path == "networks" else {name: name for name in value}
+    found: set[str] = set()
+    for name, each in value.items():
+        inner = f"{path}.{names[name]}".lstrip(".")
+        found |= {inner} | paths(each, inner)
+    return found
+
+
+def documented(command: str) -> set[str]:
+    """The keys in a command's table, with those above them."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    rows = page.split(f"| key of `{command} --json` |")[1].split("\n\n")[0].splitlines()
+    keys = {key for row in rows[2:] for key in re.findall(r"`([^`]+)`", row.split("|")[1])}
+    for key in list(keys):
+        parts = key.split(".")
+        keys |= {".".join(parts[:at]).removesuffix("[]") for at in range(1, len(parts))}
+    return keys
+
+
+def test_every_key_of_freshness_is_documented_and_no_other() -> None:
+    state = EndpointState("node", None, "", 500, 0.0, "", 0, 0, 0, {1.0: 1})
+    report = reported("tron", None, [state], 2.0, daily_quota=None, synced=True)
+    assert paths(freshness_json(Look([report], redis=True))) == documented("freshness")
+
+
+def test_every_key_of_resync_is_documented_and_no_other() -> None:
+    plan = Plan((), {"tron": Share(1, 1, 0.1)}, 0, {"ethereum": 1}, {"tron": 500})
+    progress = Progress(io.StringIO(), quiet=True)
+    wishes = Wishes(dry_run=False, wait=True, yes=True, as_json=True)
+    made = Resync(plan, wishes, progress, outcome=Outcome(1, failed=Counter({"throttled": 1})))
+    assert paths(resync_json(made)) == documented("resync")
 
 
 def test_every_link_and_path_in_the_docs_leads_somewhere() -> None:
