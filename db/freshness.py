@@ -16,9 +16,9 @@ _FRESHNESS = """
 WITH wallet AS (
     SELECT s.network, s.last_error, s.failures > 0 AS failing, b.last_synced,
            coalesce(s.last_error = 'bad_address', false) AS hopeless,
-           s.lease_token IS NOT NULL AND s.next_sync_at > now() AS held,
-           s.next_sync_at <= now() AS due,
-           s.next_sync_at <= now() - %(grace)s AS overdue,
+           coalesce(s.lease_until > now(), false) AS held,
+           s.next_sync_at <= now() AND coalesce(s.lease_until <= now(), true) AS due,
+           s.next_sync_at <= now() - %(grace)s AND coalesce(s.lease_until <= now(), true) AS overdue,
            CASE WHEN s.lease_token IS NULL AND s.failures = 0
                      AND s.next_sync_at > now() AND s.next_sync_at > s.claimed_at
                 THEN extract(epoch FROM s.next_sync_at - s.claimed_at)::float8 END AS cadence

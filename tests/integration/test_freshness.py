@@ -68,25 +68,26 @@ def rows(tables: Tables) -> list[UUID]:
             )
         tables.rows(
             "UPDATE sync_schedule SET next_sync_at = now() + %s * interval '1 s',"
-            " claimed_at = now() - %s * interval '1 s', failures = %s, last_error = %s, lease_token = %s"
+            " claimed_at = now() - %s * interval '1 s', failures = %s, last_error = %s,"
+            " lease_until = now() + %s * interval '1 s', lease_token = CASE WHEN %s THEN wallet_id END"
             " WHERE wallet_id = %s",
             due,
             age,
             more.get("failures", 0),
             more.get("error"),
             more.get("lease"),
+            "lease" in more,
             wallet,
         )
 
     made = tables.add("tron", *(f"T{at}" for at in range(8)))
-    lease = made[0]
     put(made[0], 100, 800)  # waits: once in 900 s
     put(made[1], 20, 1780)  # waits: once in 1800 s
     put(made[2], 200, -5)  # due
     put(made[3], 300, -100)  # overdue
-    put(made[4], 400, 30, lease=lease)  # being read
+    put(made[4], 400, -80, lease=30)  # being read
     put(made[5], 500, 10, failures=2, error="throttled")
-    put(made[6], 600, -90, lease=lease)  # its reader is dead
+    put(made[6], 600, -90, lease=-10)  # its reader is dead
     put(made[7], None, 1e8, failures=1, error="bad_address")
     put(tables.add("ethereum", "0x0")[0], 7, 50)
     return made

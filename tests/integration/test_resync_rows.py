@@ -200,7 +200,7 @@ def test_a_wallet_is_done_when_it_was_claimed_anew_and_its_lease_given_back(rest
 def test_a_lease_that_was_handed_back_unread_is_no_read(tables: Tables, rested: list[UUID]) -> None:
     bundle = marked(rested[0])
     only(claim())
-    tables.rows("UPDATE sync_schedule SET lease_token = NULL, claimed_at = NULL, next_sync_at = now()")
+    tables.rows("UPDATE sync_schedule SET lease_token = NULL, lease_until = NULL, claimed_at = NULL")
     assert look(bundle).open is not None
     write(only(claim()).token, good(rested[0]))
     assert look(bundle) == Seen(1, {}, 0, None)

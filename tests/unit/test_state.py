@@ -8,7 +8,7 @@ from fakes import FakeNode, Reading, accounts, fails
 
 from config.settings import WorkerSettings
 from worker.chains import endpoint_reader, known_of, nodes_for
-from worker.chains.known import COUNT_SECONDS, COUNTED_SPANS, Known
+from worker.chains.known import COUNT_SECONDS, COUNTED_EACH, COUNTED_SPANS, Known
 from worker.chains.state import endpoint_states, endpoints, per_request
 from worker.chains.ways import WAYS
 from worker.errors import TooMuch, Unreachable
@@ -95,7 +95,10 @@ def test_an_endpoint_all_of_whose_keys_rest_is_not_asked_next(known: Known) -> N
 def test_requests_are_counted_over_the_past_hour_in_spans(known: Known, clock: Clock) -> None:
     span = NOW // COUNT_SECONDS * COUNT_SECONDS
     known.count("requests:a", 2)
-    known.count("requests:a", 3)
+    known.count("requests:a", 1)
+    assert known.counts(["requests:a"]) == {"requests:a": {span: 2}}, "it is sent once a second"
+    clock.now += COUNTED_EACH
+    known.count("requests:a", 2)
     known.count("requests:b", 1)
     clock.now += 2 * COUNT_SECONDS
     known.count("requests:a", 7)
@@ -123,8 +126,10 @@ def test_every_request_counts_whatever_became_of_it() -> None:
     )
     reading.all_right(100)
     node.fault = fails(TooMuch)
+    reading.clock.now += COUNTED_EACH
     reading.parts(accounts(3))
     node.fault = fails(Unreachable)
+    reading.clock.now += COUNTED_EACH
     reading.parts(accounts(3))
     (counted,) = reading.reader.known.counts(["requests:first"]).values()
     assert sum(counted.values()) == len(node.asked) > 5

@@ -4,6 +4,7 @@ A worker that cannot reach Redis goes on with what it knows itself, and looks fo
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ LOOKED_UP = 1.0  # seconds for which a process relies on what it looked up: seve
 SECOND = 1100  # milliseconds
 
 
+COUNTED_EACH = 1.0  # seconds from one sending of a count to the next
 COUNT_SECONDS = 300  # a span for which one count is kept
 COUNTED_SPANS = 12  # an hour, less what the running span lacks
 COUNTS_HOLD = COUNT_SECONDS * (COUNTED_SPANS + 1)
@@ -46,6 +48,8 @@ class Known:
     clock: Callable[[], float] = time
     _own: dict[str, tuple[Any, float]] = field(default_factory=dict)
     _budgets: dict[str, StateStore] = field(default_factory=dict)
+    _unsent: Counter[str] = field(default_factory=Counter)
+    _sent_at: dict[str, float] = field(default_factory=dict)
     _looked_up: dict[tuple[str, ...], float] = field(default_factory=dict)
     _client: Any = None
     _back_at: float = 0.0
@@ -112,11 +116,20 @@ class Known:
         return False
 
     def count(self, name: str, times: int) -> None:
-        """Add to a count that is kept over the past hour, of all processes together. Two commands, sent at once."""
-        with self._redis() as client:
-            if client:
-                key = self._key(f"count:{name}:{int(self.clock() // COUNT_SECONDS)}")
-                client.pipeline(transaction=False).incrby(key, times).expire(key, COUNTS_HOLD).execute()
+        """Add to a count that is kept over the past hour, of all processes together.
+
+        Sent once a second at most, in two commands at once: what a process has not sent when it ends is not counted.
+        """
+        self._unsent[name] += times
+        now = self.clock()
+        if not 0 <= now - self._sent_at.get(name, -COUNTED_EACH) < COUNTED_EACH:
+            with self._redis() as client:
+                if client:
+                    key = self._key(f"count:{name}:{int(now // COUNT_SECONDS)}")
+                    client.pipeline(transaction=False).incrby(key, self._unsent[name]).expire(
+                        key, COUNTS_HOLD
+                    ).execute()
+                    self._sent_at[name], self._unsent[name] = now, 0
 
     def counts(self, names: Sequence[str]) -> dict[str, dict[float, int]]:
         """What was counted in the past hour: for each name the counts by the starts of the spans that had any."""
