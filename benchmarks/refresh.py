@@ -1,5 +1,6 @@
 """A refresh beside a backlog: how much longer a user waits, and what a crowd of them costs the nodes."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -61,6 +62,11 @@ class Scene:
     def waiting(self) -> int:
         """Batches that no process has begun."""
         return sum(int(self.queue.llen(f"bal:{sync_queue(network)}")) for network in NETWORKS)
+
+    def counts(self) -> Counter[str]:
+        """What the nodes were asked since the last look. Beat finds requested wallets due: batches may read them too."""
+        told = [requests.get(f"{node.url}/counts", timeout=10).json() for node in (self.nodes, self.stage.nodes)]
+        return sum(map(Counter, told), Counter())
 
     def fall_due(self) -> None:
         """A hundred thousand wallets fall due at once, and their batches are queued."""
@@ -126,11 +132,11 @@ def reads_of_a_crowd(scene: Scene) -> float:
         user = refreshing(USERS + number)
         headers = {"Authorization": f"Bearer {token(scene.stage.env, user)}"}
         url = f"{scene.server.url}/api/v1/auth/balances/user/{user}?refresh=true"
-        counts(scene.nodes)
+        scene.counts()
         with ThreadPoolExecutor(CROWD) as pool:
             answers = list(pool.map(lambda _: requests.get(url, headers=headers, timeout=30), range(CROWD)))  # noqa: B023
-        asked = counts(scene.nodes)
-        reads = [asked.get(f"{network} reads", 0) for network in NETWORKS]
+        asked = scene.counts()
+        reads = [asked[f"{network} reads"] for network in NETWORKS]
         if not all(answer.ok for answer in answers) or not all(reads):
             raise Unsound(f"a crowd was answered without reads: {asked}")
         most = max(most, *reads)
@@ -156,12 +162,6 @@ def scene(processes: int) -> Iterator[Scene]:
         sender = Celery(broker=stands.redis.url, set_as_current=False)
         sender.conf.update(broker_transport_options=transport_options(), task_ignore_result=True)
         yield Scene(stands, server, memory, sender, redis.Redis.from_url(stands.redis.url), requests.Session())
-
-
-def counts(node: Server) -> dict[str, int]:
-    """What a node was asked since the last look."""
-    told: dict[str, int] = requests.get(f"{node.url}/counts", timeout=10).json()
-    return told
 
 
 def ready(worker: Server) -> bool:
