@@ -1,18 +1,22 @@
 """Who is asking: a bearer JWT, checked with an allow-list of algorithms that fits the kind of key."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from time import time
 from typing import Any
 from uuid import UUID
 
 import jwt
 
+from api.keys import Keys, UnknownKey, keys_of
 from api.problems import Problem, unauthorized
 from config.settings import ApiSettings
 
 MAX_TOKEN_BYTES = 8192
 LEEWAY = 10  # seconds by which clocks may differ
 SCOPE_CLAIMS = ("scope", "scp", "scopes")
+MAX_REMEMBERED = 4096  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +32,42 @@ class Caller:
 
 
 class Verifier:
-    """Checks tokens as the settings say. Made once; raises SystemExit when the key does not fit its algorithms."""
+    """Checks tokens as the settings say. Made once; raises SystemExit when the key does not fit its algorithms.
+
+    A client sends the same token with each page view. What was found of it is remembered until it expires, or until
+    the keys are others: nothing else that is checked can change.
+    """
 
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
-        self._algorithms = list(settings.jwt_algorithms)
-        if settings.jwt_secret is not None:
-            self._key: Any = settings.jwt_secret.get_secret_value()
-        elif settings.jwt_public_key is not None:
-            self._key = _public_key(settings.jwt_public_key.get_secret_value(), self._algorithms)
+        self._keys: Keys = keys_of(settings)
+        self._remembered: dict[bytes, tuple[float, int, Caller]] = {}
 
-    def caller(self, headers: list[str]) -> Caller:
-        """The caller whom the Authorization headers of a request name. Raises Problem: 401."""
+    def look_for_keys(self) -> None:
+        """Begin to fetch the keys, where they are a provider's, so that the first request need not wait for them."""
+        self._keys.version()
+
+    async def caller(self, headers: Sequence[bytes]) -> Caller:
+        """The caller whom the Authorization headers of a request name. Raises Problem: 401, or 503 without any keys."""
         token = _bearer(headers)
+        version = self._keys.version()
+        expires, of_version, caller = self._remembered.get(token, _NOTHING)
+        if of_version == version and time() < expires:
+            return caller
+        claims = await self._claims(token)
+        caller = Caller(claims["sub"], self._settings.jwt_admin_scope in _scopes(claims))
+        while len(self._remembered) >= MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[token] = int(claims["exp"]) + LEEWAY, self._keys.version(), caller
+        return caller
+
+    async def _claims(self, token: bytes) -> dict[str, Any]:
         try:
-            claims = jwt.decode(
+            key = await self._keys.of(token)
+            claims: dict[str, Any] = jwt.decode(
                 token,
-                self._key,
-                algorithms=self._algorithms,
+                key.material,
+                algorithms=key.algorithms,
                 audience=self._settings.jwt_audience,
                 issuer=self._settings.jwt_issuer,
                 leeway=LEEWAY,
@@ -53,16 +75,19 @@ class Verifier:
             )
         except jwt.ExpiredSignatureError:
             raise unauthorized("The token has expired.", token_given=True) from None
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (UnknownKey, jwt.PyJWTError, ValueError, TypeError, OverflowError):
             raise unauthorized("The token is not valid here.", token_given=True) from None
-        return Caller(str(claims["sub"]), self._settings.jwt_admin_scope in _scopes(claims))
+        return claims
 
 
-def _bearer(headers: list[str]) -> str:
+_NOTHING = (0.0, -1, Caller("", admin=False))
+
+
+def _bearer(headers: Sequence[bytes]) -> bytes:
     if len(headers) != 1:
         raise unauthorized("One Authorization header with a bearer token is required.", token_given=False)
-    scheme, _, token = headers[0].partition(" ")
-    if scheme.lower() != "bearer":
+    scheme, _, token = headers[0].partition(b" ")
+    if scheme.lower() != b"bearer":
         raise unauthorized("The Authorization header must be of the form: Bearer <token>.", token_given=False)
     if not token.isascii() or len(token) > MAX_TOKEN_BYTES:
         raise unauthorized("The token is not valid here.", token_given=True)
@@ -78,16 +103,6 @@ def _scopes(claims: dict[str, Any]) -> set[str]:
         elif isinstance(value, list):
             found.update(item for item in value if isinstance(item, str))
     return found
-
-
-def _public_key(text: str, algorithms: list[str]) -> Any:
-    try:
-        keys = [jwt.get_algorithm_by_name(name).prepare_key(text) for name in algorithms]
-    except (jwt.PyJWTError, ValueError, TypeError) as error:
-        raise SystemExit(
-            f"The settings are not usable:\n  JWT_PUBLIC_KEY: is not a PEM public key for {', '.join(algorithms)}"
-        ) from error
-    return keys[0]  # PyJWT takes the same key for each algorithm that it fits
 
 
 def check_may_read(caller: Caller, user_id: UUID) -> None:

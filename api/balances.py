@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -14,29 +14,95 @@ from db.user_balances import WalletRow
 PLACES = 8
 NATIVE_DECIMALS: Mapping[Network, int] = {"ethereum": 18, "tron": 6}
 
-Amount = Annotated[str, Meta(pattern=r"^\d+\.\d{8}$", description="Exactly 8 decimals.", examples=["977.00000000"])]
-Moment = Annotated[datetime, Meta(tz=True, description="UTC, whole seconds.")]
+Finality = Literal["latest", "safe", "finalized", "solid"]
+Status = Literal["fresh", "stale", "failing", "never_synced"]
+
+_EXACTLY = r"^\d+\.\d{8}$"
+_UsdtBalance = Annotated[
+    str,
+    Meta(
+        pattern=_EXACTLY, description="USDT, exactly 8 decimals, cut off; null: never read.", examples=["977.00000000"]
+    ),
+]
+_NativeBalance = Annotated[
+    str,
+    Meta(
+        pattern=_EXACTLY,
+        description="TRX or ETH, exactly 8 decimals, cut off; null: never read.",
+        examples=["1993.89360000"],
+    ),
+]
+_LastSynced = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="When this balance was read from the chain: UTC, whole seconds; null: never.",
+        examples=["2026-01-16T09:15:30Z"],
+    ),
+]
 
 
-class WalletBalance(msgspec.Struct, frozen=True):
-    """One wallet. Balances and last_synced are null when it was never read."""
+class WalletBalance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A wallet of the user, with its balances."""
 
-    wallet_id: UUID
-    wallet_address: Annotated[str, Meta(description="As the wallet was registered.")]
-    network: Network
-    usdt_balance: Amount | None
-    native_balance: Amount | None
-    last_synced: Moment | None
-    is_cached: Annotated[bool, Meta(description="false: read from the chain for this request.")]
+    wallet_id: Annotated[UUID, Meta(description="The wallet's id.", examples=["fae48f4b-9aa3-44db-9011-c4f6b91aeb0e"])]
+    wallet_address: Annotated[
+        str, Meta(description="As the wallet was registered.", examples=["TAVFvX9tToo1UJ2h7j47jVkgQjZa8LarY8"])
+    ]
+    network: Annotated[Network, Meta(description="The wallet's blockchain.", examples=["tron"])]
+    usdt_balance: _UsdtBalance | None
+    native_balance: _NativeBalance | None
+    last_synced: _LastSynced | None
+    is_cached: Annotated[
+        bool, Meta(description="true: from the cache; false: read from the chain for this request.", examples=[True])
+    ]
 
 
-class UserBalances(msgspec.Struct, frozen=True):
-    """Every wallet of a user, oldest first."""
+class UserBalances(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every wallet of a user, oldest first, and their USDT total."""
 
-    user_id: UUID
-    total_usdt: Annotated[Amount, Meta(description="USDT over the wallets shown that have a balance.")]
-    balances: list[WalletBalance]
+    user_id: Annotated[UUID, Meta(description="The user's id.", examples=["5c81c005-1c52-4e0d-85e2-862ee1cdd4d0"])]
+    total_usdt: Annotated[
+        str,
+        Meta(
+            pattern=_EXACTLY,
+            description="USDT over the wallets shown that have a balance, summed exactly, then cut off.",
+            examples=["977.00000000"],
+        ),
+    ]
+    balances: Annotated[list[WalletBalance], Meta(description="One entry per wallet.")]
+    synced_at: Annotated[
+        datetime,
+        Meta(tz=True, description="When this response was made.", examples=["2026-01-16T09:20:58Z"]),
+    ]
+
+
+class WalletBalanceInFull(WalletBalance, frozen=True, forbid_unknown_fields=True):
+    """The same with `detail=full`: what the balances are of, how old they are, and what is wrong."""
+
+    block_number: Annotated[int, Meta(ge=1, description="The block whose state this is.")] | None
+    block_time: Annotated[datetime, Meta(tz=True, description="That block's time.")] | None
+    finality: Annotated[Finality, Meta(description="How settled that block was when it was read.")] | None
+    age_seconds: Annotated[int, Meta(ge=0, description="Since last_synced, in whole seconds, rounded up.")] | None
+    status: Annotated[
+        Status,
+        Meta(
+            description="fresh; stale: older than its cadence allows; failing: the last read failed, this is what the "
+            "one before it gave; never_synced: there is no balance yet."
+        ),
+    ]
+    error: Annotated[str, Meta(description="Why the last read failed, in a word.", examples=["unreachable"])] | None
+
+
+class UserBalancesInFull(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The same with `detail=full`: whether anything is left out, and what."""
+
+    user_id: Annotated[UUID, Meta(description="The user's id.")]
+    total_usdt: Annotated[str, Meta(pattern=_EXACTLY, description="USDT over the wallets shown that have a balance.")]
+    balances: Annotated[list[WalletBalanceInFull], Meta(description="One entry per wallet.")]
     synced_at: Annotated[datetime, Meta(tz=True, description="When this response was made.")]
+    complete: Annotated[bool, Meta(description="Whether every wallet shown has a balance.")]
+    excluded: Annotated[list[UUID], Meta(description="The wallets that the total lacks, by id: never read.")]
 
 
 def amount(base_units: int, decimals: int) -> str:
@@ -66,21 +132,52 @@ def reply(
 ) -> UserBalances:
     """The contract's reply. `asked_at`: when this request asked for a read; what was read since is not cached."""
     return UserBalances(
-        user_id=user_id,
-        total_usdt=total([(int(row.usdt), usdt_decimals[row.network]) for row in rows if row.usdt is not None]),
-        balances=[_balance(row, usdt_decimals[row.network], asked_at) for row in rows],
-        synced_at=now.replace(microsecond=0),
+        user_id,
+        total([(int(row.usdt), usdt_decimals[row.network]) for row in rows if row.usdt is not None]),
+        [WalletBalance(*_balance(row, usdt_decimals[row.network], asked_at)) for row in rows],
+        now.replace(microsecond=0),
     )
 
 
-def _balance(row: WalletRow, usdt_decimals: int, asked_at: datetime | None) -> WalletBalance:
-    read_now = asked_at is not None and row.last_synced is not None and row.last_synced >= asked_at
-    return WalletBalance(
-        wallet_id=row.wallet_id,
-        wallet_address=row.address,
-        network=row.network,
-        usdt_balance=None if row.usdt is None else amount(int(row.usdt), usdt_decimals),
-        native_balance=None if row.native is None else amount(int(row.native), NATIVE_DECIMALS[row.network]),
-        last_synced=None if row.last_synced is None else row.last_synced.replace(microsecond=0),
-        is_cached=not read_now,
+def reply_in_full(
+    user_id: UUID,
+    rows: Sequence[WalletRow],
+    *,
+    usdt_decimals: Mapping[Network, int],
+    asked_at: datetime | None,
+    now: datetime,
+) -> UserBalancesInFull:
+    """The same with `detail=full`. The rows must have their detail."""
+    plain = reply(user_id, rows, usdt_decimals=usdt_decimals, asked_at=asked_at, now=now)
+    return UserBalancesInFull(
+        user_id,
+        plain.total_usdt,
+        [
+            WalletBalanceInFull(*msgspec.structs.astuple(shown), *_detail(row))
+            for shown, row in zip(plain.balances, rows, strict=True)
+        ],
+        plain.synced_at,
+        complete=is_complete(rows),
+        excluded=[row.wallet_id for row in rows if row.usdt is None],
     )
+
+
+def _balance(row: WalletRow, usdt_decimals: int, asked_at: datetime | None) -> tuple[Any, ...]:
+    """The fields of `WalletBalance`."""
+    if row.usdt is None or row.native is None or row.last_synced is None:
+        return row.wallet_id, row.address, row.network, None, None, None, True
+    return (
+        row.wallet_id,
+        row.address,
+        row.network,
+        amount(int(row.usdt), usdt_decimals),
+        amount(int(row.native), NATIVE_DECIMALS[row.network]),
+        row.last_synced.replace(microsecond=0),
+        asked_at is None or row.last_synced < asked_at,
+    )
+
+
+def _detail(row: WalletRow) -> tuple[Any, ...]:
+    """The fields that `WalletBalanceInFull` has besides."""
+    block_time = row.block_time and row.block_time.replace(microsecond=0)
+    return row.block_number, block_time, row.finality, row.age_seconds, row.status, row.error

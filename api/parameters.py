@@ -1,12 +1,12 @@
 """What a request asks for: the path's id and the query's parameters, each checked and named when it is wrong."""
 
 import re
-from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from api.problems import ParameterError, unprocessable
 from config.settings import NETWORKS, Network
@@ -18,9 +18,21 @@ _BOOLEANS = {"true": True, "false": False}
 class Parameters(msgspec.Struct, frozen=True):
     """The query's parameters, all optional; others are ignored."""
 
-    networks: Annotated[tuple[Network, ...], Meta(min_length=1, description="Only wallets on these.")] = NETWORKS
-    refresh: Annotated[bool, Meta(description="Read the blockchain now instead of the cache.")] = False
+    networks: Annotated[
+        tuple[Network, ...],
+        Meta(min_length=1, description="Only wallets on these, comma-separated. Omitted: all.", examples=[["tron"]]),
+    ] = NETWORKS
+    refresh: Annotated[
+        bool, Meta(description="`true`: read the blockchain now instead of the cache, within a deadline.")
+    ] = False
     include_pending: Annotated[bool, Meta(description="Reserved: accepted, checked, changes nothing yet.")] = False
+    detail: Annotated[
+        Literal["full"] | UnsetType,
+        Meta(description="`full`: each wallet's block, age, status and error too, and which wallets the total lacks."),
+    ] = UNSET
+
+
+DEFAULTS = Parameters()
 
 
 def user_id_of(text: str) -> UUID:
@@ -30,23 +42,31 @@ def user_id_of(text: str) -> UUID:
     return UUID(text)
 
 
-def parameters_of(query: Iterable[tuple[str, str]]) -> Parameters:
+def parameters_of(query: bytes) -> Parameters:
     """The query's parameters. Raises Problem: 422 that names each one that is wrong."""
-    known = Parameters.__struct_fields__
-    given: dict[str, str] = {}
+    if not query:
+        return DEFAULTS
+    values: dict[str, Any] = {}
     errors = []
-    for name, value in query:
-        if name not in known:
+    for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name not in Parameters.__struct_fields__:
             continue
-        if name in given:
+        if name in values:
             errors.append(ParameterError(name, "must be given once"))
-        given[name] = value
-    values = {name: value.split(",") if name == "networks" else _BOOLEANS.get(value) for name, value in given.items()}
-    for name, parsed in values.items():
-        if parsed is None:
-            errors.append(ParameterError(name, "must be true or false"))
-        elif isinstance(parsed, list) and not set(parsed) <= set(NETWORKS):
-            errors.append(ParameterError(name, f"must be comma-separated out of {', '.join(NETWORKS)}"))
+        values[name], wrong = _value(name, text)
+        if wrong:
+            errors.append(ParameterError(name, wrong))
     if errors:
         raise unprocessable(*errors)
     return msgspec.convert(values, Parameters)
+
+
+def _value(name: str, text: str) -> tuple[Any, str | None]:
+    """A parameter's value, or what is wrong with it."""
+    if name == "networks":
+        networks = text.split(",")
+        known = set(networks) <= set(NETWORKS)
+        return networks, None if known else f"must be comma-separated out of {', '.join(NETWORKS)}"
+    if name == "detail":
+        return text, None if text == "full" else "must be full"
+    return _BOOLEANS.get(text), None if text in _BOOLEANS else "must be true or false"

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Annotated
 
 import msgspec
-from starlette.responses import Response
+from msgspec import Meta
+
+from api.replies import Reply
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -12,18 +15,18 @@ PROBLEM_TYPE = "application/problem+json"
 class ParameterError(msgspec.Struct, frozen=True):
     """One parameter that cannot be used, and why."""
 
-    parameter: str
-    detail: str
+    parameter: Annotated[str, Meta(description="The parameter's name.", examples=["networks"])]
+    detail: Annotated[str, Meta(description="Why it cannot be used.", examples=["must be given once"])]
 
 
 class ProblemDetails(msgspec.Struct, frozen=True):
     """A problem (RFC 9457)."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: tuple[ParameterError, ...] = ()
+    type: Annotated[str, Meta(description="Always `about:blank`: the status says it all.", examples=["about:blank"])]
+    title: Annotated[str, Meta(description="The status in words.")]
+    status: Annotated[int, Meta(ge=400, le=599, description="The status, as in the status line.")]
+    detail: Annotated[str, Meta(description="What is wrong with this request, or here.")]
+    errors: Annotated[tuple[ParameterError, ...], Meta(description="Each parameter that is wrong.")]
 
 
 class Problem(Exception):
@@ -40,10 +43,15 @@ class Problem(Exception):
         super().__init__(detail)
         self.status, self.detail, self.errors, self.headers = status, detail, tuple(errors), dict(headers or {})
 
-    def response(self) -> Response:
+    def reply(self) -> Reply:
         """The reply that says so."""
         body = ProblemDetails("about:blank", self.status.phrase, self.status.value, self.detail, self.errors)
-        return Response(msgspec.json.encode(body), self.status.value, headers=self.headers, media_type=PROBLEM_TYPE)
+        headers = {"content-type": PROBLEM_TYPE, **self.headers}
+        return Reply(
+            msgspec.json.encode(body),
+            tuple((name.lower().encode(), value.encode()) for name, value in headers.items()),
+            self.status.value,
+        )
 
 
 def unauthorized(detail: str, *, token_given: bool) -> Problem:
@@ -59,8 +67,6 @@ def unprocessable(*errors: ParameterError) -> Problem:
     )
 
 
-def unavailable() -> Problem:
-    """503 for a database that does not answer in time."""
-    return Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, "The balances cannot be read now; try again.", headers={"Retry-After": "2"}
-    )
+def unavailable(detail: str = "The balances cannot be read now; try again.") -> Problem:
+    """503 for what does not answer in time."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "2"})

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 from psycopg.rows import namedtuple_row
-from starlette.types import Receive
+from structlog.contextvars import get_contextvars
 
 from api.listening import Listener
 from api.waits import Pool, Waits
@@ -31,10 +31,6 @@ LOCKED_SECONDS = 0.05
 """From one try to the next for a row that is being written, which takes some milliseconds."""
 MAX_SENDING = 4
 """Messages on their way at once. With Redis hung each takes seconds; more would only wait behind them."""
-
-
-class ClientLeft(Exception):
-    """Nobody is there any more to be answered."""
 
 
 class Refresher:
@@ -61,25 +57,13 @@ class Refresher:
         self._threads.shutdown(wait=False, cancel_futures=True)
         await _cancel(*self._background, *self._loops)
 
-    async def read_now(self, wallet_ids: Sequence[UUID], receive: Receive) -> datetime | None:
+    async def read_now(self, wallet_ids: Sequence[UUID]) -> datetime | None:
         """Ask for wallets to be read, and wait until they have been, or for REFRESH_DEADLINE seconds.
 
-        `receive` is the request's own, its body left unread. Returns the moment of the request: a row synced at or
-        after it is this request's. None: it could not be made in time. Raises psycopg.Error; ClientLeft when the
-        client does not wait that long: then nothing more is done for it, and others who wait are not affected.
+        Returns the moment of the request: a row synced at or after it is this request's. None: it could not be made
+        in time. Raises psycopg.Error. Cancelled when the client goes away (``api.frame``), it leaves nothing behind,
+        and others who wait are not affected.
         """
-        answer = asyncio.create_task(self._read_in_time(wallet_ids))
-        leaving = asyncio.create_task(_left(receive))
-        try:
-            await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if answer.done():
-                return answer.result()
-            log.info("client_left", wallets=len(wallet_ids))
-            raise ClientLeft
-        finally:
-            await _cancel(answer, leaving)
-
-    async def _read_in_time(self, wallet_ids: Sequence[UUID]) -> datetime | None:
         asked_at: datetime | None = None
         try:
             async with asyncio.timeout(self._settings.refresh_deadline):
@@ -139,7 +123,9 @@ class Refresher:
                 continue
             self._sending += 1
             loop = asyncio.get_running_loop()
-            sent = loop.run_in_executor(self._threads, self._publish, network, ids)
+            # A thread of the pool does not see the request's context.
+            headers = {name: value for name, value in get_contextvars().items() if name == "request_id"}
+            sent = loop.run_in_executor(self._threads, self._publish, network, ids, headers)
             sent.add_done_callback(self._sent)
 
     def _sent(self, sent: asyncio.Future[None]) -> None:
@@ -147,11 +133,12 @@ class Refresher:
         if not sent.cancelled() and (error := sent.exception()):
             log.warning("refresh_not_sent", reason=type(error).__name__)
 
-    def _publish(self, network: str, wallet_ids: list[str]) -> None:
+    def _publish(self, network: str, wallet_ids: list[str], headers: dict[str, str]) -> None:
         self._celery.send_task(
             "worker.tasks.sync_wallets",
             args=[network, wallet_ids],
             queue=REFRESH_QUEUE,
+            headers=headers,
             # Others join a request for a deadline's length, and wait for another. Then nobody relies on this message:
             # who asks now sends a new one, and the wallets are due like any other.
             expires=2 * self._settings.refresh_deadline,
@@ -171,12 +158,6 @@ class Refresher:
             task_ignore_result=True,
         )
         return app
-
-
-async def _left(receive: Receive) -> None:
-    """Return when the client has gone. No server cancels a handler for that: it tells whoever asks for more."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

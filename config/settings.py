@@ -27,9 +27,9 @@ MAX_HEAD_AGE: dict[tuple[Network, str], float] = {
     ("tron", "solid"): 180,
 }
 
-HMAC_ALGORITHMS = frozenset({"HS256"})
-KEY_ALGORITHMS = frozenset({"RS256", "ES256"})
-MIN_HMAC_SECRET_BYTES = 32  # RFC 7518 §3.2: a key of the hash's size or larger
+# With the bytes that a secret must have at least: those of the hash (RFC 7518 §3.2).
+HMAC_ALGORITHMS = {"HS256": 32, "HS384": 48, "HS512": 64}
+KEY_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 
 
 def _split(value: object) -> object:
@@ -192,20 +192,31 @@ class ApiSettings(QueueSettings):
     jwt_algorithms: Words = ("HS256",)
     jwt_secret: SecretStr | None = None
     jwt_public_key: SecretStr | None = None
+    jwt_jwks_url: HttpUrl | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     jwt_admin_scope: str = Field(default="balances:admin", min_length=1)
+    api_pool_min: int = Field(default=1, ge=1, le=100)
+    api_pool_max: int = Field(default=10, ge=1, le=100)
 
     @model_validator(mode="after")
     def _algorithms_fit_the_key(self) -> Self:
-        if (self.jwt_secret is None) == (self.jwt_public_key is None):
-            raise ValueError("JWT_SECRET or JWT_PUBLIC_KEY must be set, and only one of them")
-        allowed = HMAC_ALGORITHMS if self.jwt_secret else KEY_ALGORITHMS
+        if sum(key is not None for key in (self.jwt_secret, self.jwt_public_key, self.jwt_jwks_url)) != 1:
+            raise ValueError("JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL must be set, and only one of them")
+        allowed = KEY_ALGORITHMS if self.jwt_secret is None else set(HMAC_ALGORITHMS)
         if not self.jwt_algorithms or not allowed.issuperset(self.jwt_algorithms):
             # An HMAC algorithm beside a public key would let anyone sign with that public key.
             raise ValueError(f"JWT_ALGORITHMS must be out of {', '.join(sorted(allowed))} with this kind of key")
-        if self.jwt_secret and len(self.jwt_secret.get_secret_value().encode()) < MIN_HMAC_SECRET_BYTES:
-            raise ValueError(f"JWT_SECRET must have at least {MIN_HMAC_SECRET_BYTES} bytes: openssl rand -hex 32")
+        if self.jwt_secret is not None:
+            least = max(HMAC_ALGORITHMS[name] for name in self.jwt_algorithms)
+            if len(self.jwt_secret.get_secret_value().encode()) < least:
+                raise ValueError(f"JWT_SECRET must have at least {least} bytes: openssl rand -hex {least}")
+        return self
+
+    @model_validator(mode="after")
+    def _pool_has_room(self) -> Self:
+        if self.api_pool_max < self.api_pool_min:
+            raise ValueError("API_POOL_MAX must not be smaller than API_POOL_MIN")
         return self
 
 

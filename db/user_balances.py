@@ -1,14 +1,22 @@
-"""What the endpoint reads, in the driver's own form. No SQLAlchemy: the endpoint loads and runs without it."""
+"""What the endpoint reads, in the driver's own form. No SQLAlchemy: the endpoint loads and runs without it.
+
+One statement answers a request, whether its client has a copy already or not. ``tag`` is a hash over the versions of
+all rows that the request is about: of what is shown of them, but for ages. It does not depend on their order.
+"""
 
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from config.settings import Network
+from db.prepared import Prepared
 
 
 class WalletRow(NamedTuple):
-    """One wallet of a user. Amounts in base units; they and ``last_synced`` are None when it was never read."""
+    """One wallet of a user. Amounts in base units; they and ``last_synced`` are None when it was never read.
+
+    The last six are there when they were asked for.
+    """
 
     wallet_id: UUID
     address: str
@@ -19,23 +27,82 @@ class WalletRow(NamedTuple):
     hopeless: bool
     awaited: bool
     overdue: bool
+    block_number: int | None = None
+    block_time: datetime | None = None
+    finality: str | None = None
+    age_seconds: int | None = None
+    status: str | None = None
+    error: str | None = None
 
 
-# Parameters: user_id uuid, networks text[], patience and deadline interval. Oldest wallet first. `hopeless`: no read
-# can help, the address is not one. `awaited`: never read, nor tried in vain, nor asked for in vain for longer than a
-# request waits: so a page view waits for it. `overdue`: read once, due `patience` ago, and nobody is reading it.
-USER_BALANCES = """
-SELECT w.id, w.address, w.network, b.usdt_balance, b.native_balance, b.last_synced,
-       coalesce(s.last_error = 'bad_address', false),
+# Parameters: user_id uuid, networks text[], and the intervals deadline, patience and oldest. hopeless: no read will ever
+# help. awaited: never read, and a read may be on its way. overdue: nobody reads it in time.
+_WALLETS = """
+SELECT w.id AS wallet_id, w.address, w.network, b.usdt_balance AS usdt, b.native_balance AS native, b.last_synced,
+       coalesce(s.last_error = 'bad_address', false) AS hopeless,
        b.wallet_id IS NULL AND s.failures = 0
            AND (coalesce(s.requested_at <= s.claimed_at, false)
-                OR coalesce(s.requested_at >= now() - %(deadline)s, true)),
-       b.wallet_id IS NOT NULL AND coalesce(s.lease_token IS NULL AND s.next_sync_at < now() - %(patience)s, false)
+                OR coalesce(s.requested_at >= now() - %(deadline)s::interval, true)) AS awaited,
+       b.wallet_id IS NOT NULL
+           AND coalesce(s.lease_token IS NULL AND s.next_sync_at < now() - %(patience)s::interval, false) AS overdue,
+       {more}w.created_at
   FROM wallets w
   LEFT JOIN balance_cache b ON b.wallet_id = w.id
   LEFT JOIN sync_schedule s ON s.wallet_id = w.id
- WHERE w.user_id = %(user_id)s AND w.network = ANY(%(networks)s)
- ORDER BY w.created_at, w.id
+ WHERE w.user_id = %(user_id)s::uuid AND w.network = ANY(%(networks)s::text[])
 """
 
-SCHEMA_VERSION_APPLIED = "SELECT version_num FROM alembic_version"
+_DETAIL = """b.block_number, b.block_time, b.finality,
+       ceil(extract(epoch FROM now() - b.last_synced))::bigint AS age_seconds,
+       {status} AS status, s.last_error AS error,
+       """
+
+_STATUS = """CASE WHEN b.wallet_id IS NULL THEN 'never_synced'
+            WHEN s.failures > 0 THEN 'failing'
+            WHEN s.next_sync_at < now() - %(patience)s::interval OR b.last_synced < now() - %(oldest)s::interval
+            THEN 'stale' ELSE 'fresh' END"""
+
+_VERSION = """hash_record_extended((w.id, w.created_at, w.network, w.address, b.last_synced, b.block_number,
+                                   b.usdt_balance, b.native_balance{status}), 0) AS version,
+       """
+
+# Parameter besides: tags bigint[], of the copies that the client has; NULL is any. If the tag is one of them, what is
+# not shown is not read either: only the overdue rows are given back, or one of NULLs. But for a wallet that a read is
+# awaited of: then all.
+_UNLESS_KNOWN = """
+WITH found AS MATERIALIZED ({wallets}),
+whole AS (
+    SELECT coalesce(bit_xor(version), 0) AS tag, coalesce(bool_or(awaited), false) AS awaited FROM found
+)
+SELECT whole.tag, {columns}
+  FROM whole
+  LEFT JOIN found f ON f.overdue OR whole.awaited OR NOT coalesce(whole.tag = ANY(%(tags)s::bigint[]), true)
+ ORDER BY f.created_at, f.wallet_id
+"""
+
+_ALL = """
+SELECT bit_xor(version) OVER () AS tag, {columns}
+  FROM ({wallets}) f
+ ORDER BY f.created_at, f.wallet_id
+"""
+
+_SHOWN = WalletRow._fields[: -len(WalletRow._field_defaults)]
+
+
+def _statement(*, detail: bool, unless_known: bool) -> Prepared:
+    version = _VERSION.format(status=f", s.last_error, {_STATUS}" if detail else "")
+    more = version + (_DETAIL.format(status=_STATUS) if detail else "")
+    columns = ", ".join(f"f.{name}" for name in (WalletRow._fields if detail else _SHOWN))
+    frame = _UNLESS_KNOWN if unless_known else _ALL
+    name = f"user_balances{'_detail' if detail else ''}{'_unless_known' if unless_known else ''}"
+    return Prepared(name, frame.format(wallets=_WALLETS.format(more=more), columns=columns))
+
+
+# By (detail, unless_known). Each row is the tag of the whole, and a WalletRow: of NULLs when there is nothing to show.
+USER_BALANCES = {
+    (detail, unless_known): _statement(detail=detail, unless_known=unless_known)
+    for detail in (False, True)
+    for unless_known in (False, True)
+}
+
+SCHEMA_VERSION_APPLIED = Prepared("schema_version", "SELECT version_num FROM alembic_version")

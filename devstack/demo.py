@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import requests
 
+from api.openapi import EXAMPLE
 from devstack.product import Product, check, migrate, product, token
 from devstack.seed import TRON_ADDRESS, TRON_WALLET, USER, SeededWallet, seed, wallets
 from devstack.servers import Server, ServerFailed, wait_for
@@ -20,32 +21,6 @@ from devstack.stack import FOLDER, Stack, devstack
 FRESH_WITHIN = 120.0  # seconds
 MOVED = 23_000_000  # 23 USDT
 COOLDOWN = timedelta(seconds=6)  # the default, and a second that last_synced does not show
-EXAMPLE: dict[str, Any] = {
-    "user_id": "5c81c005-1c52-4e0d-85e2-862ee1cdd4d0",
-    "total_usdt": "977.00000000",
-    "balances": [
-        {
-            "wallet_id": "fae48f4b-9aa3-44db-9011-c4f6b91aeb0e",
-            "wallet_address": "TAVFvX9tToo1UJ2h7j47jVkgQjZa8LarY8",
-            "network": "tron",
-            "usdt_balance": "977.00000000",
-            "native_balance": "1993.89360000",
-            "last_synced": "2026-01-16T09:15:30Z",
-            "is_cached": True,
-        },
-        {
-            "wallet_id": "de755c09-27e0-41cd-a791-41c5c858459c",
-            "wallet_address": "0x17F4552b0c47F24F88B9569E6305413c5ff5370d",
-            "network": "ethereum",
-            "usdt_balance": "0.00000000",
-            "native_balance": "0.00000000",
-            "last_synced": "2026-01-16T09:15:30Z",
-            "is_cached": True,
-        },
-    ],
-    "synced_at": "2026-01-16T09:20:58Z",
-}
-"""The published contract's own example."""
 
 
 class DemoFailed(Exception):

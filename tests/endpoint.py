@@ -14,7 +14,7 @@ from devstack.product import token
 from devstack.seed import USER, wallets
 from devstack.servers import Server
 
-ENV = {"JWT_SECRET": "s" * 32, "REFRESH_DEADLINE": "3", "REFRESH_COOLDOWN": "1"}
+ENV = {"LOG_FORMAT": "json", "JWT_SECRET": "s" * 32, "REFRESH_DEADLINE": "3", "REFRESH_COOLDOWN": "1"}
 TRON, ETHEREUM = (wallet.id for wallet in wallets(0))
 
 
@@ -24,8 +24,13 @@ class Endpoint:
     def __init__(self, server: Server, tables: Tables, redis_url: str) -> None:
         self.server, self.tables, self.redis = server, tables, redis.Redis.from_url(redis_url)
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header of the contract's user."""
+        return {"Authorization": f"Bearer {token(ENV, USER)}"}
+
     def get(self, query: str = "", *, user: Any = USER, path: str | None = None, **more: Any) -> requests.Response:
-        more.setdefault("headers", {"Authorization": f"Bearer {token(ENV, USER)}"})
+        more.setdefault("headers", self.authorization)
         return requests.get(self.server.url + (path or f"/api/v1/auth/balances/user/{user}{query}"), timeout=30, **more)
 
     def read(self, wallet: UUID, usdt: int, native: int = 0, block: int = 5) -> None:

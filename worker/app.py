@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 GC_THRESHOLD = 50_000  # objects; a few batches' worth
 
+MAX_REQUEST_ID = 128  # characters, as the endpoint has it
+
 LIFE_SIGN = Path(tempfile.gettempdir(), "balance-sync-worker")
 """A file that a worker touches every few seconds, for a health check to look at."""
 
@@ -73,8 +75,11 @@ def start_process(**_: Any) -> None:
 
 @signals.task_prerun.connect
 def bind_task(task_id: str, task: Any, **_: Any) -> None:
-    """Every event of a task says whose it is."""
+    """Every event of a task says whose it is, and which request of the endpoint it is for."""
     structlog.contextvars.bind_contextvars(task=task.name.rpartition(".")[2], task_id=task_id)
+    request_id = task.request.get("request_id")
+    if isinstance(request_id, str):
+        structlog.contextvars.bind_contextvars(request_id=request_id[:MAX_REQUEST_ID])
 
 
 @signals.task_failure.connect

@@ -1,5 +1,6 @@
 """The endpoint as a real process: the contract, its errors, and a database that goes away."""
 
+import json
 import re
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import requests
 from endpoint import ENV, Endpoint, hung
 from tables import Tables
 
-from devstack.demo import EXAMPLE, without_times
-from devstack.product import api, token
-from devstack.seed import USER
+from api.openapi import EXAMPLE
+from devstack.demo import without_times
+from devstack.product import api
+from devstack.seed import TRON_ADDRESS, USER
 from devstack.servers import ROOT, Server, postgres, wait_for
 
 
@@ -141,13 +143,56 @@ def test_the_document_is_served(endpoint: Endpoint) -> None:
 
 def test_the_log_has_a_line_for_each_request_and_no_token_or_balance(endpoint: Endpoint) -> None:
     endpoint.read_all()
-    endpoint.get()
-    wait_for(lambda: "request" in endpoint.server.log.read_text(), what="the line")
+    first = endpoint.get(headers={**endpoint.authorization, "X-Request-ID": "page-view/7"})
+    unchanged = {**endpoint.authorization, "X-Request-ID": "again", "If-None-Match": first.headers["ETag"]}
+    assert endpoint.get(headers=unchanged).status_code == 304
+    endpoint.get(headers={"X-Request-ID": "nobody"})
+    assert endpoint.get(path="/nowhere", headers={"X-Request-ID": "nowhere"}).status_code == 404
+    plain, again, nobody, nowhere = (log_line(endpoint, name) for name in ("page-view/7", "again", "nobody", "nowhere"))
+    who = {"subject": str(USER), "user": str(USER)}
+    assert plain.pop("sql_ms") > 0
+    assert plain.pop("ms") > 0
+    assert {**plain, "timestamp": "…"} == {
+        **who,
+        "event": "request",
+        "level": "info",
+        "logger": "api",
+        "method": "GET",
+        "route": "/api/v1/auth/balances/user/{user_id}",
+        "status": 200,
+        "wallets": 2,
+        "refreshed": 0,
+        "bytes": len(first.content),
+        "request_id": "page-view/7",
+        "timestamp": "…",
+    }
+    assert (again["status"], again["bytes"]) == (304, 0)
+    assert again.items() >= who.items()
+    assert (nobody["status"], "user" in nobody) == (401, False)
+    assert (nowhere["status"], nowhere["route"]) == (404, None)
     text = endpoint.server.log.read_text()
-    assert f"user={USER}" in text
-    assert "status=200" in text
-    for secret in (token(ENV, USER).split(".")[2], "977", ENV["JWT_SECRET"]):
+    for secret in (
+        *endpoint.authorization["Authorization"].split("."),
+        "977.0",
+        "1993.8",
+        ENV["JWT_SECRET"],
+        TRON_ADDRESS,
+    ):
         assert secret not in text
+
+
+def log_line(endpoint: Endpoint, request_id: str) -> dict[str, Any]:
+    """The access log's line of a request."""
+    found: list[dict[str, Any]] = []
+
+    def there() -> bool:
+        lines = [line for line in endpoint.server.log.read_text().splitlines() if line.startswith("{")]
+        found[:] = [line for line in map(json.loads, lines) if line.get("request_id") == request_id]
+        return bool(found)
+
+    wait_for(there, endpoint.server, what=f"the line of {request_id}")
+    (line,) = found
+    return line
 
 
 def test_importing_the_endpoint_loads_nothing_heavy() -> None:

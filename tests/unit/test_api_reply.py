@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.balances import amount, is_complete, reply, total
+from api.openapi import EXAMPLE
 from db.user_balances import WalletRow
-from devstack.demo import EXAMPLE
 
 NOW = datetime(2026, 1, 16, 9, 20, 58, 999_999, tzinfo=UTC)
 READ = datetime(2026, 1, 16, 9, 15, 30, 999_999, tzinfo=UTC)

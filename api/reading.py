@@ -1,0 +1,119 @@
+"""The endpoint's own way to the database: connections, the one statement, and the bounds of both."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from time import perf_counter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+import structlog
+from psycopg_pool import AsyncConnectionPool
+
+from api.conditional import Copies
+from api.parameters import Parameters
+from api.problems import Problem, unavailable
+from api.refresh import Pool, Refresher
+from config.settings import ApiSettings
+from db.prepared import Prepared
+from db.user_balances import SCHEMA_VERSION_APPLIED, USER_BALANCES, WalletRow
+
+log = structlog.get_logger(__name__)
+
+POOL_WAIT = 2.0  # seconds for which a request waits for a connection
+WAITING_PER_CONNECTION = 50  # requests; whoever comes when as many wait is told to come again
+STATEMENT_TIMEOUT = 2000  # milliseconds, after which the server gives a statement up
+DATABASE_SECONDS = 3.0  # for which a request waits for the database, since a server that hangs gives nothing up
+
+
+class Found(NamedTuple):
+    """What was found for a request: the tag of it all, and the rows to show, if the client has no copy of them."""
+
+    tag: int
+    rows: list[WalletRow]
+    asked_at: datetime | None = None
+    """When this request asked for a read, if it did."""
+
+
+class Reading:
+    """Reads users' balances. One per process."""
+
+    def __init__(self, settings: ApiSettings, pool: Pool, refresher: Refresher) -> None:
+        self._pool, self._refresher = pool, refresher
+        active, idle = settings.sync_interval_active, settings.sync_interval_idle
+        self._intervals = {
+            "patience": f"{active:f} s".encode(),
+            "oldest": f"{idle + active:f} s".encode(),
+            "deadline": f"{settings.refresh_deadline:f} s".encode(),
+        }
+
+    async def read(self, user_id: UUID, parameters: Parameters, copies: Copies | None, told: dict[str, Any]) -> Found:
+        """What there is for a request; one statement, unless wallets have to be read from their chain for it.
+
+        Raises Problem: 503.
+        """
+        try:
+            found = await self._rows(user_id, parameters, copies, told)
+            wanted = [row for row in found.rows if row.awaited or (parameters.refresh and not row.hopeless)]
+            if wanted:
+                asked_at = await self._refresher.read_now([row.wallet_id for row in wanted])
+                found = await self._rows(user_id, parameters, copies, told)
+                return found._replace(asked_at=asked_at)
+        except (psycopg.OperationalError, TimeoutError) as error:
+            raise _unavailable(error) from error
+        if overdue := [row.wallet_id for row in found.rows if row.overdue]:
+            self._refresher.ask_in_background(overdue)
+        return found
+
+    async def schema_version(self) -> str | None:
+        """The version of the schema that the database has. Raises Problem: 503."""
+        try:
+            rows = await self._ask(SCHEMA_VERSION_APPLIED, {})
+        except (psycopg.Error, TimeoutError) as error:
+            raise _unavailable(error) from error
+        return str(rows[0][0]) if rows else None
+
+    async def _rows(self, user_id: UUID, parameters: Parameters, copies: Copies | None, told: dict[str, Any]) -> Found:
+        values = {
+            **self._intervals,
+            "user_id": user_id.hex.encode(),
+            "networks": ("{" + ",".join(parameters.networks) + "}").encode(),
+            "tags": copies.array() if copies else None,
+        }
+        began = perf_counter()
+        try:
+            rows = await self._ask(USER_BALANCES[parameters.detail == "full", copies is not None], values)
+        finally:
+            told["sql_ms"] = told.get("sql_ms", 0) + round((perf_counter() - began) * 1000, 1)
+        return Found(rows[0][0] if rows else 0, [WalletRow(*row[1:]) for row in rows if row[1] is not None])
+
+    async def _ask(self, statement: Prepared, values: Mapping[str, bytes | None]) -> list[tuple[Any, ...]]:
+        async with asyncio.timeout(DATABASE_SECONDS):
+            return await statement.rows(self._pool, values)
+
+
+def _unavailable(error: Exception) -> Problem:
+    log.warning("database_unavailable", error=type(error).__name__)
+    return unavailable()
+
+
+def database_pool(settings: ApiSettings) -> Pool:
+    """Connections that commit each statement by itself. Opens none yet."""
+    url = settings.database_url.get_secret_value().replace("postgresql+psycopg://", "postgresql://", 1)
+    return AsyncConnectionPool(
+        url,
+        min_size=settings.api_pool_min,
+        max_size=settings.api_pool_max,
+        max_waiting=settings.api_pool_max * WAITING_PER_CONNECTION,
+        timeout=POOL_WAIT,
+        open=False,
+        kwargs={
+            "autocommit": True,
+            "connect_timeout": 2,
+            "application_name": "balance-sync-api",
+            # A plan for each user would be the same plan, at half the statement's cost.
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT} -c plan_cache_mode=force_generic_plan"
+            " -c timezone=UTC",
+        },
+    )
