@@ -20,15 +20,13 @@ Status = Literal["fresh", "stale", "failing", "never_synced"]
 _EXACTLY = r"^\d+\.\d{8}$"
 _UsdtBalance = Annotated[
     str,
-    Meta(
-        pattern=_EXACTLY, description="USDT, exactly 8 decimals, cut off; null: never read.", examples=["977.00000000"]
-    ),
+    Meta(pattern=_EXACTLY, description="USDT, 8 decimals, cut off; null: never read.", examples=["977.00000000"]),
 ]
 _NativeBalance = Annotated[
     str,
     Meta(
         pattern=_EXACTLY,
-        description="TRX or ETH, exactly 8 decimals, cut off; null: never read.",
+        description="TRX or ETH, 8 decimals, cut off; null: never read.",
         examples=["1993.89360000"],
     ),
 ]

@@ -1,4 +1,4 @@
-"""The frame around the handlers, on bare ASGI: routes, errors, a request's id and its line in the log, clients that hang up.
+"""The frame around the handlers, on bare ASGI: routes, errors, a request's id and its line in the log, hanging up.
 
 A framework would cost as much as the route's query (docs/decisions/0012-no-framework.md), and this is all of it that is
 needed here.
@@ -166,13 +166,13 @@ class Watch:
 
 
 async def _answer(method: str, route: Route | None, request: Request) -> Reply:
+    if route is None:
+        return Problem(HTTPStatus.NOT_FOUND, "There is nothing here.").reply()
+    if method != "GET":
+        return Problem(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET is served.", headers={"Allow": "GET"}).reply()
+    if len(request.query) > MAX_QUERY:
+        return Problem(HTTPStatus.REQUEST_URI_TOO_LONG, f"The query may have {MAX_QUERY} bytes.").reply()
     try:
-        if route is None:
-            raise Problem(HTTPStatus.NOT_FOUND, "There is nothing here.")
-        if method != "GET":
-            raise Problem(HTTPStatus.METHOD_NOT_ALLOWED, "Only GET is served.", headers={"Allow": "GET"})
-        if len(request.query) > MAX_QUERY:
-            raise Problem(HTTPStatus.REQUEST_URI_TOO_LONG, f"The query may have {MAX_QUERY} bytes.")
         return await route.handler(request)
     except Problem as problem:
         return problem.reply()

@@ -1,4 +1,4 @@
-"""The keys that tokens are checked with, each with the algorithms that fit it: one from the settings, or a provider's."""
+"""The keys that tokens are checked with, each with the algorithms that fit it: one of the settings, or a provider's."""
 
 import asyncio
 import http.client
@@ -70,12 +70,12 @@ class OneKey:
 def _public_key(text: str, algorithms: Sequence[str]) -> Key:
     try:
         material = jwt.get_algorithm_by_name(algorithms[0]).prepare_key(text)
-        if not set(algorithms) <= set(_fitting(material)):
-            raise ValueError("another kind of key")
-    except (jwt.PyJWTError, ValueError, TypeError) as error:
+    except (jwt.PyJWTError, ValueError, TypeError):
+        material = None
+    if not set(algorithms) <= set(_fitting(material)):
         raise SystemExit(
             f"The settings are not usable:\n  JWT_PUBLIC_KEY: is not a PEM public key for {', '.join(algorithms)}"
-        ) from error
+        )
     return Key(material, tuple(algorithms))
 
 

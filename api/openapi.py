@@ -48,17 +48,20 @@ _PROBLEMS = {
     "500": "Something went wrong here; the log has it, under the request's id.",
     "503": "What is needed does not answer in time.",
 }
-_PROBLEM_HEADERS = {
+_Headers = dict[str, tuple[str, dict[str, Any]]]
+"""Headers of a reply: what each says, and its schema."""
+
+_PROBLEM_HEADERS: dict[str, _Headers] = {
     "401": {"WWW-Authenticate": ("`Bearer`, and what is wrong with the token.", {"type": "string"})},
     "405": {"Allow": ("The method that is served.", {"type": "string", "const": "GET"})},
     "503": {"Retry-After": ("Seconds after which to try again.", {"type": "integer", "minimum": 1})},
 }
-_ALWAYS = {
+_ALWAYS: _Headers = {
     "X-Request-ID": ("The request's id, as it was given or made here; the logs have it.", {"type": "string"}),
     "Cache-Control": ("Only the client may keep it, and has to ask again.", {"const": "private, no-cache"}),
 }
-_ETAG = {"ETag": ("Changes when a balance was read anew, or a wallet came or went.", {"type": "string"})}
-_COMPLETE = {
+_ETAG: _Headers = {"ETag": ("Changes when a balance was read anew, or a wallet came or went.", {"type": "string"})}
+_COMPLETE: _Headers = {
     "Balances-Complete": (
         "`false` when a wallet shown has no balance yet, and the total leaves it out.",
         {"type": "string", "enum": ["true", "false"]},
@@ -172,7 +175,7 @@ def _problem(status: str) -> dict[str, Any]:
     }
 
 
-def _headers(described: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+def _headers(described: _Headers) -> dict[str, Any]:
     return {
         name: {"description": text, "required": True, "schema": schema} for name, (text, schema) in described.items()
     }

@@ -6,10 +6,15 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from benchmarks import reading, refresh, scale
+from benchmarks import endpoint, reading, refresh, scale
 from benchmarks.reading import Figure
 
-SUBJECTS = {"reading": reading.figures, "refresh": refresh.figures, "scale": scale.figures}
+SUBJECTS = {
+    "reading": reading.figures,
+    "refresh": refresh.figures,
+    "endpoint": endpoint.figures,
+    "scale": scale.figures,
+}
 
 
 def main() -> int:

@@ -33,13 +33,14 @@ class Prepared:
 
     def __init__(self, name: str, statement: str) -> None:
         self._name = name.encode()
-        self._parameters: list[str] = []
-        self._statement = re.sub(r"%\((\w+)\)s", self._numbered, statement).encode()
+        self.parameters: list[str] = []
+        self.text = re.sub(r"%\((\w+)\)s", self._numbered, statement)
+        """With ``$1`` for the first of the parameters."""
 
     def _numbered(self, found: re.Match[str]) -> str:
-        if found[1] not in self._parameters:
-            self._parameters.append(found[1])
-        return f"${self._parameters.index(found[1]) + 1}"
+        if found[1] not in self.parameters:
+            self.parameters.append(found[1])
+        return f"${self.parameters.index(found[1]) + 1}"
 
     async def rows(self, pool: Pool, values: Mapping[str, bytes | None]) -> list[tuple[Any, ...]]:
         """The rows for these values, each in Postgres' own text form. One round trip, but for a connection's first.
@@ -69,10 +70,10 @@ class Prepared:
         line = connection.pgconn
         known = _prepared.setdefault(connection, set())
         if self._name not in known:
-            line.send_prepare(self._name, self._statement)
+            line.send_prepare(self._name, self.text.encode())
             await _result(line)
             known.add(self._name)
-        line.send_query_prepared(self._name, [values[name] for name in self._parameters])
+        line.send_query_prepared(self._name, [values[name] for name in self.parameters])
         return await _result(line)
 
 
@@ -80,36 +81,41 @@ async def _result(line: PGconn) -> PGresult:
     """What the server says to what was sent last. Raises psycopg.Error."""
     if line.flush():  # what is sent here is small: a socket that has no room for it has a server that hangs
         raise psycopg.OperationalError("the server takes nothing more")
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[PGresult] = loop.create_future()
-    results: list[PGresult] = []
-
-    def arrived() -> None:
-        try:
-            line.consume_input()
-            while not line.is_busy():
-                result = line.get_result()
-                if result is None:
-                    loop.remove_reader(socket)
-                    if not done.done():
-                        done.set_result(results[-1])
-                    return
-                results.append(result)
-        except Exception as error:  # noqa: BLE001  it is raised where it is waited for
-            loop.remove_reader(socket)
-            if not done.done():
-                done.set_exception(error)
-
-    socket = line.socket
-    loop.add_reader(socket, arrived)
-    try:
-        result = await done
-    except asyncio.CancelledError:
-        loop.remove_reader(socket)
-        raise
+    result = await _Answer(line).wait()
     if result.status not in _GOOD:
         raise psycopg.errors.error_from_result(result)
     return result
+
+
+class _Answer:
+    """The answer to one message, as it comes in."""
+
+    def __init__(self, line: PGconn) -> None:
+        self._line, self._loop = line, asyncio.get_running_loop()
+        self._done: asyncio.Future[PGresult] = self._loop.create_future()
+        self._results: list[PGresult] = []
+
+    async def wait(self) -> PGresult:
+        socket = self._line.socket
+        self._loop.add_reader(socket, self._arrived)
+        try:
+            return await self._done
+        finally:
+            self._loop.remove_reader(socket)
+
+    def _arrived(self) -> None:
+        if self._done.done():
+            return
+        try:
+            self._line.consume_input()
+            while not self._line.is_busy():
+                result = self._line.get_result()
+                if result is None:
+                    self._done.set_result(self._results[-1])
+                    return
+                self._results.append(result)
+        except Exception as error:  # noqa: BLE001  it is raised where it is waited for
+            self._done.set_exception(error)
 
 
 async def _cancel(pool: Pool, connection: Connection) -> None:

@@ -35,8 +35,8 @@ class WalletRow(NamedTuple):
     error: str | None = None
 
 
-# Parameters: user_id uuid, networks text[], and the intervals deadline, patience and oldest. hopeless: no read will ever
-# help. awaited: never read, and a read may be on its way. overdue: nobody reads it in time.
+# Parameters: user_id uuid, networks text[], and the intervals deadline, patience and oldest. hopeless: no read will
+# ever help. awaited: never read, and a read may be on its way. overdue: nobody reads it in time.
 _WALLETS = """
 SELECT w.id AS wallet_id, w.address, w.network, b.usdt_balance AS usdt, b.native_balance AS native, b.last_synced,
        coalesce(s.last_error = 'bad_address', false) AS hopeless,

@@ -1,0 +1,240 @@
+"""The endpoint: beside a bare program with the same query, its own 304, what it sends to Postgres, what it weighs."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+from uuid import UUID
+
+import jwt
+import psutil
+import psycopg
+import requests
+
+from benchmarks.reading import Figure
+from benchmarks.relay import relay
+from benchmarks.stage import FOLDER, Unsound
+from devstack.product import api, environment, migrate
+from devstack.servers import Server, free_port, postgres, running
+from devstack.stack import alone_in
+
+ROUNDS = 9
+CONNECTIONS = 16
+SECONDS = 1.0  # of each measurement
+PLAIN = 2
+"""Wallets of the user that the route is measured with."""
+COUNTS = (1, PLAIN, 10, 100, 1000)
+SECRET = "b" * 32
+TOKENS = 5000  # that differ, more than the endpoint remembers
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What runs."""
+
+    database: Server
+    ours: Server
+    bare: Server
+
+    def url(self, server: Server, wallets: int) -> str:
+        return f"{server.url}/api/v1/auth/balances/user/{user(wallets)}"
+
+
+def figures(tell: Callable[[str], None]) -> Iterator[Figure]:
+    """Each figure as soon as it is measured."""
+    with scene() as made:
+        hold(made)
+        tell("the endpoint beside a bare program, turn by turn …")
+        yield from beside(made)
+        tell("at half of that load …")
+        yield Figure("p99 ÷ p50 of the endpoint at half of its saturating load", tail(made))
+        tell("users with more wallets …")
+        yield from wallets_cost(made)
+        tell("what it weighs …")
+        yield Figure("resident memory of an endpoint's process, MB", memory(made.ours))
+        yield from statements(made)
+    yield Figure("CPU of importing api.app ÷ of importing fastapi alone", import_ratio(), 3.0)
+
+
+def beside(made: Scene) -> Iterator[Figure]:
+    """Requests a second, of programs that take turns."""
+    bare, ours = made.url(made.bare, PLAIN), made.url(made.ours, PLAIN)
+    etag = requests.get(ours, headers=bearer(PLAIN), timeout=10).headers["ETag"]
+    programs: dict[str, Callable[[], float]] = {
+        "bare": lambda: per_second(bare, [{}]),
+        "ours": lambda: per_second(ours, [bearer(PLAIN)]),
+        "304": lambda: per_second(ours, [bearer(PLAIN) | {"If-None-Match": etag}], 304),
+        "new": lambda: per_second(ours, [bearer(PLAIN, number) for number in range(TOKENS)]),
+    }
+    rounds = [{name: run() for name, run in programs.items()} for _ in range(ROUNDS + 1)][1:]
+
+    def ratio(over: str, under: str) -> float:
+        return median(each[over] / each[under] for each in rounds)
+
+    yield Figure("requests/s of the endpoint ÷ of a bare ASGI program", ratio("ours", "bare"), 0.6, "at least")
+    yield Figure("requests/s of the endpoint, every token new to it ÷ bare", ratio("new", "bare"))
+    yield Figure("requests/s of its 304 ÷ of its 200", ratio("304", "ours"), 1.3, "at least")
+
+
+def per_second(url: str, headers: Sequence[dict[str, str]], status: int = 200) -> float:
+    """Requests a second that are answered with one status. Raises Unsound for another one."""
+    told = load(url, headers)
+    if set(told["statuses"]) != {str(status)}:
+        raise Unsound(f"{url} answered {told['statuses']}")
+    return len(told["latencies"]) / float(told["seconds"])
+
+
+def load(url: str, headers: Sequence[dict[str, str]], rate: float = 0) -> dict[str, Any]:
+    """What the load generator tells."""
+    path = url.partition("//")[2].partition("/")[2]
+    texts = [
+        f"GET /{path} HTTP/1.1\r\nHost: localhost\r\n"
+        + "".join(f"{name}: {value}\r\n" for name, value in each.items())
+        + "\r\n"
+        for each in headers
+    ]
+    command = [sys.executable, "-m", "benchmarks.load", url, "--connections", str(CONNECTIONS)]
+    command += ["--seconds", str(SECONDS), "--rate", str(rate)]
+    done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=True, timeout=60)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def tail(made: Scene) -> float:
+    url, headers = made.url(made.ours, PLAIN), [bearer(PLAIN)]
+    half = median(per_second(url, headers) for _ in range(3)) / 2
+
+    def ratio() -> float:
+        latencies = load(url, headers, rate=half)["latencies"]
+        return float(latencies[len(latencies) * 99 // 100] / median(latencies))
+
+    return median(ratio() for _ in range(5))
+
+
+def wallets_cost(made: Scene) -> Iterator[Figure]:
+    """Microseconds of a request, from requests a second."""
+
+    def micros(wallets: int) -> float:
+        return 1e6 / per_second(made.url(made.ours, wallets), [bearer(wallets)])
+
+    taken = {count: median(micros(count) for _ in range(3)) for count in COUNTS}
+    slopes = {count: (taken[count] - taken[1]) / (count - 1) for count in (100, 1000)}
+    yield Figure("µs per wallet, from 1 wallet to 1,000", slopes[1000])
+    yield Figure("the same ÷ from 1 wallet to 100: linear", slopes[1000] / slopes[100], 1.5)
+
+
+def memory(server: Server) -> float:
+    return float(psutil.Process(server.process.pid).memory_info().rss) / 1e6
+
+
+def statements(made: Scene) -> Iterator[Figure]:
+    """What one process sends to Postgres for one request: statements by the server's log, round trips by a relay."""
+    with relay(made.database.url) as counted, api(FOLDER / "counted", settings(counted.url)) as server:
+        url, headers = made.url(server, PLAIN), bearer(PLAIN)
+        etag = requests.get(url, headers=headers, timeout=10).headers["ETag"]
+        for kind, more in (("200", {}), ("304", {"If-None-Match": etag})):
+            requests.get(url, headers=headers | more, timeout=10)  # prepares the statement
+            logged, _ = len(executed(made.database)), counted.count()
+            for _ in range(20):
+                if requests.get(url, headers=headers | more, timeout=10).status_code != int(kind):
+                    raise Unsound(f"not answered {kind}")
+            yield Figure(f"SQL statements a request, {kind}", (len(executed(made.database)) - logged) / 20, 1)
+            yield Figure(f"round trips to Postgres a request, {kind}", counted.count() / 20, 1)
+
+
+def executed(database: Server) -> list[str]:
+    return re.findall(r"LOG:  (?:statement|execute \S+): .*", database.log.read_text())
+
+
+def import_ratio() -> float:
+    """The CPU that a process uses to import one over the other, less what Python itself takes."""
+
+    def cpu(code: str) -> float:
+        measured = f"import time; began = time.process_time(); {code}; print(time.process_time() - began)"
+        times = (
+            subprocess.run([sys.executable, "-c", measured], capture_output=True, text=True, check=True)
+            for _ in range(ROUNDS)
+        )
+        return min(float(done.stdout) for done in times)
+
+    return cpu("import api.app") / cpu("import fastapi")
+
+
+@contextmanager
+def scene() -> Iterator[Scene]:
+    """A database, the endpoint with its log, and the bare program."""
+    with ExitStack() as started:
+        started.enter_context(alone_in(FOLDER))
+        shutil.rmtree(FOLDER, ignore_errors=True)
+        FOLDER.mkdir(parents=True)
+        database = started.enter_context(postgres(FOLDER))
+        env = settings(database.url)
+        migrate(env)
+        insert(database.url)
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--no-access-log", "--port", str(port)]
+
+        def answers() -> bool:
+            try:
+                return requests.get(f"{url}/{user(PLAIN)}", timeout=2).ok
+            except requests.RequestException:
+                return False
+
+        bare = started.enter_context(running("bare", command, FOLDER, url=url, ready=answers, env=environment(env)))
+        yield Scene(database, started.enter_context(api(FOLDER, env)), bare)
+
+
+def settings(database_url: str) -> dict[str, str]:
+    """As in production: a line for each request, as JSON."""
+    return {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": "redis://127.0.0.1:1/0",  # nothing here needs it
+        "JWT_SECRET": SECRET,
+        "LOG_FORMAT": "json",
+        "SYNC_INTERVAL_ACTIVE": "86400",
+        "SYNC_INTERVAL_IDLE": "86400",
+    }
+
+
+def insert(url: str) -> None:
+    """A user for each number of wallets, all of them read, among twenty thousand others."""
+    others = [(UUID(int=10**6 + number // 4), number) for number in range(20_000)]
+    ours = [(user(count), number) for count in COUNTS for number in range(count)]
+    with psycopg.connect(url, autocommit=True) as connection:
+        with connection.cursor() as cursor, cursor.copy("COPY wallets (user_id, network, address) FROM STDIN") as copy:
+            for owner, number in others + ours:
+                copy.write_row((owner, ("tron", "ethereum")[number % 2], f"{number:042x}"))
+        connection.execute(
+            "INSERT INTO balance_cache SELECT id, 977000000, 1993893600, 5, now(), 'solid', now() FROM wallets"
+        )
+        connection.execute("UPDATE sync_schedule SET claimed_at = now(), next_sync_at = now() + interval '1 day'")
+        connection.execute("VACUUM ANALYZE")
+        connection.execute("ALTER ROLE CURRENT_USER SET log_min_messages = 'log'")
+
+
+def user(wallets: int) -> UUID:
+    return UUID(int=wallets)
+
+
+def bearer(wallets: int, number: int = 0) -> dict[str, str]:
+    claims = {"sub": str(user(wallets)), "exp": int(time.time()) + 3600, "jti": str(number)}
+    return {"Authorization": f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"}
+
+
+def hold(made: Scene) -> None:
+    """Raise Unsound unless both programs say the same, to the byte, but for the moment."""
+    for count in COUNTS:
+        ours, bare = (
+            re.sub(rb'"synced_at":"[^"]*"', b"", requests.get(url, headers=bearer(count), timeout=10).content)
+            for url in (made.url(made.ours, count), made.url(made.bare, count))
+        )
+        if ours != bare:
+            raise Unsound(f"for {count} wallets the programs differ: {ours[:300]!r}, {bare[:300]!r}")
