@@ -1,11 +1,13 @@
-"""The access log's own logger. It says the same as every other, in the same form, at a tenth of the CPU.
+"""The access log: one line per request, to stderr beside all others and in their form.
 
-The others pass through the standard library's records and handlers twice; a line per request would cost as much as its
-checks.
+As JSON it is written at once. On their way through structlog and the standard library's records and handlers, fields
+that are ready would cost as much again as the query.
 """
 
 import logging
 import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,22 +15,23 @@ import structlog
 
 from config.settings import ApiSettings
 
+Tell = Callable[[Mapping[str, Any]], None]
+"""Says what came of a request."""
 
-def access_log(settings: ApiSettings) -> Any:
-    """A logger that writes to stderr, from the configured level on."""
-    json = settings.log_format == "json"
-    last: list[structlog.typing.Processor] = (
-        [structlog.processors.JSONRenderer(serializer=lambda event, **_: msgspec.json.encode(event))]
-        if json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    )
-    return structlog.wrap_logger(
-        structlog.BytesLogger(sys.stderr.buffer) if json else structlog.PrintLogger(sys.stderr),
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *last,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
-        cache_logger_on_first_use=True,
-    ).bind(logger="api")
+
+def access_log(settings: ApiSettings) -> Tell:
+    """The log as the settings want it. Above INFO there is none."""
+    if logging.getLevelNamesMapping()[settings.log_level] > logging.INFO:
+        return lambda _: None
+    return _as_json if settings.log_format == "json" else _for_a_person
+
+
+def _as_json(fields: Mapping[str, Any]) -> None:
+    now = datetime.now(UTC).isoformat().removesuffix("+00:00")
+    line = {"event": "request", "level": "info", "logger": "api", **fields, "timestamp": f"{now}Z"}
+    sys.stderr.buffer.write(msgspec.json.encode(line) + b"\n")
+    sys.stderr.buffer.flush()
+
+
+def _for_a_person(fields: Mapping[str, Any]) -> None:
+    structlog.get_logger("api").info("request", **fields)

@@ -11,7 +11,8 @@ from msgspec import Meta
 from config.settings import Network
 from db.user_balances import WalletRow
 
-PLACES = 8
+_ONE = 10**8  # 8 places
+_POWERS = tuple(10**exponent for exponent in range(78))
 NATIVE_DECIMALS: Mapping[Network, int] = {"ethereum": 18, "tron": 6}
 
 Finality = Literal["latest", "safe", "finalized", "solid"]
@@ -105,8 +106,8 @@ class UserBalancesInFull(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 def amount(base_units: int, decimals: int) -> str:
     """An amount as text with 8 places, truncated toward zero: never more than there is."""
-    whole, part = divmod(base_units * 10**PLACES // 10**decimals, 10**PLACES)
-    return f"{whole}.{part:0{PLACES}d}"
+    whole, part = divmod(base_units * _ONE // _POWERS[decimals], _ONE)
+    return f"{whole}.{part:08d}"
 
 
 def total(amounts: Sequence[tuple[int, int]]) -> str:

@@ -37,6 +37,8 @@ class Tagger:
 
     def __init__(self, *form: int, detail: bool) -> None:
         self._prefix = "-".join(str(part) for part in (FORM, *form)) + ("-full-" if detail else "-")
+        self._only = re.compile(rf'W/"{re.escape(self._prefix)}([0-9a-f]{{{_DIGITS}}})"'.encode())
+        """What most clients send: the tag that they were given, and nothing else."""
         self._ours = re.compile(re.escape(self._prefix) + rf"([0-9a-f]{{{_DIGITS}}})")
 
     def header(self, tag: int) -> bytes:
@@ -47,6 +49,10 @@ class Tagger:
         """What the If-None-Match headers of a request name. None: nothing that could be one of these tags."""
         if not headers:
             return None
+        only = self._only.fullmatch(headers[0]) if len(headers) == 1 else None
+        return Copies(frozenset((_signed(int(only[1], 16)),))) if only else self._listed(headers)
+
+    def _listed(self, headers: Sequence[bytes]) -> Copies | None:
         text = b",".join(headers).decode("latin-1").strip()
         if text == "*":
             return Copies(None)

@@ -6,15 +6,16 @@ needed here.
 
 import asyncio
 import re
-import secrets
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
+from random import getrandbits
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import structlog
 
+from api.access_log import Tell
 from api.problems import Problem
 from api.replies import HEADERS, Reply
 
@@ -44,7 +45,7 @@ class Request:
         self.told: dict[str, Any] = {}
         given = self.header(b"x-request-id")
         known = len(given) == 1 and _REQUEST_ID.fullmatch(given[0])
-        self.id = given[0].decode() if known else secrets.token_hex(16)
+        self.id = given[0].decode() if known else f"{getrandbits(128):032x}"
 
     def header(self, name: bytes) -> list[bytes]:
         """Each value of a header, named in small letters."""
@@ -70,7 +71,7 @@ class Route(NamedTuple):
 class Frame:
     """The ASGI application over some routes. Only GET is served."""
 
-    def __init__(self, routes: Sequence[Route], lifespan: Lifespan, access_log: Any) -> None:
+    def __init__(self, routes: Sequence[Route], lifespan: Lifespan, access_log: Tell) -> None:
         self._fixed = {route.path: route for route in routes if route.prefix is None}
         self._open = [(route.prefix, route) for route in routes if route.prefix is not None]
         self._lifespan, self._access_log = lifespan, access_log
@@ -109,15 +110,16 @@ class Frame:
         return self._fixed.get(path), ""
 
     def _tell(self, method: str, route: Route | None, request: Request, reply: Reply | None, seconds: float) -> None:
-        self._access_log.info(
-            "request",
-            method=method,
-            route=route.path if route else None,
-            status=reply.status if reply else HUNG_UP,
-            **request.told,
-            ms=round(seconds * 1000, 1),
-            bytes=len(reply.body) if reply else 0,
-            request_id=request.id,
+        self._access_log(
+            {
+                "method": method,
+                "route": route.path if route else None,
+                "status": reply.status if reply else HUNG_UP,
+                **request.told,
+                "ms": round(seconds * 1000, 1),
+                "bytes": len(reply.body) if reply else 0,
+                "request_id": request.id,
+            }
         )
 
     async def _live(self, receive: Receive, send: Send) -> None:

@@ -1,7 +1,5 @@
 """The endpoint's own way to the database: connections, the one statement, and the bounds of both."""
 
-import asyncio
-from collections.abc import Mapping
 from datetime import datetime
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -16,7 +14,6 @@ from api.parameters import Parameters
 from api.problems import Problem, unavailable
 from api.refresh import Pool, Refresher
 from config.settings import ApiSettings
-from db.prepared import Prepared
 from db.user_balances import SCHEMA_VERSION_APPLIED, USER_BALANCES, WalletRow
 
 log = structlog.get_logger(__name__)
@@ -24,7 +21,7 @@ log = structlog.get_logger(__name__)
 POOL_WAIT = 2.0  # seconds for which a request waits for a connection
 WAITING_PER_CONNECTION = 50  # requests; whoever comes when as many wait is told to come again
 STATEMENT_TIMEOUT = 2000  # milliseconds, after which the server gives a statement up
-DATABASE_SECONDS = 3.0  # for which a request waits for the database, since a server that hangs gives nothing up
+ANSWER_SECONDS = 2.5  # for which a request waits for an answer, since a server that hangs gives nothing up
 
 
 class Found(NamedTuple):
@@ -69,7 +66,7 @@ class Reading:
     async def schema_version(self) -> str | None:
         """The version of the schema that the database has. Raises Problem: 503."""
         try:
-            rows = await self._ask(SCHEMA_VERSION_APPLIED, {})
+            rows = await SCHEMA_VERSION_APPLIED.rows(self._pool, {}, ANSWER_SECONDS)
         except (psycopg.Error, TimeoutError) as error:
             raise _unavailable(error) from error
         return str(rows[0][0]) if rows else None
@@ -83,14 +80,11 @@ class Reading:
         }
         began = perf_counter()
         try:
-            rows = await self._ask(USER_BALANCES[parameters.detail == "full", copies is not None], values)
+            statement = USER_BALANCES[parameters.detail == "full", copies is not None]
+            rows = await statement.rows(self._pool, values, ANSWER_SECONDS)
         finally:
             told["sql_ms"] = told.get("sql_ms", 0) + round((perf_counter() - began) * 1000, 1)
         return Found(rows[0][0] if rows else 0, [WalletRow(*row[1:]) for row in rows if row[1] is not None])
-
-    async def _ask(self, statement: Prepared, values: Mapping[str, bytes | None]) -> list[tuple[Any, ...]]:
-        async with asyncio.timeout(DATABASE_SECONDS):
-            return await statement.rows(self._pool, values)
 
 
 def _unavailable(error: Exception) -> Problem:

@@ -10,7 +10,6 @@ JSON_TYPE = (b"content-type", b"application/json")
 HEADERS: Headers = (
     (b"cache-control", b"private, no-cache"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
 

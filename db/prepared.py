@@ -24,7 +24,17 @@ Connection = psycopg.AsyncConnection[Any]
 CANCEL_SECONDS = 2.0  # for which the server may take to hear that nobody waits for an answer any more
 
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
-_prepared: WeakKeyDictionary[Connection, set[bytes]] = WeakKeyDictionary()
+
+
+class _Known:
+    """What is known of one connection: the statements that it has prepared, and how its types are read."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.statements: set[bytes] = set()
+        self.transformer = Transformer(connection)
+
+
+_known: WeakKeyDictionary[Connection, _Known] = WeakKeyDictionary()
 _abandoned: set[asyncio.Task[None]] = set()
 
 
@@ -42,15 +52,21 @@ class Prepared:
             self.parameters.append(found[1])
         return f"${self.parameters.index(found[1]) + 1}"
 
-    async def rows(self, pool: Pool, values: Mapping[str, bytes | None]) -> list[tuple[Any, ...]]:
+    async def rows(self, pool: Pool, values: Mapping[str, bytes | None], seconds: float) -> list[tuple[Any, ...]]:
         """The rows for these values, each in Postgres' own text form. One round trip, but for a connection's first.
 
-        Raises psycopg.Error: for what the server says, and when no connection is free in time.
+        Raises TimeoutError when there is no answer within `seconds`, and psycopg.Error: for what the server says, and
+        when no connection is free in the time that the pool has for it.
         """
         connection = await pool.getconn()
+        known = _known.get(connection)
+        if known is None:
+            known = _known[connection] = _Known(connection)
         try:
-            result = await self._execute(connection, values)
-        except asyncio.CancelledError:
+            result = await self._execute(connection.pgconn, known, values, seconds)
+            known.transformer.set_pgresult(result)
+            rows = known.transformer.load_rows(0, result.ntuples, tuple)
+        except (asyncio.CancelledError, TimeoutError):
             _abandon(_cancel(pool, connection))
             raise
         except psycopg.errors.QueryCanceled:
@@ -62,26 +78,24 @@ class Prepared:
             await pool.putconn(connection)
             raise
         await pool.putconn(connection)
-        transformer = Transformer(connection)
-        transformer.set_pgresult(result)
-        return transformer.load_rows(0, result.ntuples, tuple)
+        return rows
 
-    async def _execute(self, connection: Connection, values: Mapping[str, bytes | None]) -> PGresult:
-        line = connection.pgconn
-        known = _prepared.setdefault(connection, set())
-        if self._name not in known:
+    async def _execute(
+        self, line: PGconn, known: _Known, values: Mapping[str, bytes | None], seconds: float
+    ) -> PGresult:
+        if self._name not in known.statements:
             line.send_prepare(self._name, self.text.encode())
-            await _result(line)
-            known.add(self._name)
+            await _result(line, seconds)
+            known.statements.add(self._name)
         line.send_query_prepared(self._name, [values[name] for name in self.parameters])
-        return await _result(line)
+        return await _result(line, seconds)
 
 
-async def _result(line: PGconn) -> PGresult:
-    """What the server says to what was sent last. Raises psycopg.Error."""
+async def _result(line: PGconn, seconds: float) -> PGresult:
+    """What the server says to what was sent last. Raises psycopg.Error, TimeoutError."""
     if line.flush():  # what is sent here is small: a socket that has no room for it has a server that hangs
         raise psycopg.OperationalError("the server takes nothing more")
-    result = await _Answer(line).wait()
+    result = await _Answer(line).wait(seconds)
     if result.status not in _GOOD:
         raise psycopg.errors.error_from_result(result)
     return result
@@ -90,18 +104,26 @@ async def _result(line: PGconn) -> PGresult:
 class _Answer:
     """The answer to one message, as it comes in."""
 
+    __slots__ = ("_done", "_line", "_loop", "_results")
+
     def __init__(self, line: PGconn) -> None:
         self._line, self._loop = line, asyncio.get_running_loop()
         self._done: asyncio.Future[PGresult] = self._loop.create_future()
         self._results: list[PGresult] = []
 
-    async def wait(self) -> PGresult:
+    async def wait(self, seconds: float) -> PGresult:
         socket = self._line.socket
         self._loop.add_reader(socket, self._arrived)
+        late = self._loop.call_later(seconds, self._late)
         try:
             return await self._done
         finally:
+            late.cancel()
             self._loop.remove_reader(socket)
+
+    def _late(self) -> None:
+        if not self._done.done():
+            self._done.set_exception(TimeoutError())
 
     def _arrived(self) -> None:
         if self._done.done():
