@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 from endpoint import ENV, Endpoint
@@ -30,6 +31,20 @@ def endpoint(database_url: str, tables: Tables, redis_process: Server, tmp_path:
     env = {**ENV, "DATABASE_URL": database_url, "REDIS_URL": redis_process.url}
     with api(tmp_path, env) as server:
         yield Endpoint(server, tables, redis_process.url)
+
+
+@pytest.fixture(scope="session")
+def shared(template: str, redis_process: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """An endpoint for tests that change nothing: the contract's user, read a minute ago, and not due for an hour."""
+    from conftest import new_database
+
+    with new_database(template) as url, psycopg.connect(url, autocommit=True) as connection:
+        insert(url, wallets(0))
+        env = {**ENV, "REFRESH_DEADLINE": "0.1", "DATABASE_URL": url, "REDIS_URL": redis_process.url}
+        with api(tmp_path_factory.mktemp("shared"), env) as server:
+            made = Endpoint(server, Tables(connection), redis_process.url)
+            made.read_all()
+            yield made
 
 
 @pytest.fixture(scope="session")

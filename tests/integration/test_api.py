@@ -12,27 +12,12 @@ from uuid import uuid4
 import psutil
 import psycopg
 import pytest
-import requests
 from endpoint import ENV, Endpoint, hung
 from tables import Tables
 
-from api.openapi import EXAMPLE
-from devstack.demo import without_times
 from devstack.product import api
 from devstack.seed import TRON_ADDRESS, USER
 from devstack.servers import ROOT, Server, postgres, wait_for
-
-
-def test_a_plain_read_is_the_contracts_example(endpoint: Endpoint) -> None:
-    endpoint.read_all()
-    response = endpoint.get()
-    assert response.status_code == 200
-    assert without_times(response.json()) == without_times(EXAMPLE)
-    assert list(response.json()) == list(EXAMPLE)
-    assert [list(entry) for entry in response.json()["balances"]] == [list(entry) for entry in EXAMPLE["balances"]]
-    assert response.headers["Content-Type"] == "application/json"
-    assert response.headers["Balances-Complete"] == "true"
-    assert response.headers["Cache-Control"] == "private, no-cache"
 
 
 def test_one_network_is_shown_alone(endpoint: Endpoint) -> None:
@@ -92,12 +77,6 @@ def test_an_error_is_a_problem_that_says_nothing_of_the_inside(
     assert ("WWW-Authenticate" in response.headers) == (status == 401)
 
 
-def test_another_method_is_refused_and_the_right_one_named(endpoint: Endpoint) -> None:
-    response = requests.post(f"{endpoint.server.url}/api/v1/auth/balances/user/{USER}", timeout=10)
-    assert (response.status_code, response.headers["Content-Type"]) == (405, "application/problem+json")
-    assert "GET" in response.headers["Allow"]
-
-
 def test_an_unknown_parameter_is_ignored(endpoint: Endpoint) -> None:
     endpoint.read_all()
     assert endpoint.get("?page=7&page=8").status_code == 200
@@ -135,10 +114,6 @@ def test_it_is_not_ready_on_another_schema(endpoint: Endpoint) -> None:
     endpoint.tables.rows("UPDATE alembic_version SET version_num = 'older'")
     response = endpoint.get(path="/readyz")
     assert (response.status_code, "alembic upgrade head" in response.json()["detail"]) == (503, True)
-
-
-def test_the_document_is_served(endpoint: Endpoint) -> None:
-    assert endpoint.get(path="/openapi.json").json()["openapi"] == "3.1.0"
 
 
 def test_the_log_has_a_line_for_each_request_and_no_token_or_balance(endpoint: Endpoint) -> None:

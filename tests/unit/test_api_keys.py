@@ -1,0 +1,186 @@
+"""A provider's published keys: which of them are used, with which algorithms, and when they are fetched."""
+
+import asyncio
+import json
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from api import keys
+from api.keys import ProviderKeys, UnknownKey, usable
+from api.problems import Problem
+
+ALL = ("RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA")
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC = ec.generate_private_key(ec.SECP256R1())
+ED = ed25519.Ed25519PrivateKey.generate()
+AS_JWK: dict[type, Any] = {
+    rsa.RSAPrivateKey: jwt.algorithms.RSAAlgorithm,
+    ec.EllipticCurvePrivateKey: jwt.algorithms.ECAlgorithm,
+    ed25519.Ed25519PrivateKey: jwt.algorithms.OKPAlgorithm,
+}
+
+
+def jwk(key: Any, kid: str | None = "one", **more: Any) -> dict[str, Any]:
+    made = next(algorithm for kind, algorithm in AS_JWK.items() if isinstance(key, kind)).to_jwk(key.public_key())
+    return {**json.loads(made), **({} if kid is None else {"kid": kid}), **more}
+
+
+@pytest.mark.parametrize(
+    ("entry", "algorithms"),
+    [
+        (jwk(RSA), ("RS256", "RS512", "PS256")),
+        (jwk(RSA, alg="RS512"), ("RS512",)),
+        (jwk(RSA, use="sig"), ("RS256", "RS512", "PS256")),
+        (jwk(EC), ("ES256",)),
+        (jwk(EC, alg="ES256"), ("ES256",)),
+        (jwk(ED), ("EdDSA",)),
+        (jwk(RSA, use="enc"), None),
+        (jwk(RSA, alg="RSA-OAEP"), None),
+        (jwk(RSA, alg="RS384"), None),
+        (jwk(EC, alg="RS256"), None),
+        (jwk(RSA, alg="HS256"), None),
+        (jwk(RSA, kid={"a": 1}), None),  # type: ignore[arg-type]  # as an attacker might
+        ({"kty": "oct", "k": "c2VjcmV0", "kid": "one"}, None),
+        ({"kty": "oct", "k": "c2VjcmV0", "kid": "one", "alg": "RS256"}, None),
+        ({"kid": "one"}, None),
+        ("no key", None),
+    ],
+)
+def test_a_key_is_used_with_the_algorithms_that_fit_it_and_are_allowed(
+    entry: Any, algorithms: tuple[str, ...] | None
+) -> None:
+    found = usable({"keys": [entry]}, ALL)
+    assert (found["one"].algorithms if found else None) == algorithms
+
+
+class Provider:
+    """What a provider's address answers, in the fetcher's stead: the keys, or an error."""
+
+    def __init__(self, *entries: Any) -> None:
+        self.answer: Any = {"keys": list(entries)}
+        self.asked = 0
+
+    def fetch_data(self) -> Any:
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(keys, "monotonic", lambda: now[0])
+    return now
+
+
+def keys_from(provider: Provider) -> ProviderKeys:
+    made = ProviderKeys("https://provider.example/keys", ALL)
+    made._client = provider  # type: ignore[assignment]
+    return made
+
+
+def token(kid: str | None, key: Any = EC, algorithm: str = "ES256") -> bytes:
+    return jwt.encode({"sub": "x"}, key, algorithm, headers={"kid": kid} if kid else None).encode()
+
+
+async def is_known(made: ProviderKeys, kid: str | None) -> bool:
+    try:
+        await made.of(token(kid))
+    except UnknownKey:
+        return False
+    return True
+
+
+def test_an_unknown_key_is_asked_for_once_however_many_tokens_name_it(clock: list[float]) -> None:
+    provider = Provider(jwk(EC))
+    made = keys_from(provider)
+
+    async def run() -> None:
+        assert await asyncio.gather(*(is_known(made, "one") for _ in range(50))) == [True] * 50
+        assert provider.asked == 1
+        assert await asyncio.gather(*(is_known(made, f"no-{number}") for number in range(50))) == [False] * 50
+        assert provider.asked == 1, "it was asked just now"
+        clock[0] += keys.REST_SECONDS
+        provider.answer = {"keys": [jwk(EC, "two")]}
+        assert await is_known(made, "two")
+        assert not await is_known(made, "one"), "a withdrawn key is not believed"
+        assert provider.asked == 2
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        jwt.PyJWKClientConnectionError("away"),
+        TimeoutError(),
+        ValueError(),
+        {},
+        {"keys": []},
+        {"keys": 7},
+        {"keys": [7]},
+    ],
+)
+def test_the_old_keys_are_kept_while_the_provider_is_out_of_order(answer: Any, clock: list[float]) -> None:
+    provider = Provider(jwk(EC))
+    made = keys_from(provider)
+
+    async def run() -> None:
+        assert await is_known(made, "one")
+        before, provider.answer = made.version(), answer
+        clock[0] += keys.MAX_AGE + 1
+        assert not await is_known(made, "two")
+        assert provider.asked == 2
+        assert await is_known(made, "one")
+        assert made.version() == before
+
+    asyncio.run(run())
+
+
+def test_without_any_keys_a_token_can_be_neither_good_nor_bad(clock: list[float]) -> None:
+    provider = Provider(jwk(EC))
+    provider.answer = jwt.PyJWKClientConnectionError("away")
+    made = keys_from(provider)
+
+    async def run() -> None:
+        for _ in range(2):
+            with pytest.raises(Problem) as refused:
+                await made.of(token("one"))
+            assert (refused.value.status, refused.value.headers["Retry-After"]) == (503, "2")
+        assert provider.asked == 1
+        provider.answer = {"keys": [jwk(EC)]}
+        clock[0] += keys.REST_SECONDS
+        assert await is_known(made, "one")
+
+    asyncio.run(run())
+
+
+def test_keys_that_have_become_old_are_looked_for_in_the_background(clock: list[float]) -> None:
+    provider = Provider(jwk(EC))
+    made = keys_from(provider)
+
+    async def run() -> None:
+        made.version()
+        assert made._fetching
+        await made._fetching
+        before = made.version()
+        assert provider.asked == 1
+        clock[0] += keys.MAX_AGE + 1
+        assert made.version() == before, "nobody waits"
+        assert made._fetching
+        await made._fetching
+        assert (made.version() > before, provider.asked) == (True, 2)
+
+    asyncio.run(run())
+
+
+def test_a_token_without_a_kid_is_of_the_only_key_if_there_is_one(clock: list[float]) -> None:  # noqa: ARG001
+    async def run() -> None:
+        assert await is_known(keys_from(Provider(jwk(EC))), None)
+        assert not await is_known(keys_from(Provider(jwk(EC), jwk(RSA, "two"))), None)
+
+    asyncio.run(run())
