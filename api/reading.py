@@ -18,10 +18,8 @@ from db.user_balances import SCHEMA_VERSION_APPLIED, USER_BALANCES, WalletRow
 
 log = structlog.get_logger(__name__)
 
-POOL_WAIT = 2.0  # seconds for which a request waits for a connection
 WAITING_PER_CONNECTION = 50  # requests; whoever comes when as many wait is told to come again
-STATEMENT_TIMEOUT = 2000  # milliseconds, after which the server gives a statement up
-ANSWER_SECONDS = 2.5  # for which a request waits for an answer, since a server that hangs gives nothing up
+GRACE = 0.5  # seconds that the server has to say that it gave a statement up; one that hangs says nothing
 
 
 class Found(NamedTuple):
@@ -38,6 +36,7 @@ class Reading:
 
     def __init__(self, settings: ApiSettings, pool: Pool, refresher: Refresher) -> None:
         self._pool, self._refresher = pool, refresher
+        self._patience = settings.api_database_timeout + GRACE
         active, idle = settings.sync_interval_active, settings.sync_interval_idle
         self._intervals = {
             "patience": f"{active:f} s".encode(),
@@ -66,7 +65,7 @@ class Reading:
     async def schema_version(self) -> str | None:
         """The version of the schema that the database has. Raises Problem: 503."""
         try:
-            rows = await SCHEMA_VERSION_APPLIED.rows(self._pool, {}, ANSWER_SECONDS)
+            rows = await SCHEMA_VERSION_APPLIED.rows(self._pool, {}, self._patience)
         except (psycopg.Error, TimeoutError) as error:
             raise _unavailable(error) from error
         return str(rows[0][0]) if rows else None
@@ -81,7 +80,7 @@ class Reading:
         began = perf_counter()
         try:
             statement = USER_BALANCES[parameters.detail == "full", copies is not None]
-            rows = await statement.rows(self._pool, values, ANSWER_SECONDS)
+            rows = await statement.rows(self._pool, values, self._patience)
         finally:
             told["sql_ms"] = told.get("sql_ms", 0) + round((perf_counter() - began) * 1000, 1)
         return Found(rows[0][0] if rows else 0, [WalletRow(*row[1:]) for row in rows if row[1] is not None])
@@ -94,20 +93,20 @@ def _unavailable(error: Exception) -> Problem:
 
 def database_pool(settings: ApiSettings) -> Pool:
     """Connections that commit each statement by itself. Opens none yet."""
+    limit = round(settings.api_database_timeout * 1000)  # milliseconds
     url = settings.database_url.get_secret_value().replace("postgresql+psycopg://", "postgresql://", 1)
     return AsyncConnectionPool(
         url,
         min_size=settings.api_pool_min,
         max_size=settings.api_pool_max,
         max_waiting=settings.api_pool_max * WAITING_PER_CONNECTION,
-        timeout=POOL_WAIT,
+        timeout=settings.api_database_timeout,
         open=False,
         kwargs={
             "autocommit": True,
             "connect_timeout": 2,
             "application_name": "balance-sync-api",
             # A plan for each user would be the same plan, at half the statement's cost.
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT} -c plan_cache_mode=force_generic_plan"
-            " -c timezone=UTC",
+            "options": f"-c statement_timeout={limit} -c plan_cache_mode=force_generic_plan -c timezone=UTC",
         },
     )

@@ -90,7 +90,11 @@ async def load(url: str, requests: list[bytes], connections: int, seconds: float
     told = Told(connections, seconds)
     interval = connections / rate if rate else 0.0
     clients = [
-        (await loop.create_connection(lambda: Client(requests, told, interval), parts.hostname or "", parts.port or 80))[1]
+        (
+            await loop.create_connection(
+                lambda: Client(requests, told, interval), parts.hostname or "", parts.port or 80
+            )
+        )[1]
         for _ in range(connections)
     ]
     began = perf_counter()

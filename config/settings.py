@@ -198,6 +198,7 @@ class ApiSettings(QueueSettings):
     jwt_admin_scope: str = Field(default="balances:admin", min_length=1)
     api_pool_min: int = Field(default=1, ge=1, le=100)
     api_pool_max: int = Field(default=10, ge=1, le=100)
+    api_database_timeout: float = Field(default=2, ge=0.1, le=60)
 
     @model_validator(mode="after")
     def _algorithms_fit_the_key(self) -> Self:

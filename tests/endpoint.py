@@ -1,5 +1,6 @@
 """A running endpoint and the tables behind it; the test stands in for the worker."""
 
+import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from tables import Tables
 
 from devstack.product import token
 from devstack.seed import USER, wallets
-from devstack.servers import Server
+from devstack.servers import Server, wait_for
 
 ENV = {"LOG_FORMAT": "json", "JWT_SECRET": "s" * 32, "REFRESH_DEADLINE": "3", "REFRESH_COOLDOWN": "1"}
 TRON, ETHEREUM = (wallet.id for wallet in wallets(0))
@@ -80,3 +81,21 @@ def hung(server: Server) -> Iterator[None]:
         yield
     finally:
         server.process.send_signal(signal.SIGCONT)
+
+
+def log_line(endpoint: Endpoint, request_id: str) -> dict[str, Any]:
+    """The access log's line of a request."""
+    found: list[dict[str, Any]] = []
+
+    def there() -> bool:
+        lines = [line for line in endpoint.server.log.read_text().splitlines() if line.startswith("{")]
+        found[:] = [
+            line
+            for line in map(json.loads, lines)
+            if (line.get("request_id"), line["event"]) == (request_id, "request")
+        ]
+        return bool(found)
+
+    wait_for(there, endpoint.server, what=f"the line of {request_id}")
+    (line,) = found
+    return line

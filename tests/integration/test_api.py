@@ -1,6 +1,5 @@
 """The endpoint as a real process: the contract, its errors, and a database that goes away."""
 
-import json
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from uuid import uuid4
 import psutil
 import psycopg
 import pytest
-from endpoint import ENV, Endpoint, hung
+from endpoint import ENV, Endpoint, hung, log_line
 from tables import Tables
 
 from devstack.product import api
@@ -154,20 +153,6 @@ def test_the_log_has_a_line_for_each_request_and_no_token_or_balance(endpoint: E
         TRON_ADDRESS,
     ):
         assert secret not in text
-
-
-def log_line(endpoint: Endpoint, request_id: str) -> dict[str, Any]:
-    """The access log's line of a request."""
-    found: list[dict[str, Any]] = []
-
-    def there() -> bool:
-        lines = [line for line in endpoint.server.log.read_text().splitlines() if line.startswith("{")]
-        found[:] = [line for line in map(json.loads, lines) if line.get("request_id") == request_id]
-        return bool(found)
-
-    wait_for(there, endpoint.server, what=f"the line of {request_id}")
-    (line,) = found
-    return line
 
 
 def test_importing_the_endpoint_loads_nothing_heavy() -> None:

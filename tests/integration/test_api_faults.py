@@ -1,0 +1,261 @@
+"""The endpoint when things go wrong: a slow database, clients that hang up, odd requests, a provider that is away."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import jwt
+import psycopg
+import pytest
+import requests
+from cryptography.hazmat.primitives.asymmetric import ec
+from endpoint import ENV, TRON, Endpoint, log_line
+from tables import Tables
+
+from devstack.product import api, worker
+from devstack.seed import USER
+from devstack.servers import Server, wait_for
+
+ROUTE = f"/api/v1/auth/balances/user/{USER}"
+
+
+@contextmanager
+def locked(database_url: str) -> Iterator[psycopg.Connection[Any]]:
+    """Nobody can read balances for the block, or until it is rolled back."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("LOCK TABLE balance_cache")
+        yield connection
+        connection.rollback()
+
+
+def waiting_statements(endpoint: Endpoint) -> int:
+    (row,) = endpoint.tables.rows(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'balance-sync-api' AND state = 'active'"
+        " AND datname = current_database()"
+    )
+    return int(row["count"])
+
+
+def connections(endpoint: Endpoint) -> int:
+    (row,) = endpoint.tables.rows(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'balance-sync-api'"
+        " AND datname = current_database()"
+    )
+    return int(row["count"])
+
+
+def test_a_slow_database_is_waited_for_within_a_bound(endpoint: Endpoint, database_url: str) -> None:
+    endpoint.read_all()
+    with locked(database_url):
+        began = time.monotonic()
+        response = endpoint.get()
+        assert time.monotonic() - began < 10
+        assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+        assert response.headers["Content-Type"] == "application/problem+json"
+    assert endpoint.get().status_code == 200
+
+
+def test_many_requests_share_few_connections_and_no_more(
+    database_url: str, tables: Tables, redis_process: Server, tmp_path: Path
+) -> None:
+    env = {**ENV, "DATABASE_URL": database_url, "REDIS_URL": redis_process.url, "API_POOL_MAX": "2"}
+    with api(tmp_path, env) as server, ThreadPoolExecutor(20) as pool:
+        endpoint = Endpoint(server, tables, redis_process.url)
+        with locked(database_url) as lock:
+            asking = [pool.submit(endpoint.get) for _ in range(20)]
+            wait_for(lambda: waiting_statements(endpoint) == 2, server, what="both connections to be in use")
+            assert connections(endpoint) == 2
+            lock.rollback()
+            assert {each.result().status_code for each in asking} <= {200, 503}
+        assert connections(endpoint) == 2
+        assert endpoint.get().status_code == 200
+
+
+def hanging_request(endpoint: Endpoint, query: str, request_id: str) -> socket.socket:
+    """A client that has asked and does not wait."""
+    client = socket.create_connection(("127.0.0.1", int(endpoint.server.url.rpartition(":")[2])))
+    headers = {**endpoint.authorization, "Host": "localhost", "X-Request-ID": request_id}
+    lines = [f"GET {ROUTE}{query} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    client.sendall("\r\n".join([*lines, "", ""]).encode())
+    return client
+
+
+def test_a_client_that_hangs_up_has_its_statement_cancelled(
+    database_url: str, tables: Tables, postgres_server: Server, tmp_path: Path
+) -> None:
+    env = {**ENV, "DATABASE_URL": database_url, "REDIS_URL": "redis://h", "API_DATABASE_TIMEOUT": "60"}
+    with api(tmp_path, env) as server, locked(database_url):
+        endpoint = Endpoint(server, tables, "redis://h")
+        client = hanging_request(endpoint, "", "hung-up")
+        wait_for(lambda: waiting_statements(endpoint) == 1, endpoint.server, what="the statement to wait")
+        client.close()
+        assert log_line(endpoint, "hung-up")["status"] == 499
+        wait_for(lambda: waiting_statements(endpoint) == 0, endpoint.server, what="the statement to be cancelled")
+        assert "canceling statement due to user request" in postgres_server.log.read_text()
+
+
+def test_a_client_that_hangs_up_does_not_wait_for_its_refresh(endpoint: Endpoint) -> None:
+    endpoint.read_all()
+    client = hanging_request(endpoint, "?refresh=true", "hung-up")
+    endpoint.await_message()
+    client.close()
+    line = log_line(endpoint, "hung-up")
+    assert (line["status"], line["bytes"]) == (499, 0)
+    assert line["ms"] < 1000 * float(ENV["REFRESH_DEADLINE"])
+    assert endpoint.tables.schedule(TRON)["requested_at"] is not None, "what it asked for is still to be done"
+
+
+def test_a_shutdown_finishes_the_requests_in_flight(endpoint: Endpoint, database_url: str) -> None:
+    endpoint.read_all()
+    with ThreadPoolExecutor(1) as pool, locked(database_url) as lock:
+        asking = pool.submit(endpoint.get)
+        wait_for(lambda: waiting_statements(endpoint) == 1, endpoint.server, what="the statement to wait")
+        endpoint.server.process.terminate()
+        wait_for(lambda: "Shutting down" in endpoint.server.log.read_text(), what="the shutdown to begin")
+        lock.rollback()
+        assert asking.result().status_code == 200
+    assert endpoint.server.process.wait(20) in (0, -15)  # uvicorn ends by the signal that it was sent
+    assert "Traceback" not in endpoint.server.log.read_text()
+
+
+ODD = {
+    "a query of 10 kB": (f"GET {ROUTE}?x={'y' * 10_000} HTTP/1.1", 414),
+    "a path of 10 kB": (f"GET {ROUTE}{'0' * 10_000} HTTP/1.1", 422),
+    "a NUL in the id": (f"GET {ROUTE[:-1]}%00 HTTP/1.1", 422),
+    "a raw NUL": (f"GET {ROUTE}\0 HTTP/1.1", 400),
+    "full-width digits": (f"GET {ROUTE[:-1]}%EF%BC%95 HTTP/1.1", 422),
+    "full-width digits, unescaped": (f"GET {ROUTE[:-1]}\uff15 HTTP/1.1", 400),
+    "invalid UTF-8": (f"GET {ROUTE[:-1]}%ff HTTP/1.1", 422),
+    "a slash in the id": (f"GET {ROUTE[:-1]}%2f HTTP/1.1", 422),
+    "a slash at the end": (f"GET {ROUTE}/ HTTP/1.1", 422),
+    "no id": ("GET /api/v1/auth/balances/user/ HTTP/1.1", 422),
+    "a parameter twice": (f"GET {ROUTE}?refresh=false&refresh=false HTTP/1.1", 422),
+    "a network of bytes": (f"GET {ROUTE}?networks=%ff%00 HTTP/1.1", 422),
+    "half an escape": (f"GET {ROUTE}?networks=tron% HTTP/1.1", 422),
+    "another route's case": (f"GET {ROUTE.upper()} HTTP/1.1", 404),
+    "no HTTP": ("hello", 400),
+}
+
+
+@pytest.mark.parametrize("request_", ODD)
+def test_an_odd_request_is_the_clients_error(shared: Endpoint, request_: str) -> None:
+    line, status = ODD[request_]
+    with socket.create_connection(("127.0.0.1", int(shared.server.url.rpartition(":")[2])), timeout=20) as client:
+        authorization = shared.authorization["Authorization"]
+        client.sendall(
+            f"{line}\r\nHost: localhost\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n".encode()
+        )
+        answer = b""
+        while more := client.recv(65536):
+            answer += more
+    assert int(answer[9:12]) == status, answer[:200]
+    if status != 400:  # that is the server's own, before there is a request
+        assert b"application/problem+json" in answer
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == status
+    assert shared.get().status_code == 200
+
+
+@pytest.mark.parametrize("given", ["a b", "", "x" * 129, "<script>", "\u00e9", "-flag", "a,b"])
+def test_a_request_id_that_could_harm_a_log_is_replaced(shared: Endpoint, given: str) -> None:
+    made = shared.get(headers={"X-Request-ID": given.encode()}).headers["X-Request-ID"]
+    assert made != given
+    assert len(made) == 32
+
+
+def test_a_thousand_wallets_are_served_whole(endpoint: Endpoint) -> None:
+    endpoint.read_all()
+    endpoint.tables.add("tron", *(f"T{number}" for number in range(998)), user_id=USER)
+    endpoint.tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '1 hour', claimed_at = now()")
+    endpoint.tables.rows(
+        "INSERT INTO balance_cache SELECT id, 1000000, 1, 5, now(), 'solid', now() FROM wallets ON CONFLICT DO NOTHING"
+    )
+    response = endpoint.get()
+    assert len(response.json()["balances"]) == 1000
+    assert response.json()["total_usdt"] == f"{977 + 998}.00000000"
+    full = endpoint.get("?detail=full").json()
+    assert (len(full["balances"]), full["complete"], full["excluded"]) == (1000, True, [])
+    again = endpoint.get(headers={**endpoint.authorization, "If-None-Match": response.headers["ETag"]})
+    assert again.status_code == 304
+
+
+def test_a_requests_id_goes_with_its_message_into_the_workers_log(
+    endpoint: Endpoint, database_url: str, redis_process: Server, tmp_path: Path
+) -> None:
+    endpoint.read_all()
+    # It serves another network alone, and says of which request it refuses the wallet.
+    env = {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, "ETHEREUM_RPC_URLS": "http://127.0.0.1:1"}
+    with worker(tmp_path, {**env, "LOG_FORMAT": "json"}) as refusing:
+        endpoint.get("?refresh=true&networks=tron", headers={**endpoint.authorization, "X-Request-ID": "page-view/7"})
+        wait_for(lambda: "task_refused" in refusing.log.read_text(), refusing, what="the worker to refuse")
+        lines = [json.loads(line) for line in refusing.log.read_text().splitlines() if '"task_refused"' in line]
+    assert [(line["task"], line["request_id"]) for line in lines] == [("sync_wallets", "page-view/7")]
+
+
+class Provider:
+    """A provider of keys on the network, which can be away."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, ec.EllipticCurvePrivateKey] = {}
+        self.away = False
+        self.asked = 0
+
+    def published(self) -> bytes:
+        algorithm = jwt.algorithms.ECAlgorithm
+        entries = [{**json.loads(algorithm.to_jwk(key.public_key())), "kid": kid} for kid, key in self.keys.items()]
+        return json.dumps({"keys": entries}).encode()
+
+    def token(self, kid: str, **more: Any) -> str:
+        key = self.keys.get(kid) or ec.generate_private_key(ec.SECP256R1())
+        claims = {"sub": str(USER), "exp": int(time.time()) + 600, **more}
+        return jwt.encode(claims, key, "ES256", headers={"kid": kid})
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        provider = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                provider.asked += 1
+                self.send_response(500 if provider.away else 200)
+                self.end_headers()
+                self.wfile.write(provider.published())
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+            Thread(target=listening.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{listening.server_address[1]}/keys"
+            listening.shutdown()
+
+
+def test_tokens_are_checked_with_a_providers_keys_and_go_on_to_be_while_it_is_away(
+    database_url: str, redis_process: Server, tmp_path: Path
+) -> None:
+    provider = Provider()
+    provider.keys["one"] = ec.generate_private_key(ec.SECP256R1())
+    env = {name: value for name, value in ENV.items() if name != "JWT_SECRET"}
+    env |= {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, "JWT_ALGORITHMS": "ES256"}
+    with provider.serving() as url, api(tmp_path, {**env, "JWT_JWKS_URL": url}) as server:
+
+        def status(token: str) -> int:
+            return requests.get(
+                server.url + ROUTE, headers={"Authorization": f"Bearer {token}"}, timeout=30
+            ).status_code
+
+        wait_for(lambda: provider.asked == 1, server, what="the keys to be fetched before the first request")
+        assert status(provider.token("one")) == 200
+        assert provider.asked == 1
+        provider.away = True
+        for number in range(5):
+            assert status(provider.token("one", jti=str(number))) == 200
+            assert status(provider.token(f"unknown-{number}")) == 401
+        assert provider.asked == 1, "it was asked just now"
+        assert status(jwt.encode({"sub": str(USER), "exp": 9e9}, "s" * 32, "HS256", headers={"kid": "one"})) == 401
