@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.adapt import Transformer
-from psycopg.pq import ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg_pool import AsyncConnectionPool
 
@@ -22,6 +22,8 @@ Pool = AsyncConnectionPool[Any]
 Connection = psycopg.AsyncConnection[Any]
 
 CANCEL_SECONDS = 2.0  # for which the server may take to hear that nobody waits for an answer any more
+
+SHUTDOWN = "57P"  # the SQLSTATEs with which a server closes connections
 
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
@@ -58,7 +60,15 @@ class Prepared:
         Raises TimeoutError when there is no answer within `seconds`, and psycopg.Error: for what the server says, and
         when no connection is free in the time that the pool has for it.
         """
-        connection = await pool.getconn()
+        try:
+            return await self._rows(await _alive(pool), pool, values, seconds)
+        except _Lost:
+            # It was closed just as it was used. Reading again does no harm.
+            return await self._rows(await _alive(pool), pool, values, seconds)
+
+    async def _rows(
+        self, connection: Connection, pool: Pool, values: Mapping[str, bytes | None], seconds: float
+    ) -> list[tuple[Any, ...]]:
         known = _known.get(connection)
         if known is None:
             known = _known[connection] = _Known(connection)
@@ -72,11 +82,12 @@ class Prepared:
         except psycopg.errors.QueryCanceled:
             await pool.putconn(connection)
             raise
-        except BaseException:
+        except psycopg.Error as error:
             # Lost, or with a statement whose tables have changed under it: a new one has neither.
+            lost = connection.pgconn.status == ConnStatus.BAD or (error.sqlstate or "").startswith(SHUTDOWN)
             await connection.close()
             await pool.putconn(connection)
-            raise
+            raise (_Lost(str(error)) if lost else error) from None
         await pool.putconn(connection)
         return rows
 
@@ -89,6 +100,23 @@ class Prepared:
             known.statements.add(self._name)
         line.send_query_prepared(self._name, [values[name] for name in self.parameters])
         return await _result(line, seconds)
+
+
+class _Lost(psycopg.OperationalError):
+    """The server closed the connection."""
+
+
+async def _alive(pool: Pool) -> Connection:
+    """A connection, and not one that the server has closed since it was last used: that shows when it is read from."""
+    while True:
+        connection: Connection = await pool.getconn()
+        try:
+            connection.pgconn.consume_input()
+        except psycopg.OperationalError:
+            await connection.close()
+            await pool.putconn(connection)
+        else:
+            return connection
 
 
 async def _result(line: PGconn, seconds: float) -> PGresult:
