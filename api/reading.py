@@ -12,7 +12,8 @@ from psycopg_pool import AsyncConnectionPool
 from api.conditional import Copies
 from api.parameters import Parameters
 from api.problems import Problem, unavailable
-from api.refresh import Pool, Refresher
+from api.refresh import Refresher
+from api.waits import Pool
 from config.settings import ApiSettings
 from db.user_balances import SCHEMA_VERSION_APPLIED, USER_BALANCES, WalletRow
 

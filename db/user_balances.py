@@ -44,7 +44,8 @@ SELECT w.id AS wallet_id, w.address, w.network, b.usdt_balance AS usdt, b.native
            AND (coalesce(s.requested_at <= s.claimed_at, false)
                 OR coalesce(s.requested_at >= now() - %(deadline)s::interval, true)) AS awaited,
        b.wallet_id IS NOT NULL
-           AND coalesce(s.lease_token IS NULL AND s.next_sync_at < now() - %(patience)s::interval, false) AS overdue,
+           AND coalesce(s.next_sync_at < now() - %(patience)s::interval, false)
+           AND coalesce(s.lease_until <= now(), true) AS overdue,
        {more}w.created_at
   FROM wallets w
   LEFT JOIN balance_cache b ON b.wallet_id = w.id
