@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg
@@ -30,12 +31,15 @@ def migrate(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the data and the logs of the session's servers."""
-    folder = tmp_path_factory.mktemp("servers")
-    for parent in [folder, *folder.parents][:3]:
-        parent.chmod(0o755)  # as root PostgreSQL runs as another user
-    return folder
+def servers() -> Iterator[Path]:
+    """A folder for the data and the logs of the session's servers.
+
+    Not pytest's own: as root PostgreSQL runs as another user, whom the next session of pytest would shut out.
+    """
+    with TemporaryDirectory(prefix="balance-sync-tests-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture(scope="session")

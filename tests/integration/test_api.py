@@ -82,14 +82,11 @@ def test_an_unknown_parameter_is_ignored(endpoint: Endpoint) -> None:
 
 
 def test_with_the_database_away_it_says_when_to_come_back_and_recovers(
-    redis_process: Server, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+    redis_process: Server, servers: Path, tmp_path: Path
 ) -> None:
     from conftest import migrate
 
-    folder = tmp_path_factory.mktemp("own")
-    for parent in [folder, *folder.parents][:3]:
-        parent.chmod(0o755)
-    with postgres(folder) as own:
+    with postgres(servers / "own") as own:
         migrate(own.url)
         env = {**ENV, "DATABASE_URL": own.url, "REDIS_URL": redis_process.url}
         with api(tmp_path, env) as server, psycopg.connect(own.url, autocommit=True) as connection:
