@@ -64,7 +64,7 @@ class Scene:
         return sum(int(self.queue.llen(f"bal:{sync_queue(network)}")) for network in NETWORKS)
 
     def counts(self) -> Counter[str]:
-        """What the nodes were asked since the last look. Beat finds requested wallets due: batches may read them."""
+        """What the nodes were asked since the last look. Batches may read requested wallets too."""
         told = [requests.get(f"{node.url}/counts", timeout=10).json() for node in (self.nodes, self.stage.nodes)]
         return sum(map(Counter, told), Counter())
 
