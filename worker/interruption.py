@@ -51,12 +51,19 @@ def handed_back_when_interrupted() -> Iterator[Hold]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """A pool tells a process to end more than once, and the second time would end it in the middle of this."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    """A pool tells a process to end more than once, and the second time would end it in the middle of this.
+
+    Handlers and not a mask, which is a thread's own: a signal goes to whichever thread does not mask it.
+    """
+    came: list[int] = []
+    before = {each: signal.signal(each, lambda number, _: came.append(number)) for each in ENDING}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def _hand_back(claim: Claim, reason: str) -> None:

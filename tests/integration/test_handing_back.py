@@ -125,7 +125,10 @@ def test_with_postgres_out_of_reach_the_lease_expires_and_the_process_ends_all_t
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1])
 def test_a_second_signal_waits_until_the_leases_are_handed_back(sent: signal.Signals) -> None:
-    order = []
+    order: list[str] = []
+    done = threading.Event()
+    # A signal may come to another thread.
+    threading.Thread(target=done.wait, daemon=True).start()
     before = signal.signal(sent, lambda *_: order.append("signal"))
     try:
         with _undisturbed():
@@ -133,6 +136,7 @@ def test_a_second_signal_waits_until_the_leases_are_handed_back(sent: signal.Sig
             order.append("handed back")
     finally:
         signal.signal(sent, before)
+        done.set()
     assert order == ["handed back", "signal"]
 
 
