@@ -1,7 +1,7 @@
 """The frame around the handlers, on bare ASGI: routes, errors, a request's id and its line in the log, hanging up.
 
-A framework would cost as much as the route's query (docs/decisions/0012-no-framework-no-cursor.md), and this is all of it that is
-needed here.
+A framework would cost as much as the route's query, and this is all of it that is needed here
+(docs/decisions/0012-no-framework-no-cursor.md).
 """
 
 import asyncio

@@ -15,7 +15,7 @@ from api.problems import Problem, unavailable
 from api.refresh import Refresher
 from api.waits import Pool
 from config.settings import ApiSettings
-from db.user_balances import SCHEMA_VERSION_APPLIED, USER_BALANCES, WalletRow
+from db.user_balances import SCHEMA_VERSION_APPLIED, USER_BALANCES, USER_BALANCES_IN_FULL, WalletRow
 
 log = structlog.get_logger(__name__)
 
@@ -76,15 +76,15 @@ class Reading:
             **self._intervals,
             "user_id": user_id.hex.encode(),
             "networks": ("{" + ",".join(parameters.networks) + "}").encode(),
-            "tags": copies.array() if copies else None,
+            "tags": copies.array() if copies else b"{}",
         }
         began = perf_counter()
         try:
-            statement = USER_BALANCES[parameters.detail == "full", copies is not None]
+            statement = USER_BALANCES_IN_FULL if parameters.detail == "full" else USER_BALANCES
             rows = await statement.rows(self._pool, values, self._patience)
         finally:
             told["sql_ms"] = told.get("sql_ms", 0) + round((perf_counter() - began) * 1000, 1)
-        return Found(rows[0][0] if rows else 0, [WalletRow(*row[1:]) for row in rows if row[1] is not None])
+        return Found(rows[0][0] if rows else 0, [WalletRow(*row[1:]) for row in rows])
 
 
 def _unavailable(error: Exception) -> Problem:

@@ -15,9 +15,8 @@ from api.reading import database_pool
 from config.settings import ApiSettings, load
 from db.user_balances import USER_BALANCES
 
-STATEMENT = USER_BALANCES[False, False]
 PLACES = {"ethereum": 10**18, "tron": 10**6}
-FIXED = {"networks": "{ethereum,tron}", "patience": "60 s", "oldest": "960 s", "deadline": "5 s"}
+FIXED = {"networks": "{ethereum,tron}", "patience": "60 s", "oldest": "960 s", "deadline": "5 s", "tags": "{}"}
 
 pool: AsyncConnectionPool[Any] = database_pool(load(ApiSettings))
 
@@ -39,7 +38,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     values = {**FIXED, "user_id": user_id}
     async with pool.connection() as connection:
         cursor = AsyncRawCursor(connection)
-        await cursor.execute(STATEMENT.text, [values[name] for name in STATEMENT.parameters])
+        await cursor.execute(USER_BALANCES.text, [values[name] for name in USER_BALANCES.parameters])
         rows = await cursor.fetchall()
     body = msgspec.json.encode(
         {

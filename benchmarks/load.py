@@ -23,7 +23,7 @@ class Client(asyncio.Protocol):
 
     def __init__(self, requests: list[bytes], told: "Told", interval: float) -> None:
         self._requests, self._told, self._interval = requests, told, interval
-        self._sent, self._left, self._received = 0, 0, b""
+        self._received = b""
         self._began = 0.0
         self._loop = asyncio.get_running_loop()
 
@@ -38,8 +38,8 @@ class Client(asyncio.Protocol):
             self._transport.close()
             return
         self._began = self._due if self._interval else now
-        self._transport.write(self._requests[self._sent % len(self._requests)])
-        self._sent += 1
+        self._transport.write(self._requests[self._told.sent % len(self._requests)])
+        self._told.sent += 1
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -73,6 +73,7 @@ class Told:
     """What is counted, for all connections together."""
 
     def __init__(self, connections: int, seconds: float) -> None:
+        self.sent = 0
         self.open, self.over = connections, asyncio.Event()
         self.ends = perf_counter() + seconds
         self.statuses: dict[int, int] = {}

@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,17 +24,21 @@ Connection = psycopg.AsyncConnection[Any]
 
 CANCEL_SECONDS = 2.0  # for which the server may take to hear that nobody waits for an answer any more
 
+UNUSED = 0.5  # seconds after which a connection is looked at before it is used
 SHUTDOWN = "57P"  # the SQLSTATEs with which a server closes connections
 
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
 
 class _Known:
-    """What is known of one connection: the statements that it has prepared, and how its types are read."""
+    """What is known of one connection: the statements that it has prepared, how its types are read, its last use."""
+
+    __slots__ = ("statements", "transformer", "used_at")
 
     def __init__(self, connection: Connection) -> None:
         self.statements: set[bytes] = set()
         self.transformer = Transformer(connection)
+        self.used_at = 0.0
 
 
 _known: WeakKeyDictionary[Connection, _Known] = WeakKeyDictionary()
@@ -61,17 +66,19 @@ class Prepared:
         when no connection is free in the time that the pool has for it.
         """
         try:
-            return await self._rows(await _alive(pool), pool, values, seconds)
+            return await self._rows(*await _alive(pool), pool, values, seconds)
         except _Lost:
             # It was closed just as it was used. Reading again does no harm.
-            return await self._rows(await _alive(pool), pool, values, seconds)
+            return await self._rows(*await _alive(pool), pool, values, seconds)
 
     async def _rows(
-        self, connection: Connection, pool: Pool, values: Mapping[str, bytes | None], seconds: float
+        self,
+        connection: Connection,
+        known: _Known,
+        pool: Pool,
+        values: Mapping[str, bytes | None],
+        seconds: float,
     ) -> list[tuple[Any, ...]]:
-        known = _known.get(connection)
-        if known is None:
-            known = _known[connection] = _Known(connection)
         try:
             result = await self._execute(connection.pgconn, known, values, seconds)
             known.transformer.set_pgresult(result)
@@ -106,17 +113,23 @@ class _Lost(psycopg.OperationalError):
     """The server closed the connection."""
 
 
-async def _alive(pool: Pool) -> Connection:
-    """A connection, and not one that the server has closed since it was last used: that shows when it is read from."""
+async def _alive(pool: Pool) -> tuple[Connection, _Known]:
+    """A connection, and not one that the server has closed while nobody used it: that shows when it is read from."""
+    now = monotonic()
     while True:
         connection: Connection = await pool.getconn()
+        known = _known.get(connection)
+        if known is None:
+            known = _known[connection] = _Known(connection)
         try:
-            connection.pgconn.consume_input()
+            if now - known.used_at > UNUSED:
+                connection.pgconn.consume_input()
         except psycopg.OperationalError:
             await connection.close()
             await pool.putconn(connection)
         else:
-            return connection
+            known.used_at = now
+            return connection, known
 
 
 async def _result(line: PGconn, seconds: float) -> PGresult:

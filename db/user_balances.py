@@ -67,43 +67,29 @@ _VERSION = """hash_record_extended((w.id, w.created_at, w.network, w.address, b.
                                    b.usdt_balance, b.native_balance{status}), 0) AS version,
        """
 
-# Parameter besides: tags bigint[], of the copies that the client has; NULL is any. If the tag is one of them, what is
-# not shown is not read either: only the overdue rows are given back, or one of NULLs. But for a wallet that a read is
-# awaited of: then all.
+# Parameter besides: tags bigint[], of the copies that the client has; NULL is any. If the tag is one of them nothing
+# will be shown: one row is enough to tell the tag, and those that are overdue. But for a wallet that a read is awaited
+# of: then all are given back. No rows: the tag is 0.
 _UNLESS_KNOWN = """
-WITH found AS MATERIALIZED ({wallets}),
-whole AS (
-    SELECT coalesce(bit_xor(version), 0) AS tag, coalesce(bool_or(awaited), false) AS awaited FROM found
-)
-SELECT whole.tag, {columns}
-  FROM whole
-  LEFT JOIN found f ON f.overdue OR whole.awaited OR NOT coalesce(whole.tag = ANY(%(tags)s::bigint[]), true)
- ORDER BY f.created_at, f.wallet_id
-"""
-
-_ALL = """
-SELECT bit_xor(version) OVER () AS tag, {columns}
-  FROM ({wallets}) f
- ORDER BY f.created_at, f.wallet_id
+SELECT tag, {columns}
+  FROM (SELECT f.*, bit_xor(version) OVER () AS tag, bool_or(awaited) OVER () AS waiting, row_number() OVER () AS number
+          FROM ({wallets}) f) f
+ WHERE NOT coalesce(tag = ANY(%(tags)s::bigint[]), true) OR number = 1 OR overdue OR waiting
+ ORDER BY created_at, wallet_id
 """
 
 _SHOWN = WalletRow._fields[: -len(WalletRow._field_defaults)]
 
 
-def _statement(*, detail: bool, unless_known: bool) -> Prepared:
+def _statement(*, detail: bool) -> Prepared:
     version = _VERSION.format(status=f", s.last_error, {_STATUS}" if detail else "")
     more = version + (_DETAIL.format(status=_STATUS) if detail else "")
-    columns = ", ".join(f"f.{name}" for name in (WalletRow._fields if detail else _SHOWN))
-    frame = _UNLESS_KNOWN if unless_known else _ALL
-    name = f"user_balances{'_detail' if detail else ''}{'_unless_known' if unless_known else ''}"
-    return Prepared(name, frame.format(wallets=_WALLETS.format(more=more), columns=columns))
+    columns = ", ".join(WalletRow._fields if detail else _SHOWN)
+    name = "user_balances_in_full" if detail else "user_balances"
+    return Prepared(name, _UNLESS_KNOWN.format(wallets=_WALLETS.format(more=more), columns=columns))
 
 
-# By (detail, unless_known). Each row is the tag of the whole, and a WalletRow: of NULLs when there is nothing to show.
-USER_BALANCES = {
-    (detail, unless_known): _statement(detail=detail, unless_known=unless_known)
-    for detail in (False, True)
-    for unless_known in (False, True)
-}
+USER_BALANCES, USER_BALANCES_IN_FULL = (_statement(detail=detail) for detail in (False, True))
+"""Each row is the tag of the whole, and a `WalletRow` without or with its detail."""
 
 SCHEMA_VERSION_APPLIED = Prepared("schema_version", "SELECT version_num FROM alembic_version")

@@ -18,7 +18,7 @@ from devstack.servers import HOST, ROOT, Server, ServerFailed, free_port, runnin
 WORKER = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--concurrency", "2"]
 WORKER += ["--without-gossip", "--without-mingle"]
 BEAT = [sys.executable, "-m", "celery", "-A", "worker", "beat", "--schedule"]
-API = [sys.executable, "-m", "uvicorn", "api.app:app", "--no-access-log", "--no-server-header"]
+API = [sys.executable, "-m", "uvicorn", "api.app:app", "--no-access-log", "--no-server-header", "--no-proxy-headers"]
 API += ["--timeout-graceful-shutdown", "10", "--host", HOST, "--port"]
 
 
