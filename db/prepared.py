@@ -24,6 +24,7 @@ Connection = psycopg.AsyncConnection[Any]
 
 CANCEL_SECONDS = 2.0  # for which the server may take to hear that nobody waits for an answer any more
 
+LOOK_SECONDS = 0.1  # after which an answer that did not come is looked for
 UNUSED = 0.5  # seconds after which a connection is looked at before it is used
 SHUTDOWN = "57P"  # the SQLSTATEs with which a server closes connections
 
@@ -145,7 +146,7 @@ async def _result(line: PGconn, seconds: float) -> PGresult:
 class _Answer:
     """The answer to one message, as it comes in."""
 
-    __slots__ = ("_done", "_line", "_loop", "_results")
+    __slots__ = ("_deadline", "_done", "_line", "_loop", "_results", "_timer")
 
     def __init__(self, line: PGconn) -> None:
         self._line, self._loop = line, asyncio.get_running_loop()
@@ -153,32 +154,47 @@ class _Answer:
         self._results: list[PGresult] = []
 
     async def wait(self, seconds: float) -> PGresult:
+        # A connection that is lost as it is sent to may have its last word, and nothing more will come.
+        self._take()
+        if self._done.done():
+            return self._done.result()
         socket = self._line.socket
+        self._deadline = self._loop.time() + seconds
         self._loop.add_reader(socket, self._arrived)
-        late = self._loop.call_later(seconds, self._late)
+        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
         try:
             return await self._done
         finally:
-            late.cancel()
+            self._timer.cancel()
             self._loop.remove_reader(socket)
 
-    def _late(self) -> None:
+    def _look(self) -> None:
+        """An event loop need not tell of a connection that was reset, and a server that hangs tells nothing."""
+        self._arrived()
         if not self._done.done():
-            self._done.set_exception(TimeoutError())
+            if self._loop.time() >= self._deadline:
+                self._done.set_exception(TimeoutError())
+            self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
 
     def _arrived(self) -> None:
         if self._done.done():
             return
         try:
             self._line.consume_input()
-            while not self._line.is_busy():
-                result = self._line.get_result()
-                if result is None:
-                    self._done.set_result(self._results[-1])
-                    return
-                self._results.append(result)
+            self._take()
         except Exception as error:  # noqa: BLE001  it is raised where it is waited for
             self._done.set_exception(error)
+
+    def _take(self) -> None:
+        """What has come in so far."""
+        while not self._line.is_busy():
+            result = self._line.get_result()
+            if result is None:
+                if not self._results:
+                    raise psycopg.OperationalError("there is no answer")
+                self._done.set_result(self._results[-1])
+                return
+            self._results.append(result)
 
 
 async def _cancel(pool: Pool, connection: Connection) -> None:
