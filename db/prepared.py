@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.adapt import Transformer
-from psycopg.pq import ConnStatus, ExecStatus
+from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg_pool import AsyncConnectionPool
 
@@ -92,10 +92,12 @@ class Prepared:
             raise
         except psycopg.Error as error:
             # Lost, or with a statement whose tables have changed under it: a new one has neither.
-            lost = connection.pgconn.status == ConnStatus.BAD or (error.sqlstate or "").startswith(SHUTDOWN)
+            said = error.diag.sqlstate  # None: it is not the server that said so
             await connection.close()
             await pool.putconn(connection)
-            raise (_Lost(str(error)) if lost else error) from None
+            if said is None or said.startswith(SHUTDOWN):
+                raise _Lost(str(error)) from error
+            raise
         await pool.putconn(connection)
         return rows
 
