@@ -5,6 +5,8 @@ from kombu import Queue
 from config.broker import QUEUES, REFRESH_QUEUE, transport_options
 from config.settings import worker_settings
 
+CLOCKS_DIFFER = 10  # seconds by which beat's clock and a worker's may be apart: a message expires at a moment
+
 _settings = worker_settings()
 
 broker_url = _settings.redis_url.get_secret_value()
@@ -55,8 +57,8 @@ beat_schedule = {
     "dispatch-due-wallets": {
         "task": "worker.tasks.dispatch_due_wallets",
         "schedule": _settings.dispatch_interval,
-        # A tick that nobody took before the next one is due has nothing to add.
-        "options": {"expires": _settings.dispatch_interval},
+        # A tick that nobody took for long has nothing to add. Not at once: two hosts' clocks may differ by seconds.
+        "options": {"expires": _settings.dispatch_interval + CLOCKS_DIFFER},
     }
 }
 beat_max_loop_interval = 5  # seconds; it notices a clock that was set within these

@@ -26,7 +26,7 @@ WITH asked AS (
 ), free AS (
     SELECT s.wallet_id, s.next_sync_at,
            coalesce(s.lease_until > now(), false) AS held,
-           coalesce(s.requested_at > coalesce(s.claimed_at, '-infinity'), false) AS pending,
+           coalesce(s.requested_at > coalesce(s.claimed_at, '-infinity'), false) AND s.next_sync_at <= now() AS pending,
            coalesce(s.requested_at < now() - %(patience)s, false) AS lost,
            coalesce(CASE WHEN s.lease_token IS NULL THEN s.claimed_at ELSE b.last_synced END > now() - %(cooldown)s,
                     false) AS cooling

@@ -46,19 +46,21 @@ SELECT asked FROM unnest(%(ids)s) AS asked WHERE NOT EXISTS (SELECT FROM wallets
 
 # A wallet under a lease is requested, so that it is read again after that (db.refresh); one that is free is only due.
 # Were it requested as well, a million wallets would for half an hour be read as often as those that somebody looks at.
-# SKIP LOCKED for the reason given in db.refresh. By ctid as in db.wallets.
+# SKIP LOCKED for the reason given in db.refresh. Joined by key: a row that changed since the statement began is found
+# in its new place. A claim that began since then reads after the mark: it counts as the read that is asked for.
 _MARK = """
 WITH asked AS (
     SELECT wallet_id FROM sync_schedule WHERE wallet_id = ANY(%(ids)s::uuid[])
 ), free AS (
-    SELECT ctid AS at, wallet_id, claimed_at, lease_token IS NOT NULL OR next_sync_at > now() AS change
+    SELECT wallet_id, least(claimed_at, now()) AS claimed_at, coalesce(lease_until > now(), false) AS held,
+           next_sync_at > now() AS early
       FROM sync_schedule WHERE wallet_id = ANY(%(ids)s::uuid[])
        FOR NO KEY UPDATE SKIP LOCKED
 ), marked AS (
-    UPDATE sync_schedule
-       SET requested_at = CASE WHEN lease_token IS NULL THEN requested_at ELSE now() END,
-           next_sync_at = CASE WHEN lease_token IS NULL THEN now() ELSE next_sync_at END
-     WHERE ctid = ANY(ARRAY(SELECT at FROM free WHERE change))
+    UPDATE sync_schedule s
+       SET requested_at = CASE WHEN f.held THEN now() ELSE s.requested_at END,
+           next_sync_at = least(s.next_sync_at, now())
+      FROM free f WHERE f.wallet_id = s.wallet_id AND (f.held OR f.early)
 )
 SELECT count(f.wallet_id) AS wallets,
        array_agg(f.wallet_id) FILTER (WHERE f.wallet_id IS NOT NULL)::text AS ids,

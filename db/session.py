@@ -1,15 +1,21 @@
 """One engine per process, and ``transaction()``: the only place that commits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
+import structlog
 from psycopg import Error
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
 
 from config.settings import database_settings
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT = 5  # seconds
 OPTIONS = {
@@ -47,6 +53,19 @@ def transaction() -> Iterator[Connection]:
         except BaseException:
             _break_off(connection)
             raise
+
+
+def twice(work: Callable[[Connection], T]) -> T:
+    """What `work` gives in a transaction, which is done once more when the database broke it off: by a deadlock with
+    somebody's change of several wallets, or with the connection. For work that does no harm twice.
+    """
+    try:
+        with transaction() as connection:
+            return work(connection)
+    except OperationalError as error:
+        log.warning("transaction_repeated", error=type(error.orig).__name__)
+    with transaction() as connection:
+        return work(connection)
 
 
 def _break_off(connection: Connection) -> None:

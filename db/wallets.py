@@ -22,15 +22,19 @@ from db.refresh import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
 FREE = "(lease_until IS NULL OR lease_until <= now())"
 """Nobody reads it: no claim was made, it was written, or its lease has run out."""
 
+# A wallet that still has a token was given up with its worker, and that counts as a failure: see worker.sync.
 _CLAIM = """
 WITH claimed AS (
     UPDATE sync_schedule
-       SET lease_token = %(token)s, claimed_at = now(), lease_until = now() + %(lease)s
+       SET lease_token = %(token)s, claimed_at = now(), lease_until = now() + %(lease)s,
+           failures = failures + (lease_token IS NOT NULL)::int,
+           last_error = CASE WHEN lease_token IS NULL THEN last_error ELSE 'worker_lost' END
      WHERE ctid = ANY(ARRAY(
            SELECT ctid FROM sync_schedule WHERE {which} LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED))
- RETURNING wallet_id, account, address, failures, greatest(last_changed_at, requested_at) AS touched_at, next_sync_at
+ RETURNING wallet_id, account, address, failures, greatest(last_changed_at, requested_at) AS touched_at, next_sync_at,
+           last_error IS NOT DISTINCT FROM 'worker_lost' AS lost
 )
-SELECT c.wallet_id, c.account, c.address, c.failures,
+SELECT c.wallet_id, c.account, c.address, c.failures, c.lost,
        date_part('epoch', c.touched_at), date_part('epoch', c.next_sync_at),
        b.usdt_balance::text, b.native_balance::text, b.block_number, date_part('epoch', now())
   FROM claimed c LEFT JOIN balance_cache b USING (wallet_id)
@@ -49,6 +53,9 @@ _DUE = _CLAIM.format(which=_NEXT.format(free=FREE, first=_FIRST.format(free=FREE
 _NAMED = "wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s AND next_sync_at <= now() AND {free}"
 _THESE = _CLAIM.format(which=_NAMED.format(free=FREE))
 
+_PASSED = "SELECT wallet_id FROM sync_schedule WHERE {which}"
+_PASSED_OVER = _PASSED.format(which=_NAMED.format(free=FREE))
+
 # In the queue's order: then no more is looked at than is asked for.
 _COUNT = """
 SELECT count(*) FROM (
@@ -62,7 +69,7 @@ FOREVER = timedelta(days=3650)
 
 
 class ClaimedWallet(NamedTuple):
-    """A wallet under this claim's lease, and what is known of it.
+    """A wallet under this claim's lease, and what is known of it. `lost`: its last worker never came back with it.
 
     Amounts in base units; None: never read. `account` is None until its address has been checked. Times in unix
     seconds: `touched_at` is when its balance last changed or somebody last asked for it, `due_at` when it was due.
@@ -72,6 +79,7 @@ class ClaimedWallet(NamedTuple):
     account: bytes | None
     address: str
     failures: int
+    lost: bool
     touched_at: float | None
     due_at: float
     usdt: int | None
@@ -116,8 +124,8 @@ def _claim(connection: Connection, statement: str, network: Network, **parameter
         token=token,
         at=rows[0][-1],
         wallets=tuple(
-            ClaimedWallet(wallet, account, address, failures, touched, due, _whole(usdt), _whole(native), block)
-            for wallet, account, address, failures, touched, due, usdt, native, block, _ in rows
+            ClaimedWallet(wallet, account, address, failures, lost, touched, due, _whole(usdt), _whole(native), block)
+            for wallet, account, address, failures, lost, touched, due, usdt, native, block, _ in rows
         ),
     )
 
@@ -125,6 +133,12 @@ def _claim(connection: Connection, statement: str, network: Network, **parameter
 def _whole(amount: str | None) -> int | None:
     """An amount in base units. As text on its way: the driver would make a Decimal of it."""
     return None if amount is None else int(amount)
+
+
+def passed_over(connection: Connection, network: Network, wallet_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of these wallets that are due and free: after a claim, those whose rows somebody had locked."""
+    parameters = {"network": network, "wallet_ids": list(wallet_ids)}
+    return list(connection.exec_driver_sql(_PASSED_OVER, parameters).scalars())
 
 
 def count_due(connection: Connection, network: Network, *, bound: int) -> int:

@@ -47,7 +47,8 @@ class Endpoint:
             wallet,
         )
         self.tables.rows(
-            "UPDATE sync_schedule SET lease_token = NULL, next_sync_at = now() + interval '1 h' WHERE wallet_id = %s",
+            "UPDATE sync_schedule SET lease_token = NULL, lease_until = NULL, next_sync_at = now() + interval '1 h'"
+            " WHERE wallet_id = %s",
             wallet,
         )
 

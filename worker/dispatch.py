@@ -10,15 +10,23 @@ from worker.app import app
 from worker.chains import reader_for
 
 MAX_WAITING = 40
-"""Batches of one network that may wait at once: a few seconds of work. A tick looks no further than these."""
+"""Batches of one network that may wait at once."""
 
-ENOUGH_WAITING = MAX_WAITING // 2
-"""With so many still waiting a tick sends none and asks the database nothing: workers have not kept up."""
+MAX_LOOKED_AT = 20_000
+"""Wallets that a tick looks at: about a second of work. Where batches are large, fewer of them wait."""
+
+
+def most_waiting(per_batch: int) -> int:
+    """How many batches of this many wallets may wait at once. Pure.
+
+    With half of them still waiting a tick sends none and asks the database nothing: workers have not kept up.
+    """
+    return min(-(-MAX_LOOKED_AT // per_batch), MAX_WAITING)
 
 
 def batches_to_send(due: int, per_batch: int, waiting: int) -> int:
     """How many messages to send for `due` wallets, less those that still wait. Pure."""
-    return max(min(-(-due // per_batch), MAX_WAITING) - waiting, 0)
+    return max(min(-(-due // per_batch), most_waiting(per_batch)) - waiting, 0)
 
 
 def dispatch() -> None:
@@ -36,11 +44,12 @@ def dispatch_network(network: Network) -> int:
     producer: Any
     with app.producer_pool.acquire(block=True) as producer:
         waiting = producer.channel.client.llen(queue)  # kombu adds the key prefix
-        if waiting >= ENOUGH_WAITING:
-            return 0
         per_batch = reader_for(network).max_wallets
+        most = most_waiting(per_batch)
+        if waiting * 2 >= most:
+            return 0
         with transaction() as connection:
-            due = count_due(connection, network, bound=per_batch * MAX_WAITING)
+            due = count_due(connection, network, bound=per_batch * most)
         batches = batches_to_send(due, per_batch, waiting)
         with producer.batch():
             for _ in range(batches):

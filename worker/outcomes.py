@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import repeat
+from math import inf
 from typing import NamedTuple
 
 import structlog
@@ -143,6 +144,14 @@ def confirmed(
     return settled
 
 
+def share(wallets: int, deaths: int) -> int:
+    """How many wallets to try of a batch whose workers died so often in a row: half as many after each but the first.
+
+    Should one of them be what kills, it is alone in the end, and the others are read meanwhile.
+    """
+    return max(wallets >> max(deaths - 1, 0), 1)
+
+
 def outcomes(
     claim: Claim,
     accounts: Sequence[bytes | None],
@@ -169,7 +178,9 @@ def _outcome(
     now, usdt, native = claim.at, balance.usdt, balance.native
     changed = usdt != wallet.usdt or native != wallet.native
     touched = now if changed else wallet.touched_at
-    due = schedule.due_after_success(now, touched, policy, jitter, late=now - wallet.due_at)
+    # While it failed it got one due time after another: it is as late as everything else that failed with it.
+    late = inf if wallet.failures else now - wallet.due_at
+    due = schedule.due_after_success(now, touched, policy, jitter, late=late)
     return Outcome(wallet.id, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account)
 
 

@@ -50,7 +50,8 @@ def due_after_failed_read(now: float, failures: int, policy: Policy, jitter: flo
     so soon at first, and never later than the active interval, unless the nodes want to be left alone longer (`told`,
     up to the idle interval). `failures` counts this one.
     """
-    return max(_back_off(now, failures, FIRST_RETRY, policy.active, jitter), now + min(told, policy.idle))
+    wanted = now + min(told + FIRST_RETRY * jitter, policy.idle) if told else now
+    return max(_back_off(now, failures, FIRST_RETRY, policy.active, jitter), wanted)
 
 
 def due_after_failed_wallet(now: float, failures: int, policy: Policy, jitter: float) -> float:

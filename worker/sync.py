@@ -6,22 +6,25 @@ Nothing here knows Celery, so that it can be called as it is. What a batch's wal
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from random import random
-from time import monotonic
+from random import random, sample
+from time import monotonic, sleep
 from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection
 
 from config.settings import Network, WorkerSettings, worker_settings
-from db.balances import Recorded, record
-from db.session import transaction
-from db.wallets import Claim, claim_due, claim_these
+from db.balances import Outcome, Recorded, record
+from db.leases import release
+from db.session import transaction, twice
+from db.wallets import Claim, claim_due, claim_these, passed_over
 from worker.chains import ChainReader, reader_for
 from worker.chains.turn import Part
-from worker.interruption import handed_back_when_interrupted
+from worker.errors import OUR_ERROR
+from worker.interruption import FROM_OUTSIDE, handed_back_when_interrupted
 from worker.outcomes import (
     Found,
     accounts_of,
@@ -29,11 +32,14 @@ from worker.outcomes import (
     fallen_to_zero,
     found_in,
     outcomes,
+    share,
     with_bad_addresses,
 )
 from worker.schedule import Policy
 
 log = structlog.get_logger(__name__)
+
+LOCKED_PAUSE = 0.02  # seconds; whoever asks for a wallet, or writes it, has its row for some milliseconds
 
 CLAIM_AHEAD = 0.25
 """The share of the active interval within which a wallet that is not yet due travels along with those that are.
@@ -56,40 +62,80 @@ def sync_due(network: Network) -> tuple[UUID, ...]:
         lease=timedelta(seconds=settings.sync_lease),
         ahead=timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD),
     )
-    return _sync(reader, settings, claim)
+    return tuple(_sync(reader, settings, claim)[1])
 
 
 def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]:
-    """The same for those of these wallets that are due or asked for. More than a request takes are read in several."""
+    """The same for those of these wallets that are due or asked for. More than a request takes are read in several.
+
+    A row that somebody has locked for a moment, as whoever asks for the wallet does, is tried again.
+    """
     settings, reader = worker_settings(), reader_for(network)
-    claim = partial(
-        claim_these,
-        network=network,
-        wallet_ids=wallet_ids,
-        limit=len(wallet_ids),
-        lease=timedelta(seconds=settings.sync_lease),
-    )
-    return _sync(reader, settings, claim)
+    patience = monotonic() + settings.request_limit
+    left = list(wallet_ids)
+    asked_again: list[UUID] = []
+    while True:
+        lease = timedelta(seconds=settings.sync_lease)
+        claim = partial(claim_these, network=network, wallet_ids=left, limit=len(left), lease=lease)
+        claimed, again = _sync(reader, settings, claim)
+        asked_again += again
+        if claimed == len(left):
+            return tuple(asked_again)
+        with transaction() as connection:
+            found = passed_over(connection, network, left)
+        left = [wallet for wallet in found if wallet not in asked_again]
+        if not left or monotonic() > patience:
+            return tuple(asked_again)
+        sleep(LOCKED_PAUSE)
 
 
 def _sync(
     reader: ChainReader, settings: WorkerSettings, claim_batch: Callable[[Connection], Claim | None]
-) -> tuple[UUID, ...]:
+) -> tuple[int, Sequence[UUID]]:
+    """How many wallets were claimed, and who was asked for meanwhile."""
     started = monotonic()
-    policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
     with handed_back_when_interrupted() as hold:
         with transaction() as connection:
-            claim = hold.claim = claim_batch(connection)
+            claim = claim_batch(connection)
+            claim = hold.claim = claim and _share(connection, claim)
         if claim is None:
-            return ()
-        accounts = accounts_of(claim)
-        parts, found = _read(reader, claim, accounts, started + settings.read_limit)
-        decided = outcomes(claim, accounts, found, policy=policy, chance=random)
-        with transaction() as connection:
-            recorded = record(connection, claim.token, decided, finality=reader.finality)
+            return 0, ()
+        parts, decided = _decide(reader, settings, claim, started + settings.read_limit)
+        recorded = twice(partial(record, token=claim.token, outcomes=decided, finality=reader.finality))
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
     _tell(claim, parts, recorded, started, changed=changed, failed=failed)
-    return recorded.asked_again
+    return len(claim.wallets), recorded.asked_again
+
+
+def _share(connection: Connection, claim: Claim) -> Claim:
+    """What of a claim is tried. All of it, unless its workers died with it more than once: then some, by chance."""
+    deaths = max((wallet.failures for wallet in claim.wallets if wallet.lost), default=0)
+    size = share(len(claim.wallets), deaths)
+    if size == len(claim.wallets):
+        return claim
+    tried = tuple(sample(claim.wallets, size))
+    release(connection, claim.token, list({wallet.id for wallet in claim.wallets} - {wallet.id for wallet in tried}))
+    log.warning("batch_halved", network=claim.network, wallets=size, deaths=deaths)
+    return replace(claim, wallets=tried)
+
+
+def _decide(
+    reader: ChainReader, settings: WorkerSettings, claim: Claim, deadline: float
+) -> tuple[list[Part], list[Outcome]]:
+    """What was read of a claim, and what comes of it. Our own mistake is a failure of each of its wallets, which then
+    come back at times of their own: else the same ones would come back together, for ever, before all others.
+    """
+    policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
+    accounts: list[bytes | None] = [None] * len(claim.wallets)
+    try:
+        accounts = accounts_of(claim)
+        parts, found = _read(reader, claim, accounts, deadline)
+    except FROM_OUTSIDE:
+        raise
+    except Exception:
+        log.exception("batch_broken", network=claim.network, wallets=len(claim.wallets))
+        parts, found = [], [Found(error=OUR_ERROR, alone=True)] * len(claim.wallets)
+    return parts, outcomes(claim, accounts, found, policy=policy, chance=random)
 
 
 def _read(

@@ -160,9 +160,9 @@ def test_what_was_due_before_keeps_its_place_before_the_others(tables: Tables, r
 def test_a_wallet_under_a_lease_keeps_it_and_is_read_once_more(tables: Tables, rested: list[UUID]) -> None:
     tables.rows("UPDATE sync_schedule SET next_sync_at = now() WHERE wallet_id = %s", rested[0])
     held = only(claim(ahead=timedelta(0)))
-    lease_end = tables.schedule(rested[0])["next_sync_at"]
+    lease_end = tables.schedule(rested[0])["lease_until"]
     bundle = marked(rested[0])
-    assert tables.schedule(rested[0])["next_sync_at"] == lease_end
+    assert tables.schedule(rested[0])["lease_until"] == lease_end
     write(held.token, good(rested[0]))
     assert look(bundle) == Seen(0, {}, 0, bundle), "that read began before it was asked for"
     again = only(claim())

@@ -34,6 +34,7 @@ def wallet(number: int = 1, **known: Any) -> ClaimedWallet:
         "account": ACCOUNT,
         "address": ADDRESS,
         "failures": 0,
+        "lost": False,
         "touched_at": None,
         "due_at": NOW,
         "usdt": None,
@@ -149,6 +150,12 @@ def test_a_wallet_that_was_long_overdue_is_put_anywhere_in_its_interval() -> Non
         for jitter in (0.0, 0.5, 0.999)
     ]
     assert [round(due - NOW) for due in dues] == [900, 474, 49]
+
+
+def test_a_wallet_that_failed_until_now_is_put_anywhere_in_its_interval_too() -> None:
+    claim = claimed(wallet(usdt=5, native=5, block_number=9, touched_at=after(-86400), failures=3))
+    (found,) = outcomes(claim, [ACCOUNT], [read(5, 5)], policy=POLICY, chance=lambda: 0.999)
+    assert round(found.due - NOW) == 49
 
 
 def test_more_or_fewer_balances_than_wallets_is_never_paired_up() -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from heapq import heapify, heapreplace
+from math import inf
 from random import Random
 
 import pytest
@@ -111,18 +112,23 @@ class Fleet:
         self.failures = Counter[int]()
         self.reads: list[tuple[float, int, float]] = []
 
-    def run(self, until: float, bad: Callable[[int], bool] = lambda _wallet: False) -> None:
+    def run(self, until: float, bad: Callable[[int], bool] = lambda _wallet: False, *, out: bool = False) -> None:
+        """`bad`: of which wallets no read is good. `out`: all nodes are out of order."""
         while self.now < until:
             due, wallet = self.queue[0]
             self.now = max(self.now + 1 / self.per_second, due)
             self.reads.append((self.now, wallet, self.now - due))
-            if bad(wallet):
+            if out:
+                self.failures[wallet] += 1
+                next_one = due_after_failed_read(self.now, self.failures[wallet], POLICY, self.random.random())
+            elif bad(wallet):
                 self.failures[wallet] += 1
                 next_one = due_after_failed_wallet(self.now, self.failures[wallet], POLICY, self.random.random())
             else:
                 touched = self.touched[wallet]
                 self.touched[wallet] = self.now if touched is None else touched
-                late, jitter = self.now - due, self.random.random()
+                late = inf if self.failures.pop(wallet, 0) else self.now - due
+                jitter = self.random.random()
                 next_one = due_after_success(self.now, self.touched[wallet], POLICY, jitter, late=late)
             heapreplace(self.queue, (next_one, wallet))
 
@@ -147,6 +153,26 @@ def test_nor_do_they_after_an_hour_of_downtime(seed: int) -> None:
     fleet = Fleet([-3600 + 900 * random.random() for _ in range(500)], 25, -(10**6), seed)
     fleet.run(3600)
     assert fleet.peak(900, 3600) < 2
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=25, deadline=None)
+def test_nor_do_they_after_an_hour_in_which_no_node_answered(seed: int) -> None:
+    random = Random(seed)
+    fleet = Fleet([900 * random.random() for _ in range(500)], 25, -(10**6), seed)
+    fleet.run(3600, out=True)
+    fleet.run(7200)
+    assert fleet.peak(4500, 7200) < 2
+
+
+@given(st.floats(0.1, 10**6), st.integers(1, 10**6), jitters)
+def test_nodes_that_want_to_be_left_alone_are_but_not_beyond_the_idle_interval_and_not_by_all_until_one_moment(
+    told: float, failures: int, jitter: float
+) -> None:
+    wait = due_after_failed_read(NOW, failures, POLICY, jitter, told=told) - NOW
+    assert min(told, POLICY.idle) - 1e-6 <= wait <= max(POLICY.idle, POLICY.active)
+    if 60 < told < 800 and jitter > 0.5:
+        assert wait > told
 
 
 @given(st.integers(0, 2**32), st.sampled_from([2, 3, 10]))
