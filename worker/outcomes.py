@@ -28,15 +28,23 @@ log = structlog.get_logger(__name__)
 class Found(NamedTuple):
     """What was read for one wallet: a balance and its block, or an error's code.
 
-    `alone`: the fault is this wallet's, and no other's. `told`: seconds for which the nodes want to be left alone.
+    `endpoint`: the id of the one that said so. `alone`: the fault is this wallet's, and no other's. `told`: seconds for
+    which the nodes want to be left alone.
     """
 
     balance: Balance | None = None
     block: Block | None = None
     one_block: bool = True
+    endpoint: str = ""
     error: str | None = None
     alone: bool = False
     told: float = 0.0
+
+
+ReadAgain = Callable[[Sequence[Found], Sequence[int]], Sequence[Found]]
+"""Reads the wallets at some places of what was found again."""
+
+ATTEMPTS = 2  # to have a zero confirmed
 
 
 def accounts_of(claim: Claim) -> list[bytes | None]:
@@ -74,7 +82,7 @@ def _found_in(part: Part) -> list[Found]:
     balances, block, one_block = part.snapshot.balances, part.snapshot.block, part.snapshot.one_block
     if len(balances) != wallets:
         raise ValueError("a snapshot has a balance, or None, for each of its wallets")
-    found = list(map(Found, balances, repeat(block), repeat(one_block)))
+    found = list(map(Found, balances, repeat(block), repeat(one_block), repeat(part.endpoint_id)))
     if None in balances:
         found = [each if each.balance else Found(error=USDT_CALL_FAILED, alone=True) for each in found]
     return found
@@ -95,6 +103,26 @@ def with_bad_addresses(accounts: Sequence[bytes | None], found: Sequence[Found])
     return [Found(error=BadAddress.code) if account is None else next(asked) for account in accounts]
 
 
+def behind(claim: Claim, found: Sequence[Found]) -> list[int]:
+    """The places of wallets that were read at a block before the one that their balances are from."""
+    return [
+        place for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True)) if _older(wallet, each)
+    ]
+
+
+def _older(wallet: ClaimedWallet, found: Found) -> bool:
+    return wallet.block_number is not None and found.block is not None and found.block.number < wallet.block_number
+
+
+def caught_up(claim: Claim, found: Sequence[Found], late: Sequence[int], read_again: ReadAgain) -> list[Found]:
+    """`found` with those that are `late` as `read_again` has them, where it has them and no older."""
+    settled = list(found)
+    for place, second in zip(late, read_again(found, late), strict=True):
+        if second.balance and not _older(claim.wallets[place], second):
+            settled[place] = second
+    return settled
+
+
 def fallen_to_zero(claim: Claim, found: Sequence[Found]) -> list[int]:
     """The places of wallets one of whose balances was above zero and reads as zero: an error often looks like that."""
     return [
@@ -104,6 +132,10 @@ def fallen_to_zero(claim: Claim, found: Sequence[Found]) -> list[int]:
     ]
 
 
+def _number(found: Found) -> int:
+    return found.block.number if found.block else 0
+
+
 def _falls(wallet: ClaimedWallet, balance: Balance | None) -> tuple[bool, bool]:
     if balance is None:
         return False, False
@@ -111,36 +143,35 @@ def _falls(wallet: ClaimedWallet, balance: Balance | None) -> tuple[bool, bool]:
 
 
 def agrees(wallet: ClaimedWallet, first: Found, second: Found) -> bool | None:
-    """Whether a second read has the same zeros. None: it does not tell, having failed or being of an older block."""
-    usdt, native = _falls(wallet, first.balance)
+    """Whether two reads have the same zeros. None: the second does not tell, having failed or being older and other."""
+    usdt, native = falls = _falls(wallet, first.balance)
     if native and not (first.one_block and second.one_block):
         return False  # asked by itself, java-tron answers alike for an empty account and one that it does not know
-    if second.balance is None or not (first.block and second.block) or second.block.number < first.block.number:
+    if second.balance is None or not (first.block and second.block):
         return None
+    if second.block.number < first.block.number:
+        return True if falls == _falls(wallet, second.balance) and not _older(wallet, second) else None
     return not (usdt and second.balance.usdt) and not (native and second.balance.native)
 
 
-def confirmed(
-    claim: Claim,
-    found: Sequence[Found],
-    suspects: Sequence[int],
-    read_again: Callable[[Sequence[int], int], Sequence[Found]],
-) -> list[Found]:
+def confirmed(claim: Claim, found: Sequence[Found], suspects: Sequence[int], read_again: ReadAgain) -> list[Found]:
     """`found` with each zero that a second read did not confirm turned into a failure.
 
-    `read_again` reads the wallets at some places for the second time, and, those of which that says nothing, for the
-    third.
+    Those of which the second read says nothing are read for the third time. Of two reads that agree the older one
+    counts: the other confirms it at a later block, whichever came first. So an endpoint that is always a block behind
+    can be asked too.
     """
-    verdicts: dict[int, bool | None] = dict.fromkeys(suspects)
-    for attempt in (0, 1):
-        open_ones = [place for place, verdict in verdicts.items() if verdict is None]
-        if open_ones:
-            again = zip(open_ones, read_again(open_ones, attempt), strict=True)
-            verdicts |= {place: agrees(claim.wallets[place], found[place], second) for place, second in again}
-    settled = list(found)
-    for place, verdict in verdicts.items():
-        if not verdict:
-            settled[place] = Found(error=ZERO_UNCONFIRMED)
+    settled, unsettled = list(found), list(suspects)
+    for place in suspects:
+        settled[place] = Found(error=ZERO_UNCONFIRMED)
+    for _ in range(ATTEMPTS):
+        if not unsettled:
+            break
+        again = dict(zip(unsettled, read_again(found, unsettled), strict=True))
+        verdicts = {place: agrees(claim.wallets[place], found[place], second) for place, second in again.items()}
+        for place in (place for place, verdict in verdicts.items() if verdict):
+            settled[place] = min(found[place], again[place], key=_number)
+        unsettled = [place for place, verdict in verdicts.items() if verdict is None]
     return settled
 
 
@@ -173,8 +204,8 @@ def _outcome(
     balance, block, one_block, *_ = found
     if balance is None or block is None:
         return _failure(claim, wallet, found, policy, jitter)
-    if wallet.block_number is not None and block.number < wallet.block_number:
-        return _failure(claim, wallet, Found(error=OLDER_BLOCK, alone=True), policy, jitter)
+    if _older(wallet, found):
+        return _failure(claim, wallet, Found(error=OLDER_BLOCK), policy, jitter)
     now, usdt, native = claim.at, balance.usdt, balance.native
     changed = usdt != wallet.usdt or native != wallet.native
     touched = now if changed else wallet.touched_at

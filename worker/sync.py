@@ -28,6 +28,8 @@ from worker.interruption import FROM_OUTSIDE, handed_back_when_interrupted
 from worker.outcomes import (
     Found,
     accounts_of,
+    behind,
+    caught_up,
     confirmed,
     fallen_to_zero,
     found_in,
@@ -144,21 +146,35 @@ def _read(
     """What the nodes say, and for each claimed wallet what was found."""
     parts = reader.read([account for account in accounts if account], claim.at, deadline)
     found = with_bad_addresses(accounts, found_in(parts, len(accounts) - accounts.count(None)))
+    read_again = partial(_read_again, reader, claim, accounts, deadline=deadline)
+    late = behind(claim, found) if reader.several else []
+    if late:
+        found = caught_up(claim, found, late, read_again)
+        log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=len(behind(claim, found)))
     suspects = fallen_to_zero(claim, found)
-    if not suspects:
-        return parts, found
-    gave = {part.endpoint_id for part in parts}
-
-    def read_again(places: Sequence[int], attempt: int) -> list[Found]:
-        # Another endpoint, where there is one. Should that be behind, whichever is best.
-        avoid = () if attempt else gave
-        asked = [account for place in places if (account := accounts[place])]
-        return found_in(reader.read(asked, claim.at, deadline, avoid=avoid), len(places))
-
-    found = confirmed(claim, found, suspects, read_again)
-    unconfirmed = sum(found[place].error is not None for place in suspects)
-    log.info("zeros_read_again", network=claim.network, wallets=len(suspects), unconfirmed=unconfirmed)
+    if suspects:
+        found = confirmed(claim, found, suspects, read_again)
+        unconfirmed = sum(found[place].error is not None for place in suspects)
+        log.info("zeros_read_again", network=claim.network, wallets=len(suspects), unconfirmed=unconfirmed)
     return parts, found
+
+
+def _read_again(
+    reader: ChainReader,
+    claim: Claim,
+    accounts: Sequence[bytes | None],
+    found: Sequence[Found],
+    places: Sequence[int],
+    *,
+    deadline: float,
+) -> list[Found]:
+    """What is found for the wallets at some places, each read by another endpoint than before, where there is one."""
+    again: dict[int, Found] = {}
+    for before in {found[place].endpoint for place in places}:
+        those = {place: account for place in places if found[place].endpoint == before and (account := accounts[place])}
+        parts = reader.read(list(those.values()), claim.at, deadline, avoid=(before,))
+        again |= zip(those, found_in(parts, len(those)), strict=True)
+    return [again[place] for place in places]
 
 
 def _tell(claim: Claim, parts: Sequence[Part], recorded: Recorded, started: float, **counts: int) -> None:

@@ -12,20 +12,18 @@ AWAKE, ASLEEP = Rest(), Rest(until=5.0)
 
 
 @pytest.mark.parametrize(
-    ("rests", "now", "last", "order"),
+    ("rests", "now", "order"),
     [
-        ([AWAKE, AWAKE, AWAKE], 0, (), [0, 1, 2]),
-        ([ASLEEP, AWAKE, AWAKE], 0, (), [1, 2]),
-        ([ASLEEP, AWAKE, AWAKE], 5, (), [0, 1, 2]),
-        ([ASLEEP, ASLEEP], 1, (), []),
-        ([AWAKE, AWAKE, AWAKE], 0, (0,), [1, 2, 0]),
-        ([AWAKE, ASLEEP, ASLEEP], 0, (0,), [0]),
+        ([AWAKE, AWAKE, AWAKE], 0, [0, 1, 2]),
+        ([ASLEEP, AWAKE, AWAKE], 0, [1, 2]),
+        ([ASLEEP, AWAKE, AWAKE], 5, [0, 1, 2]),
+        ([ASLEEP, ASLEEP], 1, []),
     ],
 )
 def test_endpoints_are_asked_best_first_but_for_those_left_alone(
-    rests: list[Rest], now: float, last: tuple[int, ...], order: list[int]
+    rests: list[Rest], now: float, order: list[int]
 ) -> None:
-    assert to_ask(rests, [[] for _ in rests], now, last=last) == order
+    assert to_ask(rests, [[] for _ in rests], now) == order
 
 
 @pytest.mark.parametrize(("keys", "order"), [([AWAKE, ASLEEP], [0, 1]), ([ASLEEP, ASLEEP], [1]), ([], [0, 1])])

@@ -162,14 +162,21 @@ def test_an_endpoint_that_answers_is_asked_by_all_at_once_whoever_else_fails() -
     assert meanwhile == ["second"]
 
 
-def test_those_to_avoid_are_asked_last() -> None:
+def test_those_to_avoid_are_not_asked_though_no_other_answers() -> None:
     best, second = FakeNode("best"), FakeNode("second")
     reading = Reading(best, second)
     (part,) = reading.parts(accounts(1), avoid={"best"})
     assert part.endpoint == "second"
     second.fault = fails(Unreachable)
     (part,) = reading.parts(accounts(1), avoid={"best"})
-    assert part.endpoint == "best"
+    assert isinstance(part.failure, Unreachable)
+    assert best.asked == []
+
+
+def test_the_only_endpoint_is_asked_though_it_is_to_be_avoided() -> None:
+    node = FakeNode("node")
+    (part,) = Reading(node).parts(accounts(1), avoid={"node"})
+    assert part.endpoint == "node"
 
 
 def test_a_mistake_in_the_settings_is_an_error_and_trouble_of_a_node_a_warning() -> None:

@@ -104,6 +104,8 @@ def test_reverted_words_are_found_in_an_http_error_too() -> None:
         {"jsonrpc": "2.0", "id": 1, "result": "0xc0de"},
         {"jsonrpc": "2.0", "id": None, "result": "0xc0de"},
         {"jsonrpc": "2.0", "result": "0xc0de"},
+        {"jsonrpc": "2.0", "id": 1, "result": "0xc0de", "error": None},
+        {"jsonrpc": "2.0", "result": "0xc0de", "error": None},
     ],
 )
 def test_a_reply_of_another_shape_or_to_another_request_is_refused(reply: Any) -> None:

@@ -15,6 +15,8 @@ from worker.outcomes import (
     Found,
     accounts_of,
     agrees,
+    behind,
+    caught_up,
     confirmed,
     fallen_to_zero,
     found_in,
@@ -99,7 +101,7 @@ def test_a_wallet_that_a_user_asked_for_is_due_soon_though_nothing_changed() -> 
 def test_the_same_block_may_be_read_again_but_an_older_one_is_a_failure_and_no_balance() -> None:
     known = wallet(usdt=5, native=5, block_number=10, touched_at=after(-600))
     assert decide(known, balances=(Balance(7, 7),), block=10)[0].usdt == 7
-    assert decide(known, balances=(Balance(7, 7),), block=9) == [Outcome(UUID(int=1), after(60), 1, "older_block")]
+    assert decide(known, balances=(Balance(7, 7),), block=9) == [Outcome(UUID(int=1), after(5), 1, "older_block")]
 
 
 def test_a_wallet_without_a_usable_token_balance_fails_alone_and_has_no_balance_at_all() -> None:
@@ -235,7 +237,10 @@ def test_a_balance_above_zero_that_reads_as_zero_is_suspect(known: dict[str, Any
         (read(0, 5), read(977, 5), False),
         (read(977, 0), read(0, 5), False),
         (read(0, 0), read(0, 5), False),
-        (read(0, 5), read(0, 5, block=9), None),
+        (read(0, 5), read(0, 77, block=9), True),  # the other way round: the first agrees with the second
+        (read(0, 0), read(0, 5, block=9), None),
+        (read(0, 5), read(0, 0, block=9), None),
+        (read(0, 5), read(0, 5, block=8), None),  # older than what is known
         (read(0, 5), read(977, 5, block=9), None),
         (read(0, 5), Found(error="unreachable"), None),
     ],
@@ -253,18 +258,18 @@ def test_a_native_balance_that_was_read_by_itself_does_not_fall_to_zero() -> Non
 def test_a_zero_that_is_not_confirmed_is_a_failure_that_is_soon_tried_again() -> None:
     claim = claimed(*(wallet(number, **KNOWN) for number in range(5)))
     found = [read(977, 5), *[read(0, 5)] * 4]
-    asked: list[tuple[int, list[int]]] = []
+    asked: list[list[int]] = []
 
-    def read_again(places: Any, attempt: int) -> list[Found]:
-        asked.append((attempt, list(places)))
+    def read_again(_found: Any, places: Any) -> list[Found]:
+        asked.append(list(places))
         answers = [
             {1: read(0, 5), 2: read(977, 5), 3: Found(error="unreachable"), 4: read(977, 5, block=9)},
             {3: read(0, 5), 4: Found(error="unreachable")},
-        ][attempt]
+        ][len(asked) - 1]
         return [answers[place] for place in places]
 
     settled = confirmed(claim, found, [1, 2, 3, 4], read_again)
-    assert asked == [(0, [1, 2, 3, 4]), (1, [3, 4])], "what the second read does not tell, a third one may"
+    assert asked == [[1, 2, 3, 4], [3, 4]], "what the second read does not tell, a third one may"
     decided = settle(claim, settled)
     assert [(each.usdt, each.error) for each in decided] == [
         (977, None),
@@ -274,3 +279,24 @@ def test_a_zero_that_is_not_confirmed_is_a_failure_that_is_soon_tried_again() ->
         (None, "zero_unconfirmed"),
     ]
     assert decided[2].due == after(5)
+
+
+def test_of_two_reads_with_the_same_zero_the_older_is_written_for_the_other_confirms_it_at_a_later_block() -> None:
+    claim = claimed(*(wallet(number, **KNOWN) for number in range(3)))
+    answers = [read(0, 7, block=11), read(0, 7, block=10), read(0, 7, block=9)]
+    settled = confirmed(claim, [read(0, 6)] * 3, [0, 1, 2], lambda _found, _places: answers)
+    assert settled == [read(0, 6), read(0, 6), read(0, 7, block=9)]
+
+
+def test_what_was_read_at_an_older_block_is_taken_from_a_second_read_that_is_not() -> None:
+    claim = claimed(wallet(1, **KNOWN), *(wallet(number, **{**KNOWN, "block_number": 11}) for number in (2, 3, 4)))
+    found = [read(1, 1), read(2, 2), read(3, 3), read(4, 4)]
+    assert behind(claim, found) == [1, 2, 3]
+    answers = [read(22, 22, block=11), read(33, 33, block=10), Found(error="unreachable")]
+    settled = caught_up(claim, found, [1, 2, 3], lambda _found, _places: answers)
+    assert [(each.usdt, each.error) for each in settle(claim, settled)] == [
+        (1, None),
+        (22, None),
+        (None, "older_block"),
+        (None, "older_block"),
+    ]

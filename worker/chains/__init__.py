@@ -25,6 +25,10 @@ class ChainReader(Protocol):
     def max_wallets(self) -> int:
         """How many accounts one request covers just now."""
 
+    @property
+    def several(self) -> bool:
+        """Whether it has more than one endpoint."""
+
     def read(
         self, accounts: Sequence[bytes], now: float, deadline: float, *, avoid: Collection[str] = ()
     ) -> list[Part]:

@@ -1,6 +1,6 @@
 """Which endpoint next, with which key, how many wallets a request, how long a rest. Pure: time comes as an argument."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,20 +25,17 @@ class Rest:
         return cls(*entry) if entry else cls()
 
 
-def to_ask(
-    rests: Sequence[Rest], keys: Sequence[Sequence[Rest]], now: float, *, last: Collection[int] = ()
-) -> list[int]:
-    """The positions of the endpoints to ask: best first, but for those in `last`, which come after the others.
+def to_ask(rests: Sequence[Rest], keys: Sequence[Sequence[Rest]], now: float) -> list[int]:
+    """The positions of the endpoints to ask, best first.
 
     Left out are those that rest, and those of which every key does. `keys` has a list for each endpoint, empty where it
     takes none.
     """
-    awake = [
+    return [
         at
         for at, (rest, of_keys) in enumerate(zip(rests, keys, strict=True))
         if rest.until <= now and (not of_keys or any(key.until <= now for key in of_keys))
     ]
-    return sorted(awake, key=lambda at: at in last)
 
 
 def key_for(keys: Sequence[ApiKey], rests: Mapping[str, Rest], now: float, turn: int) -> ApiKey | None:

@@ -63,6 +63,10 @@ class EndpointReader:
         most = node.ways.get((entries.get(f"way:{node.id}") or [best])[0], node.ways[best])
         return min(entries.get(f"size:{node.id}") or most, most)
 
+    @property
+    def several(self) -> bool:
+        return len({node.id for node in self.endpoints}) > 1
+
     def read(
         self, accounts: Sequence[bytes], now: float, deadline: float, *, avoid: Collection[str] = ()
     ) -> list[Part]:
@@ -70,7 +74,7 @@ class EndpointReader:
 
         Together the parts hold each account once; those that no endpoint read have a failure. `now` is the time of the
         claim in unix seconds, `deadline` ends the read on the monotonic clock. The endpoints in `avoid`, by their ids,
-        are asked last. Does I/O; raises nothing.
+        are not asked, unless there is no other. Does I/O; raises nothing.
         """
         entries = self.known.get(self._names())
         newest = Block(*entries["newest"]) if entries.get("newest") else None
@@ -82,7 +86,7 @@ class EndpointReader:
             deadline=deadline,
             request_limit=self.request_limit,
             per_second=self.per_second,
-            alone=len(self.endpoints) == 1,
+            alone=not self.several,
         )
         unread, parts = [range(len(accounts))] if accounts else [], []
         failure: ReadFailed | None = None
@@ -112,9 +116,10 @@ class EndpointReader:
 
     def _in_order(self, entries: Mapping[str, Any], avoid: Collection[str]) -> Iterator[Node]:
         rests, keys = self._rests(entries)
-        last = [at for at, node in enumerate(self.endpoints) if node.id in avoid]
-        for at in to_ask(rests, keys, self.known.clock(), last=last):
-            yield self.endpoints[at]
+        others = any(node.id not in avoid for node in self.endpoints)
+        for at in to_ask(rests, keys, self.known.clock()):
+            if not others or self.endpoints[at].id not in avoid:
+                yield self.endpoints[at]
 
     def _rests(self, entries: Mapping[str, Any]) -> tuple[list[Rest], list[list[Rest]]]:
         rests = [Rest.from_entry(entries.get(f"rest:{node.id}")) for node in self.endpoints]

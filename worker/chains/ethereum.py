@@ -142,7 +142,7 @@ class EthereumNode:
         if not isinstance(reply, dict):
             raise BadReply("a JSON-RPC reply is an object")
         # An error may come without an id: the node could not read it, or a gateway answered in its place.
-        if reply.get("id") != self._id and "error" not in reply:
+        if reply.get("id") != self._id and reply.get("error") is None:
             raise BadReply("the reply answers another request")
         return reply
 

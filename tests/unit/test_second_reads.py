@@ -1,0 +1,92 @@
+"""Zeros and older blocks are read a second time: from which endpoint, and what is made of it."""
+
+from collections.abc import Callable
+from time import monotonic
+from uuid import UUID
+
+import pytest
+from fakes import NOW, FakeNode, Reading, accounts, asked, balance_of, fails
+
+from db.wallets import Claim, ClaimedWallet
+from worker.chains.snapshot import Balance, Block
+from worker.errors import Throttled
+from worker.outcomes import Found
+from worker.sync import _read
+
+WALLET = accounts(1)[0]
+TRUE = Balance(*balance_of(WALLET))
+
+
+def found(reading: Reading, *, wallets: int = 1, block: int = 90) -> list[Found]:
+    """What a batch makes of wallets whose balances above zero were read at a block."""
+    claimed = tuple(
+        ClaimedWallet(UUID(int=at), account, "", 0, None, NOW, 977, 5, block)
+        for at, account in enumerate(accounts(wallets))
+    )
+    claim = Claim("ethereum", UUID(int=99), NOW, claimed)
+    return _read(reading.reader, claim, accounts(wallets), monotonic() + 60)[1]
+
+
+def told(each: Found) -> Balance | str | None:
+    return each.balance or each.error
+
+
+def throttled(node: FakeNode) -> None:
+    node.fault = fails(Throttled)
+
+
+def behind(node: FakeNode) -> None:
+    node.block = Block(99, int(NOW) - 17)
+
+
+@pytest.mark.parametrize("trouble", [throttled, behind])
+def test_an_endpoint_does_not_confirm_its_own_zero_though_the_other_one_cannot(
+    trouble: Callable[[FakeNode], None],
+) -> None:
+    liar, other = FakeNode("liar"), FakeNode("other")
+    liar.balances = lambda _account: (0, 5)
+    trouble(other)
+    assert [told(each) for each in found(Reading(liar, other))] == ["zero_unconfirmed"]
+    assert asked(liar) == ["revert"]
+
+
+def test_the_only_endpoint_confirms_its_zero() -> None:
+    node = FakeNode()
+    node.balances = lambda _account: (0, 5)
+    assert [told(each) for each in found(Reading(node))] == [Balance(0, 5)]
+    assert asked(node) == ["revert"] * 2
+
+
+def test_a_true_zero_is_written_though_the_other_endpoint_is_always_a_block_behind() -> None:
+    best, other = FakeNode("best"), FakeNode("other")
+    best.balances = other.balances = lambda _account: (0, 5)
+    behind(other)
+    (each,) = found(Reading(best, other))
+    assert (each.balance, each.block) == (Balance(0, 5), other.block)
+
+
+def test_of_a_batch_that_two_endpoints_read_each_has_its_zeros_confirmed_by_the_other() -> None:
+    one, two = FakeNode("one"), FakeNode("two")
+    calls = iter([None])
+    one.fault = lambda way, _accounts: next(calls, Throttled(retry_after=0)) if way != "supply" else None
+    one.balances = lambda _account: (0, 5)
+    two.balances = lambda account: (0, 5) if account in accounts(65) else (1, 1)
+    every = found(Reading(one, two), wallets=66)
+    assert {each.endpoint for each in every[:64]} == {"one"}
+    assert [told(each) for each in every[:64]] == [Balance(0, 5)] * 64
+    assert told(every[64]) == "zero_unconfirmed", "the second said so, and the first does not answer any more"
+
+
+def test_wallets_that_were_read_at_a_newer_block_are_read_again_by_another_endpoint() -> None:
+    late, good = FakeNode("late"), FakeNode("good")
+    behind(late)
+    late.balances = lambda _account: (1, 1)
+    assert [told(each) for each in found(Reading(late, good), block=100)] == [TRUE]
+    assert (asked(late), asked(good)) == (["revert"], ["revert"])
+
+
+def test_where_there_is_no_other_endpoint_an_older_block_is_not_asked_for_again() -> None:
+    node = FakeNode()
+    (each,) = found(Reading(node), block=101)
+    assert each.block == Block(100, int(NOW) - 5)
+    assert asked(node) == ["revert"]
