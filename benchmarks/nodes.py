@@ -19,7 +19,9 @@ from worker.chains.ways import DECIMALS, TOTAL_SUPPLY
 
 CHAIN_IDS = {"ethereum": 1, "tron": 728126428}
 SUPPLY = 2**64
+# Numbers that the chains can have: a worker believes no others.
 BLOCK_SECONDS = {"ethereum": 12, "tron": 3}
+FIRST_BLOCK = 1_600_000_000
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -34,7 +36,12 @@ def words(init_code: bytes, network: str) -> str:
     """What the reader contract hands out, in hexadecimal digits."""
     packed = init_code[len(READER) + 32 :]
     now = int(time())
-    header = (now // BLOCK_SECONDS[network], now - 2, CHAIN_IDS[network], int.from_bytes(keccak(init_code)))
+    header = (
+        (now - FIRST_BLOCK) // BLOCK_SECONDS[network],
+        now - 2,
+        CHAIN_IDS[network],
+        int.from_bytes(keccak(init_code)),
+    )
     # A wallet's balances are the last bytes of its own address: all differ, and none takes work to find.
     held = [f"{'0' * 18}{owner[26:]}{'0' * 18}{owner[26:]}" for owner in owners(packed)]
     return "".join(f"{word:064x}" for word in header) + "".join(held)

@@ -156,9 +156,9 @@ def test_an_older_one_is_a_lagging_nodes() -> None:
         (1_000_000 - LAG_TOLERANCE, None),
         (1_000_000 - LAG_TOLERANCE - 1, Lagging),
         (1, Lagging),
-        (1_000_000 + 420, None),  # ten a second, in twelve seconds and the tolerance of clocks
-        (1_000_000 + 421, BadReply),
-        (2**62, BadReply),
+        (1_000_000 + 21, None),  # one in twelve seconds, and what a reorganisation may bring
+        (1_000_000 + 22, BadReply),
+        (26_000_000, BadReply),
     ],
 )
 def test_a_block_is_held_against_the_newest_that_was_seen(number: int, kind: type[Exception] | None) -> None:
@@ -168,6 +168,28 @@ def test_a_block_is_held_against_the_newest_that_was_seen(number: int, kind: typ
         return
     with pytest.raises(kind):
         read(reply([number, *GOOD[1:]]), newest=seen)
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "time", "most"),
+    [
+        (1, 1_735_689_599, 21_576_179 + 20),  # the last of 2024: it was 21,525,890
+        (728_126_428, 1_789_887_306, 86_665_280 + 20),  # 86,405,017 by the fact sheet's example
+        (1337, NOW - 12, 10 * (NOW - 12) + 20),
+    ],
+)
+def test_with_no_block_seen_before_a_number_is_bounded_by_what_the_chain_can_have_made(
+    chain_id: int, time: int, most: int
+) -> None:
+    def seen(number: int) -> Block:
+        words = [number, time, chain_id, *GOOD[3:]]
+        return read(reply(words), chain_id=chain_id).block
+
+    assert seen(most).number == most
+    assert seen(1).number == 1
+    for number in (most + 1, 2**62):
+        with pytest.raises(BadReply, match="at the most"):
+            seen(number)
 
 
 def test_the_richest_wallet_is_found_among_those_that_have_a_balance() -> None:

@@ -1,5 +1,6 @@
 """In which way an endpoint is asked, in what pieces, and what is remembered of it."""
 
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -92,6 +93,33 @@ def test_balances_that_no_block_holds_together_are_said_not_to_be_of_one() -> No
         (part,) = Reading(node).parts(accounts(3))
         assert part.snapshot
         assert part.snapshot.one_block is pins
+
+
+@pytest.mark.parametrize(("request_limit", "blamed"), [(10, True), (100, False)])
+def test_a_way_of_many_requests_ends_at_the_deadline_too(
+    monkeypatch: pytest.MonkeyPatch, request_limit: float, *, blamed: bool
+) -> None:
+    """One that had a request's whole time and read nothing is left alone: the next read asks another one first."""
+    node = FakeNode()
+    reading = Reading(node)
+    node.fault = only("single")
+    reading.all_right(1)
+    node.asked.clear()
+    reading.reader.request_limit = request_limit
+    passed, limits = [0.0], list[float]()
+    monkeypatch.setattr("worker.chains.turn.monotonic", lambda: monotonic() + passed[0])
+
+    def slow(_way: str, _accounts: object) -> None:
+        limits.append(node.session.time_limit)
+        passed[0] += 12
+
+    node.fault = slow
+    (part,) = reading.parts(accounts(4), seconds=20)
+    assert isinstance(part.failure, Unreachable)
+    assert asked(node) == ["head", "native"], "and no more"
+    assert limits[0] <= min(request_limit, 20)
+    assert limits[1] <= 8
+    assert bool(reading.reader.known.get(["rest:node"]).get("rest:node", [0, 0])[1]) is blamed
 
 
 def test_more_wallets_than_a_request_takes_are_read_in_several() -> None:

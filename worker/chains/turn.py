@@ -89,6 +89,7 @@ class Turn:
     _supply: int | None = None
     _key: ApiKey | None = None
     _key_rests: dict[str, Rest] = field(default_factory=dict)
+    _began: float = field(default_factory=monotonic)
     _requests: int = 0
     _sent: int = 0
 
@@ -146,21 +147,23 @@ class Turn:
         return snapshot
 
     def _prepare(self) -> None:
-        """Bounds, budget and key of the requests that follow. Raises Unreachable when there is no time left."""
-        left = self.task.deadline - monotonic()
-        if left <= 0:
-            raise Unreachable("no time left")
+        """Bounds, budget and key of the requests that follow."""
         self._requests += 1
         session = self.node.session
-        session.time_limit = min(self.task.request_limit, left)
         session.permit = self._permit
         if self.node.keys:
             session.use(self._key.secret if self._key else None)
 
     def _permit(self) -> None:
-        """Before each request: wait for the budget, and count it."""
-        if self.task.per_second:
+        """Before each request: wait for the budget, bound its time, and count it. Raises Unreachable when there is none
+        left: a way may take many requests.
+        """
+        if self.task.per_second and self.task.deadline > monotonic():
             self._await_budget()
+        left = self.task.deadline - monotonic()
+        if left <= 0:
+            raise Unreachable("no time left")
+        self.node.session.time_limit = min(self.task.request_limit, left)
         self._sent += 1
 
     def _await_budget(self) -> None:
@@ -237,7 +240,7 @@ class Turn:
 
     def _rest(self, failure: ReadFailed) -> None:
         """Leave the endpoint alone, unless it is not to blame."""
-        if isinstance(failure, OverBudget) or self.task.deadline <= monotonic():
+        if isinstance(failure, OverBudget) or self._cut_short():
             self._report(failure, 0)
             return
         now, before = self.known.clock(), Rest.from_entry(self._entry("rest"))
@@ -247,6 +250,11 @@ class Turn:
         if self._proven and (refused_again or isinstance(failure, Unsupported)):
             self._put("way", None, WAY_HOLDS)
         self._report(failure, rest.until - now)
+
+    def _cut_short(self) -> bool:
+        """Whether the read's end came first: not when it had a request's whole time, and nothing to show for it."""
+        now = monotonic()
+        return self.task.deadline <= now and (bool(self.parts) or now - self._began < self.task.request_limit)
 
     def _report(self, failure: ReadFailed, seconds: float, **more: Any) -> None:
         # What waiting does not mend is a mistake in the settings, which only a person can.
