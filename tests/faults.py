@@ -201,6 +201,17 @@ def accounts(change: Callable[[Any], Any]) -> Fault:
     return fault
 
 
+def first_accounts(change: Callable[[Any], Any], times: int) -> Fault:
+    """So many replies about accounts, changed, and then no more."""
+    seen = count()
+
+    def fault(exchange: Exchange) -> None:
+        strikes = exchange.path.endswith("getaccount") and next(seen) < times
+        (changed(change) if strikes else passed_on)(exchange)
+
+    return fault
+
+
 # The ways that an endpoint refuses
 
 

@@ -28,14 +28,15 @@ log = structlog.get_logger(__name__)
 class Found(NamedTuple):
     """What was read for one wallet: a balance and its block, or an error's code.
 
-    `endpoint`: the id of the one that said so. `alone`: the fault is this wallet's, and no other's. `told`: seconds for
-    which the nodes want to be left alone.
+    `endpoint`: the id of the one that said so; `unknown`: that it does not know the account. `alone`: the fault is this
+    wallet's, and no other's. `told`: seconds for which the nodes want to be left alone.
     """
 
     balance: Balance | None = None
     block: Block | None = None
     one_block: bool = True
     endpoint: str = ""
+    unknown: bool = False
     error: str | None = None
     alone: bool = False
     told: float = 0.0
@@ -83,6 +84,8 @@ def _found_in(part: Part) -> list[Found]:
     if len(balances) != wallets:
         raise ValueError("a snapshot has a balance, or None, for each of its wallets")
     found = list(map(Found, balances, repeat(block), repeat(one_block), repeat(part.endpoint_id)))
+    for place in part.snapshot.unknown:
+        found[place] = found[place]._replace(unknown=True)
     if None in balances:
         found = [each if each.balance else Found(error=USDT_CALL_FAILED, alone=True) for each in found]
     return found
@@ -124,11 +127,14 @@ def caught_up(claim: Claim, found: Sequence[Found], late: Sequence[int], read_ag
 
 
 def fallen_to_zero(claim: Claim, found: Sequence[Found]) -> list[int]:
-    """The places of wallets one of whose balances was above zero and reads as zero: an error often looks like that."""
+    """The places of wallets one of whose balances was above zero and reads as zero: an error often looks like that.
+
+    So is an account that the node does not know, unless nothing was there before.
+    """
     return [
         place
-        for place, (wallet, (balance, *_)) in enumerate(zip(claim.wallets, found, strict=True))
-        if balance and 0 in balance and any(_falls(wallet, balance))
+        for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True))
+        if each.balance and 0 in each.balance and any(_falls(wallet, each))
     ]
 
 
@@ -136,21 +142,23 @@ def _number(found: Found) -> int:
     return found.block.number if found.block else 0
 
 
-def _falls(wallet: ClaimedWallet, balance: Balance | None) -> tuple[bool, bool]:
+def _falls(wallet: ClaimedWallet, found: Found) -> tuple[bool, bool]:
+    balance = found.balance
     if balance is None:
         return False, False
-    return bool(wallet.usdt) and balance.usdt == 0, bool(wallet.native) and balance.native == 0
+    doubtful = bool(wallet.native) or (found.unknown and wallet.native is None)
+    return bool(wallet.usdt) and balance.usdt == 0, doubtful and balance.native == 0
 
 
 def agrees(wallet: ClaimedWallet, first: Found, second: Found) -> bool | None:
     """Whether two reads have the same zeros. None: the second does not tell, having failed or being older and other."""
-    usdt, native = falls = _falls(wallet, first.balance)
-    if native and not (first.one_block and second.one_block):
-        return False  # asked by itself, java-tron answers alike for an empty account and one that it does not know
-    if second.balance is None or not (first.block and second.block):
+    usdt, native = falls = _falls(wallet, first)
+    if wallet.native and first.unknown:
+        return False  # an account that was there does not vanish
+    if second.balance is None or not (first.block and second.block) or (wallet.native and second.unknown):
         return None
     if second.block.number < first.block.number:
-        return True if falls == _falls(wallet, second.balance) and not _older(wallet, second) else None
+        return True if falls == _falls(wallet, second) and not _older(wallet, second) else None
     return not (usdt and second.balance.usdt) and not (native and second.balance.native)
 
 

@@ -222,6 +222,8 @@ def read(usdt: int, native: int, block: int = 10) -> Found:
         (KNOWN, Found(error="throttled"), False),
         ({**KNOWN, "usdt": 0}, read(0, 5), False),
         ({}, read(0, 0), False),  # never read: there is nothing to fall from
+        ({}, Found(Balance(0, 0), Block(10, 1), unknown=True), True),
+        ({**KNOWN, "native": 0}, Found(Balance(1, 0), Block(10, 1), unknown=True), False),
     ],
 )
 def test_a_balance_above_zero_that_reads_as_zero_is_suspect(known: dict[str, Any], now: Found, *, falls: bool) -> None:
@@ -249,10 +251,41 @@ def test_a_second_read_agrees_at_the_same_or_a_later_block(first: Found, second:
     assert agrees(wallet(1, **KNOWN), first, second) is verdict
 
 
-def test_a_native_balance_that_was_read_by_itself_does_not_fall_to_zero() -> None:
-    single = Found(Balance(977, 0), Block(10, 1), one_block=False)
-    assert agrees(wallet(1, **KNOWN), single, single) is False
-    assert agrees(wallet(1, **KNOWN), single._replace(balance=Balance(0, 5)), single._replace(balance=Balance(0, 5)))
+def single(usdt: int, native: int, block: int = 10, *, unknown: bool = False) -> Found:
+    return Found(Balance(usdt, native), Block(block, 1), one_block=False, unknown=unknown)
+
+
+NOBODY = single(977, 0, unknown=True)
+NEVER_READ: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize(
+    ("known", "first", "second", "verdict"),
+    [
+        (KNOWN, single(977, 0), single(977, 0), True),
+        (KNOWN, read(977, 0), single(977, 0), True),
+        (KNOWN, single(977, 0), read(977, 0), True),
+        (KNOWN, single(977, 0), single(977, 5), False),
+        (KNOWN, NOBODY, single(977, 0), False),  # an account that was there does not vanish
+        (KNOWN, NOBODY, NOBODY, False),
+        (KNOWN, single(977, 0), NOBODY, None),
+        (KNOWN, read(977, 0), NOBODY, None),
+        (NEVER_READ, NOBODY, NOBODY, True),
+        (NEVER_READ, NOBODY, read(977, 0), True),
+        (NEVER_READ, NOBODY, single(977, 5), False),
+    ],
+)
+def test_an_account_that_a_node_does_not_know_is_no_empty_account(
+    known: dict[str, Any], first: Found, second: Found, verdict: bool | None
+) -> None:
+    assert agrees(wallet(1, **known), first, second) is verdict
+
+
+def test_an_unknown_account_is_found_in_its_place() -> None:
+    snapshot = Snapshot(Block(10, 1), 1, (Balance(1, 1), Balance(0, 0)), one_block=False, unknown=frozenset({1}))
+    found = found_in([Part(range(2), snapshot)], 2)
+    assert [each.unknown for each in found] == [False, True]
+    assert fallen_to_zero(claimed(wallet(1), wallet(2)), found) == [1]
 
 
 def test_a_zero_that_is_not_confirmed_is_a_failure_that_is_soon_tried_again() -> None:

@@ -153,7 +153,7 @@ def test_a_reply_of_java_tron_about_an_account(number: int, expected: Any) -> No
     made = TronNode("http://node", "solid", 10)
     replay_of("tron", number).mount_on(made.session)
     if isinstance(expected, int):
-        assert made.native(ACCOUNT, None) == expected
+        assert (made.native(ACCOUNT, None) or 0) == expected  # None for {}
         return
     with pytest.raises(ReadFailed) as failure:
         made.native(ACCOUNT, None)

@@ -92,13 +92,15 @@ class Snapshot:
     """Balances in the order of the accounts asked for, and where they are from.
 
     A balance is None when the token gave no usable answer. `one_block`: whether all are of this very block, or, where
-    a chain cannot be asked for one, of this block or a little later.
+    a chain cannot be asked for one, of this block or a little later. `unknown`: the places of accounts that the node
+    does not know. They have nothing, or the node is behind.
     """
 
     block: Block
     chain_id: int
     balances: tuple[Balance | None, ...]
     one_block: bool = True
+    unknown: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,12 +131,12 @@ class TronNode:
             raise BadReply("a block has a number and a time")
         return Head(Block(number, time // 1000), int(genesis[-8:], 16))
 
-    def native(self, account: bytes, at: Any) -> int:  # noqa: ARG002  no call can be pinned
-        """An account's TRX, in sun. An account that nobody has activated has none."""
+    def native(self, account: bytes, at: Any) -> int | None:  # noqa: ARG002  no call can be pinned
+        """An account's TRX, in sun. None: nobody has activated it, as far as the node knows."""
         asked = PREFIX + account.hex()
         reply = self._ask("getaccount", address=asked)
         if reply == {}:
-            return 0
+            return None
         if reply.get("address") != asked:
             raise BadReply("the reply is about another account")
         balance = reply.get("balance", 0)  # java-tron leaves zeros out

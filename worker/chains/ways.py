@@ -101,8 +101,8 @@ class Node(Protocol):
     def head(self) -> Head:
         """The newest block of the configured finality."""
 
-    def native(self, account: bytes, at: Any) -> int:
-        """An account's native balance in base units."""
+    def native(self, account: bytes, at: Any) -> int | None:
+        """An account's native balance in base units. None: it does not know the account."""
 
 
 def by_revert(node: Node, token: bytes, accounts: Sequence[bytes]) -> Snapshot:
@@ -129,12 +129,16 @@ def by_multicall3(node: Node, token: bytes, accounts: Sequence[bytes]) -> Snapsh
 
 def one_by_one(node: Node, token: bytes, accounts: Sequence[bytes]) -> Snapshot:
     head = node.head()
-    balances = tuple(_single(node, token, account, head.ref) for account in accounts)
-    return Snapshot(head.block, head.chain_id, balances, one_block=head.ref is not None)
+    natives, balances = [], []
+    for account in accounts:
+        native = node.native(account, head.ref)
+        natives.append(native)
+        balances.append(_single(node, token, account, native or 0, head.ref))
+    unknown = frozenset(place for place, native in enumerate(natives) if native is None)
+    return Snapshot(head.block, head.chain_id, tuple(balances), one_block=head.ref is not None, unknown=unknown)
 
 
-def _single(node: Node, token: bytes, account: bytes, at: Any) -> Balance | None:
-    native = node.native(account, at)
+def _single(node: Node, token: bytes, account: bytes, native: int, at: Any) -> Balance | None:
     if not 0 <= native < 2**128:
         raise BadReply("a native balance that cannot be")
     try:
