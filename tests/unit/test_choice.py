@@ -100,7 +100,10 @@ def learn(size: int, *, read: list[range], failed: list[range], lone: list[range
         (64, [range(32), range(32, 64)], [range(64)], [], 32),
         (64, [range(16), range(16, 32)], [range(64), range(32)], [], 16),
         (64, [range(32, 64), range(1, 32)], [range(64), range(32), range(1)], [range(1)], 64),
-        (64, [], [range(1), range(1, 2)], [], 1),
+        (64, [], [range(64), range(32), range(16), range(8)], [], 4),
+        (64, [range(5)], [range(5), range(2)], [], 64),  # a pause in the midst of a few wallets
+        (64, [range(32), range(32, 64)], [range(64), range(5)], [], 32),
+        (2, [range(1), range(1, 2)], [range(2)], [], 1),
     ],
 )
 def test_a_size_is_halved_where_size_was_the_trouble_and_grows_slowly(

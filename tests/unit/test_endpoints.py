@@ -179,6 +179,21 @@ def test_the_only_endpoint_is_asked_though_it_is_to_be_avoided() -> None:
     assert part.endpoint == "node"
 
 
+def test_a_block_that_was_made_while_another_endpoint_kept_the_read_waiting_is_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow, good = FakeNode("slow"), FakeNode("good")
+    passed = [0.0]
+    monkeypatch.setattr("worker.chains.turn.monotonic", lambda: monotonic() + passed[0])
+
+    def after_a_while(_way: str, _accounts: object) -> ReadFailed:
+        passed[0] += 45
+        return Unreachable()
+
+    slow.fault, good.block = after_a_while, Block(103, int(NOW) + 40)
+    Reading(slow, good).all_right(1)
+
+
 def test_a_mistake_in_the_settings_is_an_error_and_trouble_of_a_node_a_warning() -> None:
     wrong, broken, good = FakeNode("wrong", chain_id=5), FakeNode("broken"), FakeNode("good")
     broken.fault = fails(Unreachable)
@@ -213,6 +228,21 @@ def test_a_throttled_key_rests_and_the_next_is_used_in_the_same_read() -> None:
     for _ in range(9):
         reading.all_right(1)
     assert {key: node.keys_used.count(key) for key in "abc"} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_a_key_that_answers_again_has_failed_for_the_first_time_when_it_fails_next() -> None:
+    keyed, free = FakeNode("keyed", keys=["a"]), FakeNode("free")
+    reading = Reading(keyed, free)
+    for _ in range(3):
+        keyed.fault = fails(Throttled)
+        reading.all_right(1)
+        until, strikes, _ = reading.reader.known.get(["key:id-of-a"])["key:id-of-a"]
+        assert (until - reading.clock.now, strikes) == (Throttled.rest, 1)
+        reading.clock.now = until
+        keyed.block = free.block = Block(keyed.block.number + 2, int(until) - 5)
+        keyed.fault = lambda _way, _accounts: None
+        reading.all_right(1)
+    assert reading.reader.known.get(["key:id-of-a"]) == {"key:id-of-a": [0.0, 0, ""]}
 
 
 @pytest.mark.parametrize("kind", [Throttled, Unauthorized])

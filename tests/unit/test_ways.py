@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from worker.chains.snapshot import Balance, Block
+from worker.chains.turn import DOUBTFUL_WAY_HOLDS
 from worker.errors import (
+    BadReply,
     OutOfTime,
+    ReadFailed,
     Refused,
+    Throttled,
     TooMuch,
     Unreachable,
     Unsupported,
+    WrongChain,
 )
 
 
@@ -77,6 +82,40 @@ def test_an_endpoint_that_reads_in_no_way_fails_as_it_did_in_the_best() -> None:
     node.fault = lambda way, _accounts: None if way == "supply" else Refused(f"no {way}")
     failure = Reading(node).failure(2)
     assert (failure.code, str(failure)) == ("refused", "no revert")
+
+
+@pytest.mark.parametrize("kind", [WrongChain, Throttled, Unreachable])
+def test_an_endpoint_that_fails_for_good_in_a_later_way_is_said_to_fail_as_it_did_there(kind: type[ReadFailed]) -> None:
+    node = FakeNode()
+    node.fault = lambda way, _accounts: Unsupported() if way == "revert" else kind()
+    with capture_logs() as logs:
+        assert Reading(node).failure(2).code == kind.code
+    assert [line["error"] for line in logs] == [kind.code]
+    assert asked(node) == ["revert", "return"]
+
+
+def test_a_wrong_chain_behind_a_gateway_without_revert_data_is_an_error() -> None:
+    node = FakeNode(chain_id=5)
+    node.fault = only("return")
+    with capture_logs() as logs:
+        assert Reading(node).failure(2).code == "wrong_chain"
+    assert logs[-1]["log_level"] == "error"
+
+
+def test_a_way_that_was_passed_over_for_one_bad_reply_is_tried_anew_in_minutes() -> None:
+    node = FakeNode()
+    replies = iter([BadReply("truncated")])
+    node.fault = lambda _way, _accounts: next(replies, None)
+    reading = Reading(node)
+    reading.all_right(4)
+    assert asked(node) == ["revert", "return"]
+    reading.clock.now += DOUBTFUL_WAY_HOLDS - 1
+    node.block = Block(120, int(reading.clock.now) - 4)
+    reading.all_right(4)
+    assert asked(node)[-1] == "return"
+    reading.clock.now += 1
+    reading.all_right(4)
+    assert asked(node)[-1] == "revert"
 
 
 def test_trouble_of_the_endpoint_is_no_reason_to_try_another_way() -> None:
@@ -166,6 +205,16 @@ def test_what_fails_twice_by_the_clock_is_halved() -> None:
     assert [count for way, count in node.asked if way == "revert"] == [64, 64, 32, 32]
 
 
+def test_a_pause_in_a_read_of_few_wallets_says_nothing_of_sizes() -> None:
+    node = FakeNode()
+    reading = Reading(node)
+    chances = iter([OutOfTime(), OutOfTime()])
+    node.fault = lambda way, _accounts: next(chances, None) if way == "revert" else None
+    reading.all_right(5)
+    assert [count for way, count in node.asked if way == "revert"] == [5, 5, 3, 2]
+    assert reading.reader.max_wallets == 64
+
+
 def spoilt_by(*bad: bytes) -> Any:
     return lambda way, of: TooMuch() if way != "supply" and set(bad) & set(of) else None
 
@@ -207,6 +256,7 @@ def test_an_endpoint_for_which_everything_is_too_much_is_given_up_before_all_wal
     first.fault = takes(0)
     reading.all_right(64)
     assert len(first.asked) < 25
+    assert not reading.reader.known.get(["size:first"]), "it was not the size"
     first.asked.clear()
     reading.all_right(64)
     assert first.asked == []

@@ -74,13 +74,16 @@ def most_requests(pieces: int, wallets: int) -> int:
 def learnt(size: int, most: int, *, read: Iterable[range], failed: Iterable[range], lone: Iterable[range]) -> int:
     """How many wallets to ask for next time, from the pieces that were read and those that were too much.
 
-    A piece that holds a wallet that failed by itself (`lone`) says nothing of sizes. Any other one that failed was too
-    large: half of the smallest is the size from now on. It grows again slowly as long as full pieces succeed.
+    A piece that holds a wallet that failed by itself (`lone`) says nothing of sizes, nor does one that is small beside
+    what is known to do: a pause of the node's. Any other one that failed was too large: half of the smallest is the
+    size from now on. It grows again slowly as long as full pieces succeed.
     """
-    spoilt = {piece[0] for piece in lone}
-    too_large = [len(piece) for piece in failed if not spoilt.intersection(piece)]
-    if too_large:
-        return max(min(too_large) // 2, 1)
+    spoilt, before = {piece[0] for piece in lone}, size
+    for failure in sorted((len(piece) for piece in failed if not spoilt.intersection(piece)), reverse=True):
+        if 2 * failure >= size:
+            size = max(failure // 2, 1)
+    if size < before:
+        return size
     if any(len(piece) >= size for piece in read):
         return min(size + max(size // STEP, 1), most)
     return size

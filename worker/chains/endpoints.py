@@ -83,6 +83,7 @@ class EndpointReader:
             token=self.token,
             accounts=accounts,
             expected=Expected(self.chain_id, now, self.max_age, newest),
+            started=monotonic(),
             deadline=deadline,
             request_limit=self.request_limit,
             per_second=self.per_second,

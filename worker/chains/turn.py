@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 # Seconds for which each thing that was learnt of an endpoint holds.
 WAY_HOLDS = 3600.0
+DOUBTFUL_WAY_HOLDS = 300.0  # a better one gave a reply that failed a check: one truncated on its way, perhaps
 SIZE_HOLDS = 3600.0
 SUPPLY_HOLDS = 3600.0
 STRIKES_HOLD = 600.0  # beyond the rest
@@ -56,12 +57,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What every endpoint's turn at one read has in common. `deadline` is on the monotonic clock."""
+    """What every endpoint's turn at one read has in common. `started` and `deadline` are on the monotonic clock."""
 
     network: Network
     token: bytes
     accounts: Sequence[bytes]
     expected: Expected
+    started: float
     deadline: float
     request_limit: float
     per_second: int
@@ -85,6 +87,7 @@ class Turn:
     _proven: bool = False
     _reason: str = ""
     _first: ReadFailed | None = None
+    _doubtful: bool = False
     _size: int = 0
     _supply: int | None = None
     _key: ApiKey | None = None
@@ -136,7 +139,8 @@ class Turn:
         self._prepare()
         accounts = self.task.accounts[piece.start : piece.stop]
         snapshot = READ[self._ways[0]](self.node, self.task.token, accounts)
-        check(snapshot, replace(self.task.expected, newest=self.newest))
+        now = self.task.expected.now + monotonic() - self.task.started  # other endpoints may have taken their time
+        check(snapshot, replace(self.task.expected, now=now, newest=self.newest))
         unanswered = len(accounts) > 1 and not any(snapshot.balances)
         most = richest(snapshot.balances)
         if unanswered or self._supply is None or most > self._supply:
@@ -186,11 +190,14 @@ class Turn:
             self.known.put("newest", [self.newest.number, self.newest.time], NEWEST_HOLDS)
         if not self._proven:
             self._proven = True
-            self._put("way", [self._ways[0], self._reason], WAY_HOLDS)
+            self._put("way", [self._ways[0], self._reason], DOUBTFUL_WAY_HOLDS if self._doubtful else WAY_HOLDS)
             if self._reason:
                 self._tell(log.info, "endpoint_read_another_way", way=self._ways[0], reason=self._reason)
         if Rest.from_entry(self._entry("rest")).strikes:
             self._put("rest", [0.0, 0, ""], STRIKES_HOLD)
+        if self._key and self._key_rests[self._key.id].strikes:
+            self._key_rests[self._key.id] = Rest()
+            self.known.put(f"key:{self._key.id}", [0.0, 0, ""], STRIKES_HOLD)
 
     def _split(
         self, failure: TooMuch, piece: range, queue: list[range], *, spent: bool
@@ -204,6 +211,7 @@ class Turn:
         if self.parts or len(self._lone) < NOT_THE_WALLETS:
             return queue, None
         self._lone, spoilt = [], self._lone
+        self._too_much = []
         detail = f"every request is too much: {failure}"
         return self._other_way(Refused(detail), spoilt[0], [*spoilt[1:], *queue])
 
@@ -211,19 +219,23 @@ class Turn:
         self, failure: ReadFailed, piece: range, queue: list[range]
     ) -> tuple[list[range], ReadFailed | None]:
         """Go on with another key, or in another way, or give up on this endpoint for now."""
-        self._first = self._first or failure
         queue = [piece, *queue]
         if self._key and isinstance(failure, Throttled | Unauthorized) and not isinstance(failure, OverBudget):
             self._rest_key(self._key, failure)
             if self._next_key():
                 return queue, None
             return queue, failure
-        if not self._proven and len(self._ways) > 1 and isinstance(failure, Unsupported | Refused | BadReply):
+        of_the_way = not self._proven and isinstance(failure, Unsupported | Refused | BadReply)
+        if of_the_way:
+            self._first = self._first or failure
+            self._doubtful = self._doubtful or isinstance(failure, BadReply)
+        if of_the_way and len(self._ways) > 1:
             self._ways.pop(0)
             self._reason = self._reason or f"{failure.code}: {failure}"
-            self._size = self._most
+            self._size, self._too_much = self._most, []
             return cut(queue, self._size), None
-        failure = failure if self._proven else self._first  # the best way's: the others were a try
+        if of_the_way and self._first:
+            failure = self._first  # the best way's: the others were a try
         self._rest(failure)
         return queue, failure
 
