@@ -1,6 +1,8 @@
 """The transport to Ethereum nodes: what is sent, and each reply that is refused. web3 and requests run for real."""
 
 import json
+from base64 import b64encode
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,6 +126,7 @@ def test_a_reply_of_another_shape_or_to_another_request_is_refused(reply: Any) -
         (error(-32005, "slow down", data={"backoff_seconds": -5}), Throttled, None),
         (error(-32005, "slow down", data={"backoff_seconds": "5"}), Throttled, None),
         (error(-32007, "project ID request rate exceeded"), Throttled, None),
+        (error(-32007, "project ID request rate exceeded", data={"backoff_seconds": 120}), Throttled, 120),
         (error(-32601, "the method does not exist"), Unsupported, None),
         (error(-32602, "missing value for required argument 0"), Unsupported, None),
         (error(-38025, "max initcode size exceeded"), TooMuch, None),
@@ -175,8 +178,18 @@ def test_a_body_that_is_not_json_is_refused(body: str | bytes) -> None:
         (429, {}, {}, Throttled, None),
         (429, {"Retry-After": "7"}, {}, Throttled, 7),
         (429, {"Retry-After": "9" * 400}, {}, Throttled, 3600),
-        (429, {"Retry-After": "Mon, 23 Nov 2026 00:00:00 GMT"}, {}, Throttled, None),
-        (429, {}, error(-32000, "out of gas"), TooMuch, None),
+        (429, {"Retry-After": "Mon, 23 Nov 2015 00:00:00 GMT"}, {}, Throttled, None),
+        (429, {"Retry-After": "Mon, 23 Nov 2099 00:00:00 GMT"}, {}, Throttled, 3600),
+        (429, {"Retry-After": "soon"}, {}, Throttled, None),
+        (429, {"Retry-After": "120"}, error(-32005, "request rate exceeded"), Throttled, 120),
+        (429, {}, error(-32005, "request rate exceeded", data={"backoff_seconds": 120.5}), Throttled, 120.5),
+        (429, {"Retry-After": "7"}, error(-32005, "slow", data={"backoff_seconds": 120}), Throttled, 120),
+        (429, {}, error(-32000, "out of gas"), Throttled, None),
+        (429, {}, "request timed out", Throttled, None),
+        (402, {}, error(-32000, "gas limit"), Throttled, None),
+        (401, {}, "request rate exceeded", Unauthorized, None),
+        (413, {}, "request rate exceeded", TooMuch, None),
+        (403, {}, error(-32000, "request rate exceeded"), Throttled, None),
         (403, {}, "", Throttled, None),
         (402, {}, "", Throttled, None),
         (401, {}, error(-32000), Unauthorized, None),
@@ -189,7 +202,11 @@ def test_a_body_that_is_not_json_is_refused(body: str | bytes) -> None:
         (500, {}, error(-32000, "out of gas"), TooMuch, None),
         (400, {}, error(-32602), Unsupported, None),
         (503, {}, "<html>", Unavailable, None),
+        (503, {}, "<html>request timed out</html>", OutOfTime, None),
         (503, {"Retry-After": "3"}, "<html>", Throttled, 3),
+        (503, {"Retry-After": "3"}, "<html>gas limit</html>", Throttled, 3),
+        (503, {"Retry-After": "3"}, error(-32000, "out of gas"), Throttled, 3),
+        (503, {"Retry-After": "3"}, error(-32000, "header not found"), Lagging, 3),
     ],
 )
 def test_an_http_error_is_told_by_its_status_and_body(
@@ -235,6 +252,16 @@ def test_a_key_that_a_node_quotes_back_is_not_repeated() -> None:
     with pytest.raises(Throttled) as refused:
         node(Replay(error(-32005, said))).deployed(b"", RETURN)
     assert str(refused.value) == "error -32005: project … of … is over its limit with …"
+
+
+def test_the_credentials_in_a_url_are_used_and_none_of_the_machines_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "netrc").write_text("machine node.example login other password secret\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    replay = Replay(answer("0xc0de"))
+    node(replay).deployed(b"", RETURN)
+    assert replay.requests[0].headers["Authorization"] == "Basic " + b64encode(b"user:hunter2").decode()
 
 
 HASH = "0x" + "ab" * 32

@@ -130,6 +130,8 @@ def test_a_failure_counts_even_beside_a_result(change: dict[str, Any]) -> None:
         ({"Success": False, "Error": "…is suspended for 5 s", "StatusCode": 403}, 403, Throttled, 5),
         ({"Error": "Exceed the user daily usage (100000),the maximum query frequency is 1 time"}, 403, Throttled, None),
         ({"Error": "ApiKey not exists"}, 403, Unauthorized, None),
+        ({"Error": "ApiKey not exists"}, 429, Throttled, None),
+        ({"Error": "request rate exceeded, and the query server is suspended for 9 s"}, 429, Throttled, 9),
         ("", 401, Unauthorized, None),
         ("<html>503 Service Temporarily Unavailable</html>", 503, "unavailable", None),
         ({"Error": "class java.lang.IllegalAccessException : lack of computing resources"}, 200, Throttled, None),

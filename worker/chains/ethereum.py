@@ -11,6 +11,7 @@ from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
 from worker.chains.http import (
+    BY_STATUS_ALONE,
     NodeSession,
     by_words,
     digest,
@@ -155,19 +156,22 @@ class EthereumNode:
         detail = f"error {known.get('code')}: {in_short(known.get('message'), self._secrets)}"
         kind = CODES.get(known["code"]) if isinstance(known.get("code"), int) else None
         if kind is None:
-            raise by_words(detail, WORDS, detail) or Refused(detail)
+            kind = type(by_words(detail, WORDS, detail) or Refused())
         data = known.get("data")
         wait = data.get("backoff_seconds") if isinstance(data, dict) else None  # Infura's
         raise kind(detail, retry_after=float(wait) if isinstance(wait, (int, float)) else None)
 
 
 def _error_in(response: requests.Response) -> Any:
-    """The JSON-RPC error in the body of an HTTP error. Raises the HTTP error again where there is none."""
+    """The JSON-RPC error in the body of an HTTP error. Raises the HTTP error again where there is none, or where the
+    status or a Retry-After says what to do.
+    """
     try:
         body = response.json()
     except ValueError:
         body = None
-    if response.status_code in {401, 403, 413, 429} or not isinstance(body, dict) or not body.get("error"):
+    by_status = response.status_code in {*BY_STATUS_ALONE, 403} or "Retry-After" in response.headers
+    if by_status or not isinstance(body, dict) or not body.get("error"):
         raise requests.HTTPError(response=response)
     return body
 

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from socket import SHUT_RDWR, socket
 from threading import Event, Timer
+from time import time
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakSet
@@ -15,7 +17,7 @@ from weakref import WeakSet
 import requests
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool
 
 from worker.errors import (
     BadReply,
@@ -59,6 +61,12 @@ STATUSES: dict[int, type[ReadFailed]] = {
 }
 
 
+# Where what the body says does not count: a message about the limit may speak of anything.
+BY_STATUS_ALONE = {401, 402, 413, 429}
+
+BACKOFF = re.compile(r'"backoff_seconds"\s*:\s*([0-9]+(?:\.[0-9]+)?)', re.ASCII)  # Infura's
+
+
 class Oversized(requests.RequestException):
     """A reply of more than MAX_REPLY bytes."""
 
@@ -68,19 +76,32 @@ class Adapter(HTTPAdapter):
 
     def __init__(self) -> None:
         self.sockets: WeakSet[socket] = WeakSet()
+        self.overdue = Event()  # set at the deadline of the request that is under way
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        pools = {"http": self._keeping(HTTPConnectionPool), "https": self._keeping(HTTPSConnectionPool)}
-        self.poolmanager.pool_classes_by_scheme = pools
+        self._keep_sockets_of(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if new:
+            self._keep_sockets_of(manager)
+        return manager
+
+    def _keep_sockets_of(self, manager: Any) -> None:
+        of = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {scheme: self._keeping(pool) for scheme, pool in of.items()}
 
     def _keeping(self, pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
-        sockets, base = self.sockets, pool.ConnectionCls
+        base = pool.ConnectionCls
 
         def connect(connection: Any) -> None:
             base.connect(connection)
-            sockets.add(connection.sock)
+            self.sockets.add(connection.sock)
+            if self.overdue.is_set():  # it was set while there was nothing to break off
+                self.break_off()
 
         kept = type(base.__name__, (base,), {"connect": connect})
         return type(pool.__name__, (pool,), {"ConnectionCls": kept})
@@ -98,7 +119,8 @@ class NodeSession(requests.Session):
     """A session for one node: its connection is kept alive, a request has a deadline and a reply a bound.
 
     Follows no redirect: a node that redirects is set up wrongly, and a key must not travel to another host. Opens its
-    connection at first use, so it may be made before a fork, but not used. Not for several threads.
+    connection at first use, so it may be made before a fork, but not used. Not for several threads. Proxies and
+    certificates are those that the environment names; .netrc is not read.
     """
 
     def __init__(self, time_limit: float, key_header: str = "") -> None:
@@ -118,6 +140,13 @@ class NodeSession(requests.Session):
         if key is not None:
             self.headers[self._key_header] = key
 
+    def prepare_request(self, request: requests.Request) -> PreparedRequest:
+        self.trust_env = False  # here that is .netrc: a node's credentials are those in its URL
+        try:
+            return super().prepare_request(request)
+        finally:
+            self.trust_env = True
+
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         self.permit()
         kwargs |= {
@@ -126,7 +155,7 @@ class NodeSession(requests.Session):
             "timeout": (min(CONNECT_TIMEOUT, self.time_limit), self.time_limit),
         }
         # A time-out of requests is one of silence: a byte now and then would hold a worker for ever.
-        overdue = Event()
+        overdue = self._adapter.overdue = Event()
 
         def break_off() -> None:
             overdue.set()
@@ -240,14 +269,31 @@ def translated(known: Sequence[Words]) -> Iterator[None]:
 
 
 def _for_status(response: Response, known: Sequence[Words]) -> ReadFailed:
-    status = response.status_code
-    detail = f"HTTP {status}"
+    """By the status first. Words tell more only of 403, other 4xx and 5xx, where several things have one status."""
+    status, detail = response.status_code, f"HTTP {response.status_code}"
     # Not `response.text`: it would guess the encoding of megabytes, character by character.
-    if told := by_words(response.content[:4096].decode(errors="replace"), known, detail):
-        return told
+    text = response.content[:4096].decode(errors="replace")
+    told = by_words(text, known, detail)
+    wait = told.retry_after if told else None
+    if wait is None:
+        wait = _wait_in(text, response.headers.get("Retry-After", ""))
     kind = STATUSES.get(status, Unavailable if status >= 500 else Refused)  # noqa: PLR2004  RFC 9110 §15.6
-    wait = response.headers.get("Retry-After", "")
-    if not wait.isdecimal():
-        return kind(detail)
-    # Whoever says when to come back wants to be left alone until then, be the status 429 or 503.
-    return (Throttled if kind is Unavailable else kind)(detail, retry_after=float(wait))
+    if told and status not in BY_STATUS_ALONE and (wait is None or not isinstance(told, TooMuch)):
+        kind = type(told)
+    elif kind is Unavailable and wait is not None:
+        # Whoever says when to come back wants to be left alone until then, be the status 429 or 503.
+        kind = Throttled
+    return kind(detail, retry_after=wait)
+
+
+def _wait_in(text: str, header: str) -> float | None:
+    """The seconds that a body, or else a Retry-After, asks for."""
+    if found := BACKOFF.search(text):
+        return float(found[1])
+    if header.isdecimal():
+        return float(header)
+    try:
+        seconds = parsedate_to_datetime(header).timestamp() - time()
+    except ValueError:
+        return None
+    return seconds if seconds > 0 else None
