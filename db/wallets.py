@@ -34,9 +34,9 @@ WITH claimed AS (
  RETURNING wallet_id, account, address, failures, greatest(last_changed_at, requested_at) AS touched_at, next_sync_at,
            last_error IS NOT DISTINCT FROM 'worker_lost' AS lost
 )
-SELECT c.wallet_id, c.account, c.address, c.failures, c.lost,
+SELECT c.wallet_id, c.account, c.address, c.failures,
        date_part('epoch', c.touched_at), date_part('epoch', c.next_sync_at),
-       b.usdt_balance::text, b.native_balance::text, b.block_number, date_part('epoch', now())
+       b.usdt_balance::text, b.native_balance::text, b.block_number, c.lost, date_part('epoch', now())
   FROM claimed c LEFT JOIN balance_cache b USING (wallet_id)
 """
 
@@ -79,12 +79,12 @@ class ClaimedWallet(NamedTuple):
     account: bytes | None
     address: str
     failures: int
-    lost: bool
     touched_at: float | None
     due_at: float
     usdt: int | None
     native: int | None
     block_number: int | None
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +124,8 @@ def _claim(connection: Connection, statement: str, network: Network, **parameter
         token=token,
         at=rows[0][-1],
         wallets=tuple(
-            ClaimedWallet(wallet, account, address, failures, lost, touched, due, _whole(usdt), _whole(native), block)
-            for wallet, account, address, failures, lost, touched, due, usdt, native, block, _ in rows
+            ClaimedWallet(wallet, account, address, failures, touched, due, _whole(usdt), _whole(native), block, lost)
+            for wallet, account, address, failures, touched, due, usdt, native, block, lost, _ in rows
         ),
     )
 
