@@ -164,6 +164,7 @@ def test_a_mistake_of_our_own_fails_its_batch_which_then_falls_apart(
 def test_a_mark_that_meets_claims_and_writes_loses_no_wallet(tables: Tables) -> None:
     """Each that it says it marked is due, or held by a claim that it knows of, or read since."""
     ids = tables.add("tron", *(f"T{at}" for at in range(200)))
+    write(only(claim()).token, *(good(wallet) for wallet in ids))
     stop = threading.Event()
 
     def work() -> None:
