@@ -1,8 +1,11 @@
 """What an endpoint shows, held against what is known: what is believed, and what is not."""
 
+import fakeredis
+import pytest
 from fakes import NOW, SUPPLY, FakeNode, Reading, accounts, fails
 from structlog.testing import capture_logs
 
+from worker.chains.known import Known
 from worker.chains.snapshot import Balance, Block
 from worker.errors import Unreachable
 
@@ -65,3 +68,14 @@ def test_a_token_that_gives_no_balance_for_any_wallet_is_looked_for_again() -> N
     node.balances = lambda _account: (2**128 - 1, 5)
     assert reading.balances(accounts(3)) == {0: None, 1: None, 2: None}, "it is there: it is the wallets"
     assert [way for way, _ in node.asked].count("supply") == 2
+
+
+@pytest.mark.parametrize("raw", ["5", '["x", 9e18]', '[["x"], 9e18]'])
+@pytest.mark.parametrize("name", ["newest", "rest:node", "way:node", "size:node", "supply:node", "key:id-of-a"])
+def test_whatever_stands_in_redis_a_read_goes_on(name: str, raw: str) -> None:
+    server = fakeredis.FakeServer()
+    fakeredis.FakeRedis(server=server).set(f"bal:chain:test:{name}", raw)
+    reading = Reading(FakeNode(keys=["a"]))
+    client = fakeredis.FakeRedis(server=server)
+    reading.reader.known = Known("test", "redis://given", reading.clock, _client=client)
+    reading.all_right(3)

@@ -83,12 +83,47 @@ def test_without_a_url_nothing_is_shared(clock: Clock) -> None:
     assert alone.get(["size:a", "way:a"]) == {"size:a": 32}
 
 
-def test_a_redis_that_answers_nonsense_is_a_redis_that_does_not_answer(
-    server: fakeredis.FakeServer, clock: Clock
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        *(("size:a", raw) for raw in ("nonsense", "5", "[]", "null", '["x", 9e18]', "[0, 9e18]", "[5, null]", "[5]")),
+        *(("newest", f"[{value}, 9e18]") for value in ("5", "[5]", "[5, -1]", '[5, "5"]', "[5, 5, 5]", "null")),
+        *(("rest:a", f"[{value}, 9e18]") for value in ("5", "[5, 1]", '["5", 1, ""]', '[5, "1", ""]', "[5, 1, 1]")),
+        ("rest:a", '[[NaN, 1, ""], 9e18]'),
+        ("key:a", "[5, 9e18]"),
+        *(("way:a", f"[{value}, 9e18]") for value in ("5", '"revert"', '["revert"]', '["revert", 5]', '[["x"], ""]')),
+        *(("supply:a", f"[{value}, 9e18]") for value in ("-1", "5.5", '"5"', "[5]")),
+        ("supply:a", "[" * 10**5),
+    ],
+)
+def test_what_is_no_entry_in_redis_is_as_good_as_none_and_the_others_are_read(
+    server: fakeredis.FakeServer, clock: Clock, name: str, raw: str
 ) -> None:
+    fakeredis.FakeRedis(server=server).set(f"bal:chain:tron:1:{name}", raw)
     one = worker(server, clock)
-    fakeredis.FakeRedis(server=server).set("bal:chain:tron:1:size:a", "nonsense")
-    assert one.get(["size:a"]) == {}
+    worker(server, clock).put("size:b", 32, 60)
+    with capture_logs() as logs:
+        assert one.get([name, "size:b"]) == {"size:b": 32}
+    assert logs == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("newest", [5, 6]),
+        ("rest:a", [5.5, 1, "throttled"]),
+        ("key:a", [0.0, 0, ""]),
+        ("way:a", ["return", "refused: no"]),
+        ("way:a", None),
+        ("size:a", 1),
+        ("supply:a", 2**128 - 1),
+    ],
+)
+def test_what_a_worker_puts_is_an_entry_to_the_others(
+    server: fakeredis.FakeServer, clock: Clock, name: str, value: object
+) -> None:
+    worker(server, clock).put(name, value, 60)
+    assert worker(server, clock).get([name]) == {name: value}
 
 
 def test_a_budget_holds_over_all_workers_together(server: fakeredis.FakeServer, clock: Clock) -> None:

@@ -5,10 +5,11 @@ A worker that cannot reach Redis goes on with what it knows itself, and looks fo
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
+from math import isfinite
 from time import time
 from typing import Any
 
@@ -69,7 +70,8 @@ class Known:
         with self._redis() as client:
             if client:
                 values: Any = client.mget([self._key(name) for name in names])
-                self._own |= {name: _entry(raw) for name, raw in zip(names, values, strict=True) if raw is not None}
+                found = {name: _entry(name, raw) for name, raw in zip(names, values, strict=True) if raw is not None}
+                self._own |= {name: entry for name, entry in found.items() if entry}
                 self._looked_up[names] = self.clock()
 
     def put(self, name: str, value: Any, seconds: float) -> None:
@@ -159,14 +161,62 @@ class Known:
             )
         try:
             yield self._client
-        except (redis.RedisError, ValueError) as error:  # or an entry that is none
+        except (redis.RedisError, ValueError) as error:  # or a count that is none
             self._back_at = self.clock() + LEFT_ALONE
             log.warning("redis_unavailable", error=type(error).__name__, left_alone_seconds=LEFT_ALONE)
 
 
-def _entry(raw: Any) -> tuple[Any, float]:
-    value, until = json.loads(raw)
-    return value, float(until)
+def _entry(name: str, raw: Any) -> tuple[Any, float] | None:
+    """A value and until when it holds. None: it is not an entry of ours, and is passed over until one of ours comes."""
+    try:
+        value, until = json.loads(raw)
+        return (value, float(until)) if SHAPES.get(name.partition(":")[0], _any)(value) else None
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return None
+
+
+def _any(_value: Any) -> bool:
+    return True
+
+
+def _number(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _size(value: Any) -> bool:
+    return _number(value) and value > 0
+
+
+def _block(value: Any) -> bool:
+    match value:
+        case [number, time]:
+            return _number(number) and _number(time)
+    return False
+
+
+def _rest(value: Any) -> bool:
+    match value:
+        case [int() | float() as until, strikes, str()]:
+            return isfinite(until) and _number(strikes)
+    return False
+
+
+def _way(value: Any) -> bool:
+    match value:
+        case None | [str(), str()]:
+            return True
+    return False
+
+
+SHAPES: Mapping[str, Callable[[Any], bool]] = {
+    "newest": _block,
+    "rest": _rest,
+    "key": _rest,
+    "way": _way,
+    "size": _size,
+    "supply": _number,
+}
+"""What an entry is, by its name's first part: whoever reads one need not look again."""
 
 
 def _seconds(decision: Any) -> float:
