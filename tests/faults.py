@@ -1,16 +1,23 @@
-"""What nodes and gateways do wrong, each as a function that a proxy runs instead of passing a request on."""
+"""What nodes and gateways do wrong, each as a function that a proxy runs instead of passing a request on.
+
+Here what does not depend on the chain; `tron_faults` and `json_rpc_faults` have what only its nodes do.
+"""
 
 import gzip
-import json
 from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+from eth_abi.abi import decode as abi_decode
+from eth_abi.abi import encode as abi_encode
 from proxy import Exchange, Fault, passed_on
 
-from worker.chains.snapshot import READER, REVERTING_READER
+from worker.chains.multicall import AGGREGATE3, HEADERS
+from worker.chains.snapshot import TOKEN_CALL_FAILED
 
 Words = list[int]
+Results = list[tuple[bool, bytes]]
+Asks = Callable[[Exchange], bool]
 
 
 def said(body: Any, status: int = 200, **headers: str) -> Fault:
@@ -18,11 +25,10 @@ def said(body: Any, status: int = 200, **headers: str) -> Fault:
     return lambda exchange: exchange.send(body, status, **headers)
 
 
-def is_read(exchange: Exchange) -> bool:
-    """Whether it asks for balances by the reader contract."""
-    data = exchange.json.get("data") or (exchange.json.get("params") or [{}])[0]
-    data = data.get("data", "") if isinstance(data, dict) else data
-    return bytes.fromhex(str(data).removeprefix("0x"))[:32] in {READER[:32], REVERTING_READER[:32]}
+def calldata(exchange: Exchange) -> bytes:
+    """What a call is to execute; b"" where no call is asked for."""
+    call = exchange.json if "owner_address" in exchange.json else (exchange.json.get("params") or [{}])[0]
+    return bytes.fromhex(call.get("data", "").removeprefix("0x")) if isinstance(call, dict) else b""
 
 
 def is_deployless(exchange: Exchange) -> bool:
@@ -30,9 +36,22 @@ def is_deployless(exchange: Exchange) -> bool:
     return isinstance(call, dict) and "data" in call and not {"to", "contract_address"} & call.keys()
 
 
+def is_multicall(exchange: Exchange) -> bool:
+    return calldata(exchange).startswith(AGGREGATE3)
+
+
+def is_read(exchange: Exchange) -> bool:
+    """Whether it asks for many balances at once."""
+    return is_deployless(exchange) or is_multicall(exchange)
+
+
+def of(asks: Asks, fault: Fault) -> Fault:
+    """A fault of some requests alone; others are passed on."""
+    return lambda exchange: (fault if asks(exchange) else passed_on)(exchange)
+
+
 def only_reads(fault: Fault) -> Fault:
-    """A fault of reads alone; other requests are passed on."""
-    return lambda exchange: fault(exchange) if is_deployless(exchange) else passed_on(exchange)
+    return of(is_read, fault)
 
 
 def changed(change: Callable[[Any], Any], **headers: str) -> Fault:
@@ -40,22 +59,53 @@ def changed(change: Callable[[Any], Any], **headers: str) -> Fault:
     return lambda exchange: exchange.send(change(exchange.upstream().json()), **headers)
 
 
-def with_words(change: Callable[[Words], Words]) -> Fault:
-    """The node's own reply to a read with other words in it: NUMBER, TIME, CHAINID, ECHO, then one for each wallet."""
+def relabelled(status: int = 200, **headers: str) -> Fault:
+    """The node's own reply under another status or with other headers."""
+    return lambda exchange: exchange.send(exchange.upstream().content, status, **headers)
+
+
+def with_hex(change: Callable[[bytes], bytes]) -> Fault:
+    """The node's own reply to a read with other bytes in it."""
 
     def packed(text: str) -> str:
         prefix, digits = ("0x", text[2:]) if text.startswith("0x") else ("", text)
-        words = [int(digits[at : at + 64], 16) for at in range(0, len(digits), 64)]
-        return prefix + "".join(f"{word:064x}" for word in change(words))
+        return prefix + change(bytes.fromhex(digits)).hex()
 
     def edit(reply: Any) -> Any:
         if "constant_result" in reply:
             return {**reply, "constant_result": [packed(reply["constant_result"][0])]}
-        if "error" in reply:
+        if reply.get("error"):
             return {**reply, "error": {**reply["error"], "data": packed(reply["error"]["data"])}}
         return {**reply, "result": packed(reply["result"])}
 
     return only_reads(changed(edit))
+
+
+def results(change: Callable[[Results], Results]) -> Fault:
+    """What the calls of a Multicall3 gave, changed."""
+
+    def packed(raw: bytes) -> bytes:
+        made: bytes = abi_encode(["(bool,bytes)[]"], [change(list(abi_decode(["(bool,bytes)[]"], raw)[0]))])
+        return made
+
+    return with_hex(packed)
+
+
+def with_words(change: Callable[[Words], Words]) -> Fault:
+    """Other words in the reply to a read, in whichever way it is: NUMBER, TIME, CHAINID, ECHO, then each wallet's."""
+
+    def packed(raw: bytes) -> bytes:
+        words = [int.from_bytes(raw[at : at + 32]) for at in range(0, len(raw), 32)]
+        return b"".join(word.to_bytes(32) for word in change(words))
+
+    def aggregated(found: Results) -> Results:
+        numbers = [int.from_bytes(data) for _, data in found]
+        halves = zip(numbers[HEADERS::2], numbers[HEADERS + 1 :: 2], strict=True)
+        words = change([*numbers[:HEADERS], *(usdt << 128 | native for usdt, native in halves)])
+        each = [half for word in words[HEADERS:] for half in (word >> 128, word & 2**128 - 1)]
+        return [(number != TOKEN_CALL_FAILED, number.to_bytes(32)) for number in [*words[:HEADERS], *each]]
+
+    return lambda exchange: (results(aggregated) if is_multicall(exchange) else with_hex(packed))(exchange)
 
 
 def header(place: int, change: Callable[[int], int]) -> Fault:
@@ -82,15 +132,15 @@ def result(change: Callable[[str], Any]) -> Fault:
     return only_reads(changed(edit))
 
 
-def first(fault: Fault, times: int = 1) -> Fault:
-    """A fault that comes so often, of reads, and then no more."""
+def first(fault: Fault, times: int = 1, *, asks: Asks = is_read) -> Fault:
+    """A fault that comes so often, and then no more."""
     seen = count()
-    return only_reads(lambda exchange: fault(exchange) if next(seen) < times else passed_on(exchange))
+    return of(lambda exchange: asks(exchange) and next(seen) < times, fault)
 
 
 def when_larger(size: int, fault: Fault) -> Fault:
     """A fault of requests of more than so many bytes."""
-    return lambda exchange: fault(exchange) if len(exchange.body) > size else passed_on(exchange)
+    return of(lambda exchange: len(exchange.body) > size, fault)
 
 
 # What breaks below HTTP's meaning
@@ -144,78 +194,11 @@ def moved(status: int) -> Fault:
     return said(b"", status, Location="http://127.0.0.1:1/elsewhere")
 
 
-# java-tron's and TronGrid's own
-
-
-def tron_error(message: str, code: str = "OTHER_ERROR", *, visible: bool = False) -> Any:
-    return {"result": {"code": code, "message": message if visible else message.encode().hex()}}
-
-
-CPU_TIMEOUT = "class org.tron.core.vm.program.Program$OutOfTimeException : CPU timeout for 'SWAP1' operation executing"
-REVERT = {
-    "result": {"result": True, "message": b"REVERT opcode executed".hex()},
-    "constant_result": [""],
-    "transaction": {"ret": [{"ret": "FAILED"}]},
-}
-
-
-def suspended_by_key(exchange: Exchange) -> None:
-    """TronGrid's suspension of a key: whoever comes without that key is served."""
-    if exchange.headers.get("TRON-PRO-API-KEY") == "key-one":
-        said = "The key exceeds the frequency limit(15), and the query server is suspended for 27 s"
-        exchange.send({"Error": said}, 403)
-    else:
-        passed_on(exchange)
-
-
-def pending_effects(exchange: Exchange) -> None:
-    """A debit that is only pending shows on /wallet, and nowhere else."""
-    if exchange.path.startswith("/wallet/"):
-        wallets(lambda _word: 0)(exchange)
-    else:
-        passed_on(exchange)
-
-
-def twice_the_keys(exchange: Exchange) -> None:
-    """Duplicate keys, unknown keys, another order."""
-    text = exchange.upstream().text.strip()
-    turned = json.dumps(dict(reversed(json.loads(text).items())))
-    exchange.send('{"unknown": {"result": "0x"}, "result": 5, ' + turned[1:])
-
-
-def huge(size: int) -> Fault:
-    return changed(lambda reply: {**reply, "assetV2": [{"key": "1002000", "value": 1}] * (size // 32)})
-
-
-def empty_accounts(exchange: Exchange) -> None:
-    if exchange.path.endswith("getaccount"):
-        exchange.send({})
-    else:
-        passed_on(exchange)
-
-
-def accounts(change: Callable[[Any], Any]) -> Fault:
-    def fault(exchange: Exchange) -> None:
-        (changed(change) if exchange.path.endswith("getaccount") else passed_on)(exchange)
-
-    return fault
-
-
-def first_accounts(change: Callable[[Any], Any], times: int) -> Fault:
-    """So many replies about accounts, changed, and then no more."""
-    seen = count()
-
-    def fault(exchange: Exchange) -> None:
-        strikes = exchange.path.endswith("getaccount") and next(seen) < times
-        (changed(change) if strikes else passed_on)(exchange)
-
-    return fault
-
-
 # The ways that an endpoint refuses
 
 
 def no_deployless(exchange: Exchange) -> None:
+    """What it leaves is a Multicall3."""
     if is_deployless(exchange):
         refusal = {"jsonrpc": "2.0", "id": exchange.json.get("id"), "error": {"code": -32602, "message": "no 'to'"}}
         exchange.send(refusal if "jsonrpc" in exchange.json else tron_error("contract_address isn't set."))
@@ -225,37 +208,13 @@ def no_deployless(exchange: Exchange) -> None:
 
 def only_single(exchange: Exchange) -> None:
     """Neither a call without a contract nor a Multicall3."""
-    if "82ad56cb" in exchange.body.decode():
-        exchange.send(tron_error("Smart contract is not exist.", "CONTRACT_VALIDATE_ERROR"))
-    else:
+    if not is_multicall(exchange):
         no_deployless(exchange)
+    elif "jsonrpc" in exchange.json:
+        exchange.send({"jsonrpc": "2.0", "id": exchange.json["id"], "result": "0x"})
+    else:
+        exchange.send(tron_error("Smart contract is not exist.", "CONTRACT_VALIDATE_ERROR"))
 
 
-def no_revert_data(exchange: Exchange) -> None:
-    reply = exchange.upstream().json()
-    if "error" in reply:
-        reply["error"].pop("data", None)
-    exchange.send(reply)
-
-
-# JSON-RPC's own
-
-
-def rpc_error(code: Any, message: str, **more: Any) -> Fault:
-    return lambda exchange: exchange.send(
-        {"jsonrpc": "2.0", "id": exchange.json["id"], "error": {"code": code, "message": message, **more}}
-    )
-
-
-def rpc_result(value: Any) -> Fault:
-    return lambda exchange: exchange.send({"jsonrpc": "2.0", "id": exchange.json["id"], "result": value})
-
-
-def a_cached_reply(exchange: Exchange) -> None:
-    """A cache that takes all requests about the same wallets for one: what it has answers another nonce."""
-    for reader in (READER.hex().encode(), REVERTING_READER.hex().encode()):
-        at = exchange.body.find(reader)
-        if at >= 0:
-            nonce = at + len(reader)
-            exchange.body = exchange.body[:nonce] + b"0" * 24 + exchange.body[nonce + 24 :]
-    passed_on(exchange)
+def tron_error(message: str, code: str = "OTHER_ERROR", *, visible: bool = False) -> Any:
+    return {"result": {"code": code, "message": message if visible else message.encode().hex()}}

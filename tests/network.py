@@ -1,13 +1,16 @@
 """A chain with proxies before its node, and wallets whose every balance at every time is another number."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from time import time
 from typing import Any
 
+import redis
 from proxy import Proxy
 from tables import Tables
 
-from config.settings import Network
+from config.settings import Network, worker_settings
 from devstack.chain import Chain
 from devstack.stack import base58_address
 from worker.chains import reader_for
@@ -16,6 +19,8 @@ from worker.sync import sync_due
 WALLETS = 3
 LONGEST_REST = 400.0  # seconds; more than any endpoint rests that did not say longer
 REQUEST_LIMIT = 1.0
+SOLID_LAG = 1  # blocks that the solid state of the Tron node is behind its newest
+LARGE = 2**60
 
 
 @dataclass
@@ -37,27 +42,74 @@ class Net:
         return "0x" + holder.hex() if self.network == "ethereum" else base58_address(holder)
 
 
+Balances = tuple[int, int]
+Shown = Callable[[list[Balances]], Balances]
+
+
+def newest(held: list[Balances]) -> Balances:
+    return held[-1]
+
+
 class Scene:
-    """Some wallets of one network, what they held at each time, and the worker's code at work on them."""
+    """Some wallets of one network, what they held at each time, and the worker's code at work on them.
+
+    `shown` says what a row holds that was read just now, of all that its wallet held.
+    """
 
     def __init__(self, net: Net, tables: Tables) -> None:
         self.net, self.tables = net, tables
         self.holders = net.new_holders()
-        self.history: list[list[tuple[int, int]]] = [[] for _ in self.holders]
+        self.history: list[list[Balances]] = [[] for _ in self.holders]
+        self.read = [0 for _ in self.holders]  # which of these each row has from its last good read
+        self.shown: Shown = newest
+        self.steps = count(1)
         self.change()
         self.ids = tables.add(net.network, *map(net.address, self.holders))
         self.later = 0.0
 
     def change(self) -> None:
-        """Every balance becomes another one, as no wallet ever had it."""
-        step = len(self.history[0]) + 1
-        now = [(1000 * int.from_bytes(holder) + step, 7 * int.from_bytes(holder) + step) for holder in self.holders]
+        """Every balance becomes another one, as no wallet ever had it, and no double can hold."""
+        step = next(self.steps)
+        numbers = [int.from_bytes(holder) for holder in self.holders]
+        self.becomes([(LARGE + 1000 * number + step, LARGE + 7 * number + step) for number in numbers])
+
+    def becomes(self, now: list[Balances]) -> None:
         before = [each[-1][0] if each else 0 for each in self.history]
-        self.net.chain.set_native([(holder, native) for holder, (_, native) in zip(self.holders, now, strict=True)])
         minted = [(holder, usdt - was) for holder, (usdt, _), was in zip(self.holders, now, before, strict=True)]
         self.net.chain.mint(self.net.token, minted)
+        # After the block of the others, for what is set without a block belongs to the newest one.
+        self.net.chain.set_native([(holder, native) for holder, (_, native) in zip(self.holders, now, strict=True)])
+        for _ in range(SOLID_LAG if self.net.network == "tron" else 0):
+            self.net.chain.ask("evm_mine")
         for each, balances in zip(self.history, now, strict=True):
             each.append(balances)
+
+    def empties(self) -> None:
+        """Nothing but USDT is left."""
+        self.becomes([(held[-1][0] + 1, 0) for held in self.history])
+
+    def is_forgotten(self) -> None:
+        """The wallets are as if they had never been read."""
+        self.tables.rows("DELETE FROM balance_cache")
+        self.change()
+
+    def is_unknown(self) -> None:
+        """Nothing is known of any endpoint, as after Redis has lost everything."""
+        redis.Redis.from_url(worker_settings().redis_url.get_secret_value()).flushall()
+        reader_for.cache_clear()
+        self.change()
+
+    def reorganises(self) -> None:
+        """A block is read, and another one comes in its place, in which every balance is another one."""
+        before = self.net.chain.ask("evm_snapshot")
+        self.change()
+        self.sync()
+        assert self.fresh()
+        number = self.net.chain.head()
+        self.net.chain.ask("evm_revert", before)
+        self.history = [held[:-1] for held in self.history]
+        self.change()
+        assert self.net.chain.head() == number, "the same number, another block"
 
     def set_usdt(self, holder: bytes, value: int) -> None:
         """Write a balance into the token's storage, and make a block of it."""
@@ -65,7 +117,7 @@ class Scene:
         self.net.chain.ask("anvil_setStorageAt", "0x" + self.net.token.hex(), slot, f"0x{value:064x}")
         self.net.chain.ask("evm_mine")
 
-    def rows(self) -> list[tuple[int, int] | None]:
+    def rows(self) -> list[Balances | None]:
         found = [self.tables.balance(wallet) for wallet in self.ids]
         return [(int(row["usdt_balance"]), int(row["native_balance"])) if row else None for row in found]
 
@@ -73,20 +125,24 @@ class Scene:
         return {self.tables.schedule(wallet)["last_error"] for wallet in self.ids}
 
     def sync(self) -> None:
-        """One batch of all wallets, and a look at every row: none may hold what its wallet never held."""
+        """One batch of all wallets, and a look at every row: it has what its wallet held since the last good read."""
         self.tables.rows("UPDATE sync_schedule SET next_sync_at = now()")
         sync_due(self.net.network)
-        for row, held in zip(self.rows(), self.history, strict=True):
-            assert row is None or row in held, "a wrong row"
+        for at, (row, held) in enumerate(zip(self.rows(), self.history, strict=True)):
+            since = held[self.read[at] :]
+            assert row in (None, self.shown(held), *since), "a wrong row"
+            if row in since:
+                self.read[at] += since.index(row)
 
     def heal(self) -> None:
-        """Until every rest is over."""
+        """Until every rest is over, and another block is made."""
+        self.net.chain.ask("evm_mine")
         self.later += LONGEST_REST
         reader: Any = reader_for(self.net.network)
         reader.known.clock = lambda: time() + self.later
 
     def fresh(self) -> bool:
-        return self.rows() == [held[-1] for held in self.history] and self.errors() == {None}
+        return self.rows() == list(map(self.shown, self.history)) and self.errors() == {None}
 
 
 def ahead(chain: Chain) -> float:

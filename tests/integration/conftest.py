@@ -10,7 +10,7 @@ import pytest
 import redis
 from endpoint import ENV, Endpoint
 from environment import forget_settings
-from network import REQUEST_LIMIT, Net, ahead
+from network import REQUEST_LIMIT, SOLID_LAG, Net, ahead
 from proxy import proxy
 from solc import compiled
 from tables import Tables
@@ -64,7 +64,7 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Network, Net
             chain.ask("evm_setAutomine", True)
             code = chain.ask("eth_call", {"data": "0x" + creation.hex()}, "latest")
             chain.ask("anvil_setCode", "0x" + multicall3.hex(), code)
-            node = evm if network == "ethereum" else started.enter_context(tron_node(folder, evm.url, 0))
+            node = evm if network == "ethereum" else started.enter_context(tron_node(folder, evm.url, SOLID_LAG))
             proxies = [started.enter_context(proxy(node.url)) for _ in range(2)]
             made[network] = Net(network, chain, token, *proxies)  # type: ignore[arg-type]
         yield made

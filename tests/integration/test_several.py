@@ -1,4 +1,4 @@
-"""Several endpoints, several keys, and what one alone cannot tell: zeros, reorganisations, hosts that are not there."""
+"""Several endpoints, several keys, and what one alone cannot tell: whether a zero is true."""
 
 from contextlib import ExitStack
 from itertools import permutations
@@ -7,26 +7,13 @@ from typing import Any
 
 import faults as f
 import pytest
+import tron_faults as t
 from network import Net, Scene
 from proxy import Fault, proxy
 from tables import Tables
 
 from config.settings import Network
 from worker.chains import reader_for
-
-
-def test_a_name_that_nobody_has_and_a_port_that_speaks_no_tls_are_unreachable(
-    tables: Tables, settings: Any, nets: dict[Network, Net]
-) -> None:
-    """F30: what fails on our own side of the wire."""
-    scene = Scene(nets["tron"], tables)
-    for url in ("http://node.invalid", nets["tron"].proxy.url.replace("http:", "https:")):
-        settings(TRON_RPC_URLS=url)
-        scene.sync()
-        assert scene.errors() == {"unreachable"}
-    settings()
-    scene.sync()
-    assert scene.fresh()
 
 
 def both(net: Net) -> dict[str, str]:
@@ -66,26 +53,6 @@ def test_a_zero_that_is_true_is_written_at_once(
     assert net.proxy.requests + net.other.requests - before == 2 + (endpoints - 1), "read twice, and a supply learnt"
 
 
-def test_a_block_that_was_reorganised_away_is_overwritten_by_the_one_in_its_place(
-    tables: Tables, settings: Any, nets: dict[Network, Net]
-) -> None:
-    net = nets["ethereum"]
-    settings()
-    scene = Scene(net, tables)
-    scene.sync()
-    before = net.chain.ask("evm_snapshot")
-    scene.change()
-    scene.sync()
-    (number,) = {row["block_number"] for row in tables.rows("SELECT block_number FROM balance_cache")}
-    net.chain.ask("evm_revert", before)
-    scene.history = [held[:-1] for held in scene.history]
-    net.chain.ask("evm_mine")
-    scene.history = [[*held, (held[-1][0], held[-1][1])] for held in scene.history]
-    assert net.chain.head() == number, "the same number, another block"
-    scene.sync()
-    assert scene.fresh()
-
-
 def test_a_suspended_key_rests_alone_and_the_others_are_used_evenly(
     tables: Tables, settings: Any, nets: dict[Network, Net]
 ) -> None:
@@ -97,7 +64,7 @@ def test_a_suspended_key_rests_alone_and_the_others_are_used_evenly(
 
     def fault(exchange: f.Exchange) -> None:
         used.append(exchange.headers.get("TRON-PRO-API-KEY"))
-        f.suspended_by_key(exchange)
+        t.suspended_by_key(exchange)
 
     with net.proxy.faulty(fault):
         for _ in range(10):

@@ -63,6 +63,7 @@ WORDS = (
         Lagging,
         "header not found",
     ),
+    words(r"not currently canonical", Lagging, "hash is not currently canonical"),  # what it was pinned to is gone
     words(
         r"(?:request|rate|capacity) (?:count |rate )?(?:limit|exceed)", Throttled, "project ID request rate exceeded"
     ),

@@ -176,6 +176,8 @@ class NodeSession(requests.Session):
             raise requests.ReadTimeout(request=request)
         if response.is_redirect:
             raise requests.TooManyRedirects(response=response)
+        if response.status_code != requests.codes.ok:  # requests itself takes all below 400 for good
+            raise requests.HTTPError(response=response)
         return response
 
 
