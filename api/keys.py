@@ -1,37 +1,25 @@
-"""The keys that tokens are checked with, each with the algorithms that fit it: one of the settings, or a provider's."""
+"""Where the keys come from that tokens are checked with: the settings, or a provider."""
 
 import asyncio
-import http.client
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Protocol
 
 import jwt
 import structlog
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from api.problems import unavailable
+from config.keys import FETCH_SECONDS, NOT_FETCHED, Key, provider, public_key, usable
 from config.settings import ApiSettings
 
 log = structlog.get_logger(__name__)
 
-FETCH_SECONDS = 5.0  # for which a provider may take to give its keys
 REST_SECONDS = 10.0  # at least, between two fetches, whatever tokens name
 MAX_AGE = 600.0  # seconds, after which newer keys are looked for, so that a withdrawn one is not believed for long
-
-_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 
 
 class UnknownKey(Exception):
     """A token names a key that the provider does not have."""
-
-
-class Key(NamedTuple):
-    """A key, and the algorithms that it is believed with: never those that the token would like."""
-
-    material: Any
-    algorithms: tuple[str, ...]
 
 
 class Keys(Protocol):
@@ -49,7 +37,11 @@ def keys_of(settings: ApiSettings) -> Keys:
     if settings.jwt_jwks_url is not None:
         return ProviderKeys(settings.jwt_jwks_url.get_secret_value(), settings.jwt_algorithms)
     if settings.jwt_public_key is not None:
-        return OneKey(_public_key(settings.jwt_public_key.get_secret_value(), settings.jwt_algorithms))
+        key = public_key(settings.jwt_public_key.get_secret_value(), settings.jwt_algorithms)
+        if key is None:
+            names = ", ".join(settings.jwt_algorithms)
+            raise SystemExit(f"The settings are not usable:\n  JWT_PUBLIC_KEY: is not a PEM public key for {names}")
+        return OneKey(key)
     assert settings.jwt_secret is not None, "the settings have one of the three"
     return OneKey(Key(settings.jwt_secret.get_secret_value(), settings.jwt_algorithms))
 
@@ -67,36 +59,11 @@ class OneKey:
         return self._key
 
 
-def _public_key(text: str, algorithms: Sequence[str]) -> Key:
-    try:
-        material = jwt.get_algorithm_by_name(algorithms[0]).prepare_key(text)
-    except (jwt.PyJWTError, ValueError, TypeError):
-        material = None
-    if not set(algorithms) <= set(_fitting(material)):
-        raise SystemExit(
-            f"The settings are not usable:\n  JWT_PUBLIC_KEY: is not a PEM public key for {', '.join(algorithms)}"
-        )
-    return Key(material, tuple(algorithms))
-
-
-def _fitting(material: Any) -> tuple[str, ...]:
-    """The algorithms that a public key can be used with."""
-    match material:
-        case rsa.RSAPublicKey():
-            return _RSA
-        case ec.EllipticCurvePublicKey():
-            return tuple(name for curve, name in _CURVES.items() if curve == material.curve.name)
-        case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey():
-            return ("EdDSA",)
-    return ()
-
-
 class ProviderKeys:
     """A provider's published keys (JWKS): fetched in a thread, within a bound, and kept while the provider is away."""
 
     def __init__(self, url: str, algorithms: Sequence[str]) -> None:
-        # Its own cache would be asked for in the event loop, and fetch there.
-        self._client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_SECONDS)
+        self._client = provider(url)
         self._algorithms = algorithms
         self._keys: dict[str | None, Key] = {}
         self._version = 0
@@ -139,7 +106,7 @@ class ProviderKeys:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 found = usable(await asyncio.to_thread(self._client.fetch_data), self._algorithms)
-        except (jwt.PyJWTError, OSError, ValueError, TypeError, http.client.HTTPException) as error:
+        except NOT_FETCHED as error:
             log.warning("keys_not_fetched", error=type(error).__name__, kept=len(self._keys))
         else:
             self._fetched_at = monotonic()
@@ -149,24 +116,3 @@ class ProviderKeys:
                 log.warning("keys_not_fetched", error="no usable key among them", kept=len(self._keys))
         finally:
             self._fetching = None
-
-
-def usable(published: Any, algorithms: Sequence[str]) -> dict[str | None, Key]:
-    """The keys of a JWKS that may sign tokens here, by their ids. Pure.
-
-    A symmetric key in a public document is nobody's secret; one that is for encryption, or of an algorithm that is not
-    allowed, is left out too.
-    """
-    found: dict[str | None, Key] = {}
-    for entry in published.get("keys", []):
-        if not isinstance(entry, dict) or entry.get("kty") == "oct" or entry.get("use", "sig") != "sig":
-            continue
-        try:
-            material = jwt.PyJWK(entry).key
-        except jwt.PyJWTError:
-            continue
-        own, kid = entry.get("alg"), entry.get("kid")
-        names = tuple(name for name in _fitting(material) if name in algorithms and own in (None, name))
-        if names and isinstance(kid, str | None):
-            found[kid] = Key(material, names)
-    return found

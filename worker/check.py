@@ -12,14 +12,15 @@ from time import monotonic, time
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
-from config.settings import NETWORKS, ApiSettings, ChainSettings, Network, WorkerSettings, problems
+from config.keys import NOT_FETCHED, provider, public_key, usable
+from config.settings import NETWORKS, ApiSettings, ChainSettings, Network, WorkerSettings, api_settings, problems
 from db import SCHEMA_VERSION
 from db.session import applied_schema
 from worker.chains import nodes_for
 from worker.chains.addresses import account_bytes
 from worker.chains.snapshot import ACCOUNT_BYTES, WORD, Expected, Snapshot, check
-from worker.chains.ways import DECIMALS, READ, Node, Way
-from worker.errors import BadAddress, BadReply, ReadFailed, Refused, TooMuch, Unsupported
+from worker.chains.ways import DECIMALS, READ, Node, Way, total_supply
+from worker.errors import BadAddress, BadReply, ReadFailed, Refused, Throttled, TooMuch, Unauthorized, Unsupported
 
 OLDEST_REDIS = (6, 2)
 REDIS_TIMEOUT = 3.0  # seconds
@@ -34,6 +35,7 @@ TO_DO = {
     "lagging": "wait until the node has caught up, or raise {net}_MAX_HEAD_AGE",
     "bad_reply": "see whether {net}_RPC_URLS is a node's whole URL, with its path",
 }
+CORRECT_TOKENS = "correct the JWT_ settings (README.md), or check --without-endpoint"
 USE_ANOTHER = "this endpoint cannot simulate calls: use another one in {net}_RPC_URLS"
 
 
@@ -62,7 +64,7 @@ def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Findi
         else:
             yield Finding(network, f"{network.upper()}_RPC_URLS is not set: its wallets are not synced")
     if with_endpoint:
-        yield tokens()
+        yield from endpoint_settings()
 
 
 def database() -> Finding:
@@ -96,11 +98,31 @@ def broker(url: str) -> Finding:
     return Finding("redis", f"version {version}, {policy}")
 
 
-def tokens() -> Finding:
-    wrong = [sentence for sentence in problems(ApiSettings) if "JWT" in sentence]
-    if wrong:
-        return Finding("tokens", "; ".join(wrong), "correct the JWT_ settings (README.md), or check --without-endpoint")
-    return Finding("tokens", "the JWT_ settings fit together")
+def endpoint_settings() -> Iterator[Finding]:
+    """What only the endpoint needs: its own settings, and the key for tokens as it would load it."""
+    wrong = problems(ApiSettings)
+    if of_tokens := [sentence for sentence in wrong if "JWT" in sentence]:
+        yield Finding("tokens", "; ".join(of_tokens), CORRECT_TOKENS)
+    if others := [sentence for sentence in wrong if "JWT" not in sentence]:
+        yield Finding("endpoint", "; ".join(others), "correct these settings (README.md), or check --without-endpoint")
+    if not wrong:
+        yield tokens(api_settings())
+
+
+def tokens(settings: ApiSettings) -> Finding:
+    algorithms, pem, url = settings.jwt_algorithms, settings.jwt_public_key, settings.jwt_jwks_url
+    if pem and not public_key(pem.get_secret_value(), algorithms):
+        return Finding("tokens", f"JWT_PUBLIC_KEY: is not a PEM public key for {', '.join(algorithms)}", CORRECT_TOKENS)
+    if url is None:
+        return Finding("tokens", "the JWT_ settings fit together")
+    try:
+        found = usable(provider(url.get_secret_value()).fetch_data(), algorithms)
+    except NOT_FETCHED as error:
+        return Finding("tokens", f"JWT_JWKS_URL: no keys ({type(error).__name__})", "correct it, or start the provider")
+    if not found:
+        to_do = "correct JWT_JWKS_URL or JWT_ALGORITHMS"
+        return Finding("tokens", f"JWT_JWKS_URL: no key for {', '.join(algorithms)} among its keys", to_do)
+    return Finding("tokens", f"the JWT_ settings fit together, {len(found)} of the provider's keys can be used")
 
 
 def chain(network: Network, settings: WorkerSettings) -> Iterator[Finding]:
@@ -122,12 +144,12 @@ def chain(network: Network, settings: WorkerSettings) -> Iterator[Finding]:
 
 
 def endpoint(network: Network, node: Node, token: bytes, known: ChainSettings) -> Finding:
-    """One endpoint, asked for balances of nobody. With each of its keys, where it has several."""
+    """One endpoint, asked for balances of nobody, and with each of its keys."""
     subject = f"{network} {node.name}"
+    if bad := refused_keys(node):
+        to_do = TO_DO[next(iter(bad.values())).code].format(net=network.upper())
+        return Finding(subject, "; ".join(f"key {at} of {len(node.keys)}: {said}" for at, said in bad.items()), to_do)
     try:
-        for key in node.keys[1:]:
-            node.session.use(key.secret)
-            node.head()
         node.session.use(node.keys[0].secret if node.keys else None)
         started = monotonic()
         way, snapshot = best_way(node, token)
@@ -136,6 +158,7 @@ def endpoint(network: Network, node: Node, token: bytes, known: ChainSettings) -
         decimals = node.called(token, DECIMALS)
         if snapshot.balances == (None,) or len(decimals) != WORD:
             return Finding(subject, "there is no token", TO_DO["no_token"].format(net=network.upper()))
+        total_supply(node, token)  # which a worker holds every balance against
         most = largest(node, way, token)
     except ReadFailed as failure:
         to_do = TO_DO.get(failure.code, USE_ANOTHER).format(net=network.upper())
@@ -153,6 +176,20 @@ def endpoint(network: Network, node: Node, token: bytes, known: ChainSettings) -
         f"chain {snapshot.chain_id}, block {snapshot.block.number}, {age:.0f} s old, answers in {milliseconds:.0f} ms, "
         f"{most} wallets a request ({way})",
     )
+
+
+def refused_keys(node: Node) -> dict[int, ReadFailed]:
+    """Which of its keys an endpoint does not take, by their places in the setting from 1 on, and what it says."""
+    bad: dict[int, ReadFailed] = {}
+    for at, key in enumerate(node.keys, start=1):
+        node.session.use(key.secret)
+        try:
+            node.head()
+        except (Unauthorized, Throttled) as failure:
+            bad[at] = failure
+        except ReadFailed:  # that is not about the key
+            break
+    return bad
 
 
 def best_way(node: Node, token: bytes) -> tuple[Way, Snapshot]:

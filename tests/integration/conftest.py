@@ -8,20 +8,24 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from checking import Env, Look
 from endpoint import ENV, Endpoint
 from environment import forget_settings
 from network import REQUEST_LIMIT, SOLID_LAG, Net, ahead
-from proxy import proxy
+from proxy import Proxy, proxy
 from solc import compiled
 from tables import Tables
 
-from config.settings import Network
+from config.settings import Network, worker_settings
 from devstack.chain import Chain
 from devstack.product import api
 from devstack.seed import insert, wallets
 from devstack.servers import Server, anvil, tron_node, wait_for
-from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, base58_address
-from worker.chains import ethereum, tron
+from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, LocalChain, base58_address
+from devstack.stack import settings as stack_settings
+from worker.chains import ethereum as on_ethereum
+from worker.chains import tron as on_tron
+from worker.check import Finding, findings
 
 
 @pytest.fixture
@@ -54,8 +58,8 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Network, Net
     with ExitStack() as started:
         made: dict[Network, Net] = {}
         for network, chain_id, multicall3 in (
-            ("ethereum", ETHEREUM_CHAIN_ID, ethereum.MULTICALL3),
-            ("tron", TRON_CHAIN_ID, tron.MULTICALL3),
+            ("ethereum", ETHEREUM_CHAIN_ID, on_ethereum.MULTICALL3),
+            ("tron", TRON_CHAIN_ID, on_tron.MULTICALL3),
         ):
             evm = started.enter_context(anvil(folder, f"{network}-evm", chain_id, 1))
             chain = Chain(evm.url)
@@ -98,3 +102,37 @@ def settings(
         forget_settings()
 
     return configured
+
+
+@pytest.fixture
+def env(
+    database_url: str,
+    redis_process: Server,
+    ethereum: LocalChain,
+    tron: LocalChain,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Env:
+    """The settings of the devstack, in which all is well."""
+    made = stack_settings(database_url, redis_process.url, ethereum, tron)
+    for name, value in made.items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+@pytest.fixture
+def before_ethereum(ethereum: LocalChain) -> Iterator[Proxy]:
+    with proxy(ethereum.node.url) as made:
+        yield made
+
+
+@pytest.fixture
+def look(env: Env, monkeypatch: pytest.MonkeyPatch) -> Look:
+    """What the check finds with some settings changed."""
+
+    def findings_with(*, with_endpoint: bool = True, **changes: str) -> list[Finding]:
+        for name, value in {**env, **changes}.items():
+            monkeypatch.setenv(name, value)
+        forget_settings()
+        return list(findings(worker_settings(), with_endpoint=with_endpoint))
+
+    return findings_with

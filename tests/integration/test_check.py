@@ -3,65 +3,24 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import faults
+import json_rpc_faults
 import psycopg
 import pytest
 import redis
-from environment import forget_settings
+from checking import BY_KEY, Env, Look, failed
 from proxy import Proxy, proxy
 
-from config.settings import worker_settings
 from db import SCHEMA_VERSION
 from devstack.product import environment
-from devstack.servers import ROOT, Server
-from devstack.stack import LocalChain, settings
-from worker.check import Finding, findings
-
-Env = dict[str, str]
+from devstack.servers import ROOT
+from devstack.stack import LocalChain
+from worker.chains.ways import TOTAL_SUPPLY
 
 
-@pytest.fixture
-def env(
-    database_url: str,
-    redis_process: Server,
-    ethereum: LocalChain,
-    tron: LocalChain,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Env:
-    """The settings of the devstack, in which all is well."""
-    made = settings(database_url, redis_process.url, ethereum, tron)
-    for name, value in made.items():
-        monkeypatch.setenv(name, value)
-    return made
-
-
-@pytest.fixture
-def before_ethereum(ethereum: LocalChain) -> Iterator[Proxy]:
-    with proxy(ethereum.node.url) as made:
-        yield made
-
-
-@pytest.fixture
-def look(env: Env, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Finding]]:
-    """What the check finds with some settings changed."""
-
-    def findings_with(*, with_endpoint: bool = True, **changes: str) -> list[Finding]:
-        for name, value in {**env, **changes}.items():
-            monkeypatch.setenv(name, value)
-        forget_settings()
-        return list(findings(worker_settings(), with_endpoint=with_endpoint))
-
-    return findings_with
-
-
-def failed(found: list[Finding]) -> list[tuple[str, str, str]]:
-    return [(each.subject.partition(" ")[0], each.detail, each.to_do) for each in found if not each.ok]
-
-
-def test_a_sound_configuration_passes_and_tells_what_each_endpoint_can_do(look: Callable[..., list[Finding]]) -> None:
+def test_a_sound_configuration_passes_and_tells_what_each_endpoint_can_do(look: Look) -> None:
     found = look()
     assert failed(found) == []
     said = {each.subject.partition(" ")[0]: each.detail for each in found}
@@ -108,11 +67,15 @@ HERE = "http://127.0.0.1"
         ({"JWT_SECRET": "pass-word"}, "tokens", "at least 32 bytes", "JWT_"),
         ({"JWT_SECRET": ""}, "tokens", "JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL must be set", "JWT_"),
         ({"JWT_ALGORITHMS": "RS256"}, "tokens", "JWT_ALGORITHMS must be out of HS256", "JWT_"),
+        ({**BY_KEY, "JWT_PUBLIC_KEY": "nonsense"}, "tokens", "JWT_PUBLIC_KEY: is not a PEM public key", "JWT_"),
+        ({**BY_KEY, "JWT_JWKS_URL": f"http://{NOBODY}/pass-word"}, "tokens", "JWT_JWKS_URL: no keys", "correct it"),
+        ({"API_POOL_MIN": "5", "API_POOL_MAX": "2"}, "endpoint", "API_POOL_MAX must not be smaller", "README.md"),
+        ({"API_DATABASE_TIMEOUT": "abc"}, "endpoint", "API_DATABASE_TIMEOUT", "README.md"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_a_wrong_setting_is_named_with_what_to_do(
-    look: Callable[..., list[Finding]], changes: Env, subject: str, detail: str, to_do: str
+    look: Look, changes: Env, subject: str, detail: str, to_do: str
 ) -> None:
     found = look(**changes)
     ((of, said, advice),) = failed(found)
@@ -122,7 +85,7 @@ def test_a_wrong_setting_is_named_with_what_to_do(
     assert "pass-word" not in str(found), "no secret is told"
 
 
-def test_a_database_without_its_schema_is_named(look: Callable[..., list[Finding]], env: Env) -> None:
+def test_a_database_without_its_schema_is_named(look: Look, env: Env) -> None:
     with psycopg.connect(env["DATABASE_URL"], autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         assert failed(look())[0][1:] == (f"schema 0001, {SCHEMA_VERSION} is wanted", "run `alembic upgrade head`")
@@ -130,7 +93,7 @@ def test_a_database_without_its_schema_is_named(look: Callable[..., list[Finding
         assert failed(look())[0][1:] == ("without a schema", "run `alembic upgrade head`")
 
 
-def test_a_redis_that_would_throw_messages_away_is_named(look: Callable[..., list[Finding]], env: Env) -> None:
+def test_a_redis_that_would_throw_messages_away_is_named(look: Look, env: Env) -> None:
     client: Any = redis.Redis.from_url(env["REDIS_URL"])
     client.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -154,7 +117,7 @@ def test_a_redis_that_would_throw_messages_away_is_named(look: Callable[..., lis
     ids=["unauthorized", "throttled", "no node", "another path", "out of order", "only single calls"],
 )
 def test_an_endpoint_that_cannot_be_used_is_named(
-    look: Callable[..., list[Finding]], before_ethereum: Proxy, fault: Any, detail: str, to_do: str
+    look: Look, before_ethereum: Proxy, fault: Any, detail: str, to_do: str
 ) -> None:
     with before_ethereum.faulty(fault):
         ((subject, said, advice),) = failed(look(ETHEREUM_RPC_URLS=before_ethereum.url))
@@ -163,9 +126,34 @@ def test_an_endpoint_that_cannot_be_used_is_named(
     assert to_do in advice
 
 
-def test_an_endpoint_tells_how_many_wallets_it_takes(
-    look: Callable[..., list[Finding]], before_ethereum: Proxy
-) -> None:
+def test_a_token_that_does_not_tell_its_supply_is_named(look: Look, before_ethereum: Proxy) -> None:
+    """A worker would refuse the endpoint: it has nothing to hold a balance against."""
+    asks = faults.of(lambda exchange: faults.calldata(exchange) == TOTAL_SUPPLY, json_rpc_faults.result("0x"))
+    with before_ethereum.faulty(asks):
+        ((subject, detail, to_do),) = failed(look(ETHEREUM_RPC_URLS=before_ethereum.url))
+    assert subject == "ethereum"
+    assert "total supply is 0 bytes" in detail
+    assert "ETHEREUM_USDT_CONTRACT" in to_do
+
+
+def test_of_several_keys_the_bad_ones_are_named_by_their_places(look: Look, tron: LocalChain) -> None:
+    def refuses(exchange: faults.Exchange) -> None:
+        bad = exchange.headers.get("TRON-PRO-API-KEY") in {"bad-word-one", "bad-word-two"}
+        (faults.said({"Error": "ApiKey not exists"}, 401) if bad else faults.passed_on)(exchange)
+
+    with proxy(tron.node.url) as before_tron, before_tron.faulty(refuses):
+        several = {"TRON_RPC_URLS": before_tron.url, "TRON_API_KEY_HOSTS": "127.0.0.1"}
+        found = look(**several, TRON_API_KEYS="bad-word-one,good-word,bad-word-two")
+        sound = look(**several, TRON_API_KEYS="good-word,better-word")
+    ((subject, detail, to_do),) = failed(found)
+    assert subject == "tron"
+    assert detail == "key 1 of 3: HTTP 401; key 3 of 3: HTTP 401"
+    assert "TRON_API_KEYS" in to_do
+    assert "word" not in str(found), "no secret is told"
+    assert failed(sound) == []
+
+
+def test_an_endpoint_tells_how_many_wallets_it_takes(look: Look, before_ethereum: Proxy) -> None:
     limited = faults.when_larger(60_000, faults.said(b"", 413))
     with before_ethereum.faulty(limited):
         found = look(ETHEREUM_RPC_URLS=before_ethereum.url)
@@ -174,7 +162,7 @@ def test_an_endpoint_tells_how_many_wallets_it_takes(
     assert "1223 wallets a request (revert)" in said
 
 
-def test_a_network_without_nodes_is_told_of_and_is_no_failure(look: Callable[..., list[Finding]]) -> None:
+def test_a_network_without_nodes_is_told_of_and_is_no_failure(look: Look) -> None:
     found = look(TRON_RPC_URLS="")
     assert failed(found) == []
     assert [each.detail for each in found if each.subject == "tron"] == [
@@ -182,7 +170,7 @@ def test_a_network_without_nodes_is_told_of_and_is_no_failure(look: Callable[...
     ]
 
 
-def test_the_endpoints_own_settings_may_be_left_out(look: Callable[..., list[Finding]]) -> None:
+def test_the_endpoints_own_settings_may_be_left_out(look: Look) -> None:
     assert failed(look(with_endpoint=False, JWT_SECRET="")) == []
 
 

@@ -1,0 +1,71 @@
+"""The keys that the settings name for checking tokens, each with the algorithms that fit it."""
+
+import http.client
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
+FETCH_SECONDS = 5.0  # for which a provider may take to give its keys
+
+NOT_FETCHED = (jwt.PyJWTError, OSError, ValueError, TypeError, AttributeError, http.client.HTTPException)
+"""What a fetch raises when a provider is out of reach, or answers something else."""
+
+_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+_RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+
+
+class Key(NamedTuple):
+    """A key, and the algorithms that it is believed with: never those that the token would like."""
+
+    material: Any
+    algorithms: tuple[str, ...]
+
+
+def public_key(text: str, algorithms: Sequence[str]) -> Key | None:
+    """The key of a PEM text; None when it is none, or does not fit all of these algorithms. Pure."""
+    try:
+        material = jwt.get_algorithm_by_name(algorithms[0]).prepare_key(text)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        material = None
+    return Key(material, tuple(algorithms)) if set(algorithms) <= set(_fitting(material)) else None
+
+
+def _fitting(material: Any) -> tuple[str, ...]:
+    """The algorithms that a public key can be used with."""
+    match material:
+        case rsa.RSAPublicKey():
+            return _RSA
+        case ec.EllipticCurvePublicKey():
+            return tuple(name for curve, name in _CURVES.items() if curve == material.curve.name)
+        case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey():
+            return ("EdDSA",)
+    return ()
+
+
+def provider(url: str) -> jwt.PyJWKClient:
+    """Asks a provider for its keys (JWKS): `fetch_data` does I/O, and raises NOT_FETCHED."""
+    # Its own cache would be asked for in the event loop, and fetch there.
+    return jwt.PyJWKClient(url, cache_jwk_set=False, timeout=FETCH_SECONDS)
+
+
+def usable(published: Any, algorithms: Sequence[str]) -> dict[str | None, Key]:
+    """The keys of a JWKS that may sign tokens here, by their ids. Pure.
+
+    A symmetric key in a public document is nobody's secret; one that is for encryption, or of an algorithm that is not
+    allowed, is left out too.
+    """
+    found: dict[str | None, Key] = {}
+    for entry in published.get("keys", []):
+        if not isinstance(entry, dict) or entry.get("kty") == "oct" or entry.get("use", "sig") != "sig":
+            continue
+        try:
+            material = jwt.PyJWK(entry).key
+        except jwt.PyJWTError:
+            continue
+        own, kid = entry.get("alg"), entry.get("kid")
+        names = tuple(name for name in _fitting(material) if name in algorithms and own in (None, name))
+        if names and isinstance(kid, str | None):
+            found[kid] = Key(material, names)
+    return found
