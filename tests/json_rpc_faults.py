@@ -108,6 +108,17 @@ def settled(block: Callable[[int], int], then: Fault = passed_on) -> Fault:
     return fault
 
 
+def behind(blocks: int) -> Fault:
+    """A node that truly has not seen the newest blocks."""
+
+    def fault(exchange: Exchange) -> None:
+        number = max(int(node_says(exchange, "eth_blockNumber"), 16) - blocks, 0)
+        exchange.body = exchange.body.replace(b'"latest"', f'"{number:#x}"'.encode())
+        passed_on(exchange)
+
+    return fault
+
+
 def standing_still(seconds: int = 0) -> Fault:
     """What is final stays the block before the newest one, and has been it for so long."""
     still: list[int] = []
