@@ -57,10 +57,6 @@ def line(
     return pytest.param(made, id=f"{network}: {name}", marks=marks)
 
 
-def to_come(item: int) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(strict=True, reason=f"review of issue 4, item {item}")
-
-
 def before_that(held: list[Balances]) -> Balances:
     return held[-2]
 
@@ -113,7 +109,7 @@ TABLE = [
     line("F16 odd result of one wallet", T, f.of(t.asks_token, f.changed(lambda reply: {**reply, "constant_result": ["0"]})), "bad_reply", S),
     line("F17 {}", T, f.said({}), "bad_reply"),
     line("F17 {} for an account that is there", T, t.accounts(lambda _: {}), "zero_unconfirmed", S),
-    line("F17 {} for an account that was never read", T, t.accounts(lambda _: {}), "zero_unconfirmed", S, happens=Scene.is_forgotten, marks=to_come(4)),
+    line("F17 {} for an account that was never read", T, t.accounts(lambda _: {}), "zero_unconfirmed", S, happens=Scene.is_forgotten),
     line("F17 {} from another network", T, t.of_another_network, "wrong_chain", S),
     line("F18 a NullPointerException", T, f.said(t.NULL_POINTER), "refused"),
     line("F18 the same of an account", T, t.accounts(lambda _: t.NULL_POINTER), "refused", S),
@@ -132,7 +128,7 @@ TABLE = [
     line("F21 above 2^53", T, t.balances(lambda balance: balance), None, S),
     line("F21 above 2^53, as a double", T, t.balances(float), "bad_reply", S),
     line("F21 balance missing once", T, f.first(t.accounts(t.without_balance), WALLETS, asks=t.asks_account), "zero_unconfirmed", S),
-    line("F21 balance missing: there is none", T, f.of(t.asks_account, t.an_empty_account), None, S, happens=Scene.empties, marks=to_come(5)),
+    line("F21 balance missing: there is none", T, f.of(t.asks_account, t.an_empty_account), None, S, happens=Scene.empties),
     line("F21 balance as text", T, t.balances(str), "bad_reply", S),
     line("F21 balance below zero", T, t.balances(lambda balance: -balance), "bad_reply", S),
     line("F21 another account's balance", T, t.accounts(lambda reply: {**reply, "address": "41" + "00" * 20}), "bad_reply", S),
@@ -162,14 +158,14 @@ TABLE = [
     line("items dropped", E, f.said([]), "bad_reply"),
     line("items twice", E, f.changed(lambda reply: [reply, reply]), "bad_reply"),
     line("another's item", E, f.changed(lambda reply: {**reply, "id": 10**15}), "bad_reply", R),
-    line("another's item, with an error that is none", E, f.changed(lambda reply: {**reply, "id": 10**15, "error": None}), "bad_reply", R, marks=to_come(3)),
+    line("another's item, with an error that is none", E, f.changed(lambda reply: {**reply, "id": 10**15, "error": None}), "bad_reply", R),
     line("another's id above our own words", E, f.changed(lambda reply: {**reply, "id": 10**15}), None),
     line("another's id and another's words", E, f.only_reads(j.renumbered(j.a_cached_reply)), "bad_reply"),
     line("an earlier reply from a cache", E, j.a_cached_reply, "bad_reply"),
     line("an earlier reply from a cache, returned", E, j.a_cached_reply, "bad_reply", R),
     line("an earlier reply from a cache, of a Multicall3", E, j.a_cached_reply, "bad_reply", M),
     line("items in another order", E, f.of(j.asks("eth_getBalance"), j.in_another_order()), "bad_reply", S),
-    line("items in another order, with errors that are none", E, f.of(j.asks("eth_getBalance"), j.in_another_order(error=None)), "bad_reply", S, marks=to_come(3)),
+    line("items in another order, with errors that are none", E, f.of(j.asks("eth_getBalance"), j.in_another_order(error=None)), "bad_reply", S),
     line("items in another order, token calls", E, f.of(j.asks_token, j.in_another_order()), "bad_reply", S),
     line("result null", E, j.result(None), "bad_reply"),
     line("result null, where it is returned", E, j.result(None), "bad_reply", R),
@@ -178,6 +174,7 @@ TABLE = [
     line("-32005 with HTTP 200", E, j.error(-32005, "daily request count exceeded, request rate limited"), "throttled"),
     line("429 with HTTP 200", E, j.error(429, "Your app has exceeded its compute units per second capacity"), "throttled"),
     line("reverts with nothing", E, j.error(3, "execution reverted", data="0x"), "unsupported"),
+    line("reverts with a reason, when it was to with our words", E, j.error(3, "execution reverted: no", data="0x08c379a0"), "refused"),
     line("reverts with a reason", E, j.error(3, "execution reverted: no", data="0x08c379a0"), "refused", R),
     line("header not found", E, j.error(-32000, "header not found"), "lagging"),
     line("missing trie node", E, j.error(-32000, "missing trie node 9c (path ) state 0x9c is not available"), "lagging"),
@@ -188,13 +185,13 @@ TABLE = [
     line("finalized that does not advance", E, j.standing_still(3000), "lagging", j.settled(int), ETHEREUM_FINALITY="finalized"),
     line("finalized that stands still for a while", E, j.standing_still(), None, j.settled(int), shown=before_that, ETHEREUM_FINALITY="finalized"),
     line("no finalized block", E, j.error(-32000, "finalized block not found"), "lagging", j.settled(int), ETHEREUM_FINALITY="finalized"),
-    line("safe ahead of what comes next", E, j.settled(lambda number: number - 5), "lagging", j.settled(int), ETHEREUM_FINALITY="safe", marks=to_come(16)),
+    line("safe ahead of what comes next", E, j.settled(lambda number: number - 5), "lagging", j.settled(int), ETHEREUM_FINALITY="safe"),
     line("block number regress", E, f.header(f.NUMBER, lambda number: max(number - 50, 1)), "lagging"),
     line("a reorganisation", E, f.passed_on, None, happens=Scene.reorganises),
     line("a reorganisation, wallet by wallet", E, f.passed_on, None, S, happens=Scene.reorganises),
     line("block number out of thin air", E, f.header(f.NUMBER, lambda _: 2**62), "bad_reply"),
-    line("block number too high for its time", E, f.header(f.NUMBER, lambda number: number + 250), "bad_reply", marks=to_come(2)),
-    line("block number out of thin air, and no other known", E, f.header(f.NUMBER, lambda _: 2**40), "bad_reply", happens=Scene.is_unknown, marks=to_come(2)),
+    line("block number too high for its time", E, f.header(f.NUMBER, lambda number: number + 250), "bad_reply"),
+    line("block number out of thin air, and no other known", E, f.header(f.NUMBER, lambda _: 2**40), "bad_reply", happens=Scene.is_unknown),
     line("block zero", E, f.header(f.NUMBER, lambda _: 0), "bad_reply"),
     line("a block of tomorrow", E, f.header(f.TIME, lambda moment: moment + 86400), "bad_reply"),
     line("another chain", E, f.header(f.CHAIN, lambda _: 5), "wrong_chain"),

@@ -70,8 +70,9 @@ def test_reverted_words_are_taken_from_the_errors_data_whatever_its_code(code: i
     [
         (error(3, "execution reverted"), Unsupported),
         (error(3, "execution reverted", data="0x"), Unsupported),
-        (error(3, "execution reverted", data={"of": "it"}), Unsupported),
-        (error(3, "execution reverted", data=WORDS_OF_OURS[:200]), Unsupported),
+        (error(3, "execution reverted", data={"of": "it"}), Refused),
+        (error(3, "execution reverted", data=WORDS_OF_OURS[:200]), Refused),
+        (error(3, "execution reverted: no", data="0x08c379a0" + "00" * 96), Refused),
         (error(3, "execution reverted", data="!" * 300), BadReply),
         (error(-32000, "out of gas"), TooMuch),
         (answer(WORDS_OF_OURS), BadReply),

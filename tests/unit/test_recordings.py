@@ -1,12 +1,14 @@
 """Every recorded reply of a real node, and what the transport makes of it: its bytes, or the right failure."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import vectors
 from replay import Replay
+from requests import PreparedRequest, Response
 from vectors import recorded
 
 from worker.chains import multicall
@@ -17,17 +19,16 @@ from worker.errors import BadReply, Lagging, NoToken, OutOfTime, ReadFailed, Ref
 
 ACCOUNT = bytes.fromhex("1563915e194d8cfba1943570603f7606a3115508")
 
-# What comes of a simulated deployment that is answered so. "words": the bytes are those of the recording.
-ETHEREUM_BY_RETURN: dict[int, type[ReadFailed] | str] = {
-    **dict.fromkeys([1, 3, 4, 5, 6, 7, 8, 18, 33], "words"),
-    9: Lagging,  # header for hash not found
-    10: Lagging,  # header not found
+Expected = type[ReadFailed] | str | int | Block
+
+# What comes of each recording, were it the answer to a request of ours. "words": the recording's own bytes.
+# One table for each request, and in each of them every recording; what is an error is one whatever was asked for.
+ETHEREUM_ERRORS: dict[int, Expected] = {
+    **dict.fromkeys([9, 10], Lagging),  # header for hash not found, header not found
     12: TooMuch,  # max code size exceeded
     16: TooMuch,  # max initcode size exceeded
-    17: TooMuch,  # out of gas
-    23: TooMuch,  # an endless loop is one too
-    19: Refused,  # reverts
-    20: Refused,
+    **dict.fromkeys([17, 23], TooMuch),  # out of gas; an endless loop is that too
+    **dict.fromkeys([2, 19, 20], Refused),  # reverts, the first with our words
     21: Refused,  # invalid opcode
     22: Refused,  # begins with 0xef
     24: Unsupported,  # no such method
@@ -35,129 +36,161 @@ ETHEREUM_BY_RETURN: dict[int, type[ReadFailed] | str] = {
     26: Refused,  # parse error
     27: BadReply,  # an empty body
     28: Refused,  # HTTP 415
-    29: BadReply,  # a list
-    30: BadReply,  # a list, of one error
     31: TooMuch,  # HTTP 413
-    32: BadReply,  # a block
-    34: BadReply,  # a proof
-    35: BadReply,  # a list as the result
-    2: Refused,  # our words as revert data, when they were to be returned
-    11: BadReply,  # trimmed by the recorder
-    13: BadReply,
-    14: BadReply,
-    15: BadReply,
+    **dict.fromkeys([29, 30], BadReply),  # lists
+    **dict.fromkeys([11, 13, 14, 15], BadReply),  # trimmed by the recorder
 }
-ETHEREUM_BY_REVERT: dict[int, type[ReadFailed] | str] = {
-    2: "words",
-    1: BadReply,  # returned, when it could only revert
-    16: TooMuch,
-    17: TooMuch,
-    19: Unsupported,  # no data in it
-    21: Refused,
-    24: Unsupported,
-    31: TooMuch,
+RESULTS = [1, 3, 4, 5, 6, 7, 8, 18, 32, 33, 34, 35]  # words, a block, a chain id, a proof, a list
+ETHEREUM: dict[str, dict[int, Expected]] = {
+    "by return": {
+        **ETHEREUM_ERRORS,
+        **dict.fromkeys([1, 3, 4, 5, 6, 7, 8, 18], "words"),
+        **dict.fromkeys([32, 33, 34, 35], BadReply),  # 33: a quantity, which is not whole bytes
+    },
+    "by revert": {
+        **ETHEREUM_ERRORS,
+        **dict.fromkeys(RESULTS, BadReply),  # returned, when it could only revert
+        2: "words",
+        **dict.fromkeys([19, 20], Unsupported),  # no data in it
+    },
+    "head": {**ETHEREUM_ERRORS, **dict.fromkeys(RESULTS, BadReply), 32: Block(64, 1_795_465_075)},
+    "chain id": {**ETHEREUM_ERRORS, **dict.fromkeys(RESULTS, BadReply), 33: 1337},
+    "native": {**ETHEREUM_ERRORS, **dict.fromkeys(RESULTS, BadReply), 33: 1337},
 }
-TRON: dict[int, type[ReadFailed] | str] = {
-    **dict.fromkeys([30, 31, 32, 33, 34, 36, 43, 44, 49, 53, 54, 55, 56, 61, 62], "words"),
-    **dict.fromkeys([1, 2, 3, 4, 5, 14, 15, 16, 17, 18, 19, 20, 24, 25, 26], BadReply),
+
+TRON_ERRORS: dict[int, Expected] = {
     **dict.fromkeys([6, 21, 22, 23, 27, 28, 29], Refused),  # an Error with HTTP 200
-    **dict.fromkeys([35, 39, 40, 41, 42, 58], Refused),  # reverts, with result: true
-    **dict.fromkeys([46, 47, 48, 50, 52, 57, 59], Refused),
-    37: NoToken,
-    38: NoToken,
-    45: OutOfTime,  # an endless loop
-    60: OutOfTime,
     51: BadReply,  # an empty body
-    77: Unsupported,  # HTTP 405
-    78: Unsupported,
+    **dict.fromkeys([77, 78], Unsupported),  # HTTP 405
     79: TooMuch,  # body size is too big
 }
-
-# What comes of the same when it answers a question for the account's TRX.
-ACCOUNTS: dict[int, type[ReadFailed] | int] = {
-    **dict.fromkeys([14, 16, 17], 1_993_893_600),
-    **dict.fromkeys([18, 19, 24, 25, 26, 5], 0),  # {}: the address was checked before it was asked for
-    15: BadReply,  # the account in another form than it was asked for
-    20: BadReply,  # another account
-    **dict.fromkeys([21, 22, 23, 27, 28, 29], Refused),
-    30: BadReply,
-    77: Unsupported,
-    78: Unsupported,
-    79: TooMuch,
+BLOCKS = [1, 2, 3, 4]
+ABOUT_ACCOUNTS = [14, 15, 16, 17, 18, 19, 20, 24, 25, 26]
+CALLED = [*range(30, 51), *range(52, 63)]
+TRON: dict[str, dict[int, Expected]] = {
+    "constant call": {
+        **TRON_ERRORS,
+        **dict.fromkeys([30, 31, 32, 33, 34, 36, 43, 44, 49, 53, 54, 55, 56, 61, 62], "words"),
+        **dict.fromkeys([*BLOCKS, 5, *ABOUT_ACCOUNTS], BadReply),
+        **dict.fromkeys([35, 39, 40, 41, 42, 58], Refused),  # reverts, with result: true
+        **dict.fromkeys([46, 47, 48, 50, 52, 57, 59], Refused),
+        **dict.fromkeys([37, 38], NoToken),
+        **dict.fromkeys([45, 60], OutOfTime),  # an endless loop; 2,000 wallets
+    },
+    "account": {
+        **TRON_ERRORS,
+        **dict.fromkeys([*BLOCKS, *CALLED], BadReply),  # they are about no account
+        **dict.fromkeys([14, 16, 17], 1_993_893_600),
+        **dict.fromkeys([5, 18, 19, 24, 25, 26], 0),  # {}: the address was checked before it was asked for
+        15: BadReply,  # the account in another form than it was asked for
+        20: BadReply,  # another account
+    },
+    "head": {
+        **TRON_ERRORS,
+        **dict.fromkeys([5, *ABOUT_ACCOUNTS, *CALLED], Lagging),  # no block
+        **dict.fromkeys([1, 3], Block(83, 1_795_461_846)),
+        2: Block(85, 1_795_461_852),
+        4: Block(35, 1_795_461_702),
+    },
+    "genesis": {
+        **TRON_ERRORS,
+        **dict.fromkeys([5, *ABOUT_ACCOUNTS, *CALLED], BadReply),  # no block
+        **dict.fromkeys([1, 3], 0x78CBFB93),
+        2: 0x6F1079AA,
+        4: 0x821A1078,
+    },
 }
 
 
-def replay_of(chain: str, number: int) -> Replay:
-    vector = recorded(chain, number)
-    body = json.dumps(vector["response"]) if vector["body_kind"] == "json" else vector["response"]
-    return Replay(body, status=vector["status"], headers={"Content-Type": vector["content_type"]})
+def numbers(chain: str) -> list[int]:
+    return sorted(int(path.name[:2]) for path in (Path(vectors.__file__).parent / chain).glob("[0-9]*.json"))
 
 
-def numbers(chain: str) -> set[int]:
-    return {int(path.name[:2]) for path in (Path(vectors.__file__).parent / chain).glob("[0-9]*.json")}
+@pytest.mark.parametrize(("chain", "tables"), [("ethereum", ETHEREUM), ("tron", TRON)])
+def test_no_recording_is_left_out(chain: str, tables: dict[str, Any]) -> None:
+    assert {asked: sorted(table) for asked, table in tables.items()} == dict.fromkeys(tables, numbers(chain))
 
 
-def test_no_recording_is_left_out() -> None:
-    assert numbers("ethereum") == ETHEREUM_BY_RETURN.keys() > ETHEREUM_BY_REVERT.keys()
-    assert numbers("tron") == TRON.keys()
+class Recording(Replay):
+    """Answers as it was recorded: each request with the recording whose number `choose` gives, under its own id."""
+
+    def __init__(self, chain: str, choose: Callable[[Any], int]) -> None:
+        super().__init__()
+        self.chain, self.choose = chain, choose
+
+    def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
+        asked = json.loads(request.body or b"")
+        vector = recorded(self.chain, self.choose(asked))
+        body = vector["response"]
+        if isinstance(body, dict) and "id" in body:
+            body = {**body, "id": asked["id"]}
+        made = json.dumps(body) if vector["body_kind"] == "json" else body
+        return Replay(made, status=vector["status"], headers={"Content-Type": vector["content_type"]}).send(request)
 
 
-def ethereum_node(number: int) -> EthereumNode:
+def ethereum_node(choose: Callable[[Any], int]) -> EthereumNode:
     made = EthereumNode("http://node", "latest", 10)
-    vector = recorded("ethereum", number)
-    theirs = vector["response"].get("id") if isinstance(vector["response"], dict) else None
-    made._id = (theirs or 1) - 1  # so that our request has the id that was answered
-    replay_of("ethereum", number).mount_on(made.session)
+    Recording("ethereum", choose).mount_on(made.session)
     return made
 
 
-@pytest.mark.parametrize(("number", "expected"), ETHEREUM_BY_RETURN.items())
-def test_a_reply_of_geth_to_a_returning_read(number: int, expected: Any) -> None:
-    if expected == "words":
-        words = recorded("ethereum", number)["response"]["result"][2:]
-        if len(words) % 2 == 0:
-            assert ethereum_node(number).deployed(b"", RETURN).hex() == words
-            return
-        expected = BadReply  # a quantity, which is not whole bytes
-    with pytest.raises(ReadFailed) as failure:
-        ethereum_node(number).deployed(b"", RETURN)
-    assert type(failure.value) is expected
-
-
-@pytest.mark.parametrize(("number", "expected"), ETHEREUM_BY_REVERT.items())
-def test_a_reply_of_geth_to_a_reverting_read(number: int, expected: Any) -> None:
-    if expected == "words":
-        words = recorded("ethereum", number)["response"]["error"]["data"][2:]
-        assert ethereum_node(number).deployed(b"", REVERT).hex() == words
-        return
-    with pytest.raises(ReadFailed) as failure:
-        ethereum_node(number).deployed(b"", REVERT)
-    assert type(failure.value) is expected
-
-
-@pytest.mark.parametrize(("number", "expected"), TRON.items())
-def test_a_reply_of_java_tron_to_a_constant_call(number: int, expected: Any) -> None:
+def tron_node(choose: Callable[[Any], int]) -> TronNode:
     made = TronNode("http://node", "solid", 10)
-    replay_of("tron", number).mount_on(made.session)
-    if expected == "words":
-        words = recorded("tron", number)["response"]["constant_result"][0]
-        assert made.deployed(b"", RETURN).hex() == words
-        return
-    with pytest.raises(ReadFailed) as failure:
-        made.deployed(b"", RETURN)
-    assert type(failure.value) is expected
+    Recording("tron", choose).mount_on(made.session)
+    return made
 
 
-@pytest.mark.parametrize(("number", "expected"), ACCOUNTS.items())
-def test_a_reply_of_java_tron_about_an_account(number: int, expected: Any) -> None:
-    made = TronNode("http://node", "solid", 10)
-    replay_of("tron", number).mount_on(made.session)
-    if isinstance(expected, int):
-        assert (made.native(ACCOUNT, None) or 0) == expected  # None for {}
+def asked_ethereum(what: str, number: int) -> Any:
+    """What the transport makes of a recording that answers this; what is asked besides is answered by 32 and 33."""
+    node = ethereum_node(lambda _: number)
+    match what:
+        case "by return" | "by revert":
+            return node.deployed(b"", REVERT if what == "by revert" else RETURN)
+        case "head":
+            return ethereum_node(lambda asked: 33 if asked["method"] == "eth_chainId" else number).head().block
+        case "chain id":
+            return ethereum_node(lambda asked: number if asked["method"] == "eth_chainId" else 32).head().chain_id
+    return node.native(ACCOUNT, "latest")
+
+
+def asked_tron(what: str, number: int) -> Any:
+    """The same for Tron; what is asked besides is answered by 4 and 3."""
+    match what:
+        case "head":
+            return tron_node(lambda asked: 4 if "id_or_num" in asked else number).head().block
+        case "genesis":
+            return tron_node(lambda asked: number if "id_or_num" in asked else 3).head().chain_id
+        case "account":
+            return tron_node(lambda _: number).native(ACCOUNT, None)
+    return tron_node(lambda _: number).deployed(b"", RETURN)
+
+
+def words_of(chain: str, number: int) -> bytes:
+    reply = recorded(chain, number)["response"]
+    if chain == "tron":
+        return bytes.fromhex(reply["constant_result"][0])
+    return bytes.fromhex((reply["error"]["data"] if "error" in reply else reply["result"])[2:])
+
+
+@pytest.mark.parametrize(
+    ("chain", "what", "number", "expected"),
+    [
+        (chain, what, *row)
+        for chain, tables in (("ethereum", ETHEREUM), ("tron", TRON))
+        for what, table in tables.items()
+        for row in sorted(table.items())
+    ],
+)
+def test_a_recorded_reply_is_what_it_says_or_the_right_failure(
+    chain: str, what: str, number: int, expected: Expected
+) -> None:
+    asked = asked_ethereum if chain == "ethereum" else asked_tron
+    if isinstance(expected, type):
+        with pytest.raises(ReadFailed) as failure:
+            asked(what, number)
+        assert type(failure.value) is expected
         return
-    with pytest.raises(ReadFailed) as failure:
-        made.native(ACCOUNT, None)
-    assert type(failure.value) is expected
+    assert asked(what, number) == (words_of(chain, number) if expected == "words" else expected)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +200,7 @@ def test_a_reply_of_java_tron_about_an_account(number: int, expected: Any) -> No
 def test_both_forms_of_the_reader_give_the_same_balances_on_geth(number: int, balances: list[Any]) -> None:
     vector = recorded("ethereum", number)
     request = bytes.fromhex(vector["request"]["params"][0]["data"][2:])
-    reply = ethereum_node(number).deployed(request, REVERT if number == 2 else RETURN)
+    reply = ethereum_node(lambda _: number).deployed(request, REVERT if number == 2 else RETURN)
     snapshot = decode(reply, request, wallets=3)
     assert (snapshot.block, snapshot.chain_id) == (Block(0x4F, 0x6B049F82), 1337)
     assert list(snapshot.balances) == [Balance(*balance) for balance in balances]

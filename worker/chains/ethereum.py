@@ -107,7 +107,7 @@ class EthereumNode:
             data = error.get("data")
             if isinstance(data, str) and len(data) >= len("0x") + 2 * HEADER:
                 return _bytes(data)
-            if error.get("code") == REVERTED:
+            if error.get("code") == REVERTED and data in (None, "", "0x"):
                 raise Unsupported("revert data is not passed on")
         self._result(reply)
         raise BadReply("a result, when the call could only revert")
