@@ -19,7 +19,7 @@ from worker.errors import BadReply, Lagging, NoToken, OutOfTime, ReadFailed, Ref
 
 ACCOUNT = bytes.fromhex("1563915e194d8cfba1943570603f7606a3115508")
 
-Expected = type[ReadFailed] | str | int | Block
+Expected = type[ReadFailed] | str | int | Block | None
 
 # What comes of each recording, were it the answer to a request of ours. "words": the recording's own bytes.
 # One table for each request, and in each of them every recording; what is an error is one whatever was asked for.
@@ -81,7 +81,7 @@ TRON: dict[str, dict[int, Expected]] = {
         **TRON_ERRORS,
         **dict.fromkeys([*BLOCKS, *CALLED], BadReply),  # they are about no account
         **dict.fromkeys([14, 16, 17], 1_993_893_600),
-        **dict.fromkeys([5, 18, 19, 24, 25, 26], 0),  # {}: the address was checked before it was asked for
+        **dict.fromkeys([5, 18, 19, 24, 25, 26], None),  # {}: an account that this node does not know
         15: BadReply,  # the account in another form than it was asked for
         20: BadReply,  # another account
     },
