@@ -144,9 +144,10 @@ def _read(
     reader: ChainReader, claim: Claim, accounts: Sequence[bytes | None], deadline: float
 ) -> tuple[list[Part], list[Found]]:
     """What the nodes say, and for each claimed wallet what was found."""
+    clock = claim.at - monotonic()
     parts = reader.read([account for account in accounts if account], claim.at, deadline)
     found = with_bad_addresses(accounts, found_in(parts, len(accounts) - accounts.count(None)))
-    read_again = partial(_read_again, reader, claim, accounts, deadline=deadline)
+    read_again = partial(_read_again, reader, accounts, clock=clock, deadline=deadline)
     late = behind(claim, found) if reader.several else []
     if late:
         found = caught_up(claim, found, late, read_again)
@@ -161,18 +162,21 @@ def _read(
 
 def _read_again(
     reader: ChainReader,
-    claim: Claim,
     accounts: Sequence[bytes | None],
     found: Sequence[Found],
     places: Sequence[int],
     *,
+    clock: float,
     deadline: float,
 ) -> list[Found]:
-    """What is found for the wallets at some places, each read by another endpoint than before, where there is one."""
+    """What is found for the wallets at some places, each read by another endpoint than before, where there is one.
+
+    `clock` is the database's time when the monotonic clock began.
+    """
     again: dict[int, Found] = {}
     for before in {found[place].endpoint for place in places}:
         those = {place: account for place in places if found[place].endpoint == before and (account := accounts[place])}
-        parts = reader.read(list(those.values()), claim.at, deadline, avoid=(before,))
+        parts = reader.read(list(those.values()), clock + monotonic(), deadline, avoid=(before,))
         again |= zip(those, found_in(parts, len(those)), strict=True)
     return [again[place] for place in places]
 

@@ -85,6 +85,20 @@ def test_wallets_that_were_read_at_a_newer_block_are_read_again_by_another_endpo
     assert (asked(late), asked(good)) == (["revert"], ["revert"])
 
 
+def test_a_second_read_knows_that_time_has_passed_since_the_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, good = FakeNode("slow"), FakeNode("good")
+    passed = [0.0]
+    for module in ("worker.sync", "worker.chains.endpoints", "worker.chains.turn"):
+        monkeypatch.setattr(f"{module}.monotonic", lambda: monotonic() + passed[0])
+    slow.balances = good.balances = lambda _account: (0, 5)
+
+    def after_a_while(_way: str, _accounts: object) -> None:
+        passed[0] += 20
+
+    slow.fault, good.block = after_a_while, Block(103, int(NOW) + 45)
+    assert [told(each) for each in found(Reading(slow, good))] == [Balance(0, 5)]
+
+
 def test_where_there_is_no_other_endpoint_an_older_block_is_not_asked_for_again() -> None:
     node = FakeNode()
     (each,) = found(Reading(node), block=101)

@@ -72,8 +72,8 @@ class EndpointReader:
     ) -> list[Part]:
         """The balances of `accounts`, in parts, each at one block: usually one part, more where a batch was split.
 
-        Together the parts hold each account once; those that no endpoint read have a failure. `now` is the time of the
-        claim in unix seconds, `deadline` ends the read on the monotonic clock. The endpoints in `avoid`, by their ids,
+        Together the parts hold each account once; those that no endpoint read have a failure. `now` is the database's
+        time in unix seconds, `deadline` ends the read on the monotonic clock. The endpoints in `avoid`, by their ids,
         are not asked, unless there is no other. Does I/O; raises nothing.
         """
         entries = self.known.get(self._names())
