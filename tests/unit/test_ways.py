@@ -4,13 +4,14 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from fakes import NOW, FakeNode, Reading, accounts, asked, balance_of, fails, only
+from fakes import NOW, TOKEN, FakeNode, Reading, accounts, asked, balance_of, fails, only
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from worker.chains.snapshot import Balance, Block
 from worker.chains.turn import DOUBTFUL_WAY_HOLDS
+from worker.chains.ways import one_by_one
 from worker.errors import (
     BadReply,
     OutOfTime,
@@ -159,6 +160,22 @@ def test_a_way_of_many_requests_ends_at_the_deadline_too(
     assert limits[0] <= min(request_limit, 20)
     assert limits[1] <= 8
     assert bool(reading.reader.known.get(["rest:node"]).get("rest:node", [0, 0])[1]) is blamed
+
+
+@pytest.mark.parametrize("native", [-(2**130), -5, -1, 2**128, 2**256])
+def test_a_native_balance_that_cannot_be_is_no_balance_wallet_by_wallet(native: int) -> None:
+    """Where it is asked for by itself nothing else bounds it: java-tron's is any number of JSON."""
+    node = FakeNode()
+    node.balances = lambda _account: (7, native)
+    with pytest.raises(BadReply, match="a native balance"):
+        one_by_one(node, TOKEN, accounts(1))
+
+
+@pytest.mark.parametrize("native", [0, 1, 2**128 - 1])
+def test_every_other_native_balance_is_one(native: int) -> None:
+    node = FakeNode()
+    node.balances = lambda _account: (7, native)
+    assert one_by_one(node, TOKEN, accounts(1)).balances == (Balance(7, native),)
 
 
 def test_more_wallets_than_a_request_takes_are_read_in_several() -> None:

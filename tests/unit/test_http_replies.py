@@ -1,0 +1,59 @@
+"""What of HTTP's own a reply needs to be one: the status, and nothing of what it calls its body."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from replay import Replay
+
+from worker.chains.ethereum import EthereumNode
+from worker.chains.snapshot import RETURN
+from worker.chains.tron import TronNode
+from worker.errors import BadReply, Refused
+
+Ask = Callable[..., bytes]
+
+
+def ask_ethereum(body: Any = None, **reply: Any) -> bytes:
+    node = EthereumNode("http://node", "latest", time_limit=10)
+    node._id = -1  # the next request has the id 0
+    Replay({"jsonrpc": "2.0", "id": 0, "result": "0xc0de"} if body is None else body, **reply).mount_on(node.session)
+    return node.deployed(b"", RETURN)
+
+
+def ask_tron(body: Any = None, **reply: Any) -> bytes:
+    node = TronNode("http://node", "solid", time_limit=10)
+    good = {"result": {"result": True}, "constant_result": ["c0de"], "transaction": {"ret": [{}]}}
+    Replay(good if body is None else body, **reply).mount_on(node.session)
+    return node.deployed(b"", RETURN)
+
+
+on_each_chain = pytest.mark.parametrize("ask", [ask_ethereum, ask_tron])
+
+
+@on_each_chain
+@pytest.mark.parametrize("status", [201, 202, 203, 205, 206, 207, 226, 300])
+def test_a_good_body_with_another_status_than_200_is_refused(ask: Ask, status: int) -> None:
+    """A part of a body, one that is not there yet, or one that somebody else made."""
+    with pytest.raises(Refused, match=f"HTTP {status}"):
+        ask(status=status)
+
+
+@on_each_chain
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_status_that_has_no_body_is_refused(ask: Ask, status: int) -> None:
+    with pytest.raises(Refused, match=f"HTTP {status}"):
+        ask("", status=status)
+
+
+@on_each_chain
+@pytest.mark.parametrize("kind", ["text/html", "text/plain; charset=utf-8", "application/octet-stream", "x", None])
+def test_what_a_body_is_called_does_not_matter(ask: Ask, kind: str | None) -> None:
+    """Gateways call JSON by many names; whether a body is an answer is told by the body."""
+    assert ask(headers={} if kind is None else {"Content-Type": kind}) == b"\xc0\xde"
+
+
+@on_each_chain
+def test_html_that_is_called_json_is_no_reply(ask: Ask) -> None:
+    with pytest.raises(BadReply, match="not JSON"):
+        ask("<html>200 OK</html>", headers={"Content-Type": "application/json"})
