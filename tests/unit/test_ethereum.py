@@ -29,7 +29,6 @@ from worker.errors import (
 
 URL = "https://user:hunter2@node.example:8545/v3/0123456789abcdef?apikey=fedcba98"
 SECRETS = ("hunter2", "0123456789abcdef", "fedcba98")
-ITEM_3 = pytest.mark.xfail(strict=True, reason="review of issue 4, item 3")
 WORDS_OF_OURS = "0x" + "11" * (HEADER + 32)
 
 
@@ -110,8 +109,6 @@ def test_reverted_words_are_found_in_an_http_error_too() -> None:
         {"jsonrpc": "2.0", "result": "0xc0de"},
         {"jsonrpc": "2.0", "id": 1, "result": "0xc0de", "error": None},
         {"jsonrpc": "2.0", "result": "0xc0de", "error": None},
-        pytest.param({"jsonrpc": "2.0", "id": 1, "result": "0xc0de", "error": None}, marks=ITEM_3),
-        pytest.param({"jsonrpc": "2.0", "result": "0xc0de", "error": None}, marks=ITEM_3),
     ],
 )
 def test_a_reply_of_another_shape_or_to_another_request_is_refused(reply: Any) -> None:
