@@ -13,8 +13,8 @@ from api.conditional import Copies
 from api.parameters import Parameters
 from api.problems import Problem, unavailable
 from api.refresh import Refresher
-from api.waits import Pool
 from config.settings import ApiSettings
+from db.prepared import Connection, Pool
 from db.user_balances import SCHEMA_VERSION_APPLIED, USER_BALANCES, USER_BALANCES_IN_FULL, WalletRow
 
 log = structlog.get_logger(__name__)
@@ -98,10 +98,14 @@ def database_pool(settings: ApiSettings) -> Pool:
     url = settings.database_url.get_secret_value().replace("postgresql+psycopg://", "postgresql://", 1)
     return AsyncConnectionPool(
         url,
+        connection_class=Connection,
         min_size=settings.api_pool_min,
         max_size=settings.api_pool_max,
         max_waiting=settings.api_pool_max * WAITING_PER_CONNECTION,
         timeout=settings.api_database_timeout,
+        # Its pauses between two tries double, and would come to last as long as an outage. Once it has given up, the
+        # next request has it try at once.
+        reconnect_timeout=settings.api_database_timeout,
         open=False,
         kwargs={
             "autocommit": True,

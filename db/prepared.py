@@ -11,7 +11,6 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.adapt import Transformer
@@ -19,14 +18,14 @@ from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg_pool import AsyncConnectionPool
 
-Pool = AsyncConnectionPool[Any]
-Connection = psycopg.AsyncConnection[Any]
-
 CANCEL_SECONDS = 2.0  # for which the server may take to hear that nobody waits for an answer any more
 
 LOOK_SECONDS = 0.1  # after which an answer that did not come is looked for
 UNUSED = 0.5  # seconds after which a connection is looked at before it is used
 SHUTDOWN = "57P"  # the SQLSTATEs with which a server closes connections
+# Those with which it says that a prepared statement is not what it was: its tables have changed, it is gone, or
+# somebody else had prepared it, before a pooler lent the connection again.
+STALE = frozenset({"0A000", "26000", "42P05"})
 
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
@@ -36,13 +35,20 @@ class _Known:
 
     __slots__ = ("statements", "transformer", "used_at")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: "Connection") -> None:
         self.statements: set[bytes] = set()
         self.transformer = Transformer(connection)
         self.used_at = 0.0
 
 
-_known: WeakKeyDictionary[Connection, _Known] = WeakKeyDictionary()
+class Connection(psycopg.AsyncConnection[Any]):
+    """A connection that carries what is known of it, so that the two go together when it is given up."""
+
+    known: _Known | None = None
+
+
+Pool = AsyncConnectionPool[Connection]
+
 _abandoned: set[asyncio.Task[None]] = set()
 
 
@@ -66,11 +72,12 @@ class Prepared:
         Raises TimeoutError when there is no answer within `seconds`, and psycopg.Error: for what the server says, and
         when no connection is free in the time that the pool has for it.
         """
-        try:
-            return await self._rows(*await _alive(pool), pool, values, seconds)
-        except _Lost:
-            # It was closed just as it was used. Reading again does no harm.
-            return await self._rows(*await _alive(pool), pool, values, seconds)
+        for _ in range(pool.max_size):
+            # Closed just as it was used, or out of date, as others of the pool may be; each is given up, so that there
+            # is an end of them. Asking again does no harm.
+            with suppress(_Lost):
+                return await self._rows(*await _alive(pool), pool, values, seconds)
+        return await self._rows(*await _alive(pool), pool, values, seconds)
 
     async def _rows(
         self,
@@ -93,9 +100,8 @@ class Prepared:
         except psycopg.Error as error:
             # Lost, or with a statement whose tables have changed under it: a new one has neither.
             said = error.diag.sqlstate  # None: it is not the server that said so
-            await connection.close()
-            await pool.putconn(connection)
-            if said is None or said.startswith(SHUTDOWN):
+            await _give_up(pool, connection)
+            if said is None or said.startswith(SHUTDOWN) or said in STALE:
                 raise _Lost(str(error)) from error
             raise
         await pool.putconn(connection)
@@ -113,23 +119,20 @@ class Prepared:
 
 
 class _Lost(psycopg.OperationalError):
-    """The server closed the connection."""
+    """The server closed the connection, or the statement is no longer what was prepared on it."""
 
 
 async def _alive(pool: Pool) -> tuple[Connection, _Known]:
     """A connection, and not one that the server has closed while nobody used it: that shows when it is read from."""
     now = monotonic()
     while True:
-        connection: Connection = await pool.getconn()
-        known = _known.get(connection)
-        if known is None:
-            known = _known[connection] = _Known(connection)
+        connection = await pool.getconn()
+        known = connection.known = connection.known or _Known(connection)
         try:
             if now - known.used_at > UNUSED:
                 connection.pgconn.consume_input()
         except psycopg.OperationalError:
-            await connection.close()
-            await pool.putconn(connection)
+            await _give_up(pool, connection)
         else:
             known.used_at = now
             return connection, known
@@ -203,6 +206,12 @@ async def _cancel(pool: Pool, connection: Connection) -> None:
     """Tell the server that nobody waits, within a bound, and give the connection up: the pool makes another."""
     with suppress(psycopg.Error, OSError):
         await connection.cancel_safe(timeout=CANCEL_SECONDS)
+    await _give_up(pool, connection)
+
+
+async def _give_up(pool: Pool, connection: Connection) -> None:
+    """The pool makes another. Nothing is left of this one: what is known of a connection refers to it too."""
+    connection.known = None
     await connection.close()
     await pool.putconn(connection)
 
