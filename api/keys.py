@@ -106,7 +106,7 @@ class ProviderKeys:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 found = usable(await asyncio.to_thread(self._client.fetch_data), self._algorithms)
-        except NOT_FETCHED as error:
+        except Exception as error:  # noqa: BLE001  whatever a provider answers, nobody's request fails by it
             log.warning("keys_not_fetched", error=type(error).__name__, kept=len(self._keys))
         else:
             self._fetched_at = monotonic()

@@ -54,15 +54,18 @@ def usable(published: Any, algorithms: Sequence[str]) -> dict[str | None, Key]:
     """The keys of a JWKS that may sign tokens here, by their ids. Pure.
 
     A symmetric key in a public document is nobody's secret; one that is for encryption, or of an algorithm that is not
-    allowed, is left out too.
+    allowed, is left out too. Raises ValueError when it is no set of keys.
     """
+    entries = published.get("keys") if isinstance(published, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError("not a set of keys")  # noqa: TRY004  it is no argument of ours that is of another type
     found: dict[str | None, Key] = {}
-    for entry in published.get("keys", []):
+    for entry in entries:
         if not isinstance(entry, dict) or entry.get("kty") == "oct" or entry.get("use", "sig") != "sig":
             continue
         try:
             material = jwt.PyJWK(entry).key
-        except jwt.PyJWTError:
+        except Exception:  # noqa: BLE001, S112  a malformed key raises anything, and spoils none of the others
             continue
         own, kid = entry.get("alg"), entry.get("kid")
         names = tuple(name for name in _fitting(material) if name in algorithms and own in (None, name))

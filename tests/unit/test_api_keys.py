@@ -56,6 +56,20 @@ def test_a_key_is_used_with_the_algorithms_that_fit_it_and_are_allowed(
     assert (found["one"].algorithms if found else None) == algorithms
 
 
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"kty": "RSA", "n": 5, "e": "AQAB", "kid": "two"},
+        {"kty": "RSA", "n": "AQAB", "e": {}, "kid": "two"},
+        {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "two"},
+        {"kty": ["RSA"], "kid": "two"},
+        {"kty": "OKP", "crv": "Ed25519", "x": "AA", "kid": "two"},
+    ],
+)
+def test_a_malformed_key_spoils_none_of_the_others(spoilt: Any) -> None:
+    assert usable({"keys": [spoilt, jwk(EC)]}, ALL).keys() == {"one"}
+
+
 class Provider:
     """What a provider's address answers, in the fetcher's stead: the keys, or an error."""
 
@@ -123,6 +137,12 @@ def test_an_unknown_key_is_asked_for_once_however_many_tokens_name_it(clock: lis
         {"keys": []},
         {"keys": 7},
         {"keys": [7]},
+        {"keys": None},
+        [],
+        None,
+        "x",
+        7,
+        RecursionError(),
     ],
 )
 def test_the_old_keys_are_kept_while_the_provider_is_out_of_order(answer: Any, clock: list[float]) -> None:
