@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from db.prepared import array
+
 FORM: Final = 1
 """The form of the reply. A release that shows the same rows differently raises it, and every copy is outdated."""
 
@@ -29,7 +31,7 @@ class Copies(NamedTuple):
 
     def array(self) -> bytes | None:
         """The tags in Postgres' notation; any is NULL."""
-        return None if self.tags is None else ("{" + ",".join(map(str, self.tags)) + "}").encode()
+        return None if self.tags is None else array(self.tags)
 
 
 class Tagger:

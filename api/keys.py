@@ -9,7 +9,7 @@ import jwt
 import structlog
 
 from api.problems import unavailable
-from config.keys import FETCH_SECONDS, NOT_FETCHED, Key, provider, public_key, usable
+from config.keys import FETCH_SECONDS, Key, provider, public_key, usable
 from config.settings import ApiSettings
 
 log = structlog.get_logger(__name__)

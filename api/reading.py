@@ -14,7 +14,7 @@ from api.parameters import Parameters
 from api.problems import Problem, unavailable
 from api.refresh import Refresher
 from config.settings import ApiSettings
-from db.prepared import Connection, Pool
+from db.prepared import Connection, Pool, array
 from db.user_balances import SCHEMA_VERSION_APPLIED, USER_BALANCES, USER_BALANCES_IN_FULL, WalletRow
 
 log = structlog.get_logger(__name__)
@@ -75,7 +75,7 @@ class Reading:
         values = {
             **self._intervals,
             "user_id": user_id.hex.encode(),
-            "networks": ("{" + ",".join(parameters.networks) + "}").encode(),
+            "networks": array(parameters.networks),
             "tags": copies.array() if copies else b"{}",
         }
         began = perf_counter()

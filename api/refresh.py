@@ -7,19 +7,19 @@ Redis out of reach nothing is lost, and a plain read never waits for it.
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import structlog
-from psycopg.rows import namedtuple_row
 from structlog.contextvars import get_contextvars
 
 from api.listening import Listener
-from api.waits import Pool, Waits
+from api.waits import Waits
 from config.broker import REFRESH_QUEUE, transport_options
-from config.settings import NETWORKS, ApiSettings
+from config.settings import NETWORKS, ApiSettings, Network
+from db.prepared import Pool, Prepared, array
 from db.refresh import REQUEST_FOR_WALLETS
 
 if TYPE_CHECKING:
@@ -31,6 +31,20 @@ LOCKED_SECONDS = 0.05
 """From one try to the next for a row that is being written, which takes some milliseconds."""
 MAX_SENDING = 4
 """Messages on their way at once. With Redis hung each takes seconds; more would only wait behind them."""
+
+
+_REQUEST = Prepared("request_for_wallets", REQUEST_FOR_WALLETS)
+
+
+class Asked(NamedTuple):
+    """What became of asking for one wallet (``db.refresh``)."""
+
+    wallet_id: UUID
+    network: Network
+    asked_at: datetime
+    wait: bool
+    enqueue: bool
+    locked: bool
 
 
 class Refresher:
@@ -102,17 +116,16 @@ class Refresher:
             await asyncio.sleep(LOCKED_SECONDS)
             rows = await self._mark(locked)
 
-    async def _mark(self, wallet_ids: Sequence[UUID]) -> list[Any]:
-        parameters = {
-            "wallet_ids": list(wallet_ids),
-            "cooldown": timedelta(seconds=self._settings.refresh_cooldown),
-            "patience": timedelta(seconds=self._settings.refresh_deadline),
+    async def _mark(self, wallet_ids: Sequence[UUID]) -> list[Asked]:
+        values = {
+            "wallet_ids": array(wallet_ids),
+            "cooldown": f"{self._settings.refresh_cooldown:f} s".encode(),
+            "patience": f"{self._settings.refresh_deadline:f} s".encode(),
         }
-        async with self._pool.connection() as connection, connection.cursor(row_factory=namedtuple_row) as cursor:
-            rows: list[Any] = await (await cursor.execute(REQUEST_FOR_WALLETS, parameters)).fetchall()
-        return rows
+        rows = await _REQUEST.rows(self._pool, values, self._settings.refresh_deadline)
+        return [Asked(*row) for row in rows]
 
-    def _send(self, rows: Sequence[Any]) -> None:
+    def _send(self, rows: Sequence[Asked]) -> None:
         """One message for each network. A failure costs speed alone: beat's next tick finds the wallets due."""
         for network in NETWORKS:
             ids = [str(row.wallet_id) for row in rows if row.enqueue and row.network == network]

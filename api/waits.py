@@ -9,13 +9,12 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import structlog
 from psycopg import Error
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from db.prepared import Pool, Prepared, array
 from db.refresh import LAST_READS
 
 log = structlog.get_logger(__name__)
@@ -26,7 +25,7 @@ STATEMENT_SECONDS = 2.0
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
-Pool = AsyncConnectionPool[Any]
+_LAST_READS = Prepared("last_reads", LAST_READS)
 
 
 @dataclass(eq=False, slots=True)
@@ -91,9 +90,10 @@ class Waits:
 
     async def _look(self, wallets: Collection[UUID]) -> None:
         try:
-            async with asyncio.timeout(STATEMENT_SECONDS), self._pool.connection() as connection:
-                found = await (await connection.execute(LAST_READS, {"wallet_ids": list(wallets)})).fetchall()
-        except (Error, PoolTimeout, TimeoutError) as error:
+            async with asyncio.timeout(STATEMENT_SECONDS):
+                values = {"wallet_ids": array(wallets)}
+                found = await _LAST_READS.rows(self._pool, values, STATEMENT_SECONDS)
+        except (Error, TimeoutError) as error:
             log.warning("waits_not_looked_after", error=type(error).__name__, wallets=len(wallets))
             return
         reads = {wallet: claimed_at if over else None for wallet, claimed_at, over in found}

@@ -27,9 +27,9 @@ WITH asked AS (
     SELECT s.wallet_id, s.next_sync_at,
            coalesce(s.lease_until > now(), false) AS held,
            coalesce(s.requested_at > coalesce(s.claimed_at, '-infinity'), false) AND s.next_sync_at <= now() AS pending,
-           coalesce(s.requested_at < now() - %(patience)s, false) AS lost,
-           coalesce(CASE WHEN s.lease_token IS NULL THEN s.claimed_at ELSE b.last_synced END > now() - %(cooldown)s,
-                    false) AS cooling
+           coalesce(s.requested_at < now() - %(patience)s::interval, false) AS lost,
+           coalesce(CASE WHEN s.lease_token IS NULL THEN s.claimed_at ELSE b.last_synced END
+                    > now() - %(cooldown)s::interval, false) AS cooling
       FROM sync_schedule s LEFT JOIN balance_cache b USING (wallet_id)
      WHERE s.wallet_id IN (SELECT id FROM asked)
        FOR NO KEY UPDATE OF s SKIP LOCKED
@@ -48,11 +48,12 @@ SELECT a.id AS wallet_id, a.network, now() AS asked_at,
   FROM asked a LEFT JOIN free f ON f.wallet_id = a.id LEFT JOIN marked m ON m.wallet_id = a.id
 """
 
-REQUEST_FOR_USER = _REQUEST.format(asked="user_id = %(user_id)s AND network = ANY(%(networks)s)")
-REQUEST_FOR_WALLETS = _REQUEST.format(asked="id = ANY(%(wallet_ids)s)")
+REQUEST_FOR_USER = _REQUEST.format(asked="user_id = %(user_id)s::uuid AND network = ANY(%(networks)s::text[])")
+REQUEST_FOR_WALLETS = _REQUEST.format(asked="id = ANY(%(wallet_ids)s::uuid[])")
 
 # Parameters: wallet_ids uuid[]. Those of them that still exist: when each was claimed last, and whether that read is
 # over, well or badly.
 LAST_READS = """
-SELECT wallet_id, claimed_at, lease_token IS NULL AS over FROM sync_schedule WHERE wallet_id = ANY(%(wallet_ids)s)
+SELECT wallet_id, claimed_at, lease_token IS NULL AS over
+  FROM sync_schedule WHERE wallet_id = ANY(%(wallet_ids)s::uuid[])
 """

@@ -18,6 +18,7 @@ from api import listening, waits
 from api.listening import APPLICATION_NAME, Listener
 from api.waits import Waits
 from db.balances import record
+from db.prepared import Connection
 from db.refresh import CHANNEL
 from db.session import transaction
 from db.wallets import request_wallets
@@ -44,7 +45,9 @@ def never_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def waiting(url: str, *, listens: bool = True, hears: bool = False) -> AsyncIterator[tuple[Counting, Listener]]:
-    async with AsyncConnectionPool(url, min_size=1, open=False, kwargs={"autocommit": True}) as pool:
+    async with AsyncConnectionPool(
+        url, connection_class=Connection, min_size=1, open=False, kwargs={"autocommit": True}
+    ) as pool:
         made = Counting(pool, lambda: hears or listener.hears)
         listener = Listener(url, made.heard)
         loops = [asyncio.create_task(each.run()) for each in ([made, listener] if listens else [made])]
