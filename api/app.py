@@ -16,7 +16,7 @@ from api.balances import is_complete, reply, reply_in_full
 from api.conditional import Tagger
 from api.frame import Frame, Request, Route
 from api.parameters import parameters_of, user_id_of
-from api.problems import Problem
+from api.problems import unavailable
 from api.reading import Reading, database_pool
 from api.refresh import Refresher
 from api.replies import JSON_TYPE, Reply
@@ -26,6 +26,7 @@ from db import SCHEMA_VERSION
 
 COMPLETE = (b"balances-complete", b"true")
 INCOMPLETE = (b"balances-complete", b"false")
+MAX_SUBJECT = 128  # characters of it that the log has
 
 
 class Endpoint:
@@ -61,7 +62,7 @@ class Endpoint:
     async def balances(self, request: Request) -> Reply:
         """The contract's route."""
         caller = await self._verifier.caller(request.header(b"authorization"))
-        request.told["subject"] = caller.subject
+        request.told["subject"] = _for_the_log(caller.subject)
         user_id = user_id_of(request.parameter)
         request.told["user"] = str(user_id)
         check_may_read(caller, user_id)
@@ -81,8 +82,13 @@ class Endpoint:
     async def ready(self, _: Request) -> Reply:
         """Whether this process can serve: the database answers, and its schema is the one the code knows."""
         if await self._reading.schema_version() != SCHEMA_VERSION:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The schema is another version: run `alembic upgrade head`.")
+            raise unavailable("The schema is another version: run `alembic upgrade head`.")
         return Reply(b'{"status":"ready"}')
+
+
+def _for_the_log(subject: str) -> str:
+    """A subject is whatever its token's maker put there: of any length, and of characters that no encoding has."""
+    return subject[:MAX_SUBJECT].encode("ascii", "backslashreplace").decode()
 
 
 async def healthy(_: Request) -> Reply:

@@ -15,7 +15,7 @@ from config.settings import ApiSettings
 
 MAX_TOKEN_BYTES = 8192
 LEEWAY = 10  # seconds by which clocks may differ
-SCOPE_CLAIMS = ("scope", "scp", "scopes")
+SCOPE_CLAIMS = ("scope", "scp")
 MAX_REMEMBERED = 4096  # tokens
 
 

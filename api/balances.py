@@ -1,7 +1,7 @@
 """From rows to the contract's reply. Pure: amounts are integers until they become text, and no float is near them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -171,12 +171,17 @@ def _balance(row: WalletRow, usdt_decimals: int, asked_at: datetime | None) -> t
         row.network,
         amount(int(row.usdt), usdt_decimals),
         amount(int(row.native), NATIVE_DECIMALS[row.network]),
-        row.last_synced.replace(microsecond=0),
+        _whole(row.last_synced),
         asked_at is None or row.last_synced < asked_at,
     )
 
 
 def _detail(row: WalletRow) -> tuple[Any, ...]:
     """The fields that `WalletBalanceInFull` has besides."""
-    block_time = row.block_time and row.block_time.replace(microsecond=0)
+    block_time = row.block_time and _whole(row.block_time)
     return row.block_number, block_time, row.finality, row.age_seconds, row.status, row.error
+
+
+def _whole(moment: datetime) -> datetime:
+    """In UTC, whatever the connection's time zone is: a pooler may drop what ours ask for."""
+    return moment.astimezone(UTC).replace(microsecond=0)

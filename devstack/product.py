@@ -19,7 +19,7 @@ WORKER = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--concurren
 WORKER += ["--without-gossip", "--without-mingle"]
 BEAT = [sys.executable, "-m", "celery", "-A", "worker", "beat", "--schedule"]
 API = [sys.executable, "-m", "uvicorn", "api.app:app", "--no-access-log", "--no-server-header", "--no-proxy-headers"]
-API += ["--timeout-graceful-shutdown", "10", "--host", HOST, "--port"]
+API += ["--http", "api.protocol:BoundedProtocol", "--timeout-graceful-shutdown", "30", "--host", HOST, "--port"]
 
 
 @dataclass(frozen=True, slots=True)

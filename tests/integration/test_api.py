@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import jwt
 import psutil
 import psycopg
 import pytest
@@ -110,6 +112,7 @@ def test_it_is_not_ready_on_another_schema(endpoint: Endpoint) -> None:
     endpoint.tables.rows("UPDATE alembic_version SET version_num = 'older'")
     response = endpoint.get(path="/readyz")
     assert (response.status_code, "alembic upgrade head" in response.json()["detail"]) == (503, True)
+    assert response.headers["Retry-After"] == "2"
 
 
 def test_the_log_has_a_line_for_each_request_and_no_token_or_balance(endpoint: Endpoint) -> None:
@@ -150,6 +153,18 @@ def test_the_log_has_a_line_for_each_request_and_no_token_or_balance(endpoint: E
         TRON_ADDRESS,
     ):
         assert secret not in text
+
+
+@pytest.mark.parametrize(
+    ("subject", "shown"),
+    [("\ud800", r"\ud800"), ("é\n", "\\xe9\n"), ("x" * 129, "x" * 128), ("\U0001f600" * 200, r"\U0001f600" * 128)],
+)
+def test_a_subject_of_any_kind_has_its_line_in_the_log(shared: Endpoint, subject: str, shown: str) -> None:
+    request_id = uuid4().hex
+    token = jwt.encode({"sub": subject, "exp": int(time.time()) + 60}, ENV["JWT_SECRET"], "HS256")
+    headers = {"Authorization": f"Bearer {token}", "X-Request-ID": request_id}
+    assert shared.get(headers=headers).status_code == 403
+    assert log_line(shared, request_id)["subject"] == shown
 
 
 def test_importing_the_endpoint_loads_nothing_heavy() -> None:

@@ -5,13 +5,14 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import jwt
+import psutil
 import psycopg
 import pytest
 import requests
@@ -156,10 +157,63 @@ def test_an_odd_request_is_the_clients_error(shared: Endpoint, request_: str) ->
         while more := client.recv(65536):
             answer += more
     assert int(answer[9:12]) == status, answer[:200]
-    if status != 400:  # that is the server's own, before there is a request
-        assert b"application/problem+json" in answer
-        assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == status
+    assert b"application/problem+json" in answer
+    assert b"\r\nx-request-id: " in answer
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == status
     assert shared.get().status_code == 200
+
+
+def answer_to(endpoint: Endpoint, *parts: bytes) -> bytes:
+    """What the endpoint says to these bytes, until it has read and written enough."""
+    address = ("127.0.0.1", int(endpoint.server.url.rpartition(":")[2]))
+    answer = b""
+    with socket.create_connection(address, timeout=20) as client, suppress(ConnectionError):
+        for part in parts:
+            client.sendall(part)
+        while more := client.recv(65536):
+            answer += more
+    return answer
+
+
+LONG = b"y" * 5_000_000
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (HEALTH + b"X: ", LONG),
+        (HEALTH, LONG + b": y\r\n\r\n"),
+        (HEALTH, b"".join(b"X-%d: y\r\n" % number for number in range(500_000)) + b"\r\n"),
+        (b"GET /healthz?", LONG),
+    ],
+)
+def test_a_head_without_end_is_not_read_to_its_end(shared: Endpoint, parts: tuple[bytes, ...]) -> None:
+    taken = psutil.Process(shared.server.process.pid).io_counters().read_chars
+    answer = answer_to(shared, *parts)
+    assert answer[9:12] in (b"431", b""), "the client may have been cut off before it has heard why"
+    assert psutil.Process(shared.server.process.pid).io_counters().read_chars - taken < len(LONG) / 2
+    assert "request_refused" in shared.server.log.read_text()
+
+
+def test_a_head_too_large_is_told_so(shared: Endpoint) -> None:
+    answer = answer_to(shared, HEALTH + b"X: ", b"y" * 65_536)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 ")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == 431
+
+
+def test_two_requests_in_one_read_are_counted_each_for_itself(shared: Endpoint) -> None:
+    one = HEALTH.replace(b"close", b"keep-alive") + b"X: " + b"y" * 40_000 + b"\r\n\r\n"
+    last = HEALTH + b"X: " + b"y" * 40_000
+    assert answer_to(shared, one + one + last, b"\r\n\r\n").count(b"HTTP/1.1 200 OK") == 3
+
+
+def test_a_large_body_is_no_large_head(shared: Endpoint) -> None:
+    head = HEALTH.replace(b"close", b"keep-alive") + b"Content-Length: 300000\r\n\r\n"
+    answer = answer_to(shared, head, b"y" * 300_000, HEALTH + b"X: " + b"y" * 20_000 + b"\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
 
 
 @pytest.mark.parametrize("given", ["a b", "", "x" * 129, "<script>", "\u00e9", "-flag", "a,b"])

@@ -202,7 +202,7 @@ def test_what_is_remembered_of_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch
         ({"scope": "openid balances:admin x"}, True),
         ({"scope": ["openid", "balances:admin"]}, True),
         ({"scp": ["balances:admin"]}, True),
-        ({"scopes": "balances:admin"}, True),
+        ({"scopes": "balances:admin"}, False),
         ({"scope": "balances:administrator"}, False),
         ({"scope": "Balances:Admin"}, False),
         ({"scope": {"balances:admin": True}}, False),

@@ -1,6 +1,6 @@
 """From rows to the contract's reply: amounts, order, nulls, is_cached."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import ROUND_DOWN, Decimal, localcontext
 from typing import Any
 from uuid import UUID
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.balances import amount, is_complete, reply, total
+from api.balances import amount, is_complete, reply, reply_in_full, total
 from api.openapi import EXAMPLE
 from db.user_balances import WalletRow
 
@@ -55,6 +55,14 @@ def entries(*rows: WalletRow, **more: Any) -> list[dict[str, Any]]:
 
 def test_the_contracts_example_comes_out_to_the_byte() -> None:
     assert body(TRON, ETHEREUM) == msgspec.json.encode(EXAMPLE)
+
+
+def test_moments_are_shown_in_utc_whatever_the_connections_time_zone_is() -> None:
+    elsewhere = READ.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert body(TRON._replace(last_synced=elsewhere), ETHEREUM) == body(TRON, ETHEREUM)
+    rows = [TRON._replace(block_time=moment, status="fresh") for moment in (READ, elsewhere)]
+    shown = [reply_in_full(USER, [row], usdt_decimals=DECIMALS, asked_at=None, now=NOW) for row in rows]
+    assert msgspec.json.encode(shown[0]) == msgspec.json.encode(shown[1])
 
 
 @pytest.mark.parametrize(
