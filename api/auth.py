@@ -8,10 +8,13 @@ from typing import Any
 from uuid import UUID
 
 import jwt
+import structlog
 
 from api.keys import Keys, UnknownKey, keys_of
 from api.problems import Problem, unauthorized
 from config.settings import ApiSettings
+
+log = structlog.get_logger(__name__)
 
 MAX_TOKEN_BYTES = 8192
 LEEWAY = 10  # seconds by which clocks may differ
@@ -46,6 +49,9 @@ class Verifier:
     def look_for_keys(self) -> None:
         """Begin to fetch the keys, where they are a provider's, so that the first request need not wait for them."""
         self._keys.version()
+        of_a_provider = self._settings.jwt_jwks_url is not None
+        if of_a_provider and self._settings.jwt_issuer is None and self._settings.jwt_audience is None:
+            log.warning("tokens_of_any_audience")
 
     async def caller(self, headers: Sequence[bytes]) -> Caller:
         """The caller whom the Authorization headers of a request name. Raises Problem: 401, or 503 without any keys."""

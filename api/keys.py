@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Protocol
 
@@ -64,6 +65,8 @@ class ProviderKeys:
 
     def __init__(self, url: str, algorithms: Sequence[str]) -> None:
         self._client = provider(url)
+        # Its own, and one: a provider that sends a byte now and then holds no other.
+        self._thread = ThreadPoolExecutor(1, "keys")
         self._algorithms = algorithms
         self._keys: dict[str | None, Key] = {}
         self._version = 0
@@ -105,7 +108,8 @@ class ProviderKeys:
     async def _fetch(self) -> None:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
-                found = usable(await asyncio.to_thread(self._client.fetch_data), self._algorithms)
+                published = await asyncio.get_running_loop().run_in_executor(self._thread, self._client.fetch_data)
+            found = usable(published, self._algorithms)
         except Exception as error:  # noqa: BLE001  whatever a provider answers, nobody's request fails by it
             log.warning("keys_not_fetched", error=type(error).__name__, kept=len(self._keys))
         else:

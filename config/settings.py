@@ -31,6 +31,8 @@ MAX_HEAD_AGE: dict[tuple[Network, str], float] = {
 HMAC_ALGORITHMS = {"HS256": 32, "HS384": 48, "HS512": 64}
 KEY_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 
 def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -46,10 +48,18 @@ def _with_scheme(*schemes: str) -> Callable[[SecretStr], SecretStr]:
     return check
 
 
+def _not_overheard(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        raise ValueError("must be a URL that begins with https://, but for one of this machine")
+    return value
+
+
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres"))]
 RedisUrl = Annotated[SecretStr, AfterValidator(_with_scheme("redis", "rediss", "unix"))]
 HttpUrl = Annotated[SecretStr, AfterValidator(_with_scheme("http", "https"))]
+KeysUrl = Annotated[HttpUrl, AfterValidator(_not_overheard)]
 HttpUrls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
@@ -192,7 +202,7 @@ class ApiSettings(QueueSettings):
     jwt_algorithms: Words = ("HS256",)
     jwt_secret: SecretStr | None = None
     jwt_public_key: SecretStr | None = None
-    jwt_jwks_url: HttpUrl | None = None
+    jwt_jwks_url: KeysUrl | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
     jwt_admin_scope: str = Field(default="balances:admin", min_length=1)

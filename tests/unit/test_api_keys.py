@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from threading import Event
 from typing import Any
 
 import jwt
@@ -194,6 +195,31 @@ def test_keys_that_have_become_old_are_looked_for_in_the_background(clock: list[
         assert made._fetching
         await made._fetching
         assert (made.version() > before, provider.asked) == (True, 2)
+
+    asyncio.run(run())
+
+
+def test_a_provider_that_dawdles_holds_one_thread(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "FETCH_SECONDS", 0.05)
+    over = Event()
+
+    class Dawdling(Provider):
+        def fetch_data(self) -> Any:
+            self.asked += 1
+            over.wait(30)
+            return self.answer
+
+    provider = Dawdling(jwk(EC))
+    made = keys_from(provider)
+
+    async def run() -> None:
+        for _ in range(3):
+            with pytest.raises(Problem):
+                await made.of(token("one"))
+            clock[0] += keys.REST_SECONDS
+        assert provider.asked == 1
+        over.set()
+        assert await is_known(made, "one")
 
     asyncio.run(run())
 

@@ -71,6 +71,11 @@ def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
             {**QUEUE, "JWT_JWKS_URL": "file:///hunter2"},
             "JWT_JWKS_URL: must be a URL that begins with http",
         ),
+        (
+            ApiSettings,
+            {**QUEUE, "JWT_JWKS_URL": "http://them/hunter2"},
+            "JWT_JWKS_URL: must be a URL that begins with https",
+        ),
         (ApiSettings, {**API, "API_POOL_MAX": "0"}, "API_POOL_MAX: Input should be greater than or equal to 1"),
         (ApiSettings, {**API, "API_POOL_MIN": "9", "API_POOL_MAX": "8"}, "API_POOL_MAX must not be smaller"),
         (ApiSettings, {**API, "LOG_FORMAT": "xml"}, "LOG_FORMAT: Input should be 'console' or 'json'"),
@@ -151,3 +156,10 @@ def test_a_bound_below_zero_is_refused(name: str, monkeypatch: pytest.MonkeyPatc
     set_all(monkeypatch, {**QUEUE, name: "-1"})
     with pytest.raises(SystemExit, match=name):
         load(WorkerSettings)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "[::1]:8080"])
+def test_keys_may_come_from_this_machine_without_tls(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**QUEUE, "JWT_JWKS_URL": f"http://{host}/keys", "JWT_ALGORITHMS": "RS256"}.items():
+        monkeypatch.setenv(name, value)
+    assert load(ApiSettings).jwt_jwks_url is not None
