@@ -17,7 +17,7 @@ up: $(VENV)/installed node_modules/.installed ## The same stack, left running un
 test: lint types ## Lint, types, and all tests
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/installed ## Measure reading and the endpoint, beside the least that programs could do; takes five minutes
+bench: $(VENV)/installed ## Measure everything beside its floor; takes half an hour
 	@$(BIN)/python -m benchmarks
 
 lint: $(VENV)/installed

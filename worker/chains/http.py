@@ -60,7 +60,6 @@ STATUSES: dict[int, type[ReadFailed]] = {
     501: Unsupported,
 }
 
-
 # Where what the body says does not count: a message about the limit may speak of anything.
 BY_STATUS_ALONE = {401, 402, 413, 429}
 
