@@ -79,15 +79,22 @@ class UserBalances(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class WalletBalanceInFull(WalletBalance, frozen=True, forbid_unknown_fields=True):
     """The same with `detail=full`: what the balances are of, how old they are, and what is wrong."""
 
-    block_number: Annotated[int, Meta(ge=1, description="The block whose state this is.")] | None
-    block_time: Annotated[datetime, Meta(tz=True, description="That block's time.")] | None
-    finality: Annotated[Finality, Meta(description="How settled that block was when it was read.")] | None
-    age_seconds: Annotated[int, Meta(ge=0, description="Since last_synced, in whole seconds, rounded up.")] | None
+    block_number: Annotated[int, Meta(ge=1, description="The block whose state this is.", examples=[79200000])] | None
+    block_time: (
+        Annotated[datetime, Meta(tz=True, description="That block's time.", examples=["2026-01-16T09:20:00Z"])] | None
+    )
+    finality: (
+        Annotated[Finality, Meta(description="How settled that block was when it was read.", examples=["solid"])] | None
+    )
+    age_seconds: (
+        Annotated[int, Meta(ge=0, description="Since last_synced, in whole seconds, rounded up.", examples=[42])] | None
+    )
     status: Annotated[
         Status,
         Meta(
             description="fresh; stale: older than its cadence allows; failing: the last read failed, this is what the "
-            "one before it gave; never_synced: there is no balance yet."
+            "one before it gave; never_synced: there is no balance yet.",
+            examples=["fresh"],
         ),
     ]
     error: Annotated[str, Meta(description="Why the last read failed, in a word.", examples=["unreachable"])] | None
@@ -96,12 +103,25 @@ class WalletBalanceInFull(WalletBalance, frozen=True, forbid_unknown_fields=True
 class UserBalancesInFull(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The same with `detail=full`: whether anything is left out, and what."""
 
-    user_id: Annotated[UUID, Meta(description="The user's id.")]
-    total_usdt: Annotated[str, Meta(pattern=_EXACTLY, description="USDT over the wallets shown that have a balance.")]
+    user_id: Annotated[UUID, Meta(description="The user's id.", examples=["5c81c005-1c52-4e0d-85e2-862ee1cdd4d0"])]
+    total_usdt: Annotated[
+        str,
+        Meta(
+            pattern=_EXACTLY, description="USDT over the wallets shown that have a balance.", examples=["977.00000000"]
+        ),
+    ]
     balances: Annotated[list[WalletBalanceInFull], Meta(description="One entry per wallet.")]
-    synced_at: Annotated[datetime, Meta(tz=True, description="When this response was made.")]
-    complete: Annotated[bool, Meta(description="Whether every wallet shown has a balance.")]
-    excluded: Annotated[list[UUID], Meta(description="The wallets that the total lacks, by id: never read.")]
+    synced_at: Annotated[
+        datetime, Meta(tz=True, description="When this response was made.", examples=["2026-01-16T09:20:58Z"])
+    ]
+    complete: Annotated[bool, Meta(description="Whether every wallet shown has a balance.", examples=[True])]
+    excluded: Annotated[
+        list[UUID],
+        Meta(
+            description="The wallets that the total lacks, by id: never read.",
+            examples=[["de755c09-27e0-41cd-a791-41c5c858459c"]],
+        ),
+    ]
 
 
 def amount(base_units: int, decimals: int) -> str:

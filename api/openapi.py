@@ -38,16 +38,50 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 """The published contract's own."""
 
+_TRON, _ETHEREUM = EXAMPLE["balances"]
+EXAMPLE_IN_FULL: Final[dict[str, Any]] = {
+    **EXAMPLE,
+    "balances": [
+        {
+            **_TRON,
+            "block_number": 79200000,
+            "block_time": "2026-01-16T09:14:33Z",
+            "finality": "solid",
+            "age_seconds": 329,
+            "status": "fresh",
+            "error": None,
+        },
+        {
+            **_ETHEREUM,
+            "usdt_balance": None,
+            "native_balance": None,
+            "last_synced": None,
+            "block_number": None,
+            "block_time": None,
+            "finality": None,
+            "age_seconds": None,
+            "status": "never_synced",
+            "error": "unreachable",
+        },
+    ],
+    "complete": False,
+    "excluded": [_ETHEREUM["wallet_id"]],
+}
+"""The same user with `detail=full`, one wallet of whom was never read."""
+
 _REF = "#/components/schemas/{name}"
 _PROBLEMS = {
+    "400": "This is no HTTP request that can be read.",
     "401": "The token is missing or not valid.",
     "403": "The token is for another user, whether or not the asked one exists.",
     "405": "Only GET is served.",
     "414": "The query is too long.",
     "422": "The id or a parameter cannot be used; `errors` names each that is wrong.",
+    "431": "The headers are too large.",
     "500": "Something went wrong here; the log has it, under the request's id.",
     "503": "What is needed does not answer in time.",
 }
+_ANYWHERE = ("400", "405", "414", "431", "500")
 _Headers = dict[str, tuple[str, dict[str, Any]]]
 """Headers of a reply: what each says, and its schema."""
 
@@ -121,7 +155,15 @@ def _balances(query: dict[str, Any]) -> dict[str, Any]:
             "200": {
                 "description": "The balances; with `detail=full` the larger form.",
                 "headers": _headers(_ALWAYS | _ETAG | _COMPLETE),
-                "content": {"application/json": {"schema": {"oneOf": [in_full, plain]}, "example": EXAMPLE}},
+                "content": {
+                    "application/json": {
+                        "schema": {"oneOf": [in_full, plain]},
+                        "examples": {
+                            "plain": {"summary": "The contract's own", "value": EXAMPLE},
+                            "full": {"summary": "With `detail=full`, a wallet never read", "value": EXAMPLE_IN_FULL},
+                        },
+                    }
+                },
             },
             "304": {
                 "description": "A copy that `If-None-Match` names is still good. Never with `refresh=true`.",
@@ -146,11 +188,11 @@ def _state(operation: str, summary: str, status: str, *problems: str) -> dict[st
         "required": ["status"],
         "additionalProperties": False,
     }
-    return _open(operation, summary, schema, "405", "414", "500", *problems)
+    return _open(operation, summary, schema, *_ANYWHERE, *problems)
 
 
 def _itself() -> dict[str, Any]:
-    return _open("getDescription", "This document", {"type": "object"}, "405", "414", "500")
+    return _open("getDescription", "This document", {"type": "object"}, *_ANYWHERE)
 
 
 def _open(operation: str, summary: str, schema: dict[str, Any], *problems: str) -> dict[str, Any]:

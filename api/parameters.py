@@ -58,13 +58,13 @@ def parameters_of(query: bytes) -> Parameters:
             errors.append(ParameterError(name, wrong))
     if errors:
         raise unprocessable(*errors)
-    return msgspec.convert(values, Parameters)
+    return Parameters(**values)
 
 
 def _value(name: str, text: str) -> tuple[Any, str | None]:
     """A parameter's value, or what is wrong with it."""
     if name == "networks":
-        networks = text.split(",")
+        networks = tuple(text.split(","))
         known = set(networks) <= set(NETWORKS)
         return networks, None if known else f"must be comma-separated out of {', '.join(NETWORKS)}"
     if name == "detail":

@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 import requests
 from endpoint import ETHEREUM, TRON, Endpoint
 
+from api.balances import UserBalancesInFull
 from api.openapi import EXAMPLE, ROUTE
 from devstack.seed import USER
 from devstack.servers import ROOT
@@ -115,7 +117,7 @@ def test_the_document_has_the_tables_parameters_and_fields(endpoint: Endpoint) -
                     name
                 )
     media = operation["responses"]["200"]["content"]["application/json"]
-    assert media["example"] == LISTED
+    assert media["examples"]["plain"]["value"] == LISTED
     assert operation["security"] == [{"bearer": []}]
     assert document["components"]["securitySchemes"]["bearer"] == {
         "type": "http",
@@ -125,6 +127,16 @@ def test_the_document_has_the_tables_parameters_and_fields(endpoint: Endpoint) -
     for status, response in operation["responses"].items():
         if status not in ("200", "304"):
             assert list(response["content"]) == ["application/problem+json"], status
+
+
+def test_the_document_has_an_example_in_full(endpoint: Endpoint) -> None:
+    document = described(endpoint)
+    media = document["paths"][ROUTE]["get"]["responses"]["200"]["content"]["application/json"]
+    full = msgspec.convert(media["examples"]["full"]["value"], UserBalancesInFull)
+    assert full.excluded == [row.wallet_id for row in full.balances if row.usdt_balance is None] != []
+    for kind in ("UserBalancesInFull", "WalletBalanceInFull"):
+        for name, field in document["components"]["schemas"][kind]["properties"].items():
+            assert name == "balances" or all("examples" in schema for schema in without_null(field)), name
 
 
 def without_null(schema: dict[str, Any]) -> list[dict[str, Any]]:
