@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psutil
 import psycopg
@@ -195,23 +196,33 @@ class Scene:
     def check_written(self) -> int:
         """Every row written since the last check is what its wallet had in that block, by the chain's own account of
         it, and none is of an older block than the one before it. How many rows those were.
+
+        Or in the next block: when it makes one in the middle of a call, anvil may give the number of the one before.
         """
         rows = self.rows("UPDATE written SET checked = true WHERE NOT checked RETURNING *")
-        for network, chain in self.chains.items():
+        for network in self.chains:
             accounts = {wallet.id: wallet.account for wallet in self.wallets if wallet.network == network}
             some = [row for row in rows if row["wallet_id"] in accounts]
-            reader = Chain(chain.evm.url)
-            calls: list[tuple[str, tuple[Any, ...]]] = []
-            for row in some:
-                account, block = accounts[row["wallet_id"]].hex(), hex(row["block_number"])
-                data = "0x" + BALANCE_OF + account.rjust(64, "0")
-                calls += [("eth_call", ({"to": "0x" + chain.token.hex(), "data": data}, block))]
-                calls += [("eth_getBalance", ("0x" + account, block))]
-            had = [int(result, 16) for result in reader.ask_all(calls)] if calls else []
-            assert [int(value) for row in some for value in (row["usdt"], row["native"])] == had, "a wrong row"
+            odd = [row for row, had in zip(some, self.had(network, accounts, some), strict=True) if shown(row) != had]
+            again = self.had(network, accounts, odd, later=1)
+            assert [shown(row) for row in odd] == again, f"wrong rows: {odd}"
         back = "SELECT block_number < lag(block_number) OVER (PARTITION BY wallet_id ORDER BY n) AS back FROM written"
         assert self.value(f"SELECT count(*) FROM ({back}) AS steps WHERE back") == 0, "an older block overwrote a newer"
         return len(rows)
+
+    def had(
+        self, network: str, accounts: dict[UUID, bytes], rows: list[dict[str, Any]], *, later: int = 0
+    ) -> list[tuple[int, int]]:
+        """What the wallets of these rows had in the rows' blocks, or so many blocks later, in USDT and in native."""
+        chain = self.chains[network]
+        calls: list[tuple[str, tuple[Any, ...]]] = []
+        for row in rows:
+            account, block = accounts[row["wallet_id"]].hex(), hex(row["block_number"] + later)
+            data = "0x" + BALANCE_OF + account.rjust(64, "0")
+            calls += [("eth_call", ({"to": "0x" + chain.token.hex(), "data": data}, block))]
+            calls += [("eth_getBalance", ("0x" + account, block))]
+        found = [int(result, 16) for result in Chain(chain.evm.url).ask_all(calls)] if calls else []
+        return list(zip(found[::2], found[1::2], strict=True))
 
     def check_changes(self) -> None:
         for change in self.changes:
@@ -238,6 +249,11 @@ def batches_in_hand(scene: Scene, batches: int = 1) -> Iterator[None]:
     with scene.hung("ethereum", "tron"):
         wait_for(lambda: scene.leases(since) >= batches, *scene.running, what="batches to be in hand", pause=0.01)
         yield
+
+
+def shown(row: dict[str, Any]) -> tuple[int, int]:
+    """What a written row says, in USDT and in native."""
+    return int(row["usdt"]), int(row["native"])
 
 
 def most_batches(seconds: float) -> float:
