@@ -30,7 +30,7 @@ LOOKED_UP = 1.0  # seconds for which a process relies on what it looked up: seve
 SECOND = 1100  # milliseconds
 
 
-COUNTED_EACH = 1.0  # seconds from one sending of a count to the next
+COUNTED_EACH = 5.0  # seconds from one sending of a count to the next
 COUNT_SECONDS = 300  # a span for which one count is kept
 COUNTED_SPANS = 12  # an hour, less what the running span lacks
 COUNTS_HOLD = COUNT_SECONDS * (COUNTED_SPANS + 1)
@@ -120,7 +120,7 @@ class Known:
     def count(self, name: str, times: int) -> None:
         """Add to a count that is kept over the past hour, of all processes together.
 
-        Sent once a second at most, in two commands at once: what a process has not sent when it ends is not counted.
+        Sent every five seconds at most, in two commands at once: what a process has not sent when it ends is not counted.
         """
         self._unsent[name] += times
         now = self.clock()
