@@ -120,7 +120,7 @@ class Known:
     def count(self, name: str, times: int) -> None:
         """Add to a count that is kept over the past hour, of all processes together.
 
-        Sent every five seconds at most, in two commands at once: what a process has not sent when it ends is not counted.
+        Sent every five seconds at most, in two commands at once: what a process has not sent at its end is not counted.
         """
         self._unsent[name] += times
         now = self.clock()
