@@ -11,6 +11,9 @@ What a worker writes for a wallet that was asked for it tells on ``CHANNEL``, in
 another could deadlock. The locks last for milliseconds, and a wallet that was passed over is told as ``locked``.
 """
 
+LOCKED_PAUSE = 0.02
+"""Seconds until a row that was passed over is tried again: its lock lasts for milliseconds."""
+
 CHANNEL = "balance_sync_read"
 LISTEN = f"LISTEN {CHANNEL}"
 TELL = "SELECT pg_notify(%(channel)s, %(text)s)"

@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from config.settings import NETWORKS, Network, WorkerSettings
+from db.refresh import LOCKED_PAUSE
 from db.resync import Bundle, Scope, Wanted, find, look, mark, unknown
 from db.session import transaction
 from worker.chains import known_of
@@ -21,7 +22,6 @@ from worker.wording import told
 ASK_ABOVE = 10_000
 """Wallets above which a person is asked, since a mistyped scope may cost a day's quota."""
 
-LOCKED_PAUSE = 0.02  # seconds; a worker locks the rows that it writes for some milliseconds
 LOOK_PAUSE = 0.5  # seconds
 LOOK_AHEAD = 8
 """Bundles looked at in which wallets are open. The first that were marked are read first, but a lost lease may keep one

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from config.settings import Network, WorkerSettings, worker_settings
 from db.balances import Outcome, Recorded, record
 from db.leases import release
+from db.refresh import LOCKED_PAUSE
 from db.session import transaction, twice
 from db.wallets import Claim, claim_due, claim_these, passed_over
 from worker.chains import ChainReader, reader_for
@@ -40,8 +41,6 @@ from worker.outcomes import (
 from worker.schedule import Policy
 
 log = structlog.get_logger(__name__)
-
-LOCKED_PAUSE = 0.02  # seconds; whoever asks for a wallet, or writes it, has its row for some milliseconds
 
 CLAIM_AHEAD = 0.25
 """The share of the active interval within which a wallet that is not yet due travels along with those that are.

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from config.broker import REFRESH_QUEUE
 from config.settings import NETWORKS, Network, worker_settings
+from db.refresh import LOCKED_PAUSE
 from db.session import transaction
 from db.wallets import Requested, request_user, request_wallets
 from worker.app import app
@@ -24,7 +25,6 @@ from worker.sync import sync_due, sync_these
 log = structlog.get_logger(__name__)
 
 NO_COOLDOWN = timedelta(0)
-LOCKED_PAUSE = 0.02  # seconds; a worker locks the rows that it writes for some milliseconds
 
 EXPECTED = (BadArgument, NotConfigured)
 """What is wrong with a message or the settings, not with the code: logged as one line, without a traceback."""
