@@ -118,6 +118,7 @@ class Queues(threading.Thread):
         while not self.over.wait(0.05):
             with suppress(redis.RedisError):
                 self.most = {queue: max(self.most[queue], length) for queue, length in self.lengths().items()}
+        self.client.close()
 
 
 @dataclass

@@ -14,7 +14,9 @@ from config.settings import NETWORKS, worker_settings
 from db.session import engine
 from worker.chains import reader_for
 from worker.errors import BadAddress, SyncError
+from worker.transport import install
 
+install()
 app = Celery("balance-sync")
 app.config_from_object("celeryconfig")
 app.set_default()

@@ -74,10 +74,10 @@ def cold_shutdown(scene: Scene) -> None:
 
 
 def redis_flushed(scene: Scene) -> None:
-    client = redis.Redis.from_url(scene.env["REDIS_URL"])
-    for _ in range(ROUNDS):
-        client.flushall()
-        scene.await_all_fresh()
+    with redis.Redis.from_url(scene.env["REDIS_URL"]) as client:
+        for _ in range(ROUNDS):
+            client.flushall()
+            scene.await_all_fresh()
 
 
 def redis_hung(scene: Scene) -> None:
