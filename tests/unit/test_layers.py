@@ -24,6 +24,7 @@ CELERY_IN = {
     "worker/app.py",
     "worker/tasks.py",
     "worker/dispatch.py",
+    "worker/transport.py",
     "worker/cli.py",
     "api/refresh.py",
 }
