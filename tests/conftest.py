@@ -1,6 +1,7 @@
 """What tests of every ring share: a fresh, migrated database for each test that asks for one."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from devstack.servers import Server, postgres, redis_server
 from devstack.stack import LocalChain, local_ethereum, local_tron
 
 ROOT = Path(__file__).parent.parent
+
+# Whoever starts pytest in the background may have Ctrl-C ignored, and its processes would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def migrate(url: str) -> None:
