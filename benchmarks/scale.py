@@ -31,7 +31,7 @@ SMALL, LARGE = 10_000, 1_000_000
 """Wallets, on both networks together."""
 CADENCE = 60.0
 """Seconds within which each of a million wallets is to be read again and again."""
-INTERVAL = 54
+INTERVAL = 50
 """What is asked of the schedule for that: what is due is read a little later."""
 LENGTHS = 10
 LOOK_SECONDS = 5.0

@@ -18,6 +18,10 @@ QUEUES = (REFRESH_QUEUE, sync_queue("ethereum"), sync_queue("tron"))
 """All there are. A worker serves the first before the others, and those by turns (``RefreshFirst``)."""
 
 
+BATCHES_IN_A_TURN = {sync_queue("ethereum"): 1, sync_queue("tron"): 4}
+"""A batch of Ethereum's holds about four times as many wallets as one of Tron's: so in turns both have as many."""
+
+
 class RefreshFirst:
     """The order in which a worker looks at its queues, in kombu's form: refreshes before all else, networks by turns.
 
@@ -26,6 +30,7 @@ class RefreshFirst:
 
     def __init__(self) -> None:
         self.queues: list[str] = []
+        self._turn, self._batches = "", 0
 
     def update(self, queues: Iterable[str]) -> None:
         """These are served from now on."""
@@ -36,10 +41,14 @@ class RefreshFirst:
         return self.queues[:count]
 
     def rotate(self, served: str) -> None:
-        """The network that was served just now comes last."""
-        if served != REFRESH_QUEUE and served in self.queues:
+        """The network that was served just now comes last, once it has had its turn."""
+        if served == REFRESH_QUEUE or served not in self.queues:
+            return
+        self._turn, self._batches = served, self._batches + 1 if served == self._turn else 1
+        if self._batches >= BATCHES_IN_A_TURN.get(served, 1):
             self.queues.remove(served)
             self.queues.append(served)
+            self._batches = 0
 
 
 SOCKET_TIMEOUT = 5.0  # seconds; above the second for which a worker waits in one BRPOP

@@ -11,8 +11,10 @@ import pytest
 from kombu.transport.redis import Transport
 from kombu.utils.scheduling import cycle_by_name
 
-from config.broker import transport_options
+from config.broker import BATCHES_IN_A_TURN, transport_options
 from config.settings import WorkerSettings, load, worker_settings
+from worker.chains.snapshot import MAX_WALLETS_BY_REVERT
+from worker.chains.tron import TronNode
 from worker.errors import BadArgument
 
 ROOT = Path(__file__).parents[2]
@@ -157,12 +159,25 @@ def next_queues(*served: str) -> list[str]:
         (["refresh"], ["refresh", "sync.ethereum", "sync.tron"]),
         (["sync.ethereum"], ["refresh", "sync.tron", "sync.ethereum"]),
         (["sync.ethereum", "refresh"], ["refresh", "sync.tron", "sync.ethereum"]),
-        (["sync.ethereum", "sync.tron"], ["refresh", "sync.ethereum", "sync.tron"]),
+        (["sync.ethereum", *["sync.tron"] * 3], ["refresh", "sync.tron", "sync.ethereum"]),
+        (["sync.ethereum", *["sync.tron"] * 4], ["refresh", "sync.ethereum", "sync.tron"]),
+        (["sync.tron", "sync.tron", "refresh", "sync.tron", "sync.tron"], ["refresh", "sync.ethereum", "sync.tron"]),
+        # A turn that the other network used, because there was nothing to do, begins anew.
+        (
+            ["sync.ethereum", *["sync.tron"] * 3, "sync.ethereum", "sync.tron"],
+            ["refresh", "sync.tron", "sync.ethereum"],
+        ),
         (["of another version"], ["refresh", "sync.ethereum", "sync.tron"]),
     ],
 )
 def test_refreshes_overtake_everything_and_the_networks_take_turns(served: list[str], order: list[str]) -> None:
     assert next_queues(*served) == order
+
+
+def test_in_turns_each_network_has_about_as_many_wallets() -> None:
+    full = {"sync.ethereum": MAX_WALLETS_BY_REVERT, "sync.tron": TronNode.ways["return"]}
+    fewer, more = sorted(batches * full[queue] for queue, batches in BATCHES_IN_A_TURN.items())
+    assert more / fewer < 1.25
 
 
 def test_a_worker_serves_every_queue(tasks: ModuleType) -> None:
