@@ -18,8 +18,8 @@ QUEUES = (REFRESH_QUEUE, sync_queue("ethereum"), sync_queue("tron"))
 """All there are. A worker serves the first before the others, and those by turns (``RefreshFirst``)."""
 
 
-BATCHES_IN_A_TURN = {sync_queue("ethereum"): 1, sync_queue("tron"): 4}
-"""A batch of Ethereum's holds about four times as many wallets as one of Tron's: so in turns both have as many."""
+BATCHES_IN_A_TURN = {sync_queue("ethereum"): 1, sync_queue("tron"): 5}
+"""At its largest a batch of Ethereum's holds five times as many wallets as one of Tron's: a turn is as many of each."""
 
 
 class RefreshFirst:

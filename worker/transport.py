@@ -7,14 +7,15 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 
 
 class Channel(redis.Channel):
-    """One that closes at the first attempt, its connection lost or not."""
+    """One that a lost connection does not leave half closed."""
 
     def _brpop_read(self, **options: Any) -> Any:
         """Deliver what a BRPOP has brought. Raises Empty if that is nothing.
 
         To close, kombu 5.7 first reads what its last BRPOP may have brought. With the connection lost it stops there,
-        half closed; its second attempt has no transport any more, and when a message is not acknowledged, that ends
-        the worker with an AttributeError.
+        half closed. Celery then closes the connection once more, without its transport: where a message is not
+        acknowledged, and the channel for remote control has stopped the first attempt too, that ends the worker with
+        an AttributeError.
         """
         try:
             return super()._brpop_read(**options)  # type: ignore[misc]  # its stubs have no private names
@@ -31,5 +32,5 @@ class Transport(redis.Transport):
 
 
 def install() -> None:
-    """Use it for every URL that kombu's own is for."""
+    """Use it for every URL that kombu's own is for. Before the first connection: kombu remembers what it looked up."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:{Transport.__name__}"))

@@ -65,17 +65,17 @@ def test_a_refresh_that_nobody_answers_is_served_from_the_cache_at_its_deadline(
 def read_what_is_asked_for(
     endpoint: Endpoint, asking: list[Future[requests.Response]], read: Callable[[str], None]
 ) -> int:
-    """Until all are answered. How many messages there were."""
+    """Until all are answered. How many messages there were, those included that nobody waited for."""
     messages = 0
     while not all(each.done() for each in asking):
         if found := endpoint.redis.blpop(["bal:refresh"], timeout=0.1):
             messages += 1
             read(found[1].decode())
-    return messages
+    return messages + int(endpoint.redis.llen("bal:refresh"))
 
 
 def test_many_refreshes_at_once_ask_for_one_read_of_each_network_or_two(endpoint: Endpoint) -> None:
-    """Whoever asks when a read has begun cannot have its answer, and shares the next."""
+    """Whoever asks after a read began shares the next, or has its answer, as a cached one, if it was just written."""
     endpoint.read_all()
 
     def read(message: str) -> None:
@@ -86,10 +86,9 @@ def test_many_refreshes_at_once_ask_for_one_read_of_each_network_or_two(endpoint
         asking = [pool.submit(endpoint.get, "?refresh=true") for _ in range(12)]
         messages = read_what_is_asked_for(endpoint, asking, read)
     assert 2 <= messages <= 4
-    assert {
-        tuple((entry["usdt_balance"], entry["is_cached"]) for entry in each.result().json()["balances"])
-        for each in asking
-    } == {(("0.00000100", False), ("0.00000200", False))}
+    answers = [each.result().json()["balances"] for each in asking]
+    assert {tuple(entry["usdt_balance"] for entry in entries) for entries in answers} == {("0.00000100", "0.00000200")}
+    assert [False, False] in [[entry["is_cached"] for entry in entries] for entries in answers]
 
 
 def test_a_wallet_never_read_is_waited_for_on_a_plain_read_and_null_if_nobody_reads_it(endpoint: Endpoint) -> None:
@@ -188,7 +187,8 @@ def test_two_processes_share_a_read_or_two(endpoint: Endpoint, second: Endpoint)
 
     def read(message: str) -> None:
         assert str(TRON) in message
-        write(only(claim_ids([TRON])).token, good(TRON, 2_000_000))
+        while write(only(claim_ids([TRON])).token, good(TRON, 2_000_000)).asked_again:
+            pass  # somebody asked between the two: its holder reads it again
 
     with ThreadPoolExecutor(8) as pool:
         asking = [pool.submit(each.get, "?refresh=true&networks=tron") for each in (endpoint, second) for _ in range(4)]
@@ -197,7 +197,8 @@ def test_two_processes_share_a_read_or_two(endpoint: Endpoint, second: Endpoint)
         messages = read_what_is_asked_for(endpoint, asking, read)
     assert 1 <= messages <= 2
     entries = [each.result().json()["balances"][0] for each in asking]
-    assert {(entry["usdt_balance"], entry["is_cached"]) for entry in entries} == {("2.00000000", False)}
+    assert {entry["usdt_balance"] for entry in entries} == {"2.00000000"}
+    assert False in {entry["is_cached"] for entry in entries}
 
 
 def listening(endpoint: Endpoint) -> list[int]:

@@ -3,12 +3,12 @@
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from kombu import Connection, Consumer, Exchange, Queue
-from kombu.transport import resolve_transport
 
 import worker.app  # noqa: F401  it installs the transport
 from config.broker import transport_options
-from devstack.servers import redis_server
+from devstack.servers import redis_server, wait_for
 from worker.transport import Transport
 
 
@@ -21,10 +21,13 @@ def test_a_connection_closes_whatever_was_in_hand_when_redis_went_away(tmp_path:
         commands = Queue("commands", Exchange("commands", type="fanout"), auto_delete=True)  # a worker has such a one
         Consumer(connection.channel(), [commands]).consume()
         connection.Producer().publish("a message", routing_key="refresh")
-        with suppress(TimeoutError):  # when there is nothing more to take
-            while True:
+
+        def in_hand_and_waiting() -> bool:
+            with suppress(TimeoutError):
                 connection.drain_events(timeout=0.2)
-        assert connection.default_channel._in_poll, "a BRPOP is under way"
+            return bool(received and connection.default_channel._in_poll)
+
+        wait_for(in_hand_and_waiting, server, what="a message, and a BRPOP for the next")
         server.process.kill()
         server.process.wait()
         connection.collect()
@@ -32,5 +35,6 @@ def test_a_connection_closes_whatever_was_in_hand_when_redis_went_away(tmp_path:
     assert received == ["a message"]
 
 
-def test_it_is_what_a_url_of_redis_stands_for() -> None:
-    assert resolve_transport("redis") is resolve_transport("rediss") is Transport
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_it_is_what_a_url_of_redis_stands_for(scheme: str) -> None:
+    assert isinstance(Connection(f"{scheme}://127.0.0.1:1/0").transport, Transport)
