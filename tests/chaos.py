@@ -177,9 +177,9 @@ class Scene:
         """How many batches are in hand that were claimed since then."""
         return int(self.value("SELECT count(DISTINCT lease_token) FROM sync_schedule WHERE claimed_at > %s", since))
 
-    def await_all_fresh(self, seconds: float = RECOVERY) -> float:
-        """Wait until every wallet has been read after now. In how many seconds that was."""
-        since, started = self.now(), time.monotonic()
+    def await_all_fresh(self, seconds: float = RECOVERY, since: Any = None) -> float:
+        """Wait until every wallet has been read since then, or after now. In how many seconds that was."""
+        since, started = since or self.now(), time.monotonic()
         stale = "SELECT count(*) FROM wallets w WHERE NOT EXISTS (SELECT FROM balance_cache WHERE wallet_id = w.id"
         wait_for(
             lambda: self.value(f"{stale} AND last_synced > %s)", since) == 0,
