@@ -80,6 +80,7 @@ def test_many_refreshes_at_once_ask_for_one_read_of_each_network_or_two(endpoint
 
     def read(message: str) -> None:
         wait_for(lambda: waiting_requests(endpoint) >= sum(not each.done() for each in asking), what="all to have come")
+        assert endpoint.redis.llen("bal:refresh") <= 1, "no more than one waits for each network"
         endpoint.read(*((TRON, 1) if "tron" in message else (ETHEREUM, 2)))
 
     with ThreadPoolExecutor(12) as pool:
@@ -187,6 +188,7 @@ def test_two_processes_share_a_read_or_two(endpoint: Endpoint, second: Endpoint)
 
     def read(message: str) -> None:
         assert str(TRON) in message
+        assert endpoint.redis.llen("bal:refresh") == 0, "nobody sends while a message waits"
         while write(only(claim_ids([TRON])).token, good(TRON, 2_000_000)).asked_again:
             pass  # somebody asked between the two: its holder reads it again
 
