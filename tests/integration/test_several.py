@@ -57,10 +57,11 @@ def test_a_zero_that_is_true_is_written_at_once(
 def test_a_suspended_key_rests_alone_and_the_others_are_used_evenly(
     tables: Tables, settings: Any, nets: dict[Network, Net]
 ) -> None:
-    """F4 with a key to spare."""
+    """F4 with a key to spare. A read is one request here: the supply is known before the first that counts."""
     net = nets["tron"]
     settings(TRON_API_KEYS="key-one,key-two,key-three", TRON_API_KEY_HOSTS="127.0.0.1")
     scene = Scene(net, tables)
+    scene.sync()
     used: list[str | None] = []
 
     def fault(exchange: f.Exchange) -> None:
@@ -73,7 +74,9 @@ def test_a_suspended_key_rests_alone_and_the_others_are_used_evenly(
             scene.sync()
             assert scene.fresh()
     assert used.count("key-one") == 1
-    assert abs(used.count("key-two") - used.count("key-three")) <= 2
+    since = used[used.index("key-one") + 1 :]
+    assert len(since) >= 8
+    assert abs(since.count("key-two") - since.count("key-three")) <= 1
 
 
 def test_keys_go_to_no_host_that_they_are_not_for(tables: Tables, settings: Any, nets: dict[Network, Net]) -> None:
