@@ -61,5 +61,6 @@ beat_schedule = {
         "options": {"expires": _settings.dispatch_interval + CLOCKS_DIFFER},
     }
 }
+beat_scheduler = "worker.dispatch:Scheduler"  # Celery's default one, with a bound on the ticks that wait
 beat_max_loop_interval = 5  # seconds; it notices a clock that was set within these
 imports = ["worker.tasks"]

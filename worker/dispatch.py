@@ -2,18 +2,26 @@
 
 from typing import Any
 
-from config.broker import sync_queue
+import structlog
+from celery.beat import PersistentScheduler
+
+from config.broker import REFRESH_QUEUE, sync_queue
 from config.settings import Network, worker_settings
 from db.session import transaction
 from db.wallets import count_due
 from worker.app import app
 from worker.chains import reader_for
 
+log = structlog.get_logger(__name__)
+
 MAX_WAITING = 40
 """Batches of one network that may wait at once."""
 
 MAX_LOOKED_AT = 20_000
 """Wallets that a tick looks at: about a second of work. Where batches are large, fewer of them wait."""
+
+MAX_BEFORE_A_TICK = 1000
+"""Messages that may wait where beat's ticks do. Expired ones go at some 400 a second."""
 
 
 def most_waiting(per_batch: int) -> int:
@@ -55,3 +63,21 @@ def dispatch_network(network: Network) -> int:
             for _ in range(batches):
                 app.send_task("worker.tasks.sync_due_wallets", args=[network], queue=queue, producer=producer)
     return batches
+
+
+class Scheduler(PersistentScheduler):
+    """Beat's own, but for ticks that nobody takes: without workers for a night, tens of thousands would wait, and the
+    first refreshes of the morning behind them.
+    """
+
+    _held = False
+
+    def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
+        """Send a tick, unless too many messages wait before it. What this raises, beat logs, and goes on."""
+        waiting = producer.channel.client.llen(REFRESH_QUEUE)
+        held, self._held = self._held, waiting >= MAX_BEFORE_A_TICK
+        if self._held:
+            if not held:
+                log.warning("ticks_held", waiting=waiting)
+            return None
+        return super().apply_async(entry, producer, advance, **kwargs)
