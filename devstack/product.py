@@ -75,7 +75,9 @@ def check(env: Mapping[str, str]) -> str:
 @contextmanager
 def worker(folder: Path, env: Mapping[str, str], name: str = "worker") -> Iterator[Server]:
     """A worker that is serving its queues."""
-    with running(name, [*WORKER, "--hostname", f"{name}@%h"], folder, env=environment(env)) as server:
+    command = [*WORKER, "--hostname", f"{name}@%h"]
+    says = " ready." if env.get("LOG_LEVEL", "INFO") in {"DEBUG", "INFO"} else None
+    with running(name, command, folder, env=environment(env), says=says) as server:
         yield server
 
 

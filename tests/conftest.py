@@ -13,6 +13,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 from environment import forget_settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from tables import Tables
 
 from devstack.servers import Server, postgres, redis_server
@@ -22,6 +24,24 @@ ROOT = Path(__file__).parent.parent
 
 # Whoever starts pytest in the background may have Ctrl-C ignored, and its processes would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No deadline: what a machine does beside the tests is no fault of theirs. The same examples at each run; to look
+# further, `pytest --hypothesis-profile=further`, with a `--hypothesis-seed` of one's own.
+ANY_SPEED = [HealthCheck.too_slow]
+hypothesis_settings.register_profile("ours", deadline=None, derandomize=True, suppress_health_check=ANY_SPEED)
+hypothesis_settings.register_profile(
+    "further", deadline=None, max_examples=2000, suppress_health_check=ANY_SPEED, print_blob=True
+)
+hypothesis_settings.load_profile("ours")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever shares servers runs in one process, and of the others each wherever there is room."""
+    for item in items:
+        ring = item.path.parent.name
+        item.add_marker(getattr(pytest.mark, ring))
+        if ring == "acceptance" and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def migrate(url: str) -> None:

@@ -56,7 +56,7 @@ def only_reads(fault: Fault) -> Fault:
 
 def changed(change: Callable[[Any], Any], **headers: str) -> Fault:
     """The node's own reply, changed."""
-    return lambda exchange: exchange.send(change(exchange.upstream().json()), **headers)
+    return lambda exchange: exchange.send(change(exchange.upstream().json()), 200, **headers)
 
 
 def relabelled(status: int = 200, **headers: str) -> Fault:

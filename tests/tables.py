@@ -23,7 +23,7 @@ class Tables:
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         with self.connection.cursor(row_factory=dict_row) as cursor:
-            cursor.execute(query, parameters)  # type: ignore[arg-type]  # a test's own text
+            cursor.execute(query, parameters)
             return cursor.fetchall() if cursor.description is not None else []
 
     def schedule(self, wallet_id: UUID) -> dict[str, Any]:

@@ -57,10 +57,11 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Network, Net
     creation = compiled(Path(__file__).parents[1] / "Multicall3.sol", "Solidity", "Multicall3")
     with ExitStack() as started:
         made: dict[Network, Net] = {}
-        for network, chain_id, multicall3 in (
+        described: list[tuple[Network, int, bytes]] = [
             ("ethereum", ETHEREUM_CHAIN_ID, on_ethereum.MULTICALL3),
             ("tron", TRON_CHAIN_ID, on_tron.MULTICALL3),
-        ):
+        ]
+        for network, chain_id, multicall3 in described:
             evm = started.enter_context(anvil(folder, f"{network}-evm", chain_id, 1))
             chain = Chain(evm.url)
             token = chain.deploy_token()
@@ -69,8 +70,8 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Network, Net
             code = chain.ask("eth_call", {"data": "0x" + creation.hex()}, "latest")
             chain.ask("anvil_setCode", "0x" + multicall3.hex(), code)
             node = evm if network == "ethereum" else started.enter_context(tron_node(folder, evm.url, SOLID_LAG))
-            proxies = [started.enter_context(proxy(node.url)) for _ in range(2)]
-            made[network] = Net(network, chain, token, *proxies)  # type: ignore[arg-type]
+            first, second = (started.enter_context(proxy(node.url)) for _ in range(2))
+            made[network] = Net(network, chain, token, first, second)
         yield made
 
 

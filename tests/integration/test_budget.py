@@ -8,8 +8,7 @@ from time import monotonic
 
 import pytest
 import redis
-from faults import Exchange, passed_on
-from proxy import proxy
+from proxy import Exchange, passed_on, proxy
 
 from devstack.product import environment
 from devstack.servers import ROOT, Server

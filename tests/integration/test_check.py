@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import redis
 from checking import BY_KEY, Env, Look, failed
-from proxy import Proxy, proxy
+from proxy import Exchange, Proxy, passed_on, proxy
 
 from db import SCHEMA_VERSION
 from devstack.product import environment
@@ -137,9 +137,9 @@ def test_a_token_that_does_not_tell_its_supply_is_named(look: Look, before_ether
 
 
 def test_of_several_keys_the_bad_ones_are_named_by_their_places(look: Look, tron: LocalChain) -> None:
-    def refuses(exchange: faults.Exchange) -> None:
+    def refuses(exchange: Exchange) -> None:
         bad = exchange.headers.get("TRON-PRO-API-KEY") in {"bad-word-one", "bad-word-two"}
-        (faults.said({"Error": "ApiKey not exists"}, 401) if bad else faults.passed_on)(exchange)
+        (faults.said({"Error": "ApiKey not exists"}, 401) if bad else passed_on)(exchange)
 
     with proxy(tron.node.url) as before_tron, before_tron.faulty(refuses):
         several = {"TRON_RPC_URLS": before_tron.url, "TRON_API_KEY_HOSTS": "127.0.0.1"}

@@ -29,7 +29,13 @@ DIFFERS = re.compile(r'"(synced_at|last_synced|block_time|block_number|age_secon
 def test_requests_made_from_the_document_get_what_it_says(shared: Endpoint, tmp_path: Path) -> None:
     """schemathesis makes good and bad ones; no answer may be a 5xx, or other than the document says."""
     claims = {"sub": "a program", "exp": int(time.time()) + 600, "scope": "balances:admin"}
-    command = [PROGRAMS / "schemathesis", "run", f"{shared.server.url}/openapi.json", "--max-examples", "60"]
+    command: list[str | Path] = [
+        PROGRAMS / "schemathesis",
+        "run",
+        f"{shared.server.url}/openapi.json",
+        "--max-examples",
+        "60",
+    ]
     command += ["--seed", "977", "--generation-database", "none", "--no-color", "--request-timeout", "20"]
     command += ["--header", f"Authorization: Bearer {jwt.encode(claims, ENV['JWT_SECRET'], 'HS256')}"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=170)
@@ -106,7 +112,7 @@ print(json.dumps(get_user_balances.sync(UUID(user), client=client, networks=[Dog
 def test_a_client_generated_from_the_document_gets_what_the_readme_prints(endpoint: Endpoint, tmp_path: Path) -> None:
     endpoint.read_all()
     (tmp_path / "document.json").write_text(endpoint.get(path="/openapi.json", headers={}).text)
-    command = [PROGRAMS / "openapi-python-client", "generate", "--path", tmp_path / "document.json"]
+    command: list[str | Path] = [PROGRAMS / "openapi-python-client", "generate", "--path", tmp_path / "document.json"]
     command += ["--output-path", tmp_path / "balance_client", "--meta", "none", "--fail-on-warning"]
     environment = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "PYTHONPATH": str(tmp_path)}
     subprocess.run(command, env=environment, check=True, capture_output=True)

@@ -13,12 +13,13 @@ import json_rpc_faults as j
 import pytest
 import tron_faults as t
 from network import WALLETS, Balances, Net, Scene, Shown, newest
-from proxy import Fault
+from proxy import Fault, passed_on
 from tables import Tables
 
 from config.settings import Network
 
-T, E = "tron", "ethereum"
+T: Network = "tron"
+E: Network = "ethereum"
 R, M, S = j.no_revert_data, f.no_deployless, f.only_single  # read by RETURN, by Multicall3, wallet by wallet
 
 
@@ -33,7 +34,7 @@ class Line:
     network: Network
     fault: Fault
     error: str | None
-    base: Fault = f.passed_on
+    base: Fault = passed_on
     happens: Callable[[Scene], None] = Scene.change
     shown: Shown = newest
     url: Callable[[str], str] = str
@@ -45,7 +46,7 @@ def line(
     network: Network,
     fault: Fault,
     error: str | None,
-    base: Fault = f.passed_on,
+    base: Fault = passed_on,
     *,
     happens: Callable[[Scene], None] = Scene.change,
     shown: Shown = newest,
@@ -149,8 +150,8 @@ TABLE = [
     line("F29 the same, wallet by wallet", T, t.pending_effects, None, S),
     line("F29 pending effects, and the newest is read", T, t.pending_effects, None, shown=without_pending, TRON_FINALITY="latest"),
     line("F29 the same, wallet by wallet and newest", T, t.pending_effects, None, S, shown=without_pending, TRON_FINALITY="latest"),
-    line("F30 a name that nobody has", T, f.passed_on, "unreachable", url=lambda _: "http://node.invalid"),
-    line("F30 a port that speaks no TLS", T, f.passed_on, "unreachable", url=lambda url: url.replace("http:", "https:")),
+    line("F30 a name that nobody has", T, passed_on, "unreachable", url=lambda _: "http://node.invalid"),
+    line("F30 a port that speaks no TLS", T, passed_on, "unreachable", url=lambda url: url.replace("http:", "https:")),
     line("a Multicall3 that is gone", T, f.only_reads(f.said(t.error("Smart contract is not exist.", "CONTRACT_VALIDATE_ERROR"))), "unsupported", M),
     line("a Multicall3 whose token calls fail", T, f.wallets(lambda word: word | (2**128 - 1) << 128), "usdt_call_failed", M),
     line("a Multicall3 that tells a zero once", T, f.first(f.wallets(lambda _: 0)), "zero_unconfirmed", M),
@@ -187,8 +188,8 @@ TABLE = [
     line("no finalized block", E, j.error(-32000, "finalized block not found"), "lagging", j.settled(int), ETHEREUM_FINALITY="finalized"),
     line("safe ahead of what comes next", E, j.settled(lambda number: number - 5), "older_block", j.settled(int), ETHEREUM_FINALITY="safe"),
     line("block number regress", E, f.header(f.NUMBER, lambda number: max(number - 50, 1)), "lagging"),
-    line("a reorganisation", E, f.passed_on, None, happens=Scene.reorganises),
-    line("a reorganisation, wallet by wallet", E, f.passed_on, None, S, happens=Scene.reorganises),
+    line("a reorganisation", E, passed_on, None, happens=Scene.reorganises),
+    line("a reorganisation, wallet by wallet", E, passed_on, None, S, happens=Scene.reorganises),
     line("block number out of thin air", E, f.header(f.NUMBER, lambda _: 2**62), "bad_reply"),
     line("block number too high for its time", E, f.header(f.NUMBER, lambda number: number + 250), "bad_reply"),
     line("block number out of thin air, and no other known", E, f.header(f.NUMBER, lambda _: 2**40), None, happens=Scene.is_unknown),

@@ -47,7 +47,7 @@ def env(database_url: str, redis_process: Server) -> Env:
 
 def known(env: Env, network: Any) -> tuple[Known, list[Any]]:
     """What workers with these settings know, to be added to."""
-    found = WorkerSettings(**{name.lower(): value for name, value in env.items()})
+    found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})
     return known_of(network, found), endpoints(network, found)
 
 

@@ -37,7 +37,7 @@ def rested(tables: Tables) -> list[UUID]:
     user = uuid4()
     made = [*tables.add("tron", "T0", "T1", user_id=user), *tables.add("ethereum", "0x0", user_id=user)]
     for network in ("tron", "ethereum"):
-        batch = only(claim(network))  # type: ignore[arg-type]
+        batch = only(claim(network))
         write(batch.token, *(good(wallet.id) for wallet in batch.wallets))
     return made
 
@@ -120,7 +120,7 @@ def test_the_size_of_a_request_is_what_the_workers_have_learnt(env: Env, many: i
     from worker.chains import known_of
     from worker.chains.state import endpoints
 
-    found = WorkerSettings(**{name.lower(): value for name, value in env.items()})
+    found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})
     (node,) = endpoints("tron", found)
     known_of("tron", found).put(f"size:{node.id}", 100, 60)
     told = celery_json(env, "resync", "--all", "--dry-run")

@@ -70,7 +70,7 @@ def several(tables: Tables) -> dict[str, UUID]:
         for name in names
     }
     for network in ("tron", "ethereum"):
-        batch = only(claim(network))  # type: ignore[arg-type]
+        batch = only(claim(network))
         write(batch.token, *(good(each.id) for each in batch.wallets if each.id != made["never"]))
     tables.rows("UPDATE balance_cache SET last_synced = now() - interval '11 min' WHERE wallet_id = %s", made["old"])
     tables.rows("UPDATE sync_schedule SET failures = 2, last_error = 'throttled' WHERE wallet_id = %s", made["failed"])

@@ -10,7 +10,7 @@ import json_rpc_faults as j
 import pytest
 import tron_faults as t
 from network import Net, Scene
-from proxy import Fault, proxy
+from proxy import Exchange, Fault, passed_on, proxy
 from tables import Tables
 
 from config.settings import Network
@@ -64,7 +64,7 @@ def test_a_suspended_key_rests_alone_and_the_others_are_used_evenly(
     scene.sync()
     used: list[str | None] = []
 
-    def fault(exchange: f.Exchange) -> None:
+    def fault(exchange: Exchange) -> None:
         used.append(exchange.headers.get("TRON-PRO-API-KEY"))
         t.suspended_by_key(exchange)
 
@@ -85,9 +85,9 @@ def test_keys_go_to_no_host_that_they_are_not_for(tables: Tables, settings: Any,
     scene = Scene(net, tables)
     used: list[str | None] = []
 
-    def fault(exchange: f.Exchange) -> None:
+    def fault(exchange: Exchange) -> None:
         used.append(exchange.headers.get("TRON-PRO-API-KEY"))
-        f.passed_on(exchange)
+        passed_on(exchange)
 
     with net.proxy.faulty(fault):
         scene.sync()
@@ -99,7 +99,7 @@ TROUBLES: dict[str, Fault] = {
     "throttling": f.said(b"", 429),
     "lagging": j.behind(50),
     "wrong chain": f.header(f.CHAIN, lambda _: 5),
-    "good": f.passed_on,
+    "good": passed_on,
 }
 
 

@@ -50,7 +50,8 @@ async def waiting(url: str, *, listens: bool = True, hears: bool = False) -> Asy
     ) as pool:
         made = Counting(pool, lambda: hears or listener.hears)
         listener = Listener(url, made.heard)
-        loops = [asyncio.create_task(each.run()) for each in ([made, listener] if listens else [made])]
+        running: list[Counting | Listener] = [made, listener] if listens else [made]
+        loops = [asyncio.create_task(each.run()) for each in running]
         try:
             if listens:
                 await until(lambda: listener.hears)
@@ -272,7 +273,7 @@ def test_only_wallets_that_somebody_may_wait_for_are_told_of_and_only_when_they_
     outcomes = [good(each) for each in ids if each != failed]
     outcomes.append(good(failed)._replace(usdt=None, native=None, failures=1, error="unreachable"))
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(f"LISTEN {CHANNEL}")  # type: ignore[arg-type]
+        connection.execute(f"LISTEN {CHANNEL}")
         found = only(claim_ids(ids))
         dated = [each._replace(block_number=1, block_time=1) for each in outcomes]
         with transaction() as writing:
@@ -291,6 +292,6 @@ def test_a_full_batch_that_was_asked_for_is_told_of_wallet_by_wallet(tables: Tab
     ids = [row["id"] for row in tables.rows("SELECT id FROM wallets")]
     ask(tables, *ids)
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(f"LISTEN {CHANNEL}")  # type: ignore[arg-type]
+        connection.execute(f"LISTEN {CHANNEL}")
         write(only(claim_ids(ids)).token, *(good(each) for each in ids))
         assert sorted(told(tables, connection)) == sorted(map(str, ids))

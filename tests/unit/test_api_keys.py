@@ -10,8 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from api import keys
-from api.keys import ProviderKeys, UnknownKey, usable
+from api.keys import ProviderKeys, UnknownKey
 from api.problems import Problem
+from config.keys import usable
 
 ALL = ("RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)

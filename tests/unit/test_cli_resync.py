@@ -20,7 +20,7 @@ SETTINGS = WorkerSettings(
     database_url="postgresql://nobody/",
     redis_url="redis://nobody",
     ethereum_rps=10,
-    tron_rps=2,  # type: ignore[arg-type]
+    tron_rps=2,
 )
 
 

@@ -1,7 +1,5 @@
 """What workers share of their endpoints: entries that expire, budgets, and going on without Redis."""
 
-from collections.abc import Iterator
-
 import fakeredis
 import pytest
 from structlog.testing import capture_logs
@@ -22,7 +20,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def server() -> Iterator[fakeredis.FakeServer]:
+def server() -> fakeredis.FakeServer:
     return fakeredis.FakeServer()
 
 

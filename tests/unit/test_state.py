@@ -16,11 +16,11 @@ from worker.errors import TooMuch, Unreachable
 NOW = 1_795_000_000.0
 KEYS = ["first-secret-key", "second-secret-key"]
 SETTINGS = WorkerSettings(
-    database_url="postgresql://nobody/",  # type: ignore[arg-type]
-    redis_url="redis://nobody",  # type: ignore[arg-type]
-    ethereum_rpc_urls="https://one.example/secret-key-1,https://one.example/secret-key-2,http://two.example:8545",  # type: ignore[arg-type]
-    tron_rpc_urls="https://api.trongrid.io,https://other.example",  # type: ignore[arg-type]
-    tron_api_keys=",".join(KEYS),  # type: ignore[arg-type]
+    database_url="postgresql://nobody/",
+    redis_url="redis://nobody",
+    ethereum_rpc_urls="https://one.example/secret-key-1,https://one.example/secret-key-2,http://two.example:8545",
+    tron_rpc_urls="https://api.trongrid.io,https://other.example",
+    tron_api_keys=",".join(KEYS),
 )
 
 
