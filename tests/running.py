@@ -1,0 +1,63 @@
+"""What tests of several rings do with processes that run: hang them, kill them, send tasks, count a node's reads."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import requests
+from celery import Celery
+
+from devstack.servers import CAP, Server, wait_for
+from devstack.stack import LocalChain
+
+Rows = Callable[..., list[dict[str, Any]]]
+"""Runs a statement, and returns its rows: `Tables.rows`, or a scene's."""
+
+
+@contextmanager
+def hung(*servers: Server) -> Iterator[None]:
+    """Servers that hang for the block: they take connections, and answer when it is over."""
+    for server in servers:
+        server.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.process.send_signal(signal.SIGCONT)
+
+
+def kill_9(server: Server) -> None:
+    """End a process and its pool, at once and without a word."""
+    os.killpg(server.process.pid, signal.SIGKILL)
+    server.process.wait()
+
+
+def sender(redis_url: str) -> Celery:
+    """Another program's Celery, which sends tasks by name."""
+    other = Celery(broker=redis_url, set_as_current=False)
+    other.conf.broker_transport_options = {"global_keyprefix": "bal:"}
+    return other
+
+
+def send(app: Celery, task: str, *arguments: Any, queue: str = "refresh", **more: Any) -> None:
+    """Send one of the worker's tasks by its name."""
+    app.send_task(f"worker.tasks.{task}", args=arguments, queue=queue, ignore_result=True, **more)
+
+
+def node_reads(ethereum: LocalChain, tron: LocalChain) -> dict[str, int]:
+    """How many calls of a contract each chain's node has answered, by its own account."""
+    # anvil logs the name of each method that it is asked for.
+    calls = sum(line.strip() == "eth_call" for line in ethereum.node.log.read_text(errors="replace").splitlines())
+    asked = requests.get(f"{tron.node.url}/devstack/requests", timeout=CAP).json()
+    return {"ethereum": calls, "tron": asked.get("triggerconstantcontract", 0)}
+
+
+def await_lock_wait(rows: Rows, *servers: Server, statements: int = 1, application: str = "%") -> None:
+    """Wait until so many statements in this database wait for somebody's lock."""
+    waiting = (
+        "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        " AND application_name LIKE %s"
+    )
+    wait_for(lambda: len(rows(waiting, application)) >= statements, *servers, what="a statement to wait for a lock")
