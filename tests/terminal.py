@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
+from db.rights import WORKER
 from devstack.product import environment
 from devstack.servers import ROOT
 
@@ -27,7 +28,7 @@ def celery(env: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProc
     return subprocess.run(
         [*CELERY, *arguments],
         cwd=ROOT,
-        env=environment(env),
+        env=environment(env, WORKER),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -85,7 +86,7 @@ def terminal(env: Mapping[str, str], *arguments: str) -> Iterator[Terminal]:
     process = subprocess.Popen(
         [*CELERY, *arguments],
         cwd=ROOT,
-        env=environment(env) | {"TERM": "xterm", "COLUMNS": "160"},
+        env=environment(env, WORKER) | {"TERM": "xterm", "COLUMNS": "160"},
         stdin=slave,
         stdout=slave,
         stderr=slave,
