@@ -81,7 +81,7 @@ def grant(connection: Connection) -> None:
 
 
 def missing(connection: Connection, role: str) -> list[Right]:
-    """Which of a role's rights whoever is connected lacks."""
+    """Which of a role's rights whoever is connected lacks, on the tables that there are."""
     return [
         each
         for right in RIGHTS[role]
@@ -94,11 +94,11 @@ def missing(connection: Connection, role: str) -> list[Right]:
 def _has(connection: Connection, right: Right) -> bool:
     (table,) = right.tables
     if right.columns:
-        asked = "SELECT has_column_privilege(%(table)s, %(column)s, %(privilege)s)"
+        asked = "SELECT has_column_privilege(to_regclass(%(table)s), %(column)s, %(privilege)s)"
     else:
-        asked = "SELECT has_table_privilege(%(table)s, %(privilege)s)"
+        asked = "SELECT has_table_privilege(to_regclass(%(table)s), %(privilege)s)"
     found = {"table": table, "column": "".join(right.columns), "privilege": right.privilege}
-    return bool(connection.exec_driver_sql(asked, found).scalar_one())
+    return connection.exec_driver_sql(asked, found).scalar_one() is not False  # None: there is no such table
 
 
 def is_superuser(connection: Connection) -> bool:

@@ -17,8 +17,10 @@ from solc import compiled
 from tables import Tables
 
 from config.settings import Network, worker_settings
+from db.rights import WORKER
 from devstack.chain import Chain
 from devstack.product import api
+from devstack.roles import as_role
 from devstack.seed import insert, wallets
 from devstack.servers import Server, anvil, tron_node, wait_for
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, LocalChain, base58_address
@@ -114,7 +116,7 @@ def env(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Env:
     """The settings of the devstack, in which all is well."""
-    made = stack_settings(database_url, redis_process.url, ethereum, tron)
+    made = stack_settings(as_role(database_url, WORKER), redis_process.url, ethereum, tron)
     for name, value in made.items():
         monkeypatch.setenv(name, value)
     return made

@@ -85,8 +85,8 @@ def test_a_wrong_setting_is_named_with_what_to_do(
     assert "pass-word" not in str(found), "no secret is told"
 
 
-def test_a_database_without_its_schema_is_named(look: Look, env: Env) -> None:
-    with psycopg.connect(env["DATABASE_URL"], autocommit=True) as connection:
+def test_a_database_without_its_schema_is_named(look: Look, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         assert failed(look())[0][1:] == (f"schema 0001, {SCHEMA_VERSION} is wanted", "run `alembic upgrade head`")
         connection.execute("DROP TABLE alembic_version")
@@ -216,7 +216,7 @@ def test_the_command_speaks_json_to_scripts(env: Env) -> None:
         told = json.loads(done.stdout)
         assert told["ok"] is (code == 0)
         assert [each["ok"] for each in told["checks"]].count(False) == code
-        assert set(told["checks"][0]) == {"ok", "subject", "detail", "to_do"}
+        assert set(told["checks"][0]) == {"ok", "subject", "detail", "to_do", "warning"}
 
 
 def test_the_command_tells_of_a_setting_that_cannot_be_read_at_all(env: Env) -> None:
