@@ -15,7 +15,7 @@ def warned(found: list[Finding]) -> list[tuple[str, str]]:
 
 def test_the_workers_role_is_all_that_is_wanted(look: Look) -> None:
     found = look()
-    assert failed(found) == warned(found) == []
+    assert (failed(found), warned(found)) == ([], [])
 
 
 def test_a_superuser_is_warned_of_and_can_go_on(look: Look, database_url: str) -> None:
