@@ -11,6 +11,8 @@ from typing import Any
 
 import requests
 
+from devstack.servers import CAP
+
 Fault = Callable[["Exchange"], None]
 
 
@@ -28,7 +30,7 @@ class Exchange:
             self.handler.server.node + self.path,
             data=self.body,
             headers={"Content-Type": "application/json"},
-            timeout=30,
+            timeout=CAP,
         )
 
     def send(self, body: Any = b"", status: int = 200, **headers: str) -> None:

@@ -1,7 +1,6 @@
 """``celery -A worker freshness``: what it counts out of known rows, and the real command with a real worker."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,9 +12,10 @@ from uuid import UUID
 
 import pytest
 import redis
-from endpoint import hung
+from commands import command, command_json
+from running import hung
 from tables import Tables
-from terminal import CELERY, celery, celery_json, terminal
+from terminal import CELERY, celery, terminal
 
 from config.settings import WorkerSettings
 from db import freshness
@@ -31,6 +31,7 @@ from worker.chains.state import endpoints
 
 Env = dict[str, str]
 SECRET = "pass-word-in-a-url"
+MOST_MODULES = 1700
 
 
 @pytest.fixture
@@ -133,13 +134,13 @@ def test_it_is_one_pass_over_each_table(tables: Tables) -> None:
 @pytest.mark.usefixtures("rows")
 def test_a_person_reads_how_it_is(env: Env) -> None:
     (memory, (first, second)), (tron, (node,)) = known(env, "ethereum"), known(env, "tron")
-    memory.put(f"way:{first.id}", ["return", "refused: \x1b[31mno\x07"], 60)
-    memory.put(f"rest:{second.id}", [time() + 200, 3, "throttled"], 300)
+    memory.put(f"way:{first.id}", ["return", "refused: \x1b[31mno\x07"], 36_000)
+    memory.put(f"rest:{second.id}", [time() + 36_000, 3, "throttled"], 36_000)
     memory.count(f"requests:{first.id}", 30)
-    tron.put(f"size:{node.id}", 200, 60)
-    tron.put(f"key:{node.keys[0]}", [time() + 200, 1, "unauthorized"], 300)
-    done = celery(env, "freshness", "--daily-quota", "100000")
-    assert (done.returncode, done.stderr) == (0, "")
+    tron.put(f"size:{node.id}", 200, 36_000)
+    tron.put(f"key:{node.keys[0]}", [time() + 36_000, 1, "unauthorized"], 36_000)
+    done = command(env, "freshness", "--daily-quota", "100000")
+    assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "ethereum: 1 wallet, 100% fresh"
     assert re.fullmatch(r"  age        p50 \d+ s, p95 \d+ s, p99 \d+ s, oldest \d+ s", lines[1])
@@ -152,7 +153,7 @@ def test_a_person_reads_how_it_is(env: Env) -> None:
         " 30 requests in the past hour"
     )
     assert re.fullmatch(
-        r"  endpoint   127\.0\.0\.1:1 #2: resting for 3 min( \d+ s)?, throttled, 3 in a row, not read yet,"
+        r"  endpoint   127\.0\.0\.1:1 #2: resting for (10|9) h( \d+ min)?, throttled, 3 in a row, not read yet,"
         r" 2,447 wallets a request, 0 requests in the past hour",
         lines[6],
     )
@@ -169,7 +170,7 @@ def test_a_person_reads_how_it_is(env: Env) -> None:
 
 @pytest.mark.usefixtures("rows")
 def test_a_script_reads_the_same(env: Env) -> None:
-    told = celery_json(env, "freshness", "--daily-quota", "1000")
+    told = command_json(env, "freshness", "--daily-quota", "1000")
     assert told["redis"] is True
     ethereum, tron = told["networks"]
     assert [ethereum["network"], tron["network"]] == ["ethereum", "tron"]
@@ -186,22 +187,22 @@ def test_a_script_reads_the_same(env: Env) -> None:
 
 
 def test_an_empty_database_and_a_network_without_nodes_are_told_of(env: Env, tables: Tables) -> None:
-    done = celery(env | {"ETHEREUM_RPC_URLS": ""}, "freshness")
-    assert done.returncode == 0
+    done = command(env | {"ETHEREUM_RPC_URLS": ""}, "freshness")
+    assert done.exit_code == 0
     assert done.stdout.startswith("tron: 0 wallets\n  endpoint   127.0.0.1:2: ready, not read yet")
     tables.add("ethereum", "0x0")
-    done = celery(env | {"ETHEREUM_RPC_URLS": ""}, "freshness")
+    done = command(env | {"ETHEREUM_RPC_URLS": ""}, "freshness")
     assert done.stdout.startswith(
         "ethereum: 1 wallet, 0% fresh, 1 never read, not synced: ETHEREUM_RPC_URLS is not set\n"
     )
     tables.rows("DELETE FROM wallets")
-    none = celery(env | {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "freshness")
-    assert (none.returncode, none.stdout) == (0, "There is no wallet, and no network has a node.\n")
+    none = command(env | {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "freshness")
+    assert (none.exit_code, none.stdout) == (0, "There is no wallet, and no network has a node.\n")
 
 
 def test_an_empty_list_is_a_list(env: Env, tables: Tables) -> None:
     tables.add("ethereum", "0x0")
-    none = celery(env | {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "freshness", "--json")
+    none = command(env | {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "freshness", "--json")
     assert [each["synced"] for each in json.loads(none.stdout)["networks"]] == [False]
 
 
@@ -210,11 +211,11 @@ def test_an_empty_list_is_a_list(env: Env, tables: Tables) -> None:
 def test_without_redis_it_tells_what_the_database_knows(env: Env, redis_process: Server, state: str) -> None:
     if state == "refused":
         env = env | {"REDIS_URL": f"redis://:{SECRET}@127.0.0.1:1/0"}
-        done = celery(env, "freshness", "--json")
+        done = command(env, "freshness", "--json")
     else:
         with hung(redis_process):
-            done = celery(env, "freshness", "--json")
-    assert done.returncode == 0
+            done = command(env, "freshness", "--json", redis_patience=0.5)
+    assert done.exit_code == 0
     assert done.stderr == "Redis is out of reach: how the endpoints do is not known. Correct REDIS_URL, or start it.\n"
     assert '"redis": false' in done.stdout
     assert '"endpoints": null' in done.stdout
@@ -222,8 +223,8 @@ def test_without_redis_it_tells_what_the_database_knows(env: Env, redis_process:
 
 
 def test_an_option_that_does_not_do_ends_with_2(env: Env) -> None:
-    done = celery(env, "freshness", "--daily-quota", "0")
-    assert (done.returncode, done.stdout) == (2, "")
+    done = command(env, "freshness", "--daily-quota", "0")
+    assert (done.exit_code, done.stdout) == (2, "")
     assert "--daily-quota" in done.stderr
 
 
@@ -238,8 +239,8 @@ def test_requests_are_those_that_the_workers_sent(
     scene = settings(database_url, redis_process.url, ethereum, tron)
     scene |= {"SYNC_INTERVAL_ACTIVE": "3600", "SYNC_INTERVAL_IDLE": "3600"}
     with worker(tmp_path, scene):
-        assert celery(scene, "resync", "--all", "--wait").returncode == 0
-    told = celery_json(scene, "freshness")
+        assert command(scene, "resync", "--all", "--wait").exit_code == 0
+    told = command_json(scene, "freshness")
     assert [(each["wallets"], each["share_fresh"]) for each in told["networks"]] == [(6, 1.0), (6, 1.0)]
     for network, way in zip(told["networks"], ("revert", "return"), strict=True):
         (endpoint,) = network["endpoints"]
@@ -265,7 +266,7 @@ def test_both_commands_are_listed_with_what_they_do() -> None:
 @pytest.mark.parametrize(
     "arguments", [["resync", "--help"], ["freshness", "--help"], ["resync", "--all"], ["freshness"]], ids=" ".join
 )
-def test_a_command_loads_no_chains_library(env: Env, arguments: list[str]) -> None:
+def test_a_command_starts_with_few_modules_and_no_chains_library(env: Env, arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *CELERY[1:], *arguments],
         cwd=ROOT,
@@ -274,18 +275,9 @@ def test_a_command_loads_no_chains_library(env: Env, arguments: list[str]) -> No
         text=True,
         check=True,
     )
-    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    loaded = {module.partition(".")[0] for module in modules}
     assert {"click", "worker"} <= loaded
     assert loaded & {"web3", "tronpy", "eth_account"} == set()
-
-
-@pytest.mark.parametrize("arguments", [["resync", "--all"], ["freshness"]], ids=" ".join)
-def test_a_command_takes_less_than_two_seconds_of_cpu(env: Env, arguments: list[str]) -> None:
-    def cpu() -> float:
-        before = os.times()
-        assert celery(env, *arguments).returncode == 0
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
-
-    # CPU, not time; the least of three, since what shares the machine's caches takes its part.
-    assert min(cpu() for _ in range(3)) < 2
+    # Nearly all of a start is loading modules: there are about 1,300 here, and each chain's library has as many again.
+    assert len(modules) < MOST_MODULES
