@@ -5,7 +5,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -110,6 +110,12 @@ class Handler(BaseHTTPRequestHandler):
         (self.server.fault or passed_on)(exchange)
 
     do_GET = do_POST  # noqa: N815  the server looks for this name
+
+    def finish(self) -> None:
+        """Nothing stays open of a client that went away before it had all."""
+        with suppress(OSError):
+            super().finish()
+        self.rfile.close()
 
     def log_message(self, *_: Any) -> None:
         """Nothing to the terminal."""

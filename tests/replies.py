@@ -29,6 +29,7 @@ NUMBERS = st.one_of(
     st.floats().map(str),
     st.sampled_from(["0", "-0", "00", "+5", "1_000", "0x10", "5, 5", "5, 6", "5;", "٣", "²", "9" * 5000]),
 ).map(str.encode)
+# No number of 20 digits in it: test_a_retry_after_whose_date_cannot_be_is_a_failed_read.
 DATES = st.one_of(
     st.sampled_from(
         [

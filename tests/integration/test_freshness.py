@@ -26,7 +26,7 @@ from devstack.seed import fund, insert, wallets
 from devstack.servers import ROOT, Server
 from devstack.stack import LocalChain, settings
 from worker.chains import known_of
-from worker.chains.known import Known
+from worker.chains.known import COUNT_SECONDS, Known
 from worker.chains.state import endpoints
 
 Env = dict[str, str]
@@ -42,6 +42,7 @@ def env(database_url: str, redis_process: Server) -> Env:
         "TRON_RPC_URLS": f"http://127.0.0.1:2/{SECRET}",
         "TRON_API_KEYS": f"{SECRET}-3,{SECRET}-4",
         "TRON_API_KEY_HOSTS": "127.0.0.1",
+        "SYNC_LEASE": "3600",  # from so many seconds on a wallet is overdue
     }
     return {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, **urls}
 
@@ -54,23 +55,25 @@ def known(env: Env, network: Any) -> tuple[Known, list[Any]]:
 
 def seen(grace: float = 60) -> dict[str, NetworkFreshness]:
     with transaction() as connection:
-        return {each.network: each for each in freshness.freshness(connection, grace=timedelta(seconds=grace))}
+        return {each.network: each for each in freshness.freshness(connection, grace=timedelta(minutes=grace))}
 
 
 @pytest.fixture
 def rows(tables: Tables) -> list[UUID]:
-    """Wallets on Tron, in every state that a wallet can be in; and one on Ethereum."""
+    """Wallets on Tron, in every state that a wallet can be in; and one on Ethereum. In minutes, and all at one time."""
 
     def put(wallet: UUID, age: float | None, due: float, **more: Any) -> None:
-        """Read `age` seconds ago, due in `due` seconds."""
+        """Read `age` minutes ago, due in `due` minutes."""
         if age is not None:
             tables.rows(
-                "INSERT INTO balance_cache SELECT %s, 1, 1, 5, now(), 'solid', now() - %s * interval '1 s'", wallet, age
+                "INSERT INTO balance_cache SELECT %s, 1, 1, 5, now(), 'solid', now() - %s * interval '1 min'",
+                wallet,
+                age,
             )
         tables.rows(
-            "UPDATE sync_schedule SET next_sync_at = now() + %s * interval '1 s',"
-            " claimed_at = now() - %s * interval '1 s', failures = %s, last_error = %s,"
-            " lease_until = now() + %s * interval '1 s', lease_token = CASE WHEN %s THEN wallet_id END"
+            "UPDATE sync_schedule SET next_sync_at = now() + %s * interval '1 min',"
+            " claimed_at = now() - %s * interval '1 min', failures = %s, last_error = %s,"
+            " lease_until = now() + %s * interval '1 min', lease_token = CASE WHEN %s THEN wallet_id END"
             " WHERE wallet_id = %s",
             due,
             age,
@@ -82,15 +85,16 @@ def rows(tables: Tables) -> list[UUID]:
         )
 
     made = tables.add("tron", *(f"T{at}" for at in range(8)))
-    put(made[0], 100, 800)  # waits: once in 900 s
-    put(made[1], 20, 1780)  # waits: once in 1800 s
-    put(made[2], 200, -5)  # due
-    put(made[3], 300, -100)  # overdue
-    put(made[4], 400, -80, lease=30)  # being read
-    put(made[5], 500, 10, failures=2, error="throttled")
-    put(made[6], 600, -90, lease=-10)  # its reader is dead
-    put(made[7], None, 1e8, failures=1, error="bad_address")
-    put(tables.add("ethereum", "0x0")[0], 7, 50)
+    with tables.connection.transaction():
+        put(made[0], 100, 800)  # waits: once in 900 minutes
+        put(made[1], 20, 1780)  # waits: once in 1800 minutes
+        put(made[2], 200, -5)  # due
+        put(made[3], 300, -100)  # overdue
+        put(made[4], 400, -80, lease=30)  # being read
+        put(made[5], 500, 10, failures=2, error="throttled")
+        put(made[6], 600, -90, lease=-10)  # its reader is dead
+        put(made[7], None, 1e8, failures=1, error="bad_address")
+        put(tables.add("ethereum", "0x0")[0], 7, 50)
     return made
 
 
@@ -100,8 +104,10 @@ def test_every_state_of_a_wallet_is_counted_as_what_it_is() -> None:
     assert (tron.wallets, tron.read, tron.due, tron.overdue, tron.claimed) == (8, 7, 3, 2, 1)
     assert (tron.failing, tron.errors, tron.hopeless) == (2, {"throttled": 1, "bad_address": 1}, 1)
     assert tron.fresh == 4, "read well, and not overdue"
-    assert (tron.waiting, round(tron.reads_per_hour)) == (2, 4 + 2)
-    assert [round(age) for age in tron.ages] == [300, 600, 600, 600]
+    assert (tron.waiting, round(tron.reads_per_hour * 60)) == (2, 4 + 2)
+    median, *later = tron.ages
+    assert [round(age - median) for age in later] == [60 * (600 - 300)] * 3
+    assert median >= 60 * 300
     ethereum = seen()["ethereum"]
     assert (ethereum.wallets, ethereum.fresh, ethereum.errors) == (1, 1, {})
 
@@ -143,11 +149,13 @@ def test_a_person_reads_how_it_is(env: Env) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "ethereum: 1 wallet, 100% fresh"
-    assert re.fullmatch(r"  age        p50 \d+ s, p95 \d+ s, p99 \d+ s, oldest \d+ s", lines[1])
+    assert re.fullmatch(r"  age        p50 .+, p95 .+, p99 .+, oldest .+", lines[1])
     assert lines[2] == "  now        0 due, 0 overdue, 0 being read"
-    assert re.fullmatch(r"  cadence    6\d reads of wallets an hour", lines[3])
-    requests = r"  requests   3[56]\d an hour \(counted since .+ ago\), 8,[56]\d\d a day, 8\.[56]% of the quota"
-    assert re.fullmatch(requests, lines[4])
+    assert lines[3] == "  cadence    1 reads of wallets an hour"
+    requests = r"  requests   (\d+) an hour \(counted since .+ ago\), ([\d,]+) a day, ([\d.]+)% of the quota"
+    hour, day, share = (float(each.replace(",", "")) for each in re.findall(requests, lines[4])[0])
+    assert 0 < hour <= 30 * 3600 / COUNT_SECONDS, "the longer ago they were counted, the fewer in an hour"
+    assert (day, share) == (pytest.approx(24 * hour, abs=24), pytest.approx(day / 1000, abs=0.1))
     assert lines[5] == (
         "  endpoint   127.0.0.1:1: ready, by return (refused: …[31mno…), 764 wallets a request,"
         " 30 requests in the past hour"
@@ -176,9 +184,9 @@ def test_a_script_reads_the_same(env: Env) -> None:
     assert [ethereum["network"], tron["network"]] == ["ethereum", "tron"]
     assert (tron["wallets"], tron["fresh"], tron["share_fresh"], tron["overdue"]) == (8, 4, 0.5, 2)
     assert tron["errors"] == {"throttled": 1, "bad_address": 1}
-    assert tron["age_seconds"]["oldest"] >= 600
-    # Seven wallets that are read three times an hour each, at up to 500 in a request.
-    assert tron["reads_per_hour"] == pytest.approx(21, rel=0.05)
+    assert tron["age_seconds"]["oldest"] >= 60 * 600
+    # Seven wallets that are read once in twenty hours each, at up to 500 in a request.
+    assert tron["reads_per_hour"] == pytest.approx(7 / 20, rel=0.05)
     assert tron["requests"]["basis"] == "cadence"
     assert tron["requests"]["per_day"] == pytest.approx(tron["reads_per_hour"] / 500 * 24)
     assert tron["requests"]["share_of_quota"] == pytest.approx(tron["requests"]["per_day"] / 1000)
