@@ -20,7 +20,7 @@ from environment import forget_settings
 
 from devstack.product import environment
 from devstack.servers import CAP, ROOT
-from worker import cli
+from worker import check, cli
 from worker.chains import known
 from worker.transport import install
 
@@ -33,6 +33,7 @@ def command(env: Mapping[str, str], name: str, *arguments: str, redis_patience: 
     with (
         mock.patch.dict(os.environ, environment(env), clear=True),
         mock.patch.object(known, "TIMEOUT", redis_patience),
+        mock.patch.object(check, "REDIS_TIMEOUT", redis_patience),
         logging_put_back(),
         sending_app() as app,
     ):

@@ -22,6 +22,7 @@ from devstack.seed import insert, wallets
 from devstack.servers import CAP, Server, anvil, tron_node, wait_for
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, LocalChain, base58_address
 from devstack.stack import settings as stack_settings
+from worker import check
 from worker.chains import ethereum as on_ethereum
 from worker.chains import known
 from worker.chains import tron as on_tron
@@ -85,6 +86,7 @@ def settings(
     """Describes the chains behind their proxies, with what a test adds."""
     redis.Redis.from_url(redis_process.url).flushall()
     monkeypatch.setenv("REDIS_URL", redis_process.url)
+    monkeypatch.setenv("SYNC_LEASE", f"{6 * CAP:g}")  # a sixth of it is what a request may take
     monkeypatch.setattr(known, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
     monkeypatch.setenv("ETHEREUM_CHAIN_ID", str(ETHEREUM_CHAIN_ID))
     monkeypatch.setenv("TRON_CHAIN_ID", str(TRON_CHAIN_ID))
@@ -129,6 +131,7 @@ def before_ethereum(ethereum: LocalChain) -> Iterator[Proxy]:
 @pytest.fixture
 def look(env: Env, monkeypatch: pytest.MonkeyPatch) -> Look:
     """What the check finds with some settings changed."""
+    monkeypatch.setattr(check, "REDIS_TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
 
     def findings_with(*, with_endpoint: bool = True, **changes: str) -> list[Finding]:
         for name, value in {**env, **changes}.items():

@@ -28,7 +28,6 @@ def test_a_sound_configuration_passes_and_tells_what_each_endpoint_can_do(look: 
 
 
 NOBODY = "127.0.0.1:1"
-HERE = "http://127.0.0.1"
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,7 @@ def evm(ethereum: LocalChain) -> Iterator[Evm]:
     before = made.ask("evm_snapshot")
     yield made
     made.ask("evm_revert", before)
+    made.ask("evm_setIntervalMining", 1)  # which a test may have stopped
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +186,6 @@ def test_every_way_gives_the_same_balances_of_the_same_block(evm: Evm, way: Way)
     read = evm.read(owners, way=way)
     assert read.balances == thrice(owners, {owners[3]: 10**18})
     assert read == evm.read(owners, way="return")
-    evm.ask("evm_setIntervalMining", 1)
 
 
 @pytest.mark.parametrize("way", WAYS)
