@@ -18,6 +18,7 @@ from terminal import CELERY, celery, terminal
 
 from devstack.product import environment
 from devstack.servers import CAP, ROOT, Server, stop, wait_for
+from worker.chains import known
 from worker.resync import ASK_ABOVE
 
 Env = dict[str, str]
@@ -25,9 +26,10 @@ NOBODY = "127.0.0.1:1"
 
 
 @pytest.fixture
-def env(database_url: str, redis_process: Server) -> Env:
+def env(database_url: str, redis_process: Server, monkeypatch: pytest.MonkeyPatch) -> Env:
     """Both networks have a node, which nobody is to ask."""
     redis.Redis.from_url(redis_process.url).flushall()
+    monkeypatch.setattr(known, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
     urls = {"ETHEREUM_RPC_URLS": f"http://{NOBODY}/pass-word", "TRON_RPC_URLS": f"http://{NOBODY}/pass-word"}
     return {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, **urls}
 
