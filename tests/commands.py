@@ -35,7 +35,7 @@ def command(env: Mapping[str, str], name: str, *arguments: str, redis_patience: 
         mock.patch.object(known, "TIMEOUT", redis_patience),
         mock.patch.object(check, "REDIS_TIMEOUT", redis_patience),
         logging_put_back(),
-        sending_app() as app,
+        sending_app(redis_patience) as app,
     ):
         return CliRunner().invoke(
             getattr(cli, name), arguments, obj=SimpleNamespace(app=app), prog_name=name, catch_exceptions=False
@@ -51,13 +51,18 @@ def command_json(env: Mapping[str, str], name: str, *arguments: str, code: int =
 
 
 @contextmanager
-def sending_app() -> Iterator[Celery]:
+def sending_app(redis_patience: float) -> Iterator[Celery]:
     """Celery with the project's own settings file, read anew in the environment of the block."""
     forget_settings()
     install()
+    settings = runpy.run_path(str(ROOT / "celeryconfig.py"))
+    settings["broker_transport_options"] |= {
+        "socket_timeout": redis_patience,
+        "socket_connect_timeout": redis_patience,
+    }
     app = Celery("balance-sync", set_as_current=False)
     try:
-        app.config_from_object(SimpleNamespace(**runpy.run_path(str(ROOT / "celeryconfig.py"))))
+        app.config_from_object(SimpleNamespace(**settings))
         yield app
     finally:
         app.close()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from network import SOLID_LAG, Net
-from proxy import Exchange, Fault
+from proxy import Exchange, Fault, passed_on
 from replies import BODIES, HEADERS, LINES, STATUS_LINES, STATUSES, Headers, head, packed
 
 from config.settings import NETWORKS, Network
@@ -87,6 +87,13 @@ def nothing_but_failures(parts: list[Part]) -> None:
     assert all(isinstance(part.failure, ReadFailed) for part in parts)
     assert all(part.snapshot is None for part in parts)
     assert not any(KEY in str(part.failure) for part in parts)
+
+
+def test_a_true_reply_is_read_truly(read: Read) -> None:
+    """The good twin of all that follow."""
+    (part,) = read.through(passed_on)
+    assert part.snapshot is not None
+    assert part.snapshot.balances == read.truth
 
 
 @given(status_line=STATUS_LINES, headers=HEADERS, lines=LINES, body=BODIES)
