@@ -11,9 +11,8 @@ import redis
 from checking import Env, Look
 from endpoint import ENV, Endpoint
 from environment import forget_settings
-from network import REQUEST_LIMIT, SOLID_LAG, Net, ahead
+from network import SOLID_LAG, Net, ahead
 from proxy import Proxy, proxy
-from solc import compiled
 from tables import Tables
 
 from config.settings import Network, worker_settings
@@ -22,10 +21,12 @@ from devstack.chain import Chain
 from devstack.product import api
 from devstack.roles import as_role
 from devstack.seed import insert, wallets
-from devstack.servers import Server, anvil, tron_node, wait_for
+from devstack.servers import CAP, Server, anvil, tron_node, wait_for
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, LocalChain, base58_address
 from devstack.stack import settings as stack_settings
+from worker import check
 from worker.chains import ethereum as on_ethereum
+from worker.chains import known
 from worker.chains import tron as on_tron
 from worker.check import Finding, findings
 
@@ -56,7 +57,7 @@ def shared(template: str, redis_process: Server, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Network, Net]]:
     folder = tmp_path_factory.mktemp("faults")
-    creation = compiled(Path(__file__).parents[1] / "Multicall3.sol", "Solidity", "Multicall3")
+    creation = (Path(__file__).parents[1] / "Multicall3.hex").read_text().strip()
     with ExitStack() as started:
         made: dict[Network, Net] = {}
         described: list[tuple[Network, int, bytes]] = [
@@ -69,7 +70,7 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Network, Net
             token = chain.deploy_token()
             chain.ask("evm_setIntervalMining", 0)
             chain.ask("evm_setAutomine", True)
-            code = chain.ask("eth_call", {"data": "0x" + creation.hex()}, "latest")
+            code = chain.ask("eth_call", {"data": "0x" + creation}, "latest")
             chain.ask("anvil_setCode", "0x" + multicall3.hex(), code)
             node = evm if network == "ethereum" else started.enter_context(tron_node(folder, evm.url, SOLID_LAG))
             first, second = (started.enter_context(proxy(node.url)) for _ in range(2))
@@ -87,7 +88,8 @@ def settings(
     """Describes the chains behind their proxies, with what a test adds."""
     redis.Redis.from_url(redis_process.url).flushall()
     monkeypatch.setenv("REDIS_URL", redis_process.url)
-    monkeypatch.setenv("SYNC_LEASE", str(REQUEST_LIMIT * 6))
+    monkeypatch.setenv("SYNC_LEASE", f"{6 * CAP:g}")  # a sixth of it is what a request may take
+    monkeypatch.setattr(known, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
     monkeypatch.setenv("ETHEREUM_CHAIN_ID", str(ETHEREUM_CHAIN_ID))
     monkeypatch.setenv("TRON_CHAIN_ID", str(TRON_CHAIN_ID))
     monkeypatch.setenv("ETHEREUM_USDT_CONTRACT", "0x" + nets["ethereum"].token.hex())
@@ -131,6 +133,7 @@ def before_ethereum(ethereum: LocalChain) -> Iterator[Proxy]:
 @pytest.fixture
 def look(env: Env, monkeypatch: pytest.MonkeyPatch) -> Look:
     """What the check finds with some settings changed."""
+    monkeypatch.setattr(check, "REDIS_TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
 
     def findings_with(*, with_endpoint: bool = True, **changes: str) -> list[Finding]:
         for name, value in {**env, **changes}.items():
