@@ -39,7 +39,7 @@ class Endpoint:
 
     def __init__(self, server: Server, tables: Tables, database_url: str, redis_url: str) -> None:
         self.server, self.tables, self.database_url = server, tables, database_url
-        self.redis = redis.Redis.from_url(redis_url)
+        self.redis = redis.Redis.from_url(redis_url, socket_timeout=None)  # a message is waited for for long
 
     @property
     def port(self) -> int:
