@@ -1,7 +1,7 @@
 """The endpoint as a real process; chains with proxies before their nodes."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import redis
 from checking import Env, Look
-from endpoint import ENV, Endpoint
+from endpoint import ENV, IMPATIENT, Endpoint, StartEndpoint
 from environment import forget_settings
 from network import SOLID_LAG, Net, ahead
 from proxy import Proxy, proxy
@@ -31,27 +31,89 @@ from worker.chains import tron as on_tron
 from worker.check import Finding, findings
 
 
-@pytest.fixture
-def endpoint(database_url: str, tables: Tables, redis_process: Server, tmp_path: Path) -> Iterator[Endpoint]:
-    redis.Redis.from_url(redis_process.url).flushall()
-    insert(database_url, wallets(0))
-    env = {**ENV, "DATABASE_URL": database_url, "REDIS_URL": redis_process.url}
-    with api(tmp_path, env) as server:
-        yield Endpoint(server, tables, redis_process.url)
+@pytest.fixture(scope="session")
+def endpoints_database(template: str) -> Iterator[str]:
+    """The database of the endpoints that run for the whole session. Each test has rows of its own there."""
+    from conftest import new_database
+
+    with new_database(template) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def shared(template: str, redis_process: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """An endpoint for tests that change nothing: the contract's user, read a minute ago, and not due for an hour."""
-    from conftest import new_database
+def patient_endpoint(
+    endpoints_database: str, redis_process: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    env = {**ENV, "DATABASE_URL": endpoints_database, "REDIS_URL": redis_process.url}
+    with api(tmp_path_factory.mktemp("patient"), env) as server:
+        yield server
 
-    with new_database(template) as url, psycopg.connect(url, autocommit=True) as connection:
-        insert(url, wallets(0))
-        env = {**ENV, "REFRESH_DEADLINE": "0.1", "DATABASE_URL": url, "REDIS_URL": redis_process.url}
-        with api(tmp_path_factory.mktemp("shared"), env) as server:
-            made = Endpoint(server, Tables(connection), redis_process.url)
-            made.read_all()
-            yield made
+
+@pytest.fixture(scope="session")
+def impatient_endpoint(
+    endpoints_database: str, redis_process: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    env = {**IMPATIENT, "DATABASE_URL": endpoints_database, "REDIS_URL": apart(redis_process)}
+    with api(tmp_path_factory.mktemp("impatient"), env) as server:
+        yield server
+
+
+def apart(redis_process: Server) -> str:
+    """Another of Redis' databases: a message that comes late is none of the other endpoint's."""
+    return redis_process.url.removesuffix("/0") + "/1"
+
+
+@pytest.fixture
+def endpoint_rows(endpoints_database: str, redis_process: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tables]:
+    """The contract's user with two wallets that nobody has read yet, in a database that the settings name."""
+    redis.Redis.from_url(redis_process.url).flushall()
+    monkeypatch.setenv("DATABASE_URL", endpoints_database)
+    forget_settings()
+    with psycopg.connect(endpoints_database, autocommit=True) as connection:
+        connection.execute("DELETE FROM wallets")
+        insert(endpoints_database, wallets(0))
+        yield Tables(connection)
+    forget_settings()
+
+
+@pytest.fixture
+def endpoint(
+    patient_endpoint: Server, endpoint_rows: Tables, endpoints_database: str, redis_process: Server
+) -> Iterator[Endpoint]:
+    """An endpoint that waits for a read for longer than any test takes. The process is one for all tests."""
+    made = Endpoint(patient_endpoint, endpoint_rows, endpoints_database, redis_process.url)
+    yield made
+    made.settle()
+
+
+@pytest.fixture
+def impatient(
+    impatient_endpoint: Server, endpoint_rows: Tables, endpoints_database: str, redis_process: Server
+) -> Endpoint:
+    """An endpoint over the same rows that hardly waits for a read: for tests in which nobody is to answer."""
+    return Endpoint(impatient_endpoint, endpoint_rows, endpoints_database, apart(redis_process))
+
+
+@pytest.fixture
+def shared(impatient: Endpoint) -> Endpoint:
+    """An endpoint for tests that change nothing: the contract's user, whose wallets have been read."""
+    impatient.read_all()
+    return impatient
+
+
+@pytest.fixture
+def start_endpoint(database_url: str, tables: Tables, redis_process: Server, tmp_path: Path) -> StartEndpoint:
+    """For tests that end an endpoint, hang it, count what it does, or give it settings of its own."""
+    redis.Redis.from_url(redis_process.url).flushall()
+    insert(database_url, wallets(0))
+
+    @contextmanager
+    def started(**settings: str) -> Iterator[Endpoint]:
+        env = {**ENV, "DATABASE_URL": database_url, "REDIS_URL": redis_process.url, **settings}
+        with api(tmp_path / "endpoint", env) as server:
+            yield Endpoint(server, tables, env["DATABASE_URL"], redis_process.url)
+
+    return started
 
 
 @pytest.fixture(scope="session")
