@@ -143,8 +143,15 @@ class Scene:
         """How many batches the worker's main process knows to be running. It learns of each a moment after its claim,
         and interrupts only what it knows of.
         """
+        return self._batches("active")
+
+    def batches_reserved(self) -> int:
+        """How many batches it has handed on to its pool and does not know to be running."""
+        return self._batches("reserved")
+
+    def _batches(self, state: str) -> int:
         with sender(self.env["REDIS_URL"]) as app:
-            answers = app.control.inspect(timeout=5, limit=1).active() or {}
+            answers = getattr(app.control.inspect(timeout=5, limit=1), state)() or {}
         return sum(task["name"].startswith("worker.tasks.sync") for tasks in answers.values() for task in tasks)
 
     def said(self, words: str, process: Restartable | None = None) -> int:

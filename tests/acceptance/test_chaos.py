@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
+import psutil
 import pytest
 import redis
 from chaos import TICK, Audit, most_batches
@@ -16,7 +17,7 @@ from scene import EVER, LONG_LEASE, OFTEN, Restartable, Scene
 
 from devstack.product import beat
 from devstack.seed import fund_all, insert, wallets
-from devstack.servers import free_port, postgres, redis_server, wait_for
+from devstack.servers import Server, free_port, postgres, redis_server, wait_for
 from devstack.stack import LocalChain, settings
 from worker.dispatch import MAX_WAITING
 
@@ -92,12 +93,18 @@ def redis_flushed(scene: Scene) -> None:
 
 
 def redis_hung(scene: Scene) -> None:
-    """Until beat and the worker have noticed."""
-    words = {scene.worker: "Connection to broker lost", scene.beat: "Message Error"}
-    before = {process: scene.said(said, process) for process, said in words.items()}
-    with hung(scene.servers["redis"].server):
-        for process, said in words.items():
-            scene.await_words(said, before[process] + 1, process)
+    """Until beat and the worker have each given up a connection."""
+    redis_server = scene.servers["redis"].server
+    before = {each: connections(each, redis_server) for each in (scene.beat.server, scene.worker.server)}
+    with hung(redis_server):
+        for each, opened in before.items():
+            wait_for(lambda: bool(opened - connections(each, redis_server)), each, what="it to give up")  # noqa: B023
+
+
+def connections(process: Server, to: Server) -> set[int]:
+    """A process's connections to a server, each by its port on the process's side."""
+    found = psutil.Process(process.process.pid).net_connections("tcp4")
+    return {each.laddr.port for each in found if each.raddr and to.url.endswith(f":{each.raddr.port}/0")}
 
 
 def redis_restarted(scene: Scene) -> None:

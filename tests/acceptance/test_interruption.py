@@ -23,7 +23,7 @@ from scene import EVER, NEVER, OFTEN, Scene
 from config.broker import BATCHES_IN_A_TURN
 from config.settings import worker_settings
 from devstack.seed import SeededWallet, fund_all, insert, wallets
-from devstack.servers import CAP, Server
+from devstack.servers import CAP, Server, wait_for
 from devstack.stack import LocalChain, settings
 from worker.chains import endpoint_reader
 from worker.chains.known import LOOKED_UP
@@ -130,6 +130,36 @@ def test_a_worker_told_to_stop_finishes_the_batches_in_hand(start: Start) -> Non
     assert scene.worker.ends(signal.SIGTERM) == 0
     assert scene.value("SELECT count(*) FROM balance_cache WHERE last_synced > %s", since) == len(scene.wallets)
     assert not scene.tokens()
+
+
+def test_a_batch_that_has_only_just_begun_is_finished_instead_of_handed_back(start: Start) -> None:
+    """The main process interrupts what it knows of, and it has not read yet that these have begun."""
+    scene, _ = start(**LONGEST_LEASE, **NEVER)
+    scene.beat.stop()
+    main, children = scene.worker.server.process, scene.worker.children()
+    for child in children:
+        child.suspend()
+    since = scene.make_due()
+    with sender(scene.env["REDIS_URL"]) as app:
+        for network in scene.chains:
+            send(app, "sync_due_wallets", network, queue=f"sync.{network}")
+    with scene.hung(*scene.chains):
+        for _ in range(2):  # when it answers for the second time, it has written them to the pool's pipes too
+            reserved = "both messages to be handed on"
+            wait_for(lambda: scene.batches_reserved() == 2, scene.worker.server, what=reserved)
+        main.send_signal(signal.SIGSTOP)
+        for child in children:
+            child.resume()
+        wait_for(lambda: len(scene.tokens(since)) == 2, scene.worker.server, what="both batches to begin")
+        main.send_signal(signal.SIGQUIT)
+        main.send_signal(signal.SIGCONT)
+        scene.await_words("Hitting Ctrl+C again")
+        main.send_signal(signal.SIGQUIT)
+        scene.await_words("Cold shutdown")
+    main.wait(CAP)
+    assert not scene.tokens()
+    assert scene.value("SELECT count(*) FROM balance_cache WHERE last_synced > %s", since) == len(scene.wallets)
+    assert scene.said("leases_handed_back") == 0
 
 
 def test_a_batch_past_its_soft_limit_hands_its_wallets_back(start: Start) -> None:
