@@ -15,7 +15,7 @@ from conftest import migrate
 from running import hung
 from scene import EVER, LONG_LEASE, OFTEN, Restartable, Scene
 
-from devstack.product import beat
+from devstack.product import beat, worker
 from devstack.seed import fund_all, insert, wallets
 from devstack.servers import Server, free_port, postgres, redis_server, wait_for
 from devstack.stack import LocalChain, settings
@@ -94,11 +94,11 @@ def redis_flushed(scene: Scene) -> None:
 
 def redis_hung(scene: Scene) -> None:
     """Until beat and the worker have each given up a connection."""
-    redis_server = scene.servers["redis"].server
-    before = {each: connections(each, redis_server) for each in (scene.beat.server, scene.worker.server)}
-    with hung(redis_server):
+    queue = scene.servers["redis"].server
+    before = {each: connections(each, queue) for each in (scene.beat.server, scene.worker.server)}
+    with hung(queue):
         for each, opened in before.items():
-            wait_for(lambda: bool(opened - connections(each, redis_server)), each, what="it to give up")  # noqa: B023
+            wait_for(lambda: bool(opened - connections(each, queue)), each, what="it to give up")  # noqa: B023
 
 
 def connections(process: Server, to: Server) -> set[int]:
@@ -124,8 +124,13 @@ def connections_killed(scene: Scene) -> None:
     scene.end_leases(scene.tokens())
 
 
-def two_beats(scene: Scene) -> None:
-    with beat(scene.folder, scene.env, "second-beat"):
+def two_beats_and_two_workers(scene: Scene) -> None:
+    with (
+        beat(scene.folder, scene.env, "second-beat") as second,
+        worker(scene.folder, scene.env, "worker-second"),
+    ):
+        queue = scene.servers["redis"].server
+        wait_for(lambda: bool(connections(second, queue)), second, what="the second beat to send")
         scene.await_all_fresh()
         scene.await_all_fresh()
 
@@ -149,7 +154,7 @@ DISASTERS = [
     redis_restarted,
     postgres_restarted,
     connections_killed,
-    two_beats,
+    two_beats_and_two_workers,
     beat_dead,
 ]
 
