@@ -131,34 +131,35 @@ def test_a_worker_told_to_stop_finishes_the_batches_in_hand(start: Start) -> Non
     assert not scene.tokens()
 
 
-def test_a_batch_that_has_only_just_begun_is_finished_instead_of_handed_back(start: Start) -> None:
-    """The main process interrupts what it knows of, and it has not read yet that these have begun."""
+def test_a_batch_that_has_only_just_begun_is_finished_where_another_one_is_handed_back(start: Start) -> None:
+    """The main process interrupts what it knows of: here the one, and not yet the other."""
     scene, _ = start(**LONGEST_LEASE, **NEVER)
     scene.beat.stop()
-    main, children = scene.worker.server.process, scene.worker.children()
-    for child in children:
-        child.suspend()
+    main, children = scene.worker.server, scene.worker.children()
     since = scene.make_due()
-    with sender(scene.env["REDIS_URL"]) as app:
-        for network in scene.chains:
-            send(app, "sync_due_wallets", network, queue=f"sync.{network}")
-    with scene.hung(*scene.chains):
-        for _ in range(2):  # when it answers for the second time, it has written them to the pool's pipes too
-            reserved = "both messages to be handed on"
-            wait_for(lambda: scene.batches_reserved() == 2, scene.worker.server, what=reserved)
-        main.send_signal(signal.SIGSTOP)
+    with sender(scene.env["REDIS_URL"]) as app, scene.hung(*scene.chains):
+        send(app, "sync_due_wallets", "ethereum", queue="sync.ethereum")
+        wait_for(lambda: scene.batches_begun() == 1, main, what="the main process to know of the first")
+        for child in children:
+            child.suspend()
+        send(app, "sync_due_wallets", "tron", queue="sync.tron")
+        for _ in range(2):  # when it answers for the second time, it has written it to the pool's pipe too
+            wait_for(lambda: scene.batches_reserved() == 1, main, what="the second to be handed on")
+        main.process.send_signal(signal.SIGSTOP)
         for child in children:
             child.resume()
-        wait_for(lambda: len(scene.tokens(since)) == 2, scene.worker.server, what="both batches to begin")
-        main.send_signal(signal.SIGQUIT)
-        main.send_signal(signal.SIGCONT)
-        scene.await_words("Hitting Ctrl+C again")
-        main.send_signal(signal.SIGQUIT)
-        scene.await_words("Cold shutdown")
-    main.wait(CAP)
-    assert not scene.tokens()
-    assert scene.value("SELECT count(*) FROM balance_cache WHERE last_synced > %s", since) == len(scene.wallets)
-    assert scene.said("leases_handed_back") == 0
+        wait_for(lambda: len(scene.tokens(since)) == 2, main, what="the second to begin")
+        main.process.send_signal(signal.SIGQUIT)
+        main.process.send_signal(signal.SIGCONT)
+        scene.await_words("Initiating Soft Shutdown")
+        main.process.send_signal(signal.SIGQUIT)
+        scene.await_words("leases_handed_back")
+        assert len(scene.tokens(since)) == 1
+    wait_for(lambda: not scene.tokens(), main, what="the second to be finished")
+    read = "SELECT array_agg(DISTINCT network) FROM wallets JOIN balance_cache ON wallet_id = id WHERE last_synced > %s"
+    assert scene.value(read, since) == ["tron"]
+    assert scene.said("leases_handed_back") == 1
+    scene.worker.kill()
 
 
 def test_a_batch_past_its_soft_limit_hands_its_wallets_back(start: Start) -> None:
