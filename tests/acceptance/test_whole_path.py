@@ -2,59 +2,29 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import redis
 from running import hung, send, sender
-from scene import EVER, LONG_LEASE, NEVER, OFTEN, Scene
+from scene import LONG_LEASE, NEVER, OFTEN, Scene
 from tables import Tables
 
 from devstack.product import api, environment, worker
-from devstack.seed import SeededWallet, fund_all, insert, wallets
 from devstack.servers import CAP, ROOT, Server, wait_for
 from devstack.stack import LocalChain, settings
 
 Start = Callable[..., Scene]
 
 
-@pytest.fixture(scope="module")
-def funded(chains: dict[str, LocalChain]) -> list[SeededWallet]:
-    seeded = wallets(40)
-    fund_all(chains, seeded)
-    return seeded
-
-
 @pytest.fixture
 def env(database_url: str, redis_process: Server, chains: dict[str, LocalChain]) -> dict[str, str]:
-    redis.Redis.from_url(redis_process.url).flushall()
     return settings(database_url, redis_process.url, **chains) | LONG_LEASE
 
 
-@pytest.fixture
-def start(
-    env: dict[str, str], funded: list[SeededWallet], chains: dict[str, LocalChain], tmp_path: Path
-) -> Iterator[Start]:
-    """Starts beat and a worker with what a test sets, and waits until they have read every wallet."""
-    insert(env["DATABASE_URL"], funded)
-    with ExitStack() as started:
-
-        def begin(**more: str) -> Scene:
-            scene = Scene(tmp_path, env | more, funded, chains)
-            started.enter_context(scene.stack)
-            scene.begin()
-            scene.await_all_fresh(since=EVER)
-            scene.check_balances()
-            return scene
-
-        yield begin
-
-
 def test_wallets_stay_fresh_and_the_endpoint_shows_them(start: Start, tables: Tables) -> None:
-    scene = start(**OFTEN)
+    scene = start(**OFTEN, **LONG_LEASE)
     user = scene.wallets[0].user_id
     (late,) = tables.add("tron", "no address at all", user_id=user)
     since = scene.now()
@@ -72,7 +42,7 @@ def test_wallets_stay_fresh_and_the_endpoint_shows_them(start: Start, tables: Ta
 
 
 def test_a_refresh_reads_the_chain_and_says_so_truly(start: Start) -> None:
-    scene = start(**NEVER, REFRESH_DEADLINE=f"{CAP:g}", REFRESH_COOLDOWN="3600")
+    scene = start(**NEVER, **LONG_LEASE, REFRESH_DEADLINE=f"{CAP:g}", REFRESH_COOLDOWN="3600")
     with api(scene.folder, scene.env) as served:
         scene.rows("UPDATE sync_schedule SET claimed_at = now() - interval '1 day'")
         assert [entry["is_cached"] for entry in scene.ask(served).json()["balances"]] == [True, True]
@@ -83,7 +53,7 @@ def test_a_refresh_reads_the_chain_and_says_so_truly(start: Start) -> None:
 
 
 def test_other_programs_send_tasks_by_name_and_a_bad_argument_does_no_harm(start: Start) -> None:
-    scene = start(**NEVER, REFRESH_COOLDOWN="3600")
+    scene = start(**NEVER, **LONG_LEASE, REFRESH_COOLDOWN="3600")
     scene.rows("UPDATE sync_schedule SET claimed_at = now() - interval '1 day'")
     since = scene.now()
     with sender(scene.env["REDIS_URL"]) as app:
