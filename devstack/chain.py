@@ -8,13 +8,14 @@ from typing import Any
 
 import requests
 
+from devstack.servers import CAP
+
 CREATION_CODE = (Path(__file__).parent / "token" / "Token.hex").read_text().strip()
 MINT = "e467f7e0"  # mint(address[],uint256[])
 TRANSFER = "a9059cbb"  # transfer(address,uint256)
 BALANCE_OF = "70a08231"  # balanceOf(address)
 HOLDERS_PER_MINT = 250  # about 50,000 gas each, within a block
 BALANCES_PER_REQUEST = 500
-MINED_WITHIN = 30.0  # seconds
 
 
 class ChainFailed(Exception):
@@ -40,7 +41,7 @@ class Chain:
             {"jsonrpc": "2.0", "id": number, "method": method, "params": list(parameters)}
             for number, (method, parameters) in enumerate(calls)
         ]
-        replies = {reply["id"]: reply for reply in self._session.post(self._url, json=batch, timeout=30).json()}
+        replies = {reply["id"]: reply for reply in self._session.post(self._url, json=batch, timeout=CAP).json()}
         for number, (method, _) in enumerate(calls):
             if "error" in replies[number]:
                 raise ChainFailed(f"{method}: {replies[number]['error']}")
@@ -50,17 +51,22 @@ class Chain:
         """The number of the newest block."""
         return int(self.ask("eth_blockNumber"), 16)
 
-    def deploy_token(self) -> bytes:
-        """Deploy the token; its 20 bytes."""
-        receipt = self._transact({"data": "0x" + CREATION_CODE})
+    def mine(self, blocks: int = 1) -> None:
+        """Make blocks at once, before the node would by itself."""
+        self.ask_all([("evm_mine", ())] * blocks)
+
+    def deploy_token(self, *, mined: bool = False) -> bytes:
+        """Deploy the token; its 20 bytes. With `mined`, here and below, in a block made for it at once."""
+        receipt = self._transact({"data": "0x" + CREATION_CODE}, mined=mined)
         return bytes.fromhex(receipt["contractAddress"][2:])
 
-    def mint(self, token: bytes, balances: Iterable[tuple[bytes, int]]) -> None:
+    def mint(self, token: bytes, balances: Iterable[tuple[bytes, int]], *, mined: bool = False) -> None:
         """Give holders USDT, in base units."""
         rest = iter(balances)
         while chunk := list(islice(rest, HOLDERS_PER_MINT)):
             holders, values = zip(*chunk, strict=True)
-            self._transact({"to": "0x" + token.hex(), "data": "0x" + MINT + _two_arrays(holders, values)})
+            data = "0x" + MINT + _two_arrays(holders, values)
+            self._transact({"to": "0x" + token.hex(), "data": data}, mined=mined)
 
     def transfer(self, token: bytes, to: bytes, value: int) -> int:
         """Move USDT from the owner; the number of the block that has it."""
@@ -79,17 +85,19 @@ class Chain:
         while chunk := list(islice(rest, BALANCES_PER_REQUEST)):
             self.ask_all([("anvil_setBalance", ("0x" + account.hex(), hex(value))) for account, value in chunk])
 
-    def _transact(self, transaction: dict[str, str]) -> dict[str, Any]:
+    def _transact(self, transaction: dict[str, str], *, mined: bool = False) -> dict[str, Any]:
         sent = self.ask("eth_sendTransaction", {"from": self._owner, "gas": hex(20_000_000), **transaction})
-        deadline = time.monotonic() + MINED_WITHIN
+        if mined:
+            self.mine()
+        deadline = time.monotonic() + CAP
         while (receipt := self.ask("eth_getTransactionReceipt", sent)) is None:
             if time.monotonic() > deadline:
-                raise ChainFailed(f"no block took the transaction {sent} within {MINED_WITHIN:.0f} s")
+                raise ChainFailed(f"no block took the transaction {sent} within {CAP:.0f} s")
             time.sleep(0.05)
         if receipt["status"] != "0x1":
             raise ChainFailed(f"the transaction {sent} failed")
-        mined: dict[str, Any] = receipt
-        return mined
+        done: dict[str, Any] = receipt
+        return done
 
 
 def _word(value: int) -> str:

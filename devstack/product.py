@@ -88,6 +88,7 @@ def check(env: Mapping[str, str]) -> str:
 def worker(folder: Path, env: Mapping[str, str], name: str = "worker") -> Iterator[Server]:
     """A worker that is serving its queues."""
     command = [*WORKER, "--hostname", f"{name}@%h"]
+    env = {"TMPDIR": str(folder), **env}  # where its sign of life is, and what a killed one leaves behind
     says = " ready." if env.get("LOG_LEVEL", "INFO") in {"DEBUG", "INFO"} else None
     with running(name, command, folder, env=environment(env, WORKER_ROLE), says=says) as server:
         yield server

@@ -1,13 +1,13 @@
 """The contract's own user, and two thousand wallets more, with balances on both chains."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import base58
 import psycopg
 
-from devstack.servers import wait_for
 from devstack.stack import SOLID_LAG, LocalChain, Stack, base58_address
 
 USER = UUID("5c81c005-1c52-4e0d-85e2-862ee1cdd4d0")
@@ -52,17 +52,21 @@ def wallets(per_chain: int = MORE_PER_CHAIN) -> list[SeededWallet]:
 
 
 def fund(chain: LocalChain, seeded: list[SeededWallet]) -> None:
-    """Give wallets their balances on one chain, and wait until its solidified state has them too."""
-    chain.chain.mint(chain.token, [(wallet.account, wallet.usdt) for wallet in seeded if wallet.usdt])
+    """Give wallets their balances on one chain, in its solidified state too: the blocks for that are made at once."""
+    chain.chain.mint(chain.token, [(wallet.account, wallet.usdt) for wallet in seeded if wallet.usdt], mined=True)
     chain.chain.set_native([(wallet.account, wallet.native) for wallet in seeded])
-    settled = chain.chain.head() + 1 + SOLID_LAG
-    wait_for(lambda: chain.chain.head() >= settled, chain.evm, what="the balances to be solidified")
+    chain.chain.mine(1 + SOLID_LAG)
+
+
+def fund_all(chains: Mapping[str, LocalChain], seeded: list[SeededWallet]) -> None:
+    """The same on several chains, each by its network's name."""
+    for network, chain in chains.items():
+        fund(chain, [wallet for wallet in seeded if wallet.network == network])
 
 
 def seed(stack: Stack, seeded: list[SeededWallet]) -> None:
     """Fund the wallets on their chains, and insert them as an API does: with plain SQL."""
-    fund(stack.ethereum, [wallet for wallet in seeded if wallet.network == "ethereum"])
-    fund(stack.tron, [wallet for wallet in seeded if wallet.network == "tron"])
+    fund_all({"ethereum": stack.ethereum, "tron": stack.tron}, seeded)
     insert(stack.env["DATABASE_URL"], seeded)
 
 

@@ -12,7 +12,7 @@ import base58
 import requests
 
 from devstack.chain import Chain
-from devstack.servers import ROOT, Server, ServerFailed, anvil, postgres, redis_server, tron_node, wait_for
+from devstack.servers import CAP, ROOT, Server, ServerFailed, anvil, postgres, redis_server, tron_node
 
 FOLDER = ROOT / ".devstack"
 ETHEREUM_CHAIN_ID = 1337
@@ -46,7 +46,7 @@ class Stack:
         """How many balance reads each chain's node has answered."""
         # anvil logs the name of each method that it is asked for.
         ethereum = sum(line.strip() == "eth_call" for line in self.ethereum.node.log.read_text().splitlines())
-        tron = requests.get(f"{self.tron.node.url}/devstack/requests", timeout=5).json()
+        tron = requests.get(f"{self.tron.node.url}/devstack/requests", timeout=CAP).json()
         return {"ethereum": ethereum, "tron": tron.get("triggerconstantcontract", 0)}
 
 
@@ -60,7 +60,7 @@ def local_ethereum(folder: Path) -> Iterator[LocalChain]:
     """An Ethereum with a USDT of its own."""
     with anvil(folder, "ethereum", ETHEREUM_CHAIN_ID, BLOCK_TIME) as node:
         chain = Chain(node.url)
-        yield LocalChain(node, node, chain, chain.deploy_token())
+        yield LocalChain(node, node, chain, chain.deploy_token(mined=True))
 
 
 @contextmanager
@@ -68,9 +68,8 @@ def local_tron(folder: Path) -> Iterator[LocalChain]:
     """A Tron with a USDT of its own: the façade, and the EVM node under it."""
     with anvil(folder, "tron-evm", TRON_CHAIN_ID, BLOCK_TIME) as evm, tron_node(folder, evm.url, SOLID_LAG) as node:
         chain = Chain(evm.url)
-        token = chain.deploy_token()
-        deployed = chain.head()
-        wait_for(lambda: chain.head() >= deployed + SOLID_LAG, evm, what="the token to be solidified")
+        token = chain.deploy_token(mined=True)
+        chain.mine(SOLID_LAG)
         yield LocalChain(node, evm, chain, token)
 
 

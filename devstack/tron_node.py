@@ -295,6 +295,6 @@ def application(node: TronNode) -> Starlette:
     )
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # It keeps idle connections: stopped for a while, it answers when it goes on.
     url, port, lag = sys.argv[1:]
-    uvicorn.run(application(TronNode(url, int(lag))), host="127.0.0.1", port=int(port), log_level="warning")
+    uvicorn.run(application(TronNode(url, int(lag))), port=int(port), log_level="warning", timeout_keep_alive=3600)

@@ -1,40 +1,24 @@
-"""Chains whose balances change all the time, the processes that follow them, and a record of every row ever written."""
+"""Chains whose balances change all the time, and an audit of every row that is ever written meanwhile."""
 
-import os
 import re
-import signal
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-import psutil
 import psycopg
 import redis
-from psycopg.rows import dict_row
+from scene import OFTEN, Scene
 
 from config.broker import QUEUES
 from devstack.chain import BALANCE_OF, Chain
-from devstack.product import beat, worker
 from devstack.seed import SeededWallet
-from devstack.servers import Server, ServerFailed, wait_for
+from devstack.servers import CAP, ServerFailed, wait_for
 from devstack.stack import LocalChain
 from worker.sync import CLAIM_AHEAD
 
-LEASE = 6.0
-INTERVAL = 2.0
-TICK = 1.0
-STARTING = 30.0  # seconds in which processes come up, and what they left alone is tried again, on a busy machine
-RECOVERY = LEASE + INTERVAL + STARTING
-SHORT = {"SYNC_LEASE": f"{LEASE:g}", "SYNC_INTERVAL_ACTIVE": f"{INTERVAL:g}", "SYNC_INTERVAL_IDLE": f"{INTERVAL:g}"}
-
-EVER = datetime(2000, 1, 1, tzinfo=UTC)
+INTERVAL = float(OFTEN["SYNC_INTERVAL_ACTIVE"])
+TICK = 1.0  # seconds from one tick of beat to the next
 
 # Whatever is written to the cache, however briefly it stays there.
 _WATCH = """
@@ -49,35 +33,6 @@ CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER watch AFTER INSERT OR UPDATE ON balance_cache FOR EACH ROW EXECUTE FUNCTION watch();
 """
-
-
-class Restartable:
-    """A server that can be ended and started again in its place."""
-
-    def __init__(self, start: Callable[[], AbstractContextManager[Server]]) -> None:
-        self._start = start
-        self._running = ExitStack()
-        self.server = self._running.enter_context(start())
-
-    def stop(self) -> None:
-        self._running.close()
-
-    def start(self) -> None:
-        self.server = self._running.enter_context(self._start())
-
-    def kill(self) -> None:
-        """The process and its children, at once and without a word."""
-        os.killpg(self.server.process.pid, signal.SIGKILL)
-        self.server.process.wait()
-        self.stop()
-
-    def ends(self, with_signal: signal.Signals) -> int:
-        """Its exit code after this signal to its main process."""
-        self.server.process.send_signal(with_signal)
-        return self.server.process.wait(60)
-
-    def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.server.process.pid).children()
 
 
 class Changes(threading.Thread):
@@ -107,12 +62,16 @@ class Queues(threading.Thread):
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
-        self.client = redis.Redis.from_url(url, socket_timeout=0.5, socket_connect_timeout=0.5)
+        self.client = redis.Redis.from_url(url, socket_timeout=CAP, socket_connect_timeout=CAP)
         self.most = dict.fromkeys(QUEUES, 0)
         self.over = threading.Event()
 
     def lengths(self) -> dict[str, int]:
-        return {queue: int(self.client.llen(f"bal:{queue}")) for queue in QUEUES}
+        """How many wait in each queue, at one moment."""
+        with self.client.pipeline(transaction=True) as together:
+            for queue in QUEUES:
+                together.llen(f"bal:{queue}")
+            return dict(zip(QUEUES, together.execute(), strict=True))
 
     def run(self) -> None:
         while not self.over.wait(0.05):
@@ -121,78 +80,30 @@ class Queues(threading.Thread):
         self.client.close()
 
 
-@dataclass
-class Scene:
-    """Everything that runs, and what is asked of it at any time."""
+class Audit:
+    """Changes the balances of a scene's wallets until its stack ends, and holds every row written against the chains.
 
-    folder: Path
-    env: dict[str, str]
-    wallets: list[SeededWallet]
-    chains: dict[str, LocalChain]
-    servers: Mapping[str, Restartable] = field(default_factory=dict)
-    """Postgres and Redis, where they are a test's own and may be ended."""
-    workers: int = 0
-    stack: ExitStack = field(default_factory=ExitStack)
+    Made before the scene's processes begin, so that it sees their first row too.
+    """
 
-    def __post_init__(self) -> None:
-        with psycopg.connect(self.env["DATABASE_URL"]) as connection:
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        with psycopg.connect(scene.env["DATABASE_URL"]) as connection:
             connection.execute(_WATCH)
-        self.worker = Restartable(self.new_worker)
-        self.stack.callback(self.worker.stop)
-        self.beat = Restartable(partial(beat, self.folder, self.env))
-        self.stack.callback(self.beat.stop)
-        self.queues = Queues(self.env["REDIS_URL"])
+        self.queues = Queues(scene.env["REDIS_URL"])
         self.changes = [
-            Changes(chain, [wallet for wallet in self.wallets if wallet.network == network])
-            for network, chain in self.chains.items()
+            Changes(chain, [wallet for wallet in scene.wallets if wallet.network == network])
+            for network, chain in scene.chains.items()
         ]
         threads: list[Queues | Changes] = [self.queues, *self.changes]
         for thread in threads:
             thread.start()
-            self.stack.callback(thread.join)
-            self.stack.callback(thread.over.set)
-
-    def new_worker(self) -> AbstractContextManager[Server]:
-        """A worker with a log of its own."""
-        self.workers += 1
-        return worker(self.folder, self.env, f"worker-{self.workers}")
-
-    @property
-    def running(self) -> list[Server]:
-        return [each.server for each in (self.worker, self.beat, *self.servers.values())]
-
-    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
-        """On a connection of its own: Postgres may be another one by now."""
-        with psycopg.connect(self.env["DATABASE_URL"], autocommit=True, row_factory=dict_row) as connection:
-            found = connection.execute(query, parameters)
-            return found.fetchall() if found.description is not None else []
-
-    def value(self, query: str, *parameters: Any) -> Any:
-        (row,) = self.rows(query, *parameters)
-        return next(iter(row.values()))
-
-    def now(self) -> Any:
-        return self.value("SELECT clock_timestamp()")
-
-    def leases(self, since: Any = EVER) -> int:
-        """How many batches are in hand that were claimed since then."""
-        return int(self.value("SELECT count(DISTINCT lease_token) FROM sync_schedule WHERE claimed_at > %s", since))
-
-    def await_all_fresh(self, seconds: float = RECOVERY, since: Any = None) -> float:
-        """Wait until every wallet has been read since then, or after now. In how many seconds that was."""
-        since, started = since or self.now(), time.monotonic()
-        stale = "SELECT count(*) FROM wallets w WHERE NOT EXISTS (SELECT FROM balance_cache WHERE wallet_id = w.id"
-        wait_for(
-            lambda: self.value(f"{stale} AND last_synced > %s)", since) == 0,
-            *self.running,
-            what="every wallet to be fresh",
-            seconds=seconds,
-        )
-        return time.monotonic() - started
+            scene.stack.callback(thread.join)
+            scene.stack.callback(thread.over.set)
 
     def batches(self) -> int:
-        """How many there have been, by the lines that workers tell of them."""
-        logs = "".join(log.read_text(errors="replace") for log in self.folder.glob("worker-*.log"))
+        """How many batches there have been, by the lines that workers tell of them."""
+        logs = "".join(log.read_text(errors="replace") for log in self.scene.folder.glob("worker-*.log"))
         return len(re.findall(r"batch_(?:synced|failed)", logs))
 
     def check_written(self) -> int:
@@ -203,29 +114,33 @@ class Scene:
         28,000 calls). And asked for its newest block by number, it may answer from the one that it is just making: so
         blocks are looked at when they are older.
         """
-        rows = self.rows("UPDATE written SET checked = true WHERE NOT checked RETURNING *")
-        for network in self.chains:
-            accounts = {wallet.id: wallet.account for wallet in self.wallets if wallet.network == network}
+        rows = self.scene.rows("UPDATE written SET checked = true WHERE NOT checked RETURNING *")
+        for network in self.scene.chains:
+            accounts = {wallet.id: wallet.account for wallet in self.scene.wallets if wallet.network == network}
             some = [row for row in rows if row["wallet_id"] in accounts]
-            self.await_later_blocks(network, some)
-            odd = [row for row, had in zip(some, self.had(network, accounts, some), strict=True) if shown(row) != had]
-            again = self.had(network, accounts, odd, later=1)
+            self._await_later_blocks(network, some)
+            odd = [row for row, had in zip(some, self._had(network, accounts, some), strict=True) if shown(row) != had]
+            again = self._had(network, accounts, odd, later=1)
             assert [shown(row) for row in odd] == again, f"wrong rows: {odd}"
         back = "SELECT block_number < lag(block_number) OVER (PARTITION BY wallet_id ORDER BY n) AS back FROM written"
-        assert self.value(f"SELECT count(*) FROM ({back}) AS steps WHERE back") == 0, "an older block overwrote a newer"
+        older = self.scene.value(f"SELECT count(*) FROM ({back}) AS steps WHERE back")
+        assert older == 0, "an older block overwrote a newer"
+        for change in self.changes:
+            if change.failure:
+                raise ServerFailed("a chain's balances do not change any more") from change.failure
         return len(rows)
 
-    def await_later_blocks(self, network: str, rows: list[dict[str, Any]]) -> None:
+    def _await_later_blocks(self, network: str, rows: list[dict[str, Any]]) -> None:
         """Until the block after the newest of these rows is not the chain's newest any more."""
-        chain, newest = self.chains[network], max((row["block_number"] for row in rows), default=0)
+        chain, newest = self.scene.chains[network], max((row["block_number"] for row in rows), default=0)
         asked = Chain(chain.evm.url)
         wait_for(lambda: asked.head() > newest + 1, chain.evm, what="later blocks")
 
-    def had(
+    def _had(
         self, network: str, accounts: dict[UUID, bytes], rows: list[dict[str, Any]], *, later: int = 0
     ) -> list[tuple[int, int]]:
         """What the wallets of these rows had in the rows' blocks, or so many blocks later, in USDT and in native."""
-        chain = self.chains[network]
+        chain = self.scene.chains[network]
         calls: list[tuple[str, tuple[Any, ...]]] = []
         for row in rows:
             account, block = accounts[row["wallet_id"]].hex(), hex(row["block_number"] + later)
@@ -234,32 +149,6 @@ class Scene:
             calls += [("eth_getBalance", ("0x" + account, block))]
         found = [int(result, 16) for result in Chain(chain.evm.url).ask_all(calls)] if calls else []
         return list(zip(found[::2], found[1::2], strict=True))
-
-    def check_changes(self) -> None:
-        for change in self.changes:
-            if change.failure:
-                raise ServerFailed("a chain's balances do not change any more") from change.failure
-
-    @contextmanager
-    def hung(self, *networks: str) -> Iterator[None]:
-        """With these networks' nodes hung: they take requests, and answer when the block is over."""
-        nodes = [self.chains[network].node.process for network in networks]
-        for node in nodes:
-            node.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for node in nodes:
-                node.send_signal(signal.SIGCONT)
-
-
-@contextmanager
-def batches_in_hand(scene: Scene, batches: int = 1) -> Iterator[None]:
-    """With some batches in the middle of their reads."""
-    since = scene.now()
-    with scene.hung("ethereum", "tron"):
-        wait_for(lambda: scene.leases(since) >= batches, *scene.running, what="batches to be in hand", pause=0.01)
-        yield
 
 
 def shown(row: dict[str, Any]) -> tuple[int, int]:

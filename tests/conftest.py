@@ -26,6 +26,8 @@ ROOT = Path(__file__).parent.parent
 
 # Whoever starts pytest in the background may have Ctrl-C ignored, and its processes would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Ended by a request to stop, as by Ctrl-C, a run too takes its servers and folders along.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 # No deadline: what a machine does beside the tests is no fault of theirs. The same examples at each run; to look
 # further, `pytest --hypothesis-profile=further`, with a `--hypothesis-seed` of one's own.

@@ -1,0 +1,25 @@
+"""``make demo``, as a stranger sees it."""
+
+from pathlib import Path
+
+import pytest
+from scene import LONG_LEASE, NEVER
+
+from devstack import demo
+from devstack.servers import CAP
+
+
+def test_the_demo_runs_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo.demo(tmp_path / "demo", NEVER | LONG_LEASE | {"REFRESH_DEADLINE": f"{CAP:g}"})
+    out = capsys.readouterr().out
+    assert "all 2,002 balances are those that the chains have" in out
+    assert "equal to the contract's example, but for the times" in out
+    table = {
+        line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("  ethereum", "  tron"))
+    }
+    for network, batches in (("ethereum", 1), ("tron", 3)):
+        count, requests_made = table[network]
+        assert count == "1,001"
+        # The batches, the token's supply, and the refresh: never one per wallet.
+        assert batches <= int(requests_made) <= batches + 4
+    assert "All 5 checks passed." in out

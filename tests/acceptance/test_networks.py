@@ -1,0 +1,163 @@
+"""A network that hangs beside one that does not, and messages too many of both."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from threading import Lock
+
+import pytest
+import redis
+from chaos import Audit
+from environment import forget_settings
+from proxy import Exchange, proxy
+from running import node_reads, send, sender
+from scene import NEVER, OFTEN, Scene
+
+from config.broker import BATCHES_IN_A_TURN
+from config.settings import worker_settings
+from devstack.servers import CAP
+from devstack.stack import LocalChain
+from worker.chains import endpoint_reader
+from worker.chains.known import LOOKED_UP
+
+SURPLUS = 500  # of each network
+
+Start = Callable[..., tuple[Scene, Audit]]
+
+
+class HungNode:
+    """A fault of a proxy: requests are taken and not answered. Counts those whose asker still waits."""
+
+    def __init__(self) -> None:
+        self.taken = self.most = 0
+        self._waiting: set[socket.socket] = set()
+        self._lock = Lock()
+
+    def __call__(self, exchange: Exchange) -> None:
+        with self._lock:
+            self.taken += 1
+            self._waiting.add(exchange.handler.connection)
+            self.most = max(self.most, self._count())
+        exchange.wait()
+        exchange.end()
+
+    def _count(self) -> int:
+        self._waiting = {each for each in self._waiting if is_open(each)}
+        return len(self._waiting)
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether the other side has not closed it."""
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def test_a_network_that_hangs_holds_up_the_other_for_one_request_and_then_never_again(
+    start_audited: Start, chains: dict[str, LocalChain], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with proxy(chains["ethereum"].node.url) as node:
+        scene, audit = start_audited(SYNC_LEASE="24", ETHEREUM_RPC_URLS=node.url, **OFTEN)
+        for name, value in scene.env.items():
+            monkeypatch.setenv(name, value)
+        forget_settings()
+        reader = endpoint_reader("ethereum", worker_settings())
+        hangs = HungNode()
+        with node.faulty(hangs):
+            # So that there are batches enough to fill every process and the queue.
+            reader.known.put(f"size:{reader.endpoints[0].id}", 1, 600)
+            failed = "SELECT count(*) > 0 FROM sync_schedule WHERE network = 'ethereum' AND failures > 0"
+            scene.wait_for(lambda: bool(scene.value(failed)), "the first request to be given up")
+            known_to_all = scene.now() + timedelta(seconds=2 * LOOKED_UP)
+            # Both processes may have begun with it before they knew.
+            begun = "SELECT count(*) FROM sync_schedule WHERE lease_token IS NOT NULL AND claimed_at < %s"
+            scene.wait_for(
+                lambda: scene.now() > known_to_all and scene.value(begun, known_to_all) == 0, "those to be given up"
+            )
+            rows = (
+                "SELECT b.* FROM balance_cache b JOIN wallets ON id = wallet_id WHERE network = 'ethereum' ORDER BY 1"
+            )
+            before, hangs.taken, hangs.most = scene.rows(rows), 0, 0
+            trials = set()
+
+            def two_trials() -> bool:
+                trials.update(trials_beside_which_tron_was_read(scene))
+                return len(trials) >= 2 and hangs.taken >= 2
+
+            scene.wait_for(two_trials, "Tron to be read while the node is tried, twice")
+            assert hangs.most == 1, "the other process is free"
+            assert scene.rows(rows) == before
+            unreachable = "SELECT count(*) FROM sync_schedule WHERE network = 'ethereum' AND last_error = 'unreachable'"
+            assert scene.value(unreachable) > 0
+        scene.await_all_fresh()
+        audit.check_written()
+
+
+def trials_beside_which_tron_was_read(scene: Scene) -> list[object]:
+    """Ethereum's batches in hand since whose beginning each wallet of Tron's was claimed and written."""
+    rows = scene.rows(
+        """
+        SELECT DISTINCT lease_token FROM sync_schedule AS trial
+        WHERE network = 'ethereum' AND lease_token IS NOT NULL AND NOT EXISTS (
+            SELECT FROM balance_cache JOIN wallets ON id = wallet_id
+            WHERE network = 'tron' AND last_synced <= trial.claimed_at
+        )
+        """
+    )
+    return [row["lease_token"] for row in rows]
+
+
+def test_a_thousand_messages_too_many_are_gone_soon_and_no_node_hears_of_them(start_audited: Start) -> None:
+    scene, audit = start_audited(**NEVER)
+    scene.worker.stop()
+    with sender(scene.env["REDIS_URL"]) as app:
+        for _ in range(SURPLUS):
+            for network in scene.chains:
+                send(app, "sync_due_wallets", network, queue=f"sync.{network}")
+    before, batches = node_reads(**scene.chains), audit.batches()
+    with taken_messages(scene) as taken:
+        scene.worker.start()
+        scene.wait_for(lambda: len(taken()) >= 2 * SURPLUS, "the messages to be taken")
+        order = taken()
+    scene.wait_for(lambda: scene.batches_begun() == 0, "the last of them to be done with")
+    assert node_reads(**scene.chains) == before
+    assert audit.batches() == batches
+    assert furthest_apart(order) <= 2, "the networks take turns"
+    scene.await_all_fresh(since=scene.make_due())
+
+
+@contextmanager
+def taken_messages(scene: Scene) -> Iterator[Callable[[], list[str]]]:
+    """Redis' own account of the messages that are taken in the block: each message's queue, in their order."""
+    order: list[str] = []
+    with redis.Redis.from_url(scene.env["REDIS_URL"], decode_responses=True) as client, client.pubsub() as events:
+
+        def taken() -> list[str]:
+            while event := events.get_message():
+                if event["data"] == "rpop":
+                    order.append(event["channel"].rpartition(":bal:")[2])
+            return order
+
+        client.config_set("notify-keyspace-events", "Kl")
+        events.psubscribe("__keyspace@0__:bal:sync.*")
+        events.get_message(timeout=CAP)  # Redis has heard of it
+        try:
+            yield taken
+        finally:
+            client.config_set("notify-keyspace-events", "")
+
+
+def furthest_apart(order: list[str]) -> float:
+    """How many turns one network was ahead of the other, while both had messages."""
+    counts, most = dict.fromkeys(BATCHES_IN_A_TURN, 0), 0.0
+    for queue in order:
+        counts[queue] += 1
+        if max(counts.values()) == SURPLUS:
+            break
+        ethereum, tron = (counts[each] / turn for each, turn in BATCHES_IN_A_TURN.items())
+        most = max(most, abs(ethereum - tron))
+    return most
