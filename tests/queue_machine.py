@@ -171,9 +171,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert taken <= due
         assert len(taken) == min(size, len(due))
 
-    def check_claim(
-        self, connection: Connection, claim: Claim | None, before: dict[UUID, Row], now: datetime
-    ) -> None:
+    def check_claim(self, connection: Connection, claim: Claim | None, before: dict[UUID, Row], now: datetime) -> None:
         """It took nobody twice and nothing that is held, says what it found, and changed no other row."""
         taken = {wallet.id: wallet for wallet in claim.wallets} if claim else {}
         assert len(taken) == len(claim.wallets if claim else ())
@@ -199,7 +197,9 @@ class QueueMachine(RuleBasedStateMachine):
             self.holders |= dict.fromkeys(taken, claim.token)
 
     @precondition(lambda self: self.claims)
-    @rule(pick=picks, block=blocks, failing=st.lists(st.none() | found_kinds, min_size=1, max_size=5), again=st.booleans())
+    @rule(
+        pick=picks, block=blocks, failing=st.lists(st.none() | found_kinds, min_size=1, max_size=5), again=st.booleans()
+    )
     def write(self, pick: int, block: int, failing: list[Found | None], *, again: bool) -> None:
         """A worker comes back, perhaps too late, and decides what it writes as workers do."""
         claim = self.taken_up(pick, again=again)
@@ -210,7 +210,7 @@ class QueueMachine(RuleBasedStateMachine):
             else failing[at % len(failing)] or Found(Balance(self.next_number(), 7), Block(block, 1_795_000_000))
             for at, account in enumerate(accounts)
         ]
-        made = outcomes(claim, accounts, found, policy=POLICY, chance=Random(pick).random)  # noqa: S311
+        made = outcomes(claim, accounts, found, policy=POLICY, chance=Random(pick).random)
         self.record(claim, made)
 
     @precondition(lambda self: self.claims)

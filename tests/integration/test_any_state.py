@@ -4,7 +4,6 @@ from datetime import timedelta
 from math import ceil
 from uuid import UUID
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
@@ -104,7 +103,7 @@ class Queue(QueueMachine):
     @precondition(lambda self: self.ids)
     @rule(network=networks, size=sizes)
     def all_are_read_in_the_end(self, network: Network, size: int) -> None:
-        """Every lease has ended, all are asked for, and workers do their work: then each was read, and so it is said."""
+        """Every lease has ended, all are asked for, and workers do their work: each was read, and so it is said."""
         marked = self.mark(network, self.ids)
         if marked is None:
             return
