@@ -60,7 +60,7 @@ class QueueMachine(RuleBasedStateMachine):
         """The last claim of each wallet, until it was written, given back or taken away. Its lease may have ended."""
         self.shown: dict[UUID, Shown] = {}
         self.blocks: dict[UUID, int] = {}
-        self.read_as: dict[int, tuple[UUID, str]] = {}
+        self.read_as: dict[int, tuple[UUID, str | None]] = {}
         """Every amount that was ever read, each another one: of which wallet, and at which address."""
         self.number = 0
 
