@@ -56,6 +56,11 @@ def test_a_good_token_names_its_user(key: Any, algorithm: str, more: dict[str, A
     assert caller(signed(key, algorithm, aud="us", iss="them"), **more) == Caller(str(USER), admin=False)
 
 
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+def test_a_scheme_may_be_written_in_any_case(scheme: str) -> None:
+    assert ask(Verifier(settings()), f"{scheme} {signed()}").subject == str(USER)
+
+
 @pytest.mark.parametrize(("late", "taken"), [(LEEWAY - 1, True), (LEEWAY, False)])
 def test_a_token_that_has_just_expired_is_taken_within_the_clocks_leeway(
     late: int, monkeypatch: pytest.MonkeyPatch, *, taken: bool

@@ -1,5 +1,7 @@
 """What workers share of their endpoints: entries that expire, budgets, and going on without Redis."""
 
+from types import SimpleNamespace
+
 import fakeredis
 import pytest
 from structlog.testing import capture_logs
@@ -20,7 +22,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def server() -> fakeredis.FakeServer:
+def server(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServer:
+    """A Redis of the same clock: a budget's entry lasts for a fifth of a second."""
+    monkeypatch.setattr("fakeredis._socket._base.time", SimpleNamespace(time=clock))
     return fakeredis.FakeServer()
 
 

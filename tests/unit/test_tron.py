@@ -9,6 +9,7 @@ from replay import Replay
 from tronpy.providers.http import DEFAULT_API_KEYS
 from vectors import recorded
 
+from devstack.servers import CAP
 from worker.chains.http import by_words, takes_keys
 from worker.chains.snapshot import RETURN, Block
 from worker.chains.tron import WORDS, TronNode
@@ -32,7 +33,7 @@ HOLDER = bytes.fromhex("1563915e194d8cfba1943570603f7606a3115508")
 
 
 def node(replay: Replay, finality: str = "solid", url: str = "https://api.trongrid.io", **more: Any) -> TronNode:
-    made = TronNode(url, finality, time_limit=10, **more)
+    made = TronNode(url, finality, time_limit=CAP, **more)
     replay.mount_on(made.session)
     return made
 
