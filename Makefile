@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests, each with servers of its own. Most of a test's time is waiting, so more than cores.
+SIDE_BY_SIDE ?= -n 4
 
-.PHONY: help demo up test bench lint types lock clean
+.PHONY: help demo up quick test stress guards mutants bench lint types lock clean
 
 help: ## What there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -14,8 +16,14 @@ demo: $(VENV)/installed node_modules/.installed ## Watch the whole product work,
 up: $(VENV)/installed node_modules/.installed ## The same stack, left running until Ctrl-C
 	@$(BIN)/python -m devstack up
 
-test: lint types ## Lint, types, and all tests
-	$(BIN)/python -m pytest
+quick: lint types ## Lint, types, and the unit tests: half a minute (the first time types take longer)
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) tests/unit
+
+test: lint types ## Lint, types, and all tests: six to eight minutes on two cores
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+
+stress: $(VENV)/installed node_modules/.installed ## All tests beside four busy loops, three times in a row: an hour
+	$(BIN)/python tests/stress.py -- $(SIDE_BY_SIDE)
 
 bench: $(VENV)/installed ## Measure everything beside its floor; takes half an hour
 	@$(BIN)/python -m benchmarks

@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     database_url: DatabaseUrl
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["console", "json"] = "console"
+    max_wallets_per_user: int = Field(default=10_000, ge=1, le=1_000_000)
 
     @classmethod
     def settings_customise_sources(

@@ -24,7 +24,7 @@ WITH outcome AS (
     UPDATE sync_schedule s
        SET lease_token = NULL,
            lease_until = NULL,
-           account = coalesce(s.account, decode(o.account, 'hex')),
+           account = coalesce(decode(o.account, 'hex'), s.account),
            next_sync_at = CASE WHEN s.requested_at > s.claimed_at THEN now() ELSE to_timestamp(o.due) END,
            failures = o.failures,
            last_error = o.error,
@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
     """What came of one wallet's read: both balances in base units and their block, or an error's code.
 
     `due` and `block_time` are in unix seconds; `one_block` is False for balances of their block or a little later.
-    `account` is what the wallet's address was found to be, where that was not known yet.
+    `account` is what the wallet's address was found to be, where that was not known, or wrong.
     """
 
     wallet_id: UUID

@@ -73,6 +73,7 @@ sync_schedule = Table(
     metadata,
     Column("wallet_id", Uuid, ForeignKey(wallets.c.id, ondelete="CASCADE"), primary_key=True),
     Column("network", Text, nullable=False),
+    # A copy that nobody reads: workers of the version before do, until they are replaced.
     Column("address", Text, nullable=False),
     Column("account", LargeBinary, comment="the address as its chain knows it, once it has been checked"),
     Column("next_sync_at", Moment, nullable=False, server_default=text("to_timestamp(0)")),
@@ -91,6 +92,16 @@ sync_schedule = Table(
     comment="When each wallet is read next. The worker's own: made with the wallet by a trigger, gone with it.",
     # Every batch rewrites its rows twice; with room on the page a claim's new version stays beside the old one (HOT).
     postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02"},
+)
+
+wallet_limits = Table(
+    "wallet_limits",
+    metadata,
+    Column("one", Boolean, primary_key=True, server_default=true(), comment="there is one row"),
+    Column("per_user", Integer, nullable=False, comment="wallets that one user may have at the most"),
+    CheckConstraint("one", name="one"),
+    CheckConstraint("per_user > 0", name="per_user_positive"),
+    comment="What the triggers of wallets hold to. Set by `alembic upgrade head` from MAX_WALLETS_PER_USER.",
 )
 
 balance_cache = Table(

@@ -22,7 +22,9 @@ from db.refresh import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
 FREE = "(lease_until IS NULL OR lease_until <= now())"
 """Nobody reads it: no claim was made, it was written, or its lease has run out."""
 
-# A wallet that still has a token was given up with its worker, and that counts as a failure: see worker.sync.
+# The address is the wallet's own, which the API shows, whatever the schedule's copy says; none where the schedule takes
+# the wallet for one of another network. A wallet that still has a token was given up with its worker, and that counts
+# as a failure: see worker.sync.
 _CLAIM = """
 WITH claimed AS (
     UPDATE sync_schedule
@@ -31,13 +33,13 @@ WITH claimed AS (
            last_error = CASE WHEN lease_token IS NULL THEN last_error ELSE 'worker_lost' END
      WHERE ctid = ANY(ARRAY(
            SELECT ctid FROM sync_schedule WHERE {which} LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED))
- RETURNING wallet_id, account, address, failures, greatest(last_changed_at, requested_at) AS touched_at, next_sync_at,
+ RETURNING wallet_id, account, failures, greatest(last_changed_at, requested_at) AS touched_at, next_sync_at,
            last_error IS NOT DISTINCT FROM 'worker_lost' AS lost
 )
-SELECT c.wallet_id, c.account, c.address, c.failures,
+SELECT c.wallet_id, c.account, CASE WHEN w.network = %(network)s THEN w.address END, c.failures,
        date_part('epoch', c.touched_at), date_part('epoch', c.next_sync_at),
        b.usdt_balance::text, b.native_balance::text, b.block_number, c.lost, date_part('epoch', now())
-  FROM claimed c LEFT JOIN balance_cache b USING (wallet_id)
+  FROM claimed c JOIN wallets w ON w.id = c.wallet_id LEFT JOIN balance_cache b USING (wallet_id)
 """
 
 # Something must be due for a claim to take anything. Then what falls due soon travels along: a batch costs the same
@@ -71,13 +73,14 @@ FOREVER = timedelta(days=3650)
 class ClaimedWallet(NamedTuple):
     """A wallet under this claim's lease, and what is known of it. `lost`: its last worker never came back with it.
 
-    Amounts in base units; None: never read. `account` is None until its address has been checked. Times in unix
+    Amounts in base units; None: never read. `account` is None until its address has been checked, and to be held
+    against it: the schedule is one of many places. `address` is None for a wallet of another network. Times in unix
     seconds: `touched_at` is when its balance last changed or somebody last asked for it, `due_at` when it was due.
     """
 
     id: UUID
     account: bytes | None
-    address: str
+    address: str | None
     failures: int
     touched_at: float | None
     due_at: float
@@ -172,3 +175,10 @@ def _request(connection: Connection, statement: str, **parameters: object) -> Re
         networks={row.wallet_id: row.network for row in rows if row.wait},
         locked=tuple(row.wallet_id for row in rows if row.locked),
     )
+
+
+def limit_wallets(connection: Connection, per_user: int) -> None:
+    """Let a user have so many wallets from now on; those who have more keep them. For the tables' owner."""
+    if connection.exec_driver_sql("SELECT to_regclass('wallet_limits')").scalar_one() is not None:
+        changed = "UPDATE wallet_limits SET per_user = %(per_user)s WHERE per_user <> %(per_user)s"
+        connection.exec_driver_sql(changed, {"per_user": per_user})

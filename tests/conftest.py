@@ -17,6 +17,8 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from tables import Tables
 
+from db.rights import OWNER, WORKER
+from devstack.roles import as_role, make_roles
 from devstack.servers import Server, postgres, redis_server
 from devstack.stack import LocalChain, local_ethereum, local_tron
 
@@ -48,13 +50,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def migrate(url: str) -> None:
-    subprocess.run(
+    """Make the roles and the schema as an operator does: the roles as the superuser, the tables as their owner."""
+    make_roles(url)
+    done = subprocess.run(
         [sys.executable, "-m", "alembic", "upgrade", "head"],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": url},
-        check=True,
+        env={**os.environ, "DATABASE_URL": as_role(url, OWNER)},
+        check=False,
         capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.fixture(scope="session")
@@ -115,9 +121,9 @@ def new_database(template: str) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A migrated database of the test's own, which the settings name."""
+    """A migrated database of the test's own, as its superuser; the settings name it as the worker's role."""
     with new_database(template) as url:
-        monkeypatch.setenv("DATABASE_URL", url)
+        monkeypatch.setenv("DATABASE_URL", as_role(url, WORKER))
         monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")  # nobody listens there
         forget_settings()
         yield url

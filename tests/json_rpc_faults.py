@@ -10,6 +10,7 @@ from eth_abi.abi import encode as abi_encode
 from faults import TIME, Asks, calldata, changed, header, is_multicall
 from proxy import Exchange, Fault, passed_on
 
+from devstack.servers import CAP
 from worker.chains.multicall import AGGREGATE3, HEADERS
 from worker.chains.snapshot import READER, REVERTING_READER
 
@@ -93,7 +94,7 @@ def in_another_order(**more: Any) -> Fault:
 
 def node_says(exchange: Exchange, method: str, *parameters: Any) -> Any:
     asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
-    return requests.post(exchange.handler.server.node, json=asked, timeout=30).json()["result"]
+    return requests.post(exchange.handler.server.node, json=asked, timeout=CAP).json()["result"]
 
 
 def settled(block: Callable[[int], int], then: Fault = passed_on) -> Fault:

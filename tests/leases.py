@@ -10,14 +10,15 @@ from db.balances import Outcome, Recorded, record
 from db.session import transaction
 from db.wallets import Claim, claim_due, claim_these
 
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(hours=2)  # longer than any test takes
 SOON = timedelta(seconds=15)
+AHEAD = timedelta(hours=1)
 LATER = datetime(2099, 1, 1, tzinfo=UTC).timestamp()
 NOTHING = timedelta(0)
 
 
 def claim(
-    network: Network = "tron", limit: int = 1000, lease: timedelta = LEASE, ahead: timedelta = SOON
+    network: Network = "tron", limit: int = 1000, lease: timedelta = LEASE, ahead: timedelta = AHEAD
 ) -> Claim | None:
     with transaction() as connection:
         return claim_due(connection, network, limit=limit, lease=lease, ahead=ahead)

@@ -18,7 +18,6 @@ from worker.sync import sync_due
 
 WALLETS = 3
 LONGEST_REST = 400.0  # seconds; more than any endpoint rests that did not say longer
-REQUEST_LIMIT = 1.0
 SOLID_LAG = 1  # blocks that the solid state of the Tron node is behind its newest
 LARGE = 2**60
 

@@ -5,11 +5,13 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import requests
+
+from devstack.servers import CAP
 
 Fault = Callable[["Exchange"], None]
 
@@ -28,7 +30,7 @@ class Exchange:
             self.handler.server.node + self.path,
             data=self.body,
             headers={"Content-Type": "application/json"},
-            timeout=30,
+            timeout=CAP,
         )
 
     def send(self, body: Any = b"", status: int = 200, **headers: str) -> None:
@@ -108,6 +110,12 @@ class Handler(BaseHTTPRequestHandler):
         (self.server.fault or passed_on)(exchange)
 
     do_GET = do_POST  # noqa: N815  the server looks for this name
+
+    def finish(self) -> None:
+        """Nothing stays open of a client that went away before it had all."""
+        with suppress(OSError):
+            super().finish()
+        self.rfile.close()
 
     def log_message(self, *_: Any) -> None:
         """Nothing to the terminal."""

@@ -1,7 +1,6 @@
 """The product's commands as a person runs them: on a terminal of their own, or without one."""
 
 import fcntl
-import json
 import os
 import pty
 import re
@@ -13,13 +12,12 @@ import termios
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
-from typing import Any
 
+from db.rights import WORKER
 from devstack.product import environment
-from devstack.servers import ROOT
+from devstack.servers import CAP, ROOT
 
 CELERY = [sys.executable, "-m", "celery", "-A", "worker"]
-SECONDS = 60.0
 
 
 def celery(env: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -27,21 +25,13 @@ def celery(env: Mapping[str, str], *arguments: str) -> "subprocess.CompletedProc
     return subprocess.run(
         [*CELERY, *arguments],
         cwd=ROOT,
-        env=environment(env),
+        env=environment(env, WORKER),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=CAP,
         check=False,
     )
-
-
-def celery_json(env: Mapping[str, str], *arguments: str, code: int = 0) -> Any:
-    """The one object that a command prints with --json."""
-    done = celery(env, *arguments, "--json")
-    assert done.returncode == code, done.stderr
-    (line,) = done.stdout.splitlines()
-    return json.loads(line)
 
 
 class Terminal:
@@ -52,7 +42,7 @@ class Terminal:
 
     def expect(self, pattern: str) -> str:
         """Read until what is shown fits, and return it."""
-        deadline = monotonic() + SECONDS
+        deadline = monotonic() + CAP
         while not re.search(pattern, self.text):
             if not self._read(deadline - monotonic()):
                 raise AssertionError(f"{pattern!r} never came:\n{self.text}")
@@ -63,10 +53,10 @@ class Terminal:
 
     def end(self) -> int:
         """Read to the end, and return the exit code."""
-        deadline = monotonic() + SECONDS
+        deadline = monotonic() + CAP
         while self._read(deadline - monotonic()):
             continue
-        return self.process.wait(SECONDS)
+        return self.process.wait(CAP)
 
     def _read(self, seconds: float) -> bool:
         ready, _, _ = select.select([self._master], [], [], max(seconds, 0))
@@ -85,7 +75,7 @@ def terminal(env: Mapping[str, str], *arguments: str) -> Iterator[Terminal]:
     process = subprocess.Popen(
         [*CELERY, *arguments],
         cwd=ROOT,
-        env=environment(env) | {"TERM": "xterm", "COLUMNS": "160"},
+        env=environment(env, WORKER) | {"TERM": "xterm", "COLUMNS": "160"},
         stdin=slave,
         stdout=slave,
         stderr=slave,

@@ -112,4 +112,11 @@ def twice_the_keys(exchange: Exchange) -> None:
 
 
 def huge(size: int) -> Fault:
-    return changed(lambda reply: {**reply, "assetV2": [{"key": "1002000", "value": 1}] * (size // 32)})
+    """An account's tokens, of which there may be any number, as so many bytes more."""
+    token = b'{"key":"1002000","value":1}'
+
+    def fault(exchange: Exchange) -> None:
+        many = b",".join([token] * (size // len(token)))
+        exchange.send(b'{"assetV2":[' + many + b"]," + exchange.upstream().content.strip()[1:])
+
+    return fault

@@ -8,14 +8,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from secrets import token_bytes
 from time import monotonic, time
+from typing import Any
 
 import redis
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.keys import NOT_FETCHED, provider, public_key, usable
-from config.settings import NETWORKS, ApiSettings, ChainSettings, Network, WorkerSettings, api_settings, problems
+from config.settings import (
+    LOOPBACK,
+    NETWORKS,
+    ApiSettings,
+    ChainSettings,
+    Network,
+    WorkerSettings,
+    api_settings,
+    problems,
+)
 from db import SCHEMA_VERSION
-from db.session import applied_schema
+from db.rights import WORKER, is_superuser, missing
+from db.session import applied_schema, transaction
 from worker.chains import nodes_for
 from worker.chains.addresses import account_bytes
 from worker.chains.snapshot import ACCOUNT_BYTES, WORD, Expected, Snapshot, check
@@ -41,20 +53,24 @@ USE_ANOTHER = "this endpoint cannot simulate calls: use another one in {net}_RPC
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about one thing. `to_do` says how to mend it, and is empty when all is well."""
+    """What was found out about one thing. `to_do` says how to mend it, and is empty when all is well.
+
+    `warning`: it works all the same, and is not as it should be.
+    """
 
     subject: str
     detail: str
     to_do: str = ""
+    warning: bool = False
 
     @property
     def ok(self) -> bool:
-        return not self.to_do
+        return self.warning or not self.to_do
 
 
 def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Finding]:
     """Each finding as soon as it is made. `with_endpoint`: the endpoint's own settings too."""
-    yield database()
+    yield from database(WORKER)
     yield broker(settings.redis_url.get_secret_value())
     if not settings.networks:
         yield Finding("networks", "no network has a node", "set ETHEREUM_RPC_URLS or TRON_RPC_URLS")
@@ -67,18 +83,38 @@ def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Findi
         yield from endpoint_settings()
 
 
-def database() -> Finding:
+def database(role: str) -> Iterator[Finding]:
+    """Whether it answers, gives us the rights of this role, has the schema, and is spoken to in private."""
     try:
-        version = applied_schema()
+        with transaction() as connection:
+            lacking, superuser = missing(connection, role), is_superuser(connection)
+            overheard = _overheard(connection)
+        version = None if lacking else applied_schema()
     except SQLAlchemyError as error:
         # The driver's message names host and user, and neither belongs into a log.
-        return Finding(
-            "database", f"out of reach ({type(error).__name__})", "correct DATABASE_URL, or start PostgreSQL"
-        )
-    if version != SCHEMA_VERSION:
+        yield Finding("database", f"out of reach ({type(error).__name__})", "correct DATABASE_URL, or start PostgreSQL")
+        return
+    if lacking:
+        found = f"closed to us: the role of DATABASE_URL lacks {', '.join(right.text for right in lacking)}"
+        yield Finding("database", found, f"use {role}, or GRANT {role} to it (db/roles.sql, docs/security.md)")
+    elif version != SCHEMA_VERSION:
         found = "without a schema" if version is None else f"schema {version}, {SCHEMA_VERSION} is wanted"
-        return Finding("database", found, "run `alembic upgrade head`")
-    return Finding("database", f"schema {version}")
+        yield Finding("database", found, "run `alembic upgrade head`")
+    elif superuser:
+        to_do = f"use {role} (db/roles.sql): who comes by a superuser's password owns the whole server"
+        yield Finding("database", f"schema {version}, and a superuser's role", to_do, warning=True)
+    else:
+        yield Finding("database", f"schema {version}")
+    if overheard:
+        yield Finding("database", overheard, "add sslmode=verify-full to DATABASE_URL", warning=True)
+
+
+def _overheard(connection: Connection) -> str:
+    """What goes to another machine can be read, and changed, unless that machine proves which one it is."""
+    info: Any = connection.connection.driver_connection.info  # type: ignore[union-attr]  # it is open
+    mode = info.get_parameters().get("sslmode", "prefer")
+    here = info.host in LOOPBACK or info.host.startswith(("/", "@"))
+    return "" if here or mode == "verify-full" else f"sslmode={mode}: nothing proves which server it is that answers"
 
 
 def broker(url: str) -> Finding:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from config.settings import Network
+    from worker.check import Finding
     from worker.resync import Send
 
 MESSAGE_HOLDS = 60  # seconds; by then a tick of beat's has found what is due
@@ -74,9 +75,8 @@ def check(*, as_json: bool, without_endpoint: bool, **_: Any) -> None:
     for finding in findings(worker_settings(), with_endpoint=not without_endpoint):
         found.append(finding)
         if not as_json:
-            mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red", bold=True)
-            click.echo(f"{mark}  {finding.subject}: {finding.detail}")
-            if not finding.ok:
+            click.echo(f"{_mark(finding)}  {finding.subject}: {finding.detail}")
+            if finding.to_do:
                 click.echo(f"      → {finding.to_do}")
     failed = sum(not finding.ok for finding in found)
     if as_json:
@@ -84,6 +84,12 @@ def check(*, as_json: bool, without_endpoint: bool, **_: Any) -> None:
     else:
         click.echo(f"{failed} of {len(found)} checks failed." if failed else f"All {len(found)} checks passed.")
     sys.exit(1 if failed else 0)
+
+
+def _mark(finding: "Finding") -> str:
+    if finding.warning:
+        return click.style("warn", fg="yellow")
+    return click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red", bold=True)
 
 
 class Duration(click.ParamType["timedelta"]):
@@ -203,14 +209,16 @@ def plain_words() -> Iterator[None]:
     from sqlalchemy.exc import SQLAlchemyError
 
     from config.logging import configure_logging
+    from db.rights import OPS
     from worker.check import database
     from worker.resync import ResyncRefused
     from worker.resync_command import INTERRUPTED
 
     configure_logging("ERROR", "console")  # to stderr; what matters of warnings is told by the commands themselves
     try:
-        if not (found := database()).ok:
-            end(f"The database is {found.detail}: {found.to_do}.")
+        for found in database(OPS):
+            if not found.ok:
+                end(f"The database is {found.detail}: {found.to_do}.")
         yield
     except ResyncRefused as refused:
         raise click.UsageError(str(refused)) from None

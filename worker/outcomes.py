@@ -10,7 +10,7 @@ import structlog
 from db.balances import Outcome
 from db.wallets import Claim, ClaimedWallet
 from worker import schedule
-from worker.chains.addresses import account_bytes
+from worker.chains.addresses import account_bytes, is_account
 from worker.chains.snapshot import Balance, Block
 from worker.chains.turn import Part
 from worker.errors import (
@@ -50,10 +50,16 @@ ATTEMPTS = 2  # to have a zero confirmed
 
 def accounts_of(claim: Claim) -> list[bytes | None]:
     """For each claimed wallet the 20 bytes that its chain knows it by, or None: its address is not one."""
-    return [wallet.account or _checked(claim, wallet) for wallet in claim.wallets]
+    return [_account(claim, wallet) for wallet in claim.wallets]
 
 
-def _checked(claim: Claim, wallet: ClaimedWallet) -> bytes | None:
+def _account(claim: Claim, wallet: ClaimedWallet) -> bytes | None:
+    """What was found before is held against the address: what is read must be what the API shows."""
+    if wallet.address is None:
+        log.error("wallet_of_another_network", network=claim.network, wallet_id=str(wallet.id))
+        return None
+    if wallet.account and is_account(claim.network, wallet.address, wallet.account):
+        return wallet.account
     try:
         return account_bytes(claim.network, wallet.address)
     except BadAddress as error:
@@ -201,7 +207,7 @@ def outcomes(
 ) -> list[Outcome]:
     """What came of each claimed wallet. `chance` gives a number in [0, 1) for each."""
     return [
-        _outcome(claim, wallet, each, policy, jitter=chance(), account=None if wallet.account else account)
+        _outcome(claim, wallet, each, policy, jitter=chance(), account=None if wallet.account == account else account)
         for wallet, account, each in zip(claim.wallets, accounts, found, strict=True)
     ]
 

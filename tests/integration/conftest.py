@@ -1,7 +1,7 @@
 """The endpoint as a real process; chains with proxies before their nodes."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,52 +9,117 @@ import psycopg
 import pytest
 import redis
 from checking import Env, Look
-from endpoint import ENV, Endpoint
+from endpoint import ENV, IMPATIENT, Endpoint, StartEndpoint
 from environment import forget_settings
-from network import REQUEST_LIMIT, SOLID_LAG, Net, ahead
+from network import SOLID_LAG, Net, ahead
 from proxy import Proxy, proxy
-from solc import compiled
 from tables import Tables
 
 from config.settings import Network, worker_settings
+from db.rights import WORKER
 from devstack.chain import Chain
 from devstack.product import api
+from devstack.roles import as_role
 from devstack.seed import insert, wallets
-from devstack.servers import Server, anvil, tron_node, wait_for
+from devstack.servers import CAP, Server, anvil, tron_node, wait_for
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, LocalChain, base58_address
 from devstack.stack import settings as stack_settings
+from worker import check
 from worker.chains import ethereum as on_ethereum
+from worker.chains import known
 from worker.chains import tron as on_tron
 from worker.check import Finding, findings
 
 
-@pytest.fixture
-def endpoint(database_url: str, tables: Tables, redis_process: Server, tmp_path: Path) -> Iterator[Endpoint]:
-    redis.Redis.from_url(redis_process.url).flushall()
-    insert(database_url, wallets(0))
-    env = {**ENV, "DATABASE_URL": database_url, "REDIS_URL": redis_process.url}
-    with api(tmp_path, env) as server:
-        yield Endpoint(server, tables, redis_process.url)
+@pytest.fixture(scope="session")
+def endpoints_database(template: str) -> Iterator[str]:
+    """The database of the endpoints that run for the whole session. Each test has rows of its own there."""
+    from conftest import new_database
+
+    with new_database(template) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def shared(template: str, redis_process: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """An endpoint for tests that change nothing: the contract's user, read a minute ago, and not due for an hour."""
-    from conftest import new_database
+def patient_endpoint(
+    endpoints_database: str, redis_process: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    env = {**ENV, "DATABASE_URL": endpoints_database, "REDIS_URL": redis_process.url}
+    with api(tmp_path_factory.mktemp("patient"), env) as server:
+        yield server
 
-    with new_database(template) as url, psycopg.connect(url, autocommit=True) as connection:
-        insert(url, wallets(0))
-        env = {**ENV, "REFRESH_DEADLINE": "0.1", "DATABASE_URL": url, "REDIS_URL": redis_process.url}
-        with api(tmp_path_factory.mktemp("shared"), env) as server:
-            made = Endpoint(server, Tables(connection), redis_process.url)
-            made.read_all()
-            yield made
+
+@pytest.fixture(scope="session")
+def impatient_endpoint(
+    endpoints_database: str, redis_process: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    env = {**IMPATIENT, "DATABASE_URL": endpoints_database, "REDIS_URL": apart(redis_process)}
+    with api(tmp_path_factory.mktemp("impatient"), env) as server:
+        yield server
+
+
+def apart(redis_process: Server) -> str:
+    """Another of Redis' databases: a message that comes late is none of the other endpoint's."""
+    return redis_process.url.removesuffix("/0") + "/1"
+
+
+@pytest.fixture
+def endpoint_rows(endpoints_database: str, redis_process: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tables]:
+    """The contract's user with two wallets that nobody has read yet, in a database that the settings name."""
+    redis.Redis.from_url(redis_process.url).flushall()
+    monkeypatch.setenv("DATABASE_URL", endpoints_database)
+    forget_settings()
+    with psycopg.connect(endpoints_database, autocommit=True) as connection:
+        connection.execute("DELETE FROM wallets")
+        insert(endpoints_database, wallets(0))
+        yield Tables(connection)
+    forget_settings()
+
+
+@pytest.fixture
+def endpoint(
+    patient_endpoint: Server, endpoint_rows: Tables, endpoints_database: str, redis_process: Server
+) -> Iterator[Endpoint]:
+    """An endpoint that waits for a read for longer than any test takes. The process is one for all tests."""
+    made = Endpoint(patient_endpoint, endpoint_rows, endpoints_database, redis_process.url)
+    yield made
+    made.settle()
+
+
+@pytest.fixture
+def impatient(
+    impatient_endpoint: Server, endpoint_rows: Tables, endpoints_database: str, redis_process: Server
+) -> Endpoint:
+    """An endpoint over the same rows that hardly waits for a read: for tests in which nobody is to answer."""
+    return Endpoint(impatient_endpoint, endpoint_rows, endpoints_database, apart(redis_process))
+
+
+@pytest.fixture
+def shared(impatient: Endpoint) -> Endpoint:
+    """An endpoint for tests that change nothing: the contract's user, whose wallets have been read."""
+    impatient.read_all()
+    return impatient
+
+
+@pytest.fixture
+def start_endpoint(database_url: str, tables: Tables, redis_process: Server, tmp_path: Path) -> StartEndpoint:
+    """For tests that end an endpoint, hang it, count what it does, or give it settings of its own."""
+    redis.Redis.from_url(redis_process.url).flushall()
+    insert(database_url, wallets(0))
+
+    @contextmanager
+    def started(**settings: str) -> Iterator[Endpoint]:
+        env = {**ENV, "DATABASE_URL": database_url, "REDIS_URL": redis_process.url, **settings}
+        with api(tmp_path / "endpoint", env) as server:
+            yield Endpoint(server, tables, env["DATABASE_URL"], redis_process.url)
+
+    return started
 
 
 @pytest.fixture(scope="session")
 def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Network, Net]]:
     folder = tmp_path_factory.mktemp("faults")
-    creation = compiled(Path(__file__).parents[1] / "Multicall3.sol", "Solidity", "Multicall3")
+    creation = (Path(__file__).parents[1] / "Multicall3.hex").read_text().strip()
     with ExitStack() as started:
         made: dict[Network, Net] = {}
         described: list[tuple[Network, int, bytes]] = [
@@ -67,7 +132,7 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Network, Net
             token = chain.deploy_token()
             chain.ask("evm_setIntervalMining", 0)
             chain.ask("evm_setAutomine", True)
-            code = chain.ask("eth_call", {"data": "0x" + creation.hex()}, "latest")
+            code = chain.ask("eth_call", {"data": "0x" + creation}, "latest")
             chain.ask("anvil_setCode", "0x" + multicall3.hex(), code)
             node = evm if network == "ethereum" else started.enter_context(tron_node(folder, evm.url, SOLID_LAG))
             first, second = (started.enter_context(proxy(node.url)) for _ in range(2))
@@ -85,7 +150,8 @@ def settings(
     """Describes the chains behind their proxies, with what a test adds."""
     redis.Redis.from_url(redis_process.url).flushall()
     monkeypatch.setenv("REDIS_URL", redis_process.url)
-    monkeypatch.setenv("SYNC_LEASE", str(REQUEST_LIMIT * 6))
+    monkeypatch.setenv("SYNC_LEASE", f"{6 * CAP:g}")  # a sixth of it is what a request may take
+    monkeypatch.setattr(known, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
     monkeypatch.setenv("ETHEREUM_CHAIN_ID", str(ETHEREUM_CHAIN_ID))
     monkeypatch.setenv("TRON_CHAIN_ID", str(TRON_CHAIN_ID))
     monkeypatch.setenv("ETHEREUM_USDT_CONTRACT", "0x" + nets["ethereum"].token.hex())
@@ -114,7 +180,7 @@ def env(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Env:
     """The settings of the devstack, in which all is well."""
-    made = stack_settings(database_url, redis_process.url, ethereum, tron)
+    made = stack_settings(as_role(database_url, WORKER), redis_process.url, ethereum, tron)
     for name, value in made.items():
         monkeypatch.setenv(name, value)
     return made
@@ -129,6 +195,7 @@ def before_ethereum(ethereum: LocalChain) -> Iterator[Proxy]:
 @pytest.fixture
 def look(env: Env, monkeypatch: pytest.MonkeyPatch) -> Look:
     """What the check finds with some settings changed."""
+    monkeypatch.setattr(check, "REDIS_TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
 
     def findings_with(*, with_endpoint: bool = True, **changes: str) -> list[Finding]:
         for name, value in {**env, **changes}.items():

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -12,14 +11,16 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from endpoint import ENV, TRON, Endpoint, log_line
+from endpoint import TRON, Endpoint, StartEndpoint, log_line, log_lines
+from running import await_lock_wait
 from tables import Tables
 
-from devstack.product import api, worker
+from devstack.product import worker
 from devstack.seed import USER
-from devstack.servers import Server, wait_for
+from devstack.servers import CAP, Server, wait_for
 
 ROUTE = f"/api/v1/auth/balances/user/{USER}"
+API = "balance-sync-api"
 
 
 @contextmanager
@@ -31,94 +32,99 @@ def locked(database_url: str) -> Iterator[psycopg.Connection[Any]]:
         connection.rollback()
 
 
-def waiting_statements(endpoint: Endpoint) -> int:
-    (row,) = endpoint.tables.rows(
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'balance-sync-api' AND state = 'active'"
-        " AND datname = current_database()"
-    )
-    return int(row["count"])
+def running_statements(tables: Tables) -> int:
+    active = "SELECT FROM pg_stat_activity WHERE application_name = %s AND state = 'active' AND datname = %s"
+    return len(tables.rows(active, API, tables.connection.info.dbname))
 
 
-def connections(endpoint: Endpoint) -> int:
-    (row,) = endpoint.tables.rows(
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'balance-sync-api'"
-        " AND datname = current_database()"
-    )
-    return int(row["count"])
+def connections(tables: Tables) -> int:
+    found = "SELECT FROM pg_stat_activity WHERE application_name = %s AND datname = %s"
+    return len(tables.rows(found, API, tables.connection.info.dbname))
 
 
-def test_a_slow_database_is_waited_for_within_a_bound(endpoint: Endpoint, database_url: str) -> None:
-    endpoint.read_all()
-    with locked(database_url):
-        began = time.monotonic()
-        response = endpoint.get()
-        assert time.monotonic() - began < 10
-        assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
-        assert response.headers["Content-Type"] == "application/problem+json"
-    assert endpoint.get().status_code == 200
+def test_a_slow_database_is_waited_for_within_a_bound(start_endpoint: StartEndpoint, database_url: str) -> None:
+    with start_endpoint(API_DATABASE_TIMEOUT="0.5") as endpoint:
+        endpoint.read_all()
+        with locked(database_url):  # until there is an answer
+            response = endpoint.get()
+            assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+            assert response.headers["Content-Type"] == "application/problem+json"
+        wait_for(lambda: endpoint.get().status_code == 200, endpoint.server, what="the endpoint to recover")
 
 
 def test_many_requests_share_few_connections_and_no_more(
-    database_url: str, tables: Tables, redis_process: Server, tmp_path: Path
+    start_endpoint: StartEndpoint, database_url: str, tables: Tables
 ) -> None:
-    env = {**ENV, "DATABASE_URL": database_url, "REDIS_URL": redis_process.url, "API_POOL_MAX": "2"}
-    with api(tmp_path, env) as server, ThreadPoolExecutor(20) as pool:
-        endpoint = Endpoint(server, tables, redis_process.url)
+    with start_endpoint(API_POOL_MAX="2") as endpoint, ThreadPoolExecutor(20) as pool:
+        endpoint.read_all()
         with locked(database_url) as lock:
             asking = [pool.submit(endpoint.get) for _ in range(20)]
-            wait_for(lambda: waiting_statements(endpoint) == 2, server, what="both connections to be in use")
-            assert connections(endpoint) == 2
+            await_lock_wait(tables.rows, endpoint.server, statements=2, application=API)
+            assert connections(tables) == 2
             lock.rollback()
-            assert {each.result().status_code for each in asking} <= {200, 503}
-        assert connections(endpoint) == 2
-        assert endpoint.get().status_code == 200
+            assert [each.result().status_code for each in asking] == [200] * 20
+        assert connections(tables) == 2
+
+
+def test_whoever_finds_no_connection_free_is_told_to_come_again(
+    start_endpoint: StartEndpoint, database_url: str, tables: Tables
+) -> None:
+    with start_endpoint(API_POOL_MAX="2", API_DATABASE_TIMEOUT="0.5") as endpoint, ThreadPoolExecutor(20) as pool:
+        endpoint.read_all()
+        with locked(database_url):
+            asking = [pool.submit(endpoint.get) for _ in range(20)]
+            assert {each.result().status_code for each in asking} == {503}
+            assert connections(tables) <= 2
+        wait_for(lambda: endpoint.get().status_code == 200, endpoint.server, what="the endpoint to recover")
 
 
 def hanging_request(endpoint: Endpoint, query: str, request_id: str) -> socket.socket:
     """A client that has asked and does not wait."""
-    client = socket.create_connection(("127.0.0.1", int(endpoint.server.url.rpartition(":")[2])))
+    client = socket.create_connection(("127.0.0.1", endpoint.port))
     headers = {**endpoint.authorization, "Host": "localhost", "X-Request-ID": request_id}
     lines = [f"GET {ROUTE}{query} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     client.sendall("\r\n".join([*lines, "", ""]).encode())
     return client
 
 
-def test_a_client_that_hangs_up_has_its_statement_cancelled(
-    database_url: str, tables: Tables, postgres_server: Server, tmp_path: Path
-) -> None:
-    env = {**ENV, "DATABASE_URL": database_url, "REDIS_URL": "redis://h", "API_DATABASE_TIMEOUT": "60"}
-    with api(tmp_path, env) as server, locked(database_url):
-        endpoint = Endpoint(server, tables, "redis://h")
-        client = hanging_request(endpoint, "", "hung-up")
-        wait_for(lambda: waiting_statements(endpoint) == 1, endpoint.server, what="the statement to wait")
+def test_a_client_that_hangs_up_has_its_statement_cancelled(endpoint: Endpoint, postgres_server: Server) -> None:
+    cancelled = "canceling statement due to user request"
+    before = postgres_server.log.read_text().count(cancelled)
+    with locked(endpoint.database_url):
+        client = hanging_request(endpoint, "", "hung-up-on-postgres")
+        await_lock_wait(endpoint.tables.rows, endpoint.server, application=API)
         client.close()
-        assert log_line(endpoint, "hung-up")["status"] == 499
-        wait_for(lambda: waiting_statements(endpoint) == 0, endpoint.server, what="the statement to be cancelled")
-        assert "canceling statement due to user request" in postgres_server.log.read_text()
+        assert log_line(endpoint, "hung-up-on-postgres")["status"] == 499
+        wait_for(lambda: running_statements(endpoint.tables) == 0, endpoint.server, what="it to be cancelled")
+        assert postgres_server.log.read_text().count(cancelled) > before
 
 
 def test_a_client_that_hangs_up_does_not_wait_for_its_refresh(endpoint: Endpoint) -> None:
     endpoint.read_all()
-    client = hanging_request(endpoint, "?refresh=true", "hung-up")
-    endpoint.await_message()
+    client = hanging_request(endpoint, "?refresh=true", "hung-up-on-a-refresh")
+    for _ in range(2):
+        endpoint.await_message()
     client.close()
-    line = log_line(endpoint, "hung-up")
+    line = log_line(endpoint, "hung-up-on-a-refresh")
     assert (line["status"], line["bytes"]) == (499, 0)
-    assert line["ms"] < 1000 * float(ENV["REFRESH_DEADLINE"])
+    assert not log_lines(endpoint, "hung-up-on-a-refresh", "refresh_deadline_passed")
     assert endpoint.tables.schedule(TRON)["requested_at"] is not None, "what it asked for is still to be done"
 
 
-def test_a_shutdown_finishes_the_requests_in_flight(endpoint: Endpoint, database_url: str) -> None:
-    endpoint.read_all()
-    with ThreadPoolExecutor(1) as pool, locked(database_url) as lock:
-        asking = pool.submit(endpoint.get)
-        wait_for(lambda: waiting_statements(endpoint) == 1, endpoint.server, what="the statement to wait")
-        endpoint.server.process.terminate()
-        wait_for(lambda: "Shutting down" in endpoint.server.log.read_text(), what="the shutdown to begin")
-        lock.rollback()
-        assert asking.result().status_code == 200
-    assert endpoint.server.process.wait(20) in (0, -15)  # uvicorn ends by the signal that it was sent
-    assert "Traceback" not in endpoint.server.log.read_text()
+def test_a_shutdown_finishes_the_requests_in_flight(
+    start_endpoint: StartEndpoint, database_url: str, tables: Tables
+) -> None:
+    with start_endpoint() as endpoint, ThreadPoolExecutor(1) as pool:
+        endpoint.read_all()
+        with locked(database_url) as lock:
+            asking = pool.submit(endpoint.get)
+            await_lock_wait(tables.rows, endpoint.server, application=API)
+            endpoint.server.process.terminate()
+            wait_for(lambda: "Shutting down" in endpoint.server.log.read_text(), what="the shutdown to begin")
+            lock.rollback()
+            assert asking.result().status_code == 200
+        assert endpoint.server.process.wait(CAP) in (0, -15)  # uvicorn ends by the signal that it was sent
+        assert "Traceback" not in endpoint.server.log.read_text()
 
 
 ODD = {
@@ -143,7 +149,7 @@ ODD = {
 @pytest.mark.parametrize("request_", ODD)
 def test_an_odd_request_is_the_clients_error(shared: Endpoint, request_: str) -> None:
     line, status = ODD[request_]
-    with socket.create_connection(("127.0.0.1", int(shared.server.url.rpartition(":")[2])), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=CAP) as client:
         authorization = shared.authorization["Authorization"]
         client.sendall(
             f"{line}\r\nHost: localhost\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n".encode()
@@ -160,9 +166,8 @@ def test_an_odd_request_is_the_clients_error(shared: Endpoint, request_: str) ->
 
 def answer_to(endpoint: Endpoint, *parts: bytes) -> bytes:
     """What the endpoint says to these bytes, until it has read and written enough."""
-    address = ("127.0.0.1", int(endpoint.server.url.rpartition(":")[2]))
     answer = b""
-    with socket.create_connection(address, timeout=20) as client, suppress(ConnectionError):
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=CAP) as client, suppress(ConnectionError):
         for part in parts:
             client.sendall(part)
         while more := client.recv(65536):
@@ -184,11 +189,24 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     ],
 )
 def test_a_head_without_end_is_not_read_to_its_end(shared: Endpoint, parts: tuple[bytes, ...]) -> None:
-    taken = psutil.Process(shared.server.process.pid).io_counters().read_chars
+    taken, told = bytes_taken(shared), refusals(shared)
     answer = answer_to(shared, *parts)
     assert answer[9:12] in (b"431", b""), "the client may have been cut off before it has heard why"
-    assert psutil.Process(shared.server.process.pid).io_counters().read_chars - taken < len(LONG) / 2
-    assert "request_refused" in shared.server.log.read_text()
+    assert bytes_taken(shared) - taken < len(LONG) / 2
+    wait_for(lambda: refusals(shared) == told + 1, shared.server, what="the refusal to be in the log")
+
+
+def bytes_taken(endpoint: Endpoint) -> int:
+    """What the endpoint's process has read in its life, as the kernel counts it."""
+    process = psutil.Process(endpoint.server.process.pid)
+    try:
+        return int(process.io_counters().read_chars)
+    except (AttributeError, NotImplementedError, psutil.AccessDenied):
+        pytest.skip("this kernel does not tell what a process has read")
+
+
+def refusals(endpoint: Endpoint) -> int:
+    return endpoint.server.log.read_text().count('"request_refused"')
 
 
 def test_a_head_too_large_is_told_so(shared: Endpoint) -> None:
@@ -221,7 +239,7 @@ def test_a_request_id_that_could_harm_a_log_is_replaced(shared: Endpoint, given:
 def test_a_thousand_wallets_are_served_whole(endpoint: Endpoint) -> None:
     endpoint.read_all()
     endpoint.tables.add("tron", *(f"T{number}" for number in range(998)), user_id=USER)
-    endpoint.tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '1 hour', claimed_at = now()")
+    endpoint.tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '1 day', claimed_at = now()")
     endpoint.tables.rows(
         "INSERT INTO balance_cache SELECT id, 1000000, 1, 5, now(), 'solid', now() FROM wallets ON CONFLICT DO NOTHING"
     )
@@ -235,13 +253,13 @@ def test_a_thousand_wallets_are_served_whole(endpoint: Endpoint) -> None:
 
 
 def test_a_requests_id_goes_with_its_message_into_the_workers_log(
-    endpoint: Endpoint, database_url: str, redis_process: Server, tmp_path: Path
+    endpoint: Endpoint, redis_process: Server, tmp_path: Path
 ) -> None:
     endpoint.read_all()
     # It serves another network alone, and says of which request it refuses the wallet.
-    env = {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, "ETHEREUM_RPC_URLS": "http://127.0.0.1:1"}
-    with worker(tmp_path, {**env, "LOG_FORMAT": "json"}) as refusing:
-        endpoint.get("?refresh=true&networks=tron", headers={**endpoint.authorization, "X-Request-ID": "page-view/7"})
+    env = {"DATABASE_URL": endpoint.database_url, "REDIS_URL": redis_process.url}
+    env |= {"ETHEREUM_RPC_URLS": "http://127.0.0.1:1", "LOG_FORMAT": "json"}
+    with worker(tmp_path, env) as refusing, endpoint.asked("?refresh=true&networks=tron", "page-view/8"):
         wait_for(lambda: "task_refused" in refusing.log.read_text(), refusing, what="the worker to refuse")
         lines = [json.loads(line) for line in refusing.log.read_text().splitlines() if '"task_refused"' in line]
-    assert [(line["task"], line["request_id"]) for line in lines] == [("sync_wallets", "page-view/7")]
+    assert [(line["task"], line["request_id"]) for line in lines] == [("sync_wallets", "page-view/8")]

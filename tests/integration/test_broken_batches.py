@@ -9,12 +9,14 @@ import psycopg
 import pytest
 from environment import forget_settings
 from leases import claim, claimed, end_lease, good, only, write
+from running import await_lock_wait
 from structlog.testing import capture_logs
 from tables import Tables
 
 from db.balances import record
 from db.resync import Bundle, mark
 from db.session import transaction, twice
+from devstack.servers import CAP
 from worker import sync
 from worker.chains import reader_for
 from worker.outcomes import share
@@ -80,11 +82,12 @@ def raise_deadlock(tables: Tables, connection: Any, first: UUID, second: UUID) -
         other.execute("SET deadlock_timeout = '1h'")
         other.execute(lock, [second])
         waiting = pool.submit(other.execute, lock, [first])
+        await_lock_wait(tables.rows)  # who waits before there is a deadlock looks for none
         try:
             connection.exec_driver_sql(lock.replace("%s", f"'{second}'"))
         finally:
             connection.rollback()
-            waiting.result(20)
+            waiting.result(CAP)
 
 
 def test_a_write_that_fails_twice_fails(tables: Tables) -> None:  # noqa: ARG001

@@ -1,8 +1,5 @@
 """``celery -A worker check``: what is wrong is named, with what to do; what is right passes."""
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import faults
@@ -11,11 +8,11 @@ import psycopg
 import pytest
 import redis
 from checking import BY_KEY, Env, Look, failed
+from commands import command, command_json
 from proxy import Exchange, Proxy, passed_on, proxy
+from terminal import celery
 
 from db import SCHEMA_VERSION
-from devstack.product import environment
-from devstack.servers import ROOT
 from devstack.stack import LocalChain
 from worker.chains.ways import TOTAL_SUPPLY
 
@@ -31,7 +28,6 @@ def test_a_sound_configuration_passes_and_tells_what_each_endpoint_can_do(look: 
 
 
 NOBODY = "127.0.0.1:1"
-HERE = "http://127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -85,8 +81,8 @@ def test_a_wrong_setting_is_named_with_what_to_do(
     assert "pass-word" not in str(found), "no secret is told"
 
 
-def test_a_database_without_its_schema_is_named(look: Look, env: Env) -> None:
-    with psycopg.connect(env["DATABASE_URL"], autocommit=True) as connection:
+def test_a_database_without_its_schema_is_named(look: Look, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         assert failed(look())[0][1:] == (f"schema 0001, {SCHEMA_VERSION} is wanted", "run `alembic upgrade head`")
         connection.execute("DROP TABLE alembic_version")
@@ -174,20 +170,8 @@ def test_the_endpoints_own_settings_may_be_left_out(look: Look) -> None:
     assert failed(look(with_endpoint=False, JWT_SECRET="")) == []
 
 
-def celery(env: Env, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "worker", "check", *arguments],
-        cwd=ROOT,
-        env=environment(env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_the_command_prints_a_line_for_each_and_ends_with_0(env: Env) -> None:
-    done = celery(env)
+    done = celery(env, "check")
     assert done.returncode == 0, done.stderr
     *lines, last = done.stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [
@@ -202,8 +186,8 @@ def test_the_command_prints_a_line_for_each_and_ends_with_0(env: Env) -> None:
 
 
 def test_the_command_says_what_to_do_and_ends_with_1(env: Env) -> None:
-    done = celery({**env, "ETHEREUM_CHAIN_ID": "1", "JWT_SECRET": "short"})
-    assert done.returncode == 1
+    done = command({**env, "ETHEREUM_CHAIN_ID": "1", "JWT_SECRET": "short"}, "check")
+    assert done.exit_code == 1
     assert "FAIL  ethereum 127.0.0.1:" in done.stdout
     assert "→ correct ETHEREUM_RPC_URLS or ETHEREUM_CHAIN_ID" in done.stdout
     assert done.stdout.splitlines()[-1] == "2 of 5 checks failed."
@@ -211,16 +195,14 @@ def test_the_command_says_what_to_do_and_ends_with_1(env: Env) -> None:
 
 def test_the_command_speaks_json_to_scripts(env: Env) -> None:
     for changes, code in (({}, 0), ({"ETHEREUM_CHAIN_ID": "1"}, 1)):
-        done = celery({**env, **changes}, "--json")
-        assert done.returncode == code
-        told = json.loads(done.stdout)
+        told = command_json({**env, **changes}, "check", code=code)
         assert told["ok"] is (code == 0)
         assert [each["ok"] for each in told["checks"]].count(False) == code
-        assert set(told["checks"][0]) == {"ok", "subject", "detail", "to_do"}
+        assert set(told["checks"][0]) == {"ok", "subject", "detail", "to_do", "warning"}
 
 
 def test_the_command_tells_of_a_setting_that_cannot_be_read_at_all(env: Env) -> None:
-    done = celery({**env, "TRON_FINALITY": "maybe"})
+    done = celery({**env, "TRON_FINALITY": "maybe"}, "check")
     assert done.returncode == 1
     assert "TRON_FINALITY" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr

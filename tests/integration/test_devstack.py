@@ -15,7 +15,7 @@ from solc import compiled
 from vectors import recorded
 
 from devstack import chain as local
-from devstack.servers import ROOT, ServerFailed, redis_server, running, wait_for
+from devstack.servers import CAP, ROOT, ServerFailed, redis_server, running, wait_for
 from devstack.stack import SOLID_LAG, LocalChain, alone_in, base58_address
 from worker.chains.snapshot import encode
 
@@ -59,8 +59,8 @@ def test_a_server_that_does_not_start_is_told_of_with_the_end_of_its_log(tmp_pat
 
 def test_nothing_survives_a_devstack_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from devstack.servers import redis_server\n"
-        f"with redis_server(Path({str(tmp_path)!r})) as s: print(s.process.pid, flush=True); time.sleep(60)"
+        "import signal; from pathlib import Path; from devstack.servers import redis_server\n"
+        f"with redis_server(Path({str(tmp_path)!r})) as s: print(s.process.pid, flush=True); signal.pause()"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert parent.stdout
@@ -75,6 +75,7 @@ def test_a_folder_holds_one_devstack_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.xdist_group("devstack")  # it holds the project's own folder for it
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_servers_alone_run_until_they_are_stopped(stop: signal.Signals) -> None:
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -87,7 +88,7 @@ def test_the_servers_alone_run_until_they_are_stopped(stop: signal.Signals) -> N
             children = psutil.Process(process.pid).children(recursive=True)
             assert len(children) >= 5
             process.send_signal(stop)
-            process.communicate(timeout=60)
+            process.communicate(timeout=CAP)
         finally:
             process.kill()
     assert process.returncode == 0
@@ -102,7 +103,7 @@ class Tron:
         self.token = "41" + chain.token.hex()
 
     def post(self, path: str, body: Any) -> Any:
-        response = requests.post(self.url + path, data=body if isinstance(body, str) else json.dumps(body), timeout=30)
+        response = requests.post(self.url + path, data=body if isinstance(body, str) else json.dumps(body), timeout=CAP)
         assert response.status_code == 200
         assert response.headers["Content-Type"] == "application/json;charset=utf-8"
         return response.json()
@@ -169,12 +170,12 @@ def test_a_revert_has_a_true_result_and_a_message(node: Tron) -> None:
 
 
 def test_a_get_of_a_constant_call_is_an_empty_answer(node: Tron) -> None:
-    response = requests.get(f"{node.url}/wallet/triggerconstantcontract", timeout=5)
+    response = requests.get(f"{node.url}/wallet/triggerconstantcontract", timeout=CAP)
     assert (response.status_code, response.text) == (200, "")
 
 
 def test_an_unknown_path_is_refused_as_a_real_node_does(node: Tron) -> None:
-    response = requests.post(f"{node.url}/wallet/nope", json={}, timeout=5)
+    response = requests.post(f"{node.url}/wallet/nope", json={}, timeout=CAP)
     assert (response.status_code, response.headers["Content-Type"]) == (405, "text/html;charset=iso-8859-1")
 
 

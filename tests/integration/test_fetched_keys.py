@@ -1,7 +1,6 @@
 """The endpoint with the keys of a provider, which goes away."""
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +15,13 @@ from endpoint import ENV
 
 from devstack.product import api
 from devstack.seed import USER
-from devstack.servers import Server, wait_for
+from devstack.servers import CAP, Server, wait_for
 
 ROUTE = f"/api/v1/auth/balances/user/{USER}"
+CLAIMS = {"sub": str(USER), "exp": 9_000_000_000}
+TAKEN = (200, None)
+INVALID = (401, "The token is not valid here.")
+EXPIRED = (401, "The token has expired.")
 
 
 class Provider:
@@ -36,8 +39,7 @@ class Provider:
 
     def token(self, kid: str, **more: Any) -> str:
         key = self.keys.get(kid) or ec.generate_private_key(ec.SECP256R1())
-        claims = {"sub": str(USER), "exp": int(time.time()) + 600, **more}
-        return jwt.encode(claims, key, "ES256", headers={"kid": kid})
+        return jwt.encode({**CLAIMS, **more}, key, "ES256", headers={"kid": kid})
 
     @contextmanager
     def serving(self) -> Iterator[str]:
@@ -68,17 +70,21 @@ def test_tokens_are_checked_with_a_providers_keys_and_go_on_to_be_while_it_is_aw
     env |= {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, "JWT_ALGORITHMS": "ES256"}
     with provider.serving() as url, api(tmp_path, {**env, "JWT_JWKS_URL": url}) as server:
 
-        def status(token: str) -> int:
-            return requests.get(
-                server.url + ROUTE, headers={"Authorization": f"Bearer {token}"}, timeout=30
-            ).status_code
+        def answer(token: str) -> tuple[int, str | None]:
+            headers = {"Authorization": f"Bearer {token}"}
+            response = requests.get(server.url + ROUTE, headers=headers, timeout=CAP)
+            return response.status_code, response.json().get("detail")
 
         wait_for(lambda: provider.asked == 1, server, what="the keys to be fetched before the first request")
-        assert status(provider.token("one")) == 200
-        assert provider.asked == 1
+        wait_for(lambda: answer(provider.token("one"))[0] == 200, server, what="the keys to be known")
         provider.away = True
-        for number in range(5):
-            assert status(provider.token("one", jti=str(number))) == 200
-            assert status(provider.token(f"unknown-{number}")) == 401
-        assert provider.asked == 1, "it was asked just now"
-        assert status(jwt.encode({"sub": str(USER), "exp": 9e9}, "s" * 32, "HS256", headers={"kid": "one"})) == 401
+        before = provider.asked
+        for number in range(50):
+            assert answer(provider.token("one", jti=str(number))) == TAKEN
+            assert answer(provider.token(f"unknown-{number}")) == INVALID
+        assert provider.asked < before + 25, "a provider is not asked at each unknown key"
+        of_another = jwt.encode(CLAIMS, ec.generate_private_key(ec.SECP256R1()), "ES256", headers={"kid": "one"})
+        assert answer(of_another) == INVALID
+        assert answer(jwt.encode(CLAIMS, "s" * 32, "HS256", headers={"kid": "one"})) == INVALID
+        assert answer(jwt.encode(CLAIMS, provider.keys["one"], "ES256", headers={"kid": "one"})) == TAKEN, "their twin"
+        assert answer(provider.token("one", exp=1)) == EXPIRED

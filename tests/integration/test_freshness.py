@@ -1,7 +1,6 @@
 """``celery -A worker freshness``: what it counts out of known rows, and the real command with a real worker."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,9 +12,10 @@ from uuid import UUID
 
 import pytest
 import redis
-from endpoint import hung
+from commands import command, command_json
+from running import hung
 from tables import Tables
-from terminal import CELERY, celery, celery_json, terminal
+from terminal import CELERY, celery, terminal
 
 from config.settings import WorkerSettings
 from db import freshness
@@ -23,29 +23,32 @@ from db.freshness import NetworkFreshness
 from db.session import transaction
 from devstack.product import environment, worker
 from devstack.seed import fund, insert, wallets
-from devstack.servers import ROOT, Server
+from devstack.servers import CAP, ROOT, Server
 from devstack.stack import LocalChain, settings
-from worker.chains import known_of
-from worker.chains.known import Known
+from worker.chains import known, known_of
+from worker.chains.known import COUNT_SECONDS, Known
 from worker.chains.state import endpoints
 
 Env = dict[str, str]
 SECRET = "pass-word-in-a-url"
+MOST_MODULES = 1700
 
 
 @pytest.fixture
-def env(database_url: str, redis_process: Server) -> Env:
+def env(database_url: str, redis_process: Server, monkeypatch: pytest.MonkeyPatch) -> Env:
     redis.Redis.from_url(redis_process.url).flushall()
+    monkeypatch.setattr(known, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
     urls = {
         "ETHEREUM_RPC_URLS": f"http://127.0.0.1:1/{SECRET},http://127.0.0.1:1/{SECRET}-2",
         "TRON_RPC_URLS": f"http://127.0.0.1:2/{SECRET}",
         "TRON_API_KEYS": f"{SECRET}-3,{SECRET}-4",
         "TRON_API_KEY_HOSTS": "127.0.0.1",
+        "SYNC_LEASE": "3600",  # from so many seconds on a wallet is overdue
     }
     return {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, **urls}
 
 
-def known(env: Env, network: Any) -> tuple[Known, list[Any]]:
+def learnt(env: Env, network: Any) -> tuple[Known, list[Any]]:
     """What workers with these settings know, to be added to."""
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})
     return known_of(network, found), endpoints(network, found)
@@ -53,23 +56,25 @@ def known(env: Env, network: Any) -> tuple[Known, list[Any]]:
 
 def seen(grace: float = 60) -> dict[str, NetworkFreshness]:
     with transaction() as connection:
-        return {each.network: each for each in freshness.freshness(connection, grace=timedelta(seconds=grace))}
+        return {each.network: each for each in freshness.freshness(connection, grace=timedelta(minutes=grace))}
 
 
 @pytest.fixture
 def rows(tables: Tables) -> list[UUID]:
-    """Wallets on Tron, in every state that a wallet can be in; and one on Ethereum."""
+    """Wallets on Tron, in every state that a wallet can be in; and one on Ethereum. In minutes, and all at one time."""
 
     def put(wallet: UUID, age: float | None, due: float, **more: Any) -> None:
-        """Read `age` seconds ago, due in `due` seconds."""
+        """Read `age` minutes ago, due in `due` minutes."""
         if age is not None:
             tables.rows(
-                "INSERT INTO balance_cache SELECT %s, 1, 1, 5, now(), 'solid', now() - %s * interval '1 s'", wallet, age
+                "INSERT INTO balance_cache SELECT %s, 1, 1, 5, now(), 'solid', now() - %s * interval '1 min'",
+                wallet,
+                age,
             )
         tables.rows(
-            "UPDATE sync_schedule SET next_sync_at = now() + %s * interval '1 s',"
-            " claimed_at = now() - %s * interval '1 s', failures = %s, last_error = %s,"
-            " lease_until = now() + %s * interval '1 s', lease_token = CASE WHEN %s THEN wallet_id END"
+            "UPDATE sync_schedule SET next_sync_at = now() + %s * interval '1 min',"
+            " claimed_at = now() - %s * interval '1 min', failures = %s, last_error = %s,"
+            " lease_until = now() + %s * interval '1 min', lease_token = CASE WHEN %s THEN wallet_id END"
             " WHERE wallet_id = %s",
             due,
             age,
@@ -81,15 +86,16 @@ def rows(tables: Tables) -> list[UUID]:
         )
 
     made = tables.add("tron", *(f"T{at}" for at in range(8)))
-    put(made[0], 100, 800)  # waits: once in 900 s
-    put(made[1], 20, 1780)  # waits: once in 1800 s
-    put(made[2], 200, -5)  # due
-    put(made[3], 300, -100)  # overdue
-    put(made[4], 400, -80, lease=30)  # being read
-    put(made[5], 500, 10, failures=2, error="throttled")
-    put(made[6], 600, -90, lease=-10)  # its reader is dead
-    put(made[7], None, 1e8, failures=1, error="bad_address")
-    put(tables.add("ethereum", "0x0")[0], 7, 50)
+    with tables.connection.transaction():
+        put(made[0], 100, 800)  # waits: once in 900 minutes
+        put(made[1], 20, 1780)  # waits: once in 1800 minutes
+        put(made[2], 200, -5)  # due
+        put(made[3], 300, -100)  # overdue
+        put(made[4], 400, -80, lease=30)  # being read
+        put(made[5], 500, 10, failures=2, error="throttled")
+        put(made[6], 600, -90, lease=-10)  # its reader is dead
+        put(made[7], None, 1e8, failures=1, error="bad_address")
+        put(tables.add("ethereum", "0x0")[0], 7, 50)
     return made
 
 
@@ -99,8 +105,10 @@ def test_every_state_of_a_wallet_is_counted_as_what_it_is() -> None:
     assert (tron.wallets, tron.read, tron.due, tron.overdue, tron.claimed) == (8, 7, 3, 2, 1)
     assert (tron.failing, tron.errors, tron.hopeless) == (2, {"throttled": 1, "bad_address": 1}, 1)
     assert tron.fresh == 4, "read well, and not overdue"
-    assert (tron.waiting, round(tron.reads_per_hour)) == (2, 4 + 2)
-    assert [round(age) for age in tron.ages] == [300, 600, 600, 600]
+    assert (tron.waiting, round(tron.reads_per_hour * 60)) == (2, 4 + 2)
+    median, *later = tron.ages
+    assert [round(age - median) for age in later] == [60 * (600 - 300)] * 3
+    assert median >= 60 * 300
     ethereum = seen()["ethereum"]
     assert (ethereum.wallets, ethereum.fresh, ethereum.errors) == (1, 1, {})
 
@@ -132,27 +140,30 @@ def test_it_is_one_pass_over_each_table(tables: Tables) -> None:
 
 @pytest.mark.usefixtures("rows")
 def test_a_person_reads_how_it_is(env: Env) -> None:
-    (memory, (first, second)), (tron, (node,)) = known(env, "ethereum"), known(env, "tron")
-    memory.put(f"way:{first.id}", ["return", "refused: \x1b[31mno\x07"], 60)
-    memory.put(f"rest:{second.id}", [time() + 200, 3, "throttled"], 300)
+    (memory, (first, second)), (tron, (node,)) = learnt(env, "ethereum"), learnt(env, "tron")
+    memory.put(f"way:{first.id}", ["return", "refused: \x1b[31mno\x07"], 36_000)
+    memory.put(f"rest:{second.id}", [time() + 36_000, 3, "throttled"], 36_000)
     memory.count(f"requests:{first.id}", 30)
-    tron.put(f"size:{node.id}", 200, 60)
-    tron.put(f"key:{node.keys[0]}", [time() + 200, 1, "unauthorized"], 300)
-    done = celery(env, "freshness", "--daily-quota", "100000")
-    assert (done.returncode, done.stderr) == (0, "")
+    tron.put(f"size:{node.id}", 200, 36_000)
+    tron.put(f"key:{node.keys[0]}", [time() + 36_000, 1, "unauthorized"], 36_000)
+    done = command(env, "freshness", "--daily-quota", "100000")
+    assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "ethereum: 1 wallet, 100% fresh"
-    assert re.fullmatch(r"  age        p50 \d+ s, p95 \d+ s, p99 \d+ s, oldest \d+ s", lines[1])
+    assert re.fullmatch(r"  age        p50 .+, p95 .+, p99 .+, oldest .+", lines[1])
     assert lines[2] == "  now        0 due, 0 overdue, 0 being read"
-    assert re.fullmatch(r"  cadence    6\d reads of wallets an hour", lines[3])
-    requests = r"  requests   3[56]\d an hour \(counted since .+ ago\), 8,[56]\d\d a day, 8\.[56]% of the quota"
-    assert re.fullmatch(requests, lines[4])
+    assert lines[3] == "  cadence    1 reads of wallets an hour"
+    requests = r"  requests   (\d+) an hour \(counted since .+ ago\), ([\d,]+) a day, ([\d.]+)% of the quota"
+    hour, day, share = (float(each.replace(",", "")) for each in re.findall(requests, lines[4])[0])
+    assert 0 < hour <= 30 * 3600 / COUNT_SECONDS, "the longer ago they were counted, the fewer in an hour"
+    assert day == pytest.approx(24 * hour, abs=24)
+    assert share == pytest.approx(day / 1000, abs=0.1)
     assert lines[5] == (
         "  endpoint   127.0.0.1:1: ready, by return (refused: …[31mno…), 764 wallets a request,"
         " 30 requests in the past hour"
     )
     assert re.fullmatch(
-        r"  endpoint   127\.0\.0\.1:1 #2: resting for 3 min( \d+ s)?, throttled, 3 in a row, not read yet,"
+        r"  endpoint   127\.0\.0\.1:1 #2: resting for (10|9) h( \d+ min)?, throttled, 3 in a row, not read yet,"
         r" 2,447 wallets a request, 0 requests in the past hour",
         lines[6],
     )
@@ -169,15 +180,15 @@ def test_a_person_reads_how_it_is(env: Env) -> None:
 
 @pytest.mark.usefixtures("rows")
 def test_a_script_reads_the_same(env: Env) -> None:
-    told = celery_json(env, "freshness", "--daily-quota", "1000")
+    told = command_json(env, "freshness", "--daily-quota", "1000")
     assert told["redis"] is True
     ethereum, tron = told["networks"]
     assert [ethereum["network"], tron["network"]] == ["ethereum", "tron"]
     assert (tron["wallets"], tron["fresh"], tron["share_fresh"], tron["overdue"]) == (8, 4, 0.5, 2)
     assert tron["errors"] == {"throttled": 1, "bad_address": 1}
-    assert tron["age_seconds"]["oldest"] >= 600
-    # Seven wallets that are read three times an hour each, at up to 500 in a request.
-    assert tron["reads_per_hour"] == pytest.approx(21, rel=0.05)
+    assert tron["age_seconds"]["oldest"] >= 60 * 600
+    # Seven wallets that are read once in twenty hours each, at up to 500 in a request.
+    assert tron["reads_per_hour"] == pytest.approx(7 / 20, rel=0.05)
     assert tron["requests"]["basis"] == "cadence"
     assert tron["requests"]["per_day"] == pytest.approx(tron["reads_per_hour"] / 500 * 24)
     assert tron["requests"]["share_of_quota"] == pytest.approx(tron["requests"]["per_day"] / 1000)
@@ -186,22 +197,22 @@ def test_a_script_reads_the_same(env: Env) -> None:
 
 
 def test_an_empty_database_and_a_network_without_nodes_are_told_of(env: Env, tables: Tables) -> None:
-    done = celery(env | {"ETHEREUM_RPC_URLS": ""}, "freshness")
-    assert done.returncode == 0
+    done = command(env | {"ETHEREUM_RPC_URLS": ""}, "freshness")
+    assert done.exit_code == 0
     assert done.stdout.startswith("tron: 0 wallets\n  endpoint   127.0.0.1:2: ready, not read yet")
     tables.add("ethereum", "0x0")
-    done = celery(env | {"ETHEREUM_RPC_URLS": ""}, "freshness")
+    done = command(env | {"ETHEREUM_RPC_URLS": ""}, "freshness")
     assert done.stdout.startswith(
         "ethereum: 1 wallet, 0% fresh, 1 never read, not synced: ETHEREUM_RPC_URLS is not set\n"
     )
     tables.rows("DELETE FROM wallets")
-    none = celery(env | {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "freshness")
-    assert (none.returncode, none.stdout) == (0, "There is no wallet, and no network has a node.\n")
+    none = command(env | {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "freshness")
+    assert (none.exit_code, none.stdout) == (0, "There is no wallet, and no network has a node.\n")
 
 
 def test_an_empty_list_is_a_list(env: Env, tables: Tables) -> None:
     tables.add("ethereum", "0x0")
-    none = celery(env | {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "freshness", "--json")
+    none = command(env | {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "freshness", "--json")
     assert [each["synced"] for each in json.loads(none.stdout)["networks"]] == [False]
 
 
@@ -210,11 +221,11 @@ def test_an_empty_list_is_a_list(env: Env, tables: Tables) -> None:
 def test_without_redis_it_tells_what_the_database_knows(env: Env, redis_process: Server, state: str) -> None:
     if state == "refused":
         env = env | {"REDIS_URL": f"redis://:{SECRET}@127.0.0.1:1/0"}
-        done = celery(env, "freshness", "--json")
+        done = command(env, "freshness", "--json")
     else:
         with hung(redis_process):
-            done = celery(env, "freshness", "--json")
-    assert done.returncode == 0
+            done = command(env, "freshness", "--json", redis_patience=0.5)
+    assert done.exit_code == 0
     assert done.stderr == "Redis is out of reach: how the endpoints do is not known. Correct REDIS_URL, or start it.\n"
     assert '"redis": false' in done.stdout
     assert '"endpoints": null' in done.stdout
@@ -222,8 +233,8 @@ def test_without_redis_it_tells_what_the_database_knows(env: Env, redis_process:
 
 
 def test_an_option_that_does_not_do_ends_with_2(env: Env) -> None:
-    done = celery(env, "freshness", "--daily-quota", "0")
-    assert (done.returncode, done.stdout) == (2, "")
+    done = command(env, "freshness", "--daily-quota", "0")
+    assert (done.exit_code, done.stdout) == (2, "")
     assert "--daily-quota" in done.stderr
 
 
@@ -238,8 +249,8 @@ def test_requests_are_those_that_the_workers_sent(
     scene = settings(database_url, redis_process.url, ethereum, tron)
     scene |= {"SYNC_INTERVAL_ACTIVE": "3600", "SYNC_INTERVAL_IDLE": "3600"}
     with worker(tmp_path, scene):
-        assert celery(scene, "resync", "--all", "--wait").returncode == 0
-    told = celery_json(scene, "freshness")
+        assert command(scene, "resync", "--all", "--wait").exit_code == 0
+    told = command_json(scene, "freshness")
     assert [(each["wallets"], each["share_fresh"]) for each in told["networks"]] == [(6, 1.0), (6, 1.0)]
     for network, way in zip(told["networks"], ("revert", "return"), strict=True):
         (endpoint,) = network["endpoints"]
@@ -262,10 +273,8 @@ def test_both_commands_are_listed_with_what_they_do() -> None:
     assert re.search(r"^  resync +Have wallets read from their chains anew, now\.$", listed, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "arguments", [["resync", "--help"], ["freshness", "--help"], ["resync", "--all"], ["freshness"]], ids=" ".join
-)
-def test_a_command_loads_no_chains_library(env: Env, arguments: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["resync", "--all"], ["freshness"]], ids=" ".join)
+def test_a_command_starts_with_few_modules_and_no_chains_library(env: Env, arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *CELERY[1:], *arguments],
         cwd=ROOT,
@@ -274,18 +283,9 @@ def test_a_command_loads_no_chains_library(env: Env, arguments: list[str]) -> No
         text=True,
         check=True,
     )
-    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    loaded = {module.partition(".")[0] for module in modules}
     assert {"click", "worker"} <= loaded
     assert loaded & {"web3", "tronpy", "eth_account"} == set()
-
-
-@pytest.mark.parametrize("arguments", [["resync", "--all"], ["freshness"]], ids=" ".join)
-def test_a_command_takes_less_than_two_seconds_of_cpu(env: Env, arguments: list[str]) -> None:
-    def cpu() -> float:
-        before = os.times()
-        assert celery(env, *arguments).returncode == 0
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
-
-    # CPU, not time; the least of three, since what shares the machine's caches takes its part.
-    assert min(cpu() for _ in range(3)) < 2
+    # Nearly all of a start is loading modules: there are about 1,300 here, and each chain's library has as many again.
+    assert len(modules) < MOST_MODULES

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from leases import NOTHING, claim, claim_ids, claimed, good, only, write
+from running import await_lock_wait
 from structlog.testing import capture_logs
 from tables import Tables
 
@@ -16,7 +17,7 @@ from db.leases import release
 from db.refresh import LAST_READS
 from db.session import transaction
 from db.wallets import Claim, request_wallets
-from devstack.servers import wait_for
+from devstack.servers import CAP
 from worker.interruption import _undisturbed, handed_back_when_interrupted
 
 
@@ -152,9 +153,8 @@ def test_a_statement_that_a_signal_breaks_off_is_ended_and_its_locks_with_it(tab
         raise Limit
 
     def once_it_waits() -> None:
-        waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         with psycopg.connect(tables.connection.info.dsn, autocommit=True) as look:
-            wait_for(lambda: look.execute(waits).fetchone() is not None, what="the statement to wait")
+            await_lock_wait(Tables(look).rows)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, limit)
@@ -165,7 +165,7 @@ def test_a_statement_that_a_signal_breaks_off_is_ended_and_its_locks_with_it(tab
             with pytest.raises(Limit):
                 write(batch.token, good(wallet))
             with transaction() as connection:  # waits for the broken-off statement's locks, should there be any
-                connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{CAP:.0f}s'")
                 assert release(connection, batch.token, [wallet]) == 1
     finally:
         signal.signal(signal.SIGUSR1, before)

@@ -9,7 +9,7 @@ import pytest
 import requests
 from solc import compiled
 
-from devstack.servers import wait_for
+from devstack.servers import CAP, wait_for
 from devstack.stack import SOLID_LAG, TRON_CHAIN_ID, LocalChain
 from worker.chains import snapshot
 from worker.chains.endpoints import EndpointReader
@@ -30,6 +30,9 @@ from worker.chains.tron import TronNode
 from worker.chains.ways import READ, Node, Way
 from worker.errors import ReadFailed, TooMuch, Unsupported
 
+SOURCES = Path(__file__).parents[1]
+MULTICALL3_CODE = bytes.fromhex((SOURCES / "Multicall3.hex").read_text())  # a test compares it with its source
+
 TOKEN = bytes.fromhex("70" * 20)
 NEVER_PASSED = 2**62  # a "now" that no block is after
 
@@ -47,6 +50,11 @@ RETURNS_BELOW_THE_MARK = "6002600160801b0360005260206000f3"
 SHORT_FOR_ODD_OWNERS = "600435806003026000526001166020036000f3"
 
 
+def test_the_multicall3_of_the_tests_is_what_its_source_compiles_to() -> None:
+    source = SOURCES / "Multicall3.sol"
+    assert compiled(source, "Solidity", "Multicall3").hex() == source.with_suffix(".hex").read_text().strip()
+
+
 def test_the_bytes_are_what_the_source_compiles_to(tmp_path: Path) -> None:
     source = Path(snapshot.__file__).with_name("reader.yul")
     assert compiled(source, "Yul", "Reader") == READER
@@ -59,11 +67,11 @@ class Evm:
     """A real EVM whose code and balances a test sets as it likes."""
 
     def __init__(self, url: str) -> None:
-        self.url, self.node = url, EthereumNode(url, "latest", time_limit=30)
+        self.url, self.node = url, EthereumNode(url, "latest", time_limit=CAP)
 
     def ask(self, method: str, *parameters: Any) -> Any:
         reply = requests.post(
-            self.url, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}, timeout=30
+            self.url, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}, timeout=CAP
         ).json()
         assert "error" not in reply, reply
         return reply["result"]
@@ -75,9 +83,8 @@ class Evm:
         check(read, Expected(int(self.ask("eth_chainId"), 16), NEVER_PASSED))
         return read
 
-    def put(self, contract: str, at: bytes) -> None:
+    def put(self, creation: bytes, at: bytes) -> None:
         """What a contract's creation code returns is the code that it has."""
-        creation = compiled(Path(__file__).parents[1] / f"{contract}.sol", "Solidity", contract)
         self.ask("anvil_setCode", "0x" + at.hex(), self.ask("eth_call", {"data": "0x" + creation.hex()}, "latest"))
 
 
@@ -87,6 +94,12 @@ def evm(ethereum: LocalChain) -> Iterator[Evm]:
     before = made.ask("evm_snapshot")
     yield made
     made.ask("evm_revert", before)
+    made.ask("evm_setIntervalMining", 1)  # which a test may have stopped
+
+
+@pytest.fixture(scope="module")
+def spoilt_token() -> bytes:
+    return compiled(SOURCES / "Spoilt.sol", "Solidity", "Spoilt")
 
 
 def put_token(evm: Evm, code: str) -> None:
@@ -166,21 +179,20 @@ WAYS: list[Way] = ["revert", "return", "multicall3", "single"]
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_gives_the_same_balances_of_the_same_block(evm: Evm, way: Way) -> None:
     put_token(evm, OWNER_TIMES_3)
-    evm.put("Multicall3", MULTICALL3)
+    evm.put(MULTICALL3_CODE, MULTICALL3)
     evm.ask("evm_setIntervalMining", 0)  # so that there is one block
     owners = [owner(number) for number in range(20)]
     evm.ask("anvil_setBalance", "0x" + owners[3].hex(), hex(10**18))
     read = evm.read(owners, way=way)
     assert read.balances == thrice(owners, {owners[3]: 10**18})
     assert read == evm.read(owners, way="return")
-    evm.ask("evm_setIntervalMining", 1)
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("code", [REVERTS, RETURNS_31_BYTES, RETURNS_33_BYTES, RETURNS_2_TO_THE_128, RETURNS_THE_MARK])
 def test_in_every_way_a_token_that_gives_no_usable_word_gives_no_balance(evm: Evm, way: Way, code: str) -> None:
     put_token(evm, code)
-    evm.put("Multicall3", MULTICALL3)
+    evm.put(MULTICALL3_CODE, MULTICALL3)
     assert evm.read([owner(1), owner(2)], way=way).balances == (None, None)
 
 
@@ -208,14 +220,14 @@ def test_another_contract_in_its_place_is_not_believed(evm: Evm, code: str) -> N
 
 
 @pytest.mark.parametrize("place", [0, 5, 1000, 1999])
-def test_a_wallet_that_eats_all_gas_is_found_and_all_others_are_read(evm: Evm, place: int) -> None:
-    evm.put("Spoilt", TOKEN)
+def test_a_wallet_that_eats_all_gas_is_found_and_all_others_are_read(evm: Evm, spoilt_token: bytes, place: int) -> None:
+    evm.put(spoilt_token, TOKEN)
     spoilt, others = owner(5), [owner(number) for number in range(6, 2005)]
     owners = [*others[:place], spoilt, *others[place:]]
     reader = EndpointReader(
-        "ethereum", int(evm.ask("eth_chainId"), 16), TOKEN, "latest", [evm.node], Known("test"), request_limit=30
+        "ethereum", int(evm.ask("eth_chainId"), 16), TOKEN, "latest", [evm.node], Known("test"), request_limit=CAP
     )
-    parts = reader.read(owners, time(), monotonic() + 60)
+    parts = reader.read(owners, time(), monotonic() + CAP)
     found = {
         at: balance
         for part in parts
@@ -235,10 +247,10 @@ def test_a_tron_node_is_read_in_every_way_of_its_own(tron: LocalChain, way: Way)
     holders = [(0x61_0000 + 16 * WAYS.index(way) + number).to_bytes(20) for number in range(5)]
     tron.chain.mint(tron.token, [(holder, 100 + at) for at, holder in enumerate(holders)])
     tron.chain.set_native([(holders[0], 55)])
-    evm.put("Multicall3", MULTICALL3_OF_TRON)
+    evm.put(MULTICALL3_CODE, MULTICALL3_OF_TRON)
     solid = tron.chain.head() + SOLID_LAG + 2
     wait_for(lambda: tron.chain.head() >= solid, tron.evm, what="the funds to be solidified")
-    node = TronNode(tron.node.url, "solid", time_limit=30)
+    node = TronNode(tron.node.url, "solid", time_limit=CAP)
     read = evm.read(holders, tron.token, way, node)
     assert read.balances == tuple(Balance(100 + at, 55 if at == 0 else 0) for at in range(5))
     assert read.chain_id == TRON_CHAIN_ID
@@ -247,6 +259,6 @@ def test_a_tron_node_is_read_in_every_way_of_its_own(tron: LocalChain, way: Way)
 
 def test_a_tron_node_without_a_multicall3_says_so(tron: LocalChain) -> None:
     Evm(tron.evm.url).ask("anvil_setCode", "0x" + MULTICALL3_OF_TRON.hex(), "0x")
-    node = TronNode(tron.node.url, "latest", time_limit=30)
+    node = TronNode(tron.node.url, "latest", time_limit=CAP)
     with pytest.raises(Unsupported):
         READ["multicall3"](node, tron.token, [owner(1)])

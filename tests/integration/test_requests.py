@@ -3,32 +3,35 @@
 import subprocess
 import sys
 from datetime import timedelta
+from itertools import count
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from environment import forget_settings
-from leases import SOON, claim, claim_ids, claimed, good, only, write
+from leases import claim, claim_ids, claimed, good, only, write
 from structlog.testing import capture_logs
 from tables import Tables
 
+from config.settings import worker_settings
 from db.session import transaction
 from db.wallets import Requested, request_user, request_wallets
 from devstack.product import environment
 from devstack.servers import ROOT
 
+COOLDOWN = timedelta(hours=1)
+
 
 @pytest.fixture
 def rested(tables: Tables) -> list[UUID]:
-    """Two wallets of one user that were read a minute ago and are due far in the future."""
+    """Two wallets of one user that were read a day ago and are due far in the future."""
     ids = tables.add("tron", "T0", "T1")
     write(only(claim()).token, *(good(wallet) for wallet in ids))
-    tables.rows("UPDATE sync_schedule SET claimed_at = now() - interval '1 minute'")
-    tables.rows("UPDATE balance_cache SET last_synced = now() - interval '1 minute'")
+    tables.rows("UPDATE sync_schedule SET claimed_at = now() - interval '1 day'")
+    tables.rows("UPDATE balance_cache SET last_synced = now() - interval '1 day'")
     return ids
 
 
-def ask(tables: Tables, wallet: UUID, cooldown: timedelta = SOON) -> Requested:
+def ask(tables: Tables, wallet: UUID, cooldown: timedelta = COOLDOWN) -> Requested:
     (row,) = tables.rows("SELECT user_id FROM wallets WHERE id = %s", wallet)
     with transaction() as connection:
         return request_user(connection, row["user_id"], ["tron", "ethereum"], cooldown=cooldown)
@@ -104,14 +107,16 @@ def test_a_row_that_stays_locked_holds_up_the_others_for_a_while_and_no_longer(
 ) -> None:
     from worker import tasks
 
-    monkeypatch.setenv("SYNC_LEASE", "3")
-    forget_settings()
+    clock = count(step=0.1)  # seconds: a look at it, or a pause, takes so long
+    monkeypatch.setattr(tasks, "monotonic", clock.__next__)
+    monkeypatch.setattr(tasks, "sleep", lambda _: next(clock))
     (row,) = tables.rows("SELECT user_id FROM wallets WHERE id = %s", rested[0])
     with psycopg.connect(tables.connection.info.dsn) as writer, capture_logs() as logs:
         writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[0]])
         tasks.refresh_user.run(str(row["user_id"]))
     assert [(line["event"], line["wallets"]) for line in logs] == [("rows_locked", 1)]
     assert tables.schedule(rested[1])["requested_at"] is not None
+    assert next(clock) >= worker_settings().request_limit, "it has had a while"
 
 
 def test_a_task_that_cannot_send_a_message_says_so_and_goes_on(database_url: str, rested: list[UUID]) -> None:

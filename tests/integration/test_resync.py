@@ -1,4 +1,4 @@
-"""``celery -A worker resync``: the real command, where no terminal is and on one, with a real worker where it waits."""
+"""``celery -A worker resync``: its words and what it does; as a program where that is the point, and on a terminal."""
 
 import base64
 import json
@@ -10,13 +10,15 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 import redis
-from endpoint import hung
+from commands import command, command_json
 from leases import claim, good, only, write
+from running import hung
 from tables import Tables
-from terminal import CELERY, celery, celery_json, terminal
+from terminal import CELERY, celery, terminal
 
 from devstack.product import environment
-from devstack.servers import ROOT, Server, stop, wait_for
+from devstack.servers import CAP, ROOT, Server, stop, wait_for
+from worker.chains import known
 from worker.resync import ASK_ABOVE
 
 Env = dict[str, str]
@@ -24,9 +26,10 @@ NOBODY = "127.0.0.1:1"
 
 
 @pytest.fixture
-def env(database_url: str, redis_process: Server) -> Env:
+def env(database_url: str, redis_process: Server, monkeypatch: pytest.MonkeyPatch) -> Env:
     """Both networks have a node, which nobody is to ask."""
     redis.Redis.from_url(redis_process.url).flushall()
+    monkeypatch.setattr(known, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
     urls = {"ETHEREUM_RPC_URLS": f"http://{NOBODY}/pass-word", "TRON_RPC_URLS": f"http://{NOBODY}/pass-word"}
     return {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, **urls}
 
@@ -86,12 +89,12 @@ def test_a_users_wallets_are_those_of_the_user(env: Env, tables: Tables, rested:
     tables.add("tron", "T9")
     tables.rows("UPDATE sync_schedule SET next_sync_at = '2099-01-01'")
     (row,) = tables.rows("SELECT user_id FROM wallets WHERE id = %s", rested[0])
-    assert celery(env, "resync", "--user", str(row["user_id"])).returncode == 0
+    assert command(env, "resync", "--user", str(row["user_id"])).exit_code == 0
     assert due(tables) == set(rested)
 
 
 def test_many_wallets_travel_as_work_like_any_other(env: Env, tables: Tables, many: int) -> None:
-    told = celery_json(env, "resync", "--network", "tron", "--yes")
+    told = command_json(env, "resync", "--network", "tron", "--yes")
     assert (told["marked"], told["queued"], told["wallets"]) == (many, True, many)
     assert told["networks"] == {"tron": {"wallets": many, "requests": 21, "seconds": 2.1}}
     assert len(due(tables)) == many
@@ -102,13 +105,13 @@ def test_many_wallets_travel_as_work_like_any_other(env: Env, tables: Tables, ma
 
 def test_a_dry_run_changes_nothing_and_tells_what_it_would_come_to(env: Env, tables: Tables, many: int) -> None:
     before = tables.rows("SELECT * FROM sync_schedule ORDER BY wallet_id")
-    done = celery(env | {"TRON_RPS": "2"}, "resync", "--all", "--dry-run")
-    assert (done.returncode, done.stderr) == (0, "")
+    done = command(env | {"TRON_RPS": "2"}, "resync", "--all", "--dry-run")
+    assert (done.exit_code, done.stderr) == (0, "")
     assert (
         done.stdout
         == "tron: 10,001 wallets, 21 requests of up to 500, at least 10 s at 2 requests a second (TRON_RPS)\n"
     )
-    told = celery_json(env | {"TRON_RPS": "0"}, "resync", "--all", "--dry-run")
+    told = command_json(env | {"TRON_RPS": "0"}, "resync", "--all", "--dry-run")
     assert (told["dry_run"], told["marked"], told["queued"], told["outcome"]) == (True, 0, None, None)
     assert (told["wallets"], told["seconds_at_least"]) == (many, None)
     assert tables.rows("SELECT * FROM sync_schedule ORDER BY wallet_id") == before
@@ -122,8 +125,8 @@ def test_the_size_of_a_request_is_what_the_workers_have_learnt(env: Env, many: i
 
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})
     (node,) = endpoints("tron", found)
-    known_of("tron", found).put(f"size:{node.id}", 100, 60)
-    told = celery_json(env, "resync", "--all", "--dry-run")
+    known_of("tron", found).put(f"size:{node.id}", 100, 36_000)
+    told = command_json(env, "resync", "--all", "--dry-run")
     assert told["networks"]["tron"] == {"wallets": many, "requests": 101, "seconds": 10.1}
 
 
@@ -147,8 +150,8 @@ def test_the_size_of_a_request_is_what_the_workers_have_learnt(env: Env, many: i
 def test_options_that_do_not_do_end_with_2_and_a_sentence(
     env: Env, tables: Tables, rested: list[UUID], options: list[str], sentence: str
 ) -> None:
-    done = celery(env, "resync", *options)
-    assert (done.returncode, done.stdout) == (2, "")
+    done = command(env, "resync", *options)
+    assert (done.exit_code, done.stdout) == (2, "")
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert (due(tables), messages(env)) == (set(), [])
@@ -156,27 +159,27 @@ def test_options_that_do_not_do_end_with_2_and_a_sentence(
 
 
 def test_no_wallet_in_scope_is_no_failure(env: Env, rested: list[UUID]) -> None:
-    done = celery(env, "resync", "--failed", "--wait")
-    assert (done.returncode, done.stdout) == (0, "No wallet to be read.\n")
-    assert celery_json(env, "resync", "--failed")["wallets"] == 0
+    done = command(env, "resync", "--failed", "--wait")
+    assert (done.exit_code, done.stdout) == (0, "No wallet to be read.\n")
+    assert command_json(env, "resync", "--failed")["wallets"] == 0
     assert rested
 
 
 def test_what_cannot_be_read_is_left_out_and_told(env: Env, tables: Tables, rested: list[UUID]) -> None:
     tables.rows("UPDATE sync_schedule SET failures = 1, last_error = 'bad_address' WHERE wallet_id = %s", rested[0])
     without = env | {"ETHEREUM_RPC_URLS": ""}
-    done = celery(without, "resync", "--all")
-    assert done.returncode == 0
+    done = command(without, "resync", "--all")
+    assert done.exit_code == 0
     assert "Left out: 1 wallet without a valid address. Corrected, it is due by itself." in done.stdout
     assert "Left out: 1 wallet of ethereum, which has no node. Set ETHEREUM_RPC_URLS." in done.stdout
     assert due(tables) == {rested[1]}
-    told = celery_json(without, "resync", "--all")
+    told = command_json(without, "resync", "--all")
     assert told["left_out"] == {"bad_address": 1, "not_synced": {"ethereum": 1}}
 
 
 def test_more_than_ten_thousand_are_not_made_due_where_nobody_can_be_asked(env: Env, tables: Tables, many: int) -> None:
-    done = celery(env, "resync", "--all")
-    assert done.returncode == 2
+    done = command(env, "resync", "--all")
+    assert done.exit_code == 2
     assert f"{many:,} wallets are more than 10,000" in done.stderr
     assert "Say --yes" in done.stderr
     assert (due(tables), messages(env)) == (set(), [])
@@ -208,12 +211,12 @@ def test_ten_thousand_are_not_asked_about(env: Env, tables: Tables, many: int) -
 def test_a_row_that_is_being_written_is_marked_when_it_is_free(env: Env, tables: Tables, rested: list[UUID]) -> None:
     with psycopg.connect(tables.connection.info.dsn) as writer:
         writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[0]])
-        command = subprocess.Popen([*CELERY, "resync", "--all"], cwd=ROOT, env=environment(env), stdout=subprocess.PIPE)
+        started = subprocess.Popen([*CELERY, "resync", "--all"], cwd=ROOT, env=environment(env), stdout=subprocess.PIPE)
         wait_for(lambda: due(tables) == set(rested[1:]), what="the others to be marked")
-        assert command.poll() is None
+        assert started.poll() is None
         writer.rollback()
-        output, _ = command.communicate(timeout=60)
-    assert command.returncode == 0
+        output, _ = started.communicate(timeout=CAP)
+    assert started.returncode == 0
     assert b"Due now: 3 wallets." in output
     assert due(tables) == set(rested)
 
@@ -223,26 +226,28 @@ def test_without_redis_the_wallets_are_due_all_the_same(
     env: Env, tables: Tables, redis_process: Server, rested: list[UUID], state: str
 ) -> None:
     if state == "refused":
-        done = celery(env | {"REDIS_URL": f"redis://:pass-word@{NOBODY}/0"}, "resync", "--all")
+        done = command(env | {"REDIS_URL": f"redis://:pass-word@{NOBODY}/0"}, "resync", "--all")
     else:
         with hung(redis_process):
-            done = celery(env, "resync", "--all")
-    assert done.returncode == 0
+            done = command(env, "resync", "--all", redis_patience=0.5)
+    assert done.exit_code == 0
     assert done.stderr == "Redis is out of reach: the wallets are due all the same, and beat's next tick has them.\n"
     assert "Due now: 3 wallets." in done.stdout
     assert due(tables) == set(rested)
 
 
-@pytest.mark.parametrize("command", [["resync", "--all"], ["freshness"]], ids=" ".join)
-def test_a_database_that_cannot_be_used_is_one_sentence(env: Env, tables: Tables, command: list[str]) -> None:
-    done = celery(env | {"DATABASE_URL": f"postgresql://me:pass-word@{NOBODY}/x"}, *command)
-    assert (done.returncode, done.stdout) == (1, "")
+@pytest.mark.parametrize(("name", "options"), [("resync", ["--all"]), ("freshness", [])])
+def test_a_database_that_cannot_be_used_is_one_sentence(
+    env: Env, tables: Tables, name: str, options: list[str]
+) -> None:
+    done = command(env | {"DATABASE_URL": f"postgresql://me:pass-word@{NOBODY}/x"}, name, *options)
+    assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
         "The database is out of reach (OperationalError): correct DATABASE_URL, or start PostgreSQL.\n"
     )
     tables.rows("UPDATE alembic_version SET version_num = '0001'")
-    done = celery(env, *command, "--json")
-    assert (done.returncode, done.stdout) == (1, "")
+    done = command(env, name, *options, "--json")
+    assert (done.exit_code, done.stdout) == (1, "")
     assert "schema 0001" in done.stderr
     assert "run `alembic upgrade head`" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -251,7 +256,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence(env: Env, tables: Tables
 def test_ctrl_c_while_marking_says_how_far_it_came(env: Env, tables: Tables, rested: list[UUID]) -> None:
     with psycopg.connect(tables.connection.info.dsn) as writer:
         writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[2]])
-        command = subprocess.Popen(
+        started = subprocess.Popen(
             [*CELERY, "resync", "--all", "--wait", "--json"],
             cwd=ROOT,
             env=environment(env),
@@ -261,11 +266,11 @@ def test_ctrl_c_while_marking_says_how_far_it_came(env: Env, tables: Tables, res
         )
         try:
             wait_for(lambda: due(tables) == set(rested[:2]), what="the others to be marked")
-            command.send_signal(signal.SIGINT)
-            output, said = command.communicate(timeout=60)
+            started.send_signal(signal.SIGINT)
+            output, said = started.communicate(timeout=CAP)
         finally:
-            stop(command)  # type: ignore[arg-type]  # it writes text
-    assert command.returncode == 130
+            stop(started)  # type: ignore[arg-type]  # it writes text
+    assert started.returncode == 130
     assert "Traceback" not in said
     told = json.loads(output)
     assert (told["interrupted"], told["wallets"], told["marked"], told["outcome"]) == (True, 3, 2, None)

@@ -8,17 +8,18 @@ from uuid import UUID
 import psycopg
 import pytest
 import redis
+from commands import command, command_json
 from leases import claim_ids, good, only, write
 from tables import Tables
-from terminal import celery, celery_json, terminal
+from terminal import terminal
 
 from db.resync import Bundle, Scope, find, mark
 from db.session import transaction
 from devstack.product import worker
 from devstack.seed import fund, insert, wallets
-from devstack.servers import Server, wait_for
+from devstack.servers import CAP, Server, wait_for
 from devstack.stack import LocalChain, settings
-from worker import resync
+from worker import progress, resync
 from worker.progress import Progress
 from worker.resync import Outcome
 
@@ -46,10 +47,14 @@ def working(scene: Env, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def test_waiting_ends_when_every_wallet_was_read(scene: Env, tables: Tables, working: Server) -> None:
+def test_waiting_ends_when_every_wallet_was_read(
+    scene: Env, tables: Tables, working: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "OCCASION", CAP)
+    monkeypatch.setattr(resync, "STALLED", CAP)
     (before,) = tables.rows("SELECT now() AS now")
-    done = celery(scene, "resync", "--all", "--wait")
-    assert done.returncode == 0, done.stderr
+    done = command(scene, "resync", "--all", "--wait")
+    assert done.exit_code == 0, done.stderr
     assert "Read: 42 of 42 wallets, in" in done.stdout
     assert done.stderr == "", "too short for a line"
     (row,) = tables.rows("SELECT count(*) AS read FROM balance_cache WHERE last_synced >= %s", before["now"])
@@ -60,11 +65,11 @@ def test_waiting_ends_when_every_wallet_was_read(scene: Env, tables: Tables, wor
 def test_failed_wallets_are_summed_up_by_error_and_end_with_1(scene: Env, tables: Tables, working: Server) -> None:
     (bad,) = tables.add("tron", "no address at all")
     tables.rows("UPDATE sync_schedule SET next_sync_at = '2099-01-01' WHERE wallet_id = %s", bad)
-    done = celery(scene, "resync", "--all", "--wait")
-    assert done.returncode == 1
+    done = command(scene, "resync", "--all", "--wait")
+    assert done.exit_code == 1
     assert "Read: 42 of 43 wallets, in" in done.stdout
     assert "Failed: 1. They keep their balances and are tried again:\n  bad_address: 1\n" in done.stdout
-    told = celery_json(scene, "resync", "--wallet", str(bad), "--wait", code=1)
+    told = command_json(scene, "resync", "--wallet", str(bad), "--wait", code=1)
     assert {**told["outcome"], "seconds": 0} == {
         "read": 0,
         "failed": 1,
@@ -80,7 +85,7 @@ def test_on_a_terminal_progress_is_drawn_with_rate_and_what_is_left(scene: Env, 
     with terminal(scene, "resync", "--all", "--wait") as watched:
         watched.expect(r"read 0 of 42 wallets, 0%")
         tables.rows("DELETE FROM wallets WHERE network = 'tron'")  # nobody has to read these
-        watched.expect(r"read 21 of 42 wallets, 50%, [\d,]+ a (second|minute), .+ left")
+        watched.expect(r"read 21 of 42 wallets, 50%, [\d,.]+ a (second|minute), .+ left")
         with worker(tmp_path, scene):
             assert watched.end() == 0
     assert "Read: 21 of 42 wallets, in" in watched.text

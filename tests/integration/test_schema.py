@@ -10,17 +10,28 @@ import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
+from environment import forget_settings
 from sqlalchemy import text
 from tables import Tables
 
 from db import SCHEMA_VERSION
+from db.rights import OWNER
 from db.session import transaction
+from devstack.roles import as_role
+from devstack.servers import CAP
 
 ADDRESS = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
 CHECKSUMMED = "0xdAC17F958D2ee523a2206206994597C13D831ec7"
 
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _as_the_owner(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who migrates."""
+    monkeypatch.setenv("DATABASE_URL", as_role(database_url, OWNER))
+    forget_settings()
 
 
 def alembic() -> Config:
@@ -148,5 +159,5 @@ def test_two_migrations_at_once_do_not_collide(tables: Tables) -> None:
     command.downgrade(alembic(), "base")
     upgrade = [sys.executable, "-m", "alembic", "upgrade", "head"]
     processes = [subprocess.Popen(upgrade, cwd=ROOT) for _ in range(2)]
-    assert [process.wait(60) for process in processes] == [0, 0]
+    assert [process.wait(CAP) for process in processes] == [0, 0]
     assert tables.add("tron", ADDRESS)

@@ -22,9 +22,9 @@ from db.prepared import Connection
 from db.refresh import CHANNEL
 from db.session import transaction
 from db.wallets import request_wallets
+from devstack.servers import CAP
 
 NEVER = 3600.0
-LONG = 30  # seconds; what takes so long does not come
 
 
 class Counting(Waits):
@@ -41,6 +41,10 @@ class Counting(Waits):
 def never_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks again and again: a wait that ends has been woken."""
     monkeypatch.setattr(waits, "LOOK_SECONDS", {True: NEVER, False: NEVER})
+    # Nor is anything given up, and begun anew, because the machine is slow.
+    monkeypatch.setattr(waits, "STATEMENT_SECONDS", CAP)
+    monkeypatch.setattr(listening, "ANSWER_SECONDS", CAP)
+    monkeypatch.setattr(listening, "PROOF_SECONDS", NEVER)
 
 
 @asynccontextmanager
@@ -63,7 +67,7 @@ async def waiting(url: str, *, listens: bool = True, hears: bool = False) -> Asy
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(LONG):
+    async with asyncio.timeout(CAP):
         while not condition():  # noqa: ASYNC110  what is waited for has no event of its own
             await asyncio.sleep(0.01)
 
@@ -78,7 +82,7 @@ async def started(made: Counting, wallets: list[UUID], asked_at: datetime) -> "a
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 2 * LONG))
+    asyncio.run(asyncio.wait_for(test, 2 * CAP))
 
 
 @pytest.fixture
@@ -138,7 +142,7 @@ def test_what_was_written_before_the_wait_began_is_not_missed(
 
     async def test() -> None:
         async with waiting(database_url) as (made, _):
-            await asyncio.wait_for(made.until_read(wallets[:1], asked_at), LONG)
+            await asyncio.wait_for(made.until_read(wallets[:1], asked_at), CAP)
 
     run(test())
 
@@ -192,7 +196,7 @@ def test_a_connection_that_is_killed_is_made_anew_and_what_was_told_meanwhile_is
             await until(lambda: not listener.hears)
             write(found.token, good(wallets[0]))
             tables.rows(allow, True)
-            await asyncio.wait_for(wait, LONG)
+            await asyncio.wait_for(wait, CAP)
             assert listener.hears
 
     run(test())
@@ -209,7 +213,7 @@ def test_a_wait_ends_too_when_nothing_is_heard(
             wait = await started(made, wallets, ask(tables, *wallets))
             write(only(claim_ids(wallets[:1])).token, good(wallets[0]))
             tables.rows("DELETE FROM wallets WHERE id = %s", wallets[1])
-            await asyncio.wait_for(wait, LONG)
+            await asyncio.wait_for(wait, CAP)
 
     run(test())
 
@@ -227,7 +231,7 @@ def test_a_database_that_fails_once_ends_no_wait_and_no_looking(
                 await until(lambda: any(line["event"] == "waits_not_looked_after" for line in logs))
                 tables.rows("ALTER TABLE elsewhere RENAME TO sync_schedule")
             write(only(claim_ids(wallets[:1])).token, good(wallets[0]))
-            await asyncio.wait_for(wait, LONG)
+            await asyncio.wait_for(wait, CAP)
 
     run(test())
 
@@ -256,7 +260,7 @@ def told(tables: Tables, connection: "psycopg.Connection[Any]") -> list[str]:
     last = uuid4().hex
     tables.rows("SELECT pg_notify(%s, %s)", CHANNEL, last)
     heard: list[str] = []
-    for each in connection.notifies(timeout=LONG):
+    for each in connection.notifies(timeout=CAP):
         if each.payload == last:
             return heard
         heard.append(each.payload)

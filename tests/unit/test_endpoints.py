@@ -1,7 +1,7 @@
 """Which endpoint is asked, with which key, and how often."""
 
 from itertools import permutations
-from time import monotonic, time
+from time import monotonic
 
 import fakeredis
 import pytest
@@ -264,19 +264,29 @@ def test_no_key_is_told_in_a_log() -> None:
     assert "secret-key" not in str(logs).replace("id-of-secret-key", "")
 
 
-def test_a_budget_is_waited_for_a_moment() -> None:
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that reads would have made: nobody waits for them, but the clock that they are made by goes on."""
+    made: list[float] = []
+    monkeypatch.setattr("worker.chains.turn.sleep", made.append)
+    monkeypatch.setattr("worker.chains.turn.monotonic", lambda: monotonic() + sum(made))
+    return made
+
+
+def test_a_budget_is_waited_for_a_moment(pauses: list[float]) -> None:
     node = FakeNode()
     reading = Reading(node, per_second=20)
-    reading.reader.known.clock = time
-    started = monotonic()
+    reading.reader.known.clock = lambda: NOW + sum(pauses)
     reading.all_right(64 * 3)
-    assert monotonic() - started > 3 * 0.05, "the supply and three pieces"
+    assert [way for way, _ in node.asked] == ["revert", "supply", "revert", "revert"]
+    assert pauses == [pytest.approx(0.055)] * 3, "from each request to the next"
 
 
-def test_a_budget_that_is_used_up_is_nobodys_fault() -> None:
+def test_a_budget_that_is_used_up_is_nobodys_fault(pauses: list[float]) -> None:
     best, second = FakeNode("best"), FakeNode("second")
-    reading = Reading(best, second, per_second=1)  # its clock stands still
+    reading = Reading(best, second, per_second=1)  # the clock of its budget stands still
     failure = reading.failure()
+    assert pauses == [1.1] * 2, "for the supply of each of them"
     assert (failure.code, failure.retry_after) == ("throttled", 1.1)
     assert [way for way, _ in best.asked + second.asked] == ["revert", "revert"], "and not their supply"
     assert not reading.reader.known.get(["rest:best", "rest:second"])
@@ -287,8 +297,8 @@ def test_beside_a_good_endpoint_three_bad_ones_are_hardly_asked(order: tuple[str
     nodes = {name: FakeNode(name, chain_id=5 if name == "wrong" else 1) for name in order}
     nodes["throttling"].fault = fails(Throttled)
     reading = Reading(*nodes.values(), max_age=120)
-    for _ in range(600):  # ten minutes, a read a second
-        reading.clock.now += 1
+    for _ in range(300):  # ten minutes, a read in two seconds
+        reading.clock.now += 2
         head = int(reading.clock.now - NOW) // 12 + 1000
         for name, node in nodes.items():
             behind = 50 if name == "lagging" else 0

@@ -139,9 +139,19 @@ def test_an_address_is_checked_once_and_its_account_is_kept_only_when_it_was_rea
     assert accounts_of(claimed(new)) == [ACCOUNT]
     assert decide(new, balances=(Balance(1, 1),))[0].account == ACCOUNT
     assert decide(new, failure=Throttled())[0].account is None
-    known = wallet(1, account=b"\x07" * 20, address="not looked at")
-    assert accounts_of(claimed(known)) == [b"\x07" * 20]
+    known = wallet(1, account=ACCOUNT)
+    assert accounts_of(claimed(known)) == [ACCOUNT]
     assert decide(known, balances=(Balance(1, 1),))[0].account is None
+
+
+def test_an_account_that_is_not_the_addresss_is_found_anew_and_set_right() -> None:
+    forged = wallet(1, account=b"\x07" * 20)
+    assert accounts_of(claimed(forged)) == [ACCOUNT]
+    assert decide(forged, balances=(Balance(1, 1),))[0].account == ACCOUNT
+
+
+def test_a_wallet_that_the_schedule_takes_for_one_of_another_network_is_not_read() -> None:
+    assert accounts_of(claimed(wallet(1, address=None))) == [None]
 
 
 def test_a_wallet_that_was_long_overdue_is_put_anywhere_in_its_interval() -> None:

@@ -101,6 +101,10 @@ def test_never_is_a_time_that_the_database_can_hold_and_nobody_will_see() -> Non
     assert datetime.fromtimestamp(NEVER, UTC).year == 9999
 
 
+a_few = settings(max_examples=5)
+"""Each of these simulates thousands of reads: a rule that lets waves come back does so from every seed."""
+
+
 class Fleet:
     """Wallets that never change, read in the order in which they are due, so many a second at most."""
 
@@ -139,7 +143,7 @@ class Fleet:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@a_few
 def test_wallets_that_were_inserted_at_once_do_not_come_back_in_waves_when_they_have_grown_quiet(seed: int) -> None:
     fleet = Fleet([0.0] * 500, 25, None, seed)
     fleet.run(6300)
@@ -147,7 +151,7 @@ def test_wallets_that_were_inserted_at_once_do_not_come_back_in_waves_when_they_
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@a_few
 def test_nor_do_they_after_an_hour_of_downtime(seed: int) -> None:
     random = Random(seed)
     fleet = Fleet([-3600 + 900 * random.random() for _ in range(500)], 25, -(10**6), seed)
@@ -156,7 +160,7 @@ def test_nor_do_they_after_an_hour_of_downtime(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@a_few
 def test_nor_do_they_after_an_hour_in_which_no_node_answered(seed: int) -> None:
     random = Random(seed)
     fleet = Fleet([900 * random.random() for _ in range(500)], 25, -(10**6), seed)
@@ -176,7 +180,7 @@ def test_nodes_that_want_to_be_left_alone_are_but_not_beyond_the_idle_interval_a
 
 
 @given(st.integers(0, 2**32), st.sampled_from([2, 3, 10]))
-@settings(max_examples=25, deadline=None)
+@a_few
 def test_failures_never_crowd_out_the_healthy_and_nobody_waits_longer_than_all_the_others_take(
     seed: int, each: int
 ) -> None:

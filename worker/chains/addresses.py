@@ -5,6 +5,8 @@ Ethereum address for a Tron one.
 """
 
 import re
+from hashlib import sha256
+from itertools import product
 
 import base58
 from eth_hash.auto import keccak
@@ -15,12 +17,33 @@ from worker.errors import BadAddress
 _HEX_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
 _TRON_LENGTH = 34
 _TRON_PREFIX = 0x41
+_DIGITS = base58.BITCOIN_ALPHABET.decode()
+_PAIRS = {first + second: 58 * high + low for (high, first), (low, second) in product(enumerate(_DIGITS), repeat=2)}
 _UPPER_FROM = 8  # EIP-55: a letter is a capital where the nibble of the hash is 8 or more
 
 
 def account_bytes(network: Network, address: str) -> bytes:
     """The 20 bytes of an address on its network. Raises BadAddress with the reason."""
     return _ethereum(address) if network == "ethereum" else _tron(address)
+
+
+def is_account(network: Network, address: str, account: bytes) -> bool:
+    """Whether an address that was found to be good is that of these 20 bytes. At a tenth of the cost of finding out."""
+    if network == "ethereum":
+        return address[2:].lower() == account.hex()
+    payload = bytes([_TRON_PREFIX]) + account
+    return _number(address) == int.from_bytes(payload + sha256(sha256(payload).digest()).digest()[:4])
+
+
+def _number(address: str) -> int:
+    """What a Tron address is in base 58, two digits at a time; -1: it has other characters."""
+    number = 0
+    for at in range(0, len(address), 2):
+        digits = _PAIRS.get(address[at : at + 2])
+        if digits is None:
+            return -1
+        number = number * 3364 + digits
+    return number
 
 
 def _ethereum(address: str) -> bytes:

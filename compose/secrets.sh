@@ -1,0 +1,46 @@
+#!/bin/sh
+# Makes what docker-compose.yml takes as secrets: a password for each role of Postgres and each user of Redis, the URLs
+# that hold them, and the key that tokens are signed with. What is there already stays. Run it in the project's folder.
+#
+# The files can be read by every user, since the processes in the containers are another one; so the folder that they
+# are in can be entered by its owner alone.
+set -eu
+umask 077
+mkdir -p secrets
+chmod 700 secrets
+cd secrets
+
+random() { od -An -N "$1" -tx1 /dev/urandom | tr -d ' \n'; }
+new() { [ -s "$1" ] || { cat > "$1.new" && mv "$1.new" "$1" && echo "made secrets/$1"; }; }
+
+random 24 | new postgres_password
+for role in owner worker api ops registrar; do
+    random 24 | new "bal_${role}_password"
+    printf 'postgresql://bal_%s:%s@postgres/balances' "$role" "$(cat "bal_${role}_password")" | new "${role}_database_url"
+done
+for user in worker api ops; do
+    random 24 | new "redis_${user}_password"
+    printf 'redis://bal_%s:%s@redis:6379/0' "$user" "$(cat "redis_${user}_password")" | new "${user}_redis_url"
+done
+random 32 | new jwt_secret
+printf '' > empty
+for url in ethereum_rpc_urls tron_rpc_urls tron_api_keys; do [ -e "$url" ] || cp empty "$url"; done
+rm -f empty
+# Redis keeps digests of passwords alone.
+redis_acl() {
+    while IFS= read -r line; do
+        case $line in
+        user\ bal_*)
+            user=${line#user bal_}
+            user=${user%% *}
+            digest=$(sha256sum < "redis_${user}_password" | cut -d ' ' -f 1)
+            printf '%s\n' "$line" | sed "s/ on / on #$digest /"
+            ;;
+        '#'* | '') ;;
+        *) printf '%s\n' "$line" ;;
+        esac
+    done < ../config/redis.acl
+}
+redis_acl > redis.acl
+chmod 644 -- *
+[ -s ethereum_rpc_urls ] || [ -s tron_rpc_urls ] || echo "Now write your nodes' URLs into secrets/ethereum_rpc_urls or secrets/tron_rpc_urls."

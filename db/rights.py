@@ -1,0 +1,106 @@
+"""Who may do what with the tables: each process and each neighbour has a role with no more than it needs.
+
+``db/roles.sql`` makes the roles; ``alembic upgrade head`` gives them their rights (``db/migrations/env.py``), so that a
+new table has them from its first moment; ``celery -A worker check`` names those that are missing.
+"""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+
+class Right(NamedTuple):
+    """A privilege on some tables, or on some columns of one."""
+
+    privilege: str
+    tables: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """As GRANT has it."""
+        columns = f" ({', '.join(self.columns)})" if self.columns else ""
+        return f"{self.privilege}{columns} ON {', '.join(self.tables)}"
+
+
+_ASK = (
+    Right("SELECT", ("wallets", "balance_cache", "sync_schedule", "alembic_version")),
+    Right("UPDATE", ("sync_schedule",), ("requested_at", "next_sync_at")),  # a refresh, a resync
+)
+
+WORKER, API, OPS, REGISTRAR = "bal_worker", "bal_api", "bal_ops", "bal_registrar"
+OWNER = "bal_owner"
+
+RIGHTS: dict[str, tuple[Right, ...]] = {
+    API: _ASK,
+    OPS: _ASK,
+    WORKER: (
+        Right("SELECT", ("wallets", "sync_schedule", "balance_cache", "alembic_version")),
+        # Neither the network nor the address: what is read of a wallet is for its triggers to say.
+        Right(
+            "UPDATE",
+            ("sync_schedule",),
+            (
+                "account",
+                "claimed_at",
+                "failures",
+                "last_changed_at",
+                "last_error",
+                "lease_token",
+                "lease_until",
+                "next_sync_at",
+                "requested_at",
+            ),
+        ),
+        Right("INSERT", ("balance_cache",)),
+        Right("UPDATE", ("balance_cache",)),
+    ),
+    # Whoever keeps the wallets: the API's own backend. Its wallets' balances are for it to read.
+    REGISTRAR: (
+        Right("SELECT", ("wallets", "balance_cache")),
+        Right("INSERT", ("wallets",)),
+        Right("DELETE", ("wallets",)),
+        Right("UPDATE", ("wallets",), ("network", "address")),
+    ),
+}
+"""What each role needs, and has. The owner, who migrates, has all by owning the tables."""
+
+_THERE = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s)"
+
+
+def grant(connection: Connection) -> None:
+    """Give those of the roles that there are exactly their rights on the tables. For the tables' owner."""
+    if connection.exec_driver_sql("SELECT to_regclass('wallet_limits')").scalar_one() is None:
+        return  # a schema of before, which a downgrade made
+    there = connection.exec_driver_sql(_THERE, {"roles": list(RIGHTS)}).scalars().all()
+    for role in there:
+        tables = ", ".join(sorted({table for right in RIGHTS[role] for table in right.tables}))
+        connection.exec_driver_sql(f"REVOKE ALL ON {tables} FROM {role}")
+        for right in RIGHTS[role]:
+            connection.exec_driver_sql(f"GRANT {right.text} TO {role}")
+
+
+def missing(connection: Connection, role: str) -> list[Right]:
+    """Which of a role's rights whoever is connected lacks, on the tables that there are."""
+    return [
+        each
+        for right in RIGHTS[role]
+        for table in right.tables
+        for column in right.columns or (None,)
+        if not _has(connection, each := Right(right.privilege, (table,), (column,) if column else ()))
+    ]
+
+
+def _has(connection: Connection, right: Right) -> bool:
+    (table,) = right.tables
+    if right.columns:
+        asked = "SELECT has_column_privilege(to_regclass(%(table)s), %(column)s, %(privilege)s)"
+    else:
+        asked = "SELECT has_table_privilege(to_regclass(%(table)s), %(privilege)s)"
+    found = {"table": table, "column": "".join(right.columns), "privilege": right.privilege}
+    return connection.exec_driver_sql(asked, found).scalar_one() is not False  # None: there is no such table
+
+
+def is_superuser(connection: Connection) -> bool:
+    """Whether whoever is connected may do anything at all."""
+    return bool(connection.exec_driver_sql("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").scalar_one())
