@@ -26,7 +26,7 @@ CREATE TABLE written (
     n bigserial PRIMARY KEY, wallet_id uuid, usdt numeric, native numeric, block_number bigint,
     checked bool DEFAULT false
 );
-CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     INSERT INTO written (wallet_id, usdt, native, block_number)
     VALUES (NEW.wallet_id, NEW.usdt_balance, NEW.native_balance, NEW.block_number);
     RETURN NULL;

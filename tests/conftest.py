@@ -39,6 +39,7 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("ours")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever shares servers runs in one process, and of the others each wherever there is room."""
     for item in items:
