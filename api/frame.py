@@ -177,6 +177,8 @@ async def _answer(method: str, route: Route | None, request: Request) -> Reply:
     try:
         return await route.handler(request)
     except Problem as problem:
+        if problem.reason:
+            request.told["reason"] = problem.reason
         return problem.reply()
     except Exception:
         # The log has it, the client nothing of it.

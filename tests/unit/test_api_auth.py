@@ -144,7 +144,7 @@ def test_a_token_that_was_good_is_not_taken_after_it_has_expired(monkeypatch: py
     ((remembered, (expires, *_)),) = verifier._remembered.items()
     assert (remembered.decode(), round(expires - time.time())) in [(token, 10), (token, 11)]
     monkeypatch.setattr("api.auth.time", lambda: expires)
-    monkeypatch.setattr(jwt, "decode", lambda *_, **__: pytest.fail("it is checked anew"))
+    monkeypatch.setattr(jwt, "decode_complete", lambda *_, **__: pytest.fail("it is checked anew"))
     with pytest.raises(pytest.fail.Exception, match="it is checked anew"):
         ask(verifier, f"Bearer {token}")
 
