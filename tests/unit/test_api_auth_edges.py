@@ -72,8 +72,13 @@ def test_a_token_is_checked_once_until_the_keys_are_others(monkeypatch: pytest.M
     made._keys._client = SimpleNamespace(fetch_data=lambda: {"keys": [published]})  # type: ignore[assignment]
     header = [f"Bearer {signed(EC, 'ES256', headers={'kid': 'one'})}".encode()]
     checks: list[Any] = []
-    decode = jwt.decode
-    monkeypatch.setattr(jwt, "decode", lambda *given, **more: checks.append(given) or decode(*given, **more))
+    decode = jwt.decode_complete
+
+    def checked(*given: Any, **more: Any) -> dict[str, Any]:
+        checks.append(given)
+        return decode(*given, **more)
+
+    monkeypatch.setattr(jwt, "decode_complete", checked)
 
     async def run() -> None:
         for _ in range(3):
