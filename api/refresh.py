@@ -184,6 +184,7 @@ class Refresher:
             # Others join a request for a deadline's length, and wait for another. Then nobody relies on this message:
             # who asks now sends a new one, and the wallets are due like any other.
             expires=2 * self._settings.refresh_deadline,
+            declare=[],  # nothing of Redis but the queue itself
         )
 
     @cached_property

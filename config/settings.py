@@ -8,7 +8,9 @@ the endpoint no node. A wrong setting stops the start with a sentence; values ar
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from os import geteuid
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -55,6 +57,11 @@ def _not_overheard(value: SecretStr) -> SecretStr:
     if parts.scheme != "https" and parts.hostname not in LOOPBACK:
         raise ValueError("must be a URL that begins with https://, but for one of this machine")
     return value
+
+
+def _private_folder() -> Path:
+    """A folder of this user's, by a name that a health check can know."""
+    return Path(gettempdir(), f"balance-sync-{geteuid()}")
 
 
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
@@ -145,6 +152,7 @@ class WorkerSettings(QueueSettings):
     tron_max_head_age: float | None = Field(default=None, ge=0)
     sync_lease: float = Field(default=60, ge=3, le=3600)
     dispatch_interval: Seconds = 1
+    life_sign_dir: Path = Field(default_factory=_private_folder)
 
     def chain(self, network: Network) -> "ChainSettings":
         """What the settings say of a network."""
