@@ -129,4 +129,4 @@ once_each = settings(max_examples=40, stateful_step_count=25, phases=[Phase.expl
 def test_whatever_happens_in_whatever_order_nothing_is_lost_and_nothing_is_claimed_twice(tables: Tables) -> None:
     assert tables.rows("SELECT FROM wallets") == []
     with capture_logs():
-        run_state_machine_as_test(Queue, settings=once_each)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(Queue, settings=once_each)
