@@ -200,7 +200,7 @@ def run(tree: Path, tests: Sequence[str]) -> Run:
         capture_output=True,
         text=True,
     )
-    failed = re.search(r"^FAILED (\S+::.*?)(?: - .*)?$", ended.stdout, re.MULTILINE)
+    failed = re.search(r"^FAILED (\S+::.*?)(?:@\w+)?(?: - .*)?$", ended.stdout, re.MULTILINE)  # with @ and its group
     return Run(ended.returncode, failed and failed[1], "\n".join((ended.stdout + ended.stderr).splitlines()[-30:]))
 
 
