@@ -25,6 +25,13 @@ test: lint types ## Lint, types, and all tests: six to eight minutes on two core
 stress: $(VENV)/installed node_modules/.installed ## All tests beside four busy loops, three times in a row: an hour
 	$(BIN)/python tests/stress.py -- $(SIDE_BY_SIDE)
 
+guards: $(VENV)/installed node_modules/.installed ## Switch guards off one at a time: a test must fail for each; takes minutes
+	@$(BIN)/python tests/guards.py
+
+mutants: $(VENV)/installed ## Change the code in one place at a time, and list what no test notices; takes half an hour
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 bench: $(VENV)/installed ## Measure everything beside its floor; takes half an hour
 	@$(BIN)/python -m benchmarks
 
@@ -40,7 +47,7 @@ lock: ## Resolve the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --no-header --generate-hashes --upgrade -q -o requirements-dev.lock
 
 clean: ## Remove what was installed and every trace of the devstack
-	rm -rf $(VENV) node_modules .devstack
+	rm -rf $(VENV) node_modules .devstack mutants
 
 $(VENV)/installed: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11 …"; exit 1; }

@@ -19,6 +19,7 @@ task_publish_retry_policy = {"max_retries": 1, "interval_start": 0, "interval_st
 
 # The row in Postgres is the result.
 result_backend = None
+result_expires = None  # else beat would send a task of Celery's own every night, which tidies results up
 task_ignore_result = True
 
 # JSON alone: whoever can write to the broker must not be able to run code.
@@ -52,6 +53,8 @@ worker_max_memory_per_child = 400_000  # KiB; the same for what leaks quickly
 worker_eta_task_limit = 1000  # no task is sent for later; should one be, it must not fill a worker's memory
 worker_hijack_root_logger = False  # logging is ours (worker.app)
 worker_send_task_events = False  # nobody listens: a batch's own line says what it did
+worker_enable_remote_control = False  # one message in Redis would end every worker
+worker_consumer = "worker.consumer:Consumer"  # whatever the command line says, it listens to its queues alone
 
 beat_schedule = {
     "dispatch-due-wallets": {
@@ -61,6 +64,6 @@ beat_schedule = {
         "options": {"expires": _settings.dispatch_interval + CLOCKS_DIFFER},
     }
 }
-beat_scheduler = "worker.dispatch:Scheduler"  # Celery's default one, with a bound on the ticks that wait
+beat_scheduler = "worker.dispatch:Scheduler"  # it reads and writes no schedule file, and bounds the ticks that wait
 beat_max_loop_interval = 5  # seconds; it notices a clock that was set within these
 imports = ["worker.tasks"]

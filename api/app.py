@@ -1,11 +1,14 @@
 """The ASGI application: its routes, what their handlers share, and how it is made."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
+from uuid import UUID
 
 import msgspec
 
@@ -13,19 +16,21 @@ from api import openapi
 from api.access_log import access_log
 from api.auth import Verifier, check_may_read
 from api.balances import is_complete, reply, reply_in_full
+from api.client import Peers
 from api.conditional import Tagger
 from api.frame import Frame, Request, Route
 from api.parameters import parameters_of, user_id_of
 from api.problems import unavailable
-from api.reading import Reading, database_pool
+from api.readiness import Readiness
+from api.reading import Found, Reading, database_pool
 from api.refresh import Refresher
-from api.replies import JSON_TYPE, Reply
-from config.logging import configure_logging
+from api.replies import JSON_TYPE, Headers, Reply
+from config.logging import configure_logging, escaped
 from config.settings import ApiSettings, Network, api_settings
-from db import SCHEMA_VERSION
 
 COMPLETE = (b"balances-complete", b"true")
 INCOMPLETE = (b"balances-complete", b"false")
+ROWS_AT_ONCE = 1000  # the reply of more, some ms of work, is built beside the event loop
 MAX_SUBJECT = 128  # characters of it that the log has
 
 
@@ -43,6 +48,9 @@ class Endpoint:
         self._replies = tuple(partial(build, usdt_decimals=decimals) for build in (reply, reply_in_full))
         self._taggers = tuple(Tagger(*decimals.values(), detail=detail) for detail in (False, True))
         self._reading: Reading
+        self._readiness: Readiness
+        # One: big replies wait for each other, and small ones share the processor with no more than one of them.
+        self._thread = ThreadPoolExecutor(1, "replies")
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -52,12 +60,14 @@ class Endpoint:
         refresher = Refresher(pool, self._settings)
         refresher.start()
         self._reading = Reading(self._settings, pool, refresher)
+        self._readiness = Readiness(self._reading.schema_version)
         self._verifier.look_for_keys()
         try:
             yield
         finally:
             await refresher.close()
             await pool.close()
+            self._thread.shutdown(wait=False)
 
     async def balances(self, request: Request) -> Reply:
         """The contract's route."""
@@ -66,6 +76,8 @@ class Endpoint:
         user_id = user_id_of(request.parameter)
         request.told["user"] = str(user_id)
         check_may_read(caller, user_id)
+        if not caller.is_user(user_id):
+            request.told["admin"] = True
         parameters = parameters_of(request.query)
         tagger = self._taggers[parameters.detail == "full"]
         copies = None if parameters.refresh else tagger.copies(request.header(b"if-none-match"))
@@ -73,22 +85,36 @@ class Endpoint:
         etag = (b"etag", tagger.header(found.tag))
         if copies and copies.include(found.tag):
             return Reply(b"", (etag,), HTTPStatus.NOT_MODIFIED)
-        build = self._replies[parameters.detail == "full"]
-        body = build(user_id, found.rows, asked_at=found.asked_at, now=datetime.now(UTC))
-        request.told.update(wallets=len(body.balances), refreshed=sum(not shown.is_cached for shown in body.balances))
-        complete = COMPLETE if is_complete(found.rows) else INCOMPLETE
-        return Reply(msgspec.json.encode(body), (JSON_TYPE, etag, complete))
+        headers: Headers = (JSON_TYPE, etag, COMPLETE if is_complete(found.rows) else INCOMPLETE)
+        if found.beyond:
+            request.told["refresh_limited"] = found.beyond
+            headers += ((b"refresh-limited", found.beyond.encode()),)
+        build = partial(self._built, user_id, found, detail=parameters.detail == "full")
+        if len(found.rows) > ROWS_AT_ONCE:
+            body, refreshed = await asyncio.get_running_loop().run_in_executor(self._thread, build)
+        else:
+            body, refreshed = build()
+        request.told.update(wallets=len(found.rows), refreshed=refreshed)
+        return Reply(body, headers)
+
+    def _built(self, user_id: UUID, found: Found, *, detail: bool) -> tuple[bytes, int]:
+        """The reply as JSON, and how many of its wallets were read for this request. Its time grows with the rows."""
+        body = self._replies[detail](user_id, found.rows, asked_at=found.asked_at, now=datetime.now(UTC))
+        return msgspec.json.encode(body), sum(not shown.is_cached for shown in body.balances)
 
     async def ready(self, _: Request) -> Reply:
         """Whether this process can serve: the database answers, and its schema is the one the code knows."""
-        if await self._reading.schema_version() != SCHEMA_VERSION:
-            raise unavailable("The schema is another version: run `alembic upgrade head`.")
+        if wrong := await self._readiness.wrong():
+            raise unavailable(wrong)
         return Reply(b'{"status":"ready"}')
 
 
 def _for_the_log(subject: str) -> str:
     """A subject is whatever its token's maker put there: of any length, and of characters that no encoding has."""
-    return subject[:MAX_SUBJECT].encode("ascii", "backslashreplace").decode()
+    subject = subject[:MAX_SUBJECT]
+    if subject.isascii() and subject.isprintable():
+        return subject
+    return escaped(subject).encode("ascii", "backslashreplace").decode()
 
 
 async def healthy(_: Request) -> Reply:
@@ -113,7 +139,7 @@ def create_app(settings: ApiSettings) -> Frame:
         Route("/readyz", endpoint.ready),
         Route("/openapi.json", described),
     ]
-    return Frame(routes, endpoint.lifespan, access_log(settings))
+    return Frame(routes, endpoint.lifespan, access_log(settings), Peers(settings.trusted_proxies).client_of)
 
 
 def __getattr__(name: str) -> Frame:

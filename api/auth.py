@@ -12,6 +12,7 @@ import structlog
 
 from api.keys import Keys, UnknownKey, keys_of
 from api.problems import Problem, unauthorized
+from api.token_kinds import is_access_token
 from config.settings import ApiSettings
 
 log = structlog.get_logger(__name__)
@@ -20,6 +21,7 @@ MAX_TOKEN_BYTES = 8192
 LEEWAY = 10  # seconds by which clocks may differ
 SCOPE_CLAIMS = ("scope", "scp")
 MAX_REMEMBERED = 4096  # tokens
+EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,13 @@ class Caller:
     subject: str
     admin: bool
 
+    def is_user(self, user_id: UUID) -> bool:
+        """Whether this caller is the user, who needs no scope to see their own balances."""
+        return self.subject.lower() == str(user_id)
+
     def may_read(self, user_id: UUID) -> bool:
         """Whether this caller may see a user's balances."""
-        return self.admin or self.subject.lower() == str(user_id)
+        return self.admin or self.is_user(user_id)
 
 
 class Verifier:
@@ -49,8 +55,7 @@ class Verifier:
     def look_for_keys(self) -> None:
         """Begin to fetch the keys, where they are a provider's, so that the first request need not wait for them."""
         self._keys.version()
-        of_a_provider = self._settings.jwt_jwks_url is not None
-        if of_a_provider and self._settings.jwt_issuer is None and self._settings.jwt_audience is None:
+        if self._settings.jwt_jwks_url is not None and self._settings.audience is None:
             log.warning("tokens_of_any_audience")
 
     async def caller(self, headers: Sequence[bytes]) -> Caller:
@@ -60,30 +65,66 @@ class Verifier:
         expires, of_version, caller = self._remembered.get(token, _NOTHING)
         if of_version == version and time() < expires:
             return caller
-        claims = await self._claims(token)
+        claims, version = await self._claims(token)
         caller = Caller(claims["sub"], self._settings.jwt_admin_scope in _scopes(claims))
         while len(self._remembered) >= MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[token] = int(claims["exp"]) + LEEWAY, self._keys.version(), caller
+        self._remembered[token] = int(claims["exp"]) + LEEWAY, version, caller
         return caller
 
-    async def _claims(self, token: bytes) -> dict[str, Any]:
+    async def _claims(self, token: bytes) -> tuple[dict[str, Any], int]:
+        """What a token says that is good here, and the version of the keys by which it is."""
         try:
-            key = await self._keys.of(token)
-            claims: dict[str, Any] = jwt.decode(
+            key, version = await self._keys.of(token)
+            found = jwt.decode_complete(
                 token,
                 key.material,
                 algorithms=key.algorithms,
-                audience=self._settings.jwt_audience,
+                audience=self._settings.audience,
                 issuer=self._settings.jwt_issuer,
                 leeway=LEEWAY,
-                options={"require": ["exp", "sub"], "verify_aud": self._settings.jwt_audience is not None},
+                options={"require": ["exp", "sub"], "verify_aud": self._settings.audience is not None},
             )
-        except jwt.ExpiredSignatureError:
-            raise unauthorized("The token has expired.", token_given=True) from None
-        except (UnknownKey, jwt.PyJWTError, ValueError, TypeError, OverflowError):
-            raise unauthorized("The token is not valid here.", token_given=True) from None
-        return claims
+            lives_too_long = self._lives_too_long(found["payload"])
+        except (UnknownKey, jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
+            raise _refused(_reason(error)) from None
+        if not is_access_token(found["header"], found["payload"]):
+            raise _refused("not_an_access_token")
+        if lives_too_long:
+            raise _refused("lives_too_long")
+        return found["payload"], version
+
+    def _lives_too_long(self, claims: dict[str, Any]) -> bool:
+        """Whether it is good for longer than JWT_MAX_AGE from now on, or was so from the moment when it was made.
+
+        Of that moment too, or a token for ten years would be refused today and taken in ten years' time.
+        """
+        most, expires, now = self._settings.jwt_max_age, int(claims["exp"]), time()
+        return most is not None and expires - min(now, int(claims.get("iat", now))) > most + LEEWAY
+
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (UnknownKey, "unknown_key"),
+    (jwt.ExpiredSignatureError, EXPIRED),
+    (jwt.ImmatureSignatureError, "not_yet_valid"),
+    (jwt.InvalidAudienceError, "wrong_audience"),
+    (jwt.InvalidIssuerError, "wrong_issuer"),
+    (jwt.InvalidSignatureError, "bad_signature"),
+    (jwt.InvalidAlgorithmError, "algorithm_not_allowed"),
+)
+_MISSING = {"aud": "wrong_audience", "iss": "wrong_issuer"}
+
+
+def _reason(error: Exception) -> str:
+    """Why a token is refused, for the log: never in words that may hold a part of it."""
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return _MISSING.get(error.claim, "missing_claim")
+    return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "malformed")
+
+
+def _refused(reason: str) -> Problem:
+    detail = "The token has expired." if reason == EXPIRED else "The token is not valid here."
+    return unauthorized(detail, reason=reason, token_given=True)
 
 
 _NOTHING = (0.0, -1, Caller("", admin=False))
@@ -91,12 +132,14 @@ _NOTHING = (0.0, -1, Caller("", admin=False))
 
 def _bearer(headers: Sequence[bytes]) -> bytes:
     if len(headers) != 1:
-        raise unauthorized("One Authorization header with a bearer token is required.", token_given=False)
+        detail = "One Authorization header with a bearer token is required."
+        raise unauthorized(detail, reason="no_token", token_given=False)
     scheme, _, token = headers[0].partition(b" ")
     if scheme.lower() != b"bearer":
-        raise unauthorized("The Authorization header must be of the form: Bearer <token>.", token_given=False)
+        detail = "The Authorization header must be of the form: Bearer <token>."
+        raise unauthorized(detail, reason="no_token", token_given=False)
     if not token.isascii() or len(token) > MAX_TOKEN_BYTES:
-        raise unauthorized("The token is not valid here.", token_given=True)
+        raise _refused("malformed")
     return token.strip()
 
 
@@ -114,4 +157,4 @@ def _scopes(claims: dict[str, Any]) -> set[str]:
 def check_may_read(caller: Caller, user_id: UUID) -> None:
     """Raise Problem: 403, the same whether or not there is such a user."""
     if not caller.may_read(user_id):
-        raise Problem(HTTPStatus.FORBIDDEN, "This token is for another user.")
+        raise Problem(HTTPStatus.FORBIDDEN, "This token is for another user.", reason="another_user")

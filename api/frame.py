@@ -23,7 +23,10 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
 Lifespan = Callable[[], AbstractAsyncContextManager[None]]
+ClientOf = Callable[[str | None, Headers], str | None]
+"""The client's address, out of the peer's and the request's headers (``api.client``)."""
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +42,7 @@ class Request:
     __slots__ = ("headers", "id", "parameter", "query", "told")
 
     def __init__(self, scope: Scope, parameter: str) -> None:
-        self.headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
+        self.headers: Headers = scope["headers"]
         self.query: bytes = scope["query_string"]
         self.parameter = parameter
         self.told: dict[str, Any] = {}
@@ -68,13 +71,19 @@ class Route(NamedTuple):
         return before if brace else None
 
 
+def _peer(peer: str | None, _: Headers) -> str | None:
+    return peer
+
+
 class Frame:
     """The ASGI application over some routes. Only GET is served."""
 
-    def __init__(self, routes: Sequence[Route], lifespan: Lifespan, access_log: Tell) -> None:
+    def __init__(
+        self, routes: Sequence[Route], lifespan: Lifespan, access_log: Tell, client_of: ClientOf = _peer
+    ) -> None:
         self._fixed = {route.path: route for route in routes if route.prefix is None}
         self._open = [(route.prefix, route) for route in routes if route.prefix is not None]
-        self._lifespan, self._access_log = lifespan, access_log
+        self._lifespan, self._access_log, self._client_of = lifespan, access_log, client_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -100,7 +109,7 @@ class Frame:
             watch.end()
         if reply:
             await _send(reply, request.id, send)
-        self._tell(scope["method"], route, request, reply, perf_counter() - began)
+        self._tell(scope, route, request, reply, perf_counter() - began)
 
     def _route(self, scope: Scope) -> tuple[Route | None, str]:
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))
@@ -109,10 +118,12 @@ class Frame:
                 return route, path[len(prefix) :]
         return self._fixed.get(path), ""
 
-    def _tell(self, method: str, route: Route | None, request: Request, reply: Reply | None, seconds: float) -> None:
+    def _tell(self, scope: Scope, route: Route | None, request: Request, reply: Reply | None, seconds: float) -> None:
+        peer = scope.get("client")
         self._access_log(
             {
-                "method": method,
+                "client": self._client_of(peer[0] if peer else None, request.headers),
+                "method": scope["method"],
                 "route": route.path if route else None,
                 "status": reply.status if reply else HUNG_UP,
                 **request.told,
@@ -177,6 +188,8 @@ async def _answer(method: str, route: Route | None, request: Request) -> Reply:
     try:
         return await route.handler(request)
     except Problem as problem:
+        if problem.reason:
+            request.told["reason"] = problem.reason
         return problem.reply()
     except Exception:
         # The log has it, the client nothing of it.

@@ -1,6 +1,7 @@
 """Where the keys come from that tokens are checked with: the settings, or a provider."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -10,7 +11,7 @@ import jwt
 import structlog
 
 from api.problems import unavailable
-from config.keys import FETCH_SECONDS, Key, provider, public_key, usable
+from config.keys import FETCH_SECONDS, MIN_RSA_BITS, Key, provider, public_key, usable
 from config.settings import ApiSettings
 
 log = structlog.get_logger(__name__)
@@ -29,19 +30,24 @@ class Keys(Protocol):
     def version(self) -> int:
         """A number that is another when the keys are. Looks for newer ones, in the background, when these are old."""
 
-    async def of(self, token: bytes) -> Key:
-        """The key for a token. Raises UnknownKey, jwt.PyJWTError, and Problem (503) when there are no keys at all."""
+    async def of(self, token: bytes) -> tuple[Key, int]:
+        """The key for a token, and the version that it is of.
+
+        Raises UnknownKey, jwt.PyJWTError, and Problem (503) when there are no keys at all.
+        """
 
 
 def keys_of(settings: ApiSettings) -> Keys:
     """The keys that the settings name. Raises SystemExit when they do not fit the algorithms."""
     if settings.jwt_jwks_url is not None:
-        return ProviderKeys(settings.jwt_jwks_url.get_secret_value(), settings.jwt_algorithms)
+        url = settings.jwt_jwks_url.get_secret_value()
+        return ProviderKeys(url, settings.jwt_algorithms, settings.jwt_jwks_max_age)
     if settings.jwt_public_key is not None:
         key = public_key(settings.jwt_public_key.get_secret_value(), settings.jwt_algorithms)
         if key is None:
             names = ", ".join(settings.jwt_algorithms)
-            raise SystemExit(f"The settings are not usable:\n  JWT_PUBLIC_KEY: is not a PEM public key for {names}")
+            wanted = f"is not a PEM public key for {names} (of RSA: {MIN_RSA_BITS:,} bits or more)"
+            raise SystemExit(f"The settings are not usable:\n  JWT_PUBLIC_KEY: {wanted}")
         return OneKey(key)
     assert settings.jwt_secret is not None, "the settings have one of the three"
     return OneKey(Key(settings.jwt_secret.get_secret_value(), settings.jwt_algorithms))
@@ -56,18 +62,22 @@ class OneKey:
     def version(self) -> int:
         return 0
 
-    async def of(self, token: bytes) -> Key:  # noqa: ARG002  it is the only one
-        return self._key
+    async def of(self, token: bytes) -> tuple[Key, int]:  # noqa: ARG002  it is the only one
+        return self._key, 0
 
 
 class ProviderKeys:
-    """A provider's published keys (JWKS): fetched in a thread, within a bound, and kept while the provider is away."""
+    """A provider's published keys (JWKS): fetched in a thread, within a bound, and kept while the provider is away.
 
-    def __init__(self, url: str, algorithms: Sequence[str]) -> None:
+    Not for ever: keys that it has not confirmed for `max_age` seconds are dropped. Until then one that was withdrawn
+    may be among them.
+    """
+
+    def __init__(self, url: str, algorithms: Sequence[str], max_age: float) -> None:
         self._client = provider(url)
         # Its own, and one: a provider that sends a byte now and then holds no other.
         self._thread = ThreadPoolExecutor(1, "keys")
-        self._algorithms = algorithms
+        self._algorithms, self._max_age = algorithms, max_age
         self._keys: dict[str | None, Key] = {}
         self._version = 0
         self._fetched_at = self._asked_at = float("-inf")
@@ -75,12 +85,16 @@ class ProviderKeys:
 
     def version(self) -> int:
         """As `Keys` says."""
-        if monotonic() - self._fetched_at > MAX_AGE:
+        age = monotonic() - self._fetched_at
+        if age > self._max_age and self._keys:
+            self._replace({})
+        if age > min(MAX_AGE, self._max_age / 2):
             self._begin()
         return self._version
 
-    async def of(self, token: bytes) -> Key:
+    async def of(self, token: bytes) -> tuple[Key, int]:
         """As `Keys` says. A key that is not known yet is asked for, not more often than the provider can bear."""
+        self.version()
         kid = jwt.get_unverified_header(token).get("kid")
         key = self._find(kid)
         if key is None:
@@ -92,7 +106,7 @@ class ProviderKeys:
             raise unavailable("Tokens cannot be checked now; try again.")
         if key is None:
             raise UnknownKey
-        return key
+        return key, self._version
 
     def _find(self, kid: str | None) -> Key | None:
         if kid is None and len(self._keys) == 1:
@@ -111,12 +125,16 @@ class ProviderKeys:
                 published = await asyncio.get_running_loop().run_in_executor(self._thread, self._client.fetch_data)
             found = usable(published, self._algorithms)
         except Exception as error:  # noqa: BLE001  whatever a provider answers, nobody's request fails by it
-            log.warning("keys_not_fetched", error=type(error).__name__, kept=len(self._keys))
+            # Without any, no token can be checked until the provider is back.
+            level = logging.WARNING if self._keys else logging.ERROR
+            log.log(level, "keys_not_fetched", error=type(error).__name__, kept=len(self._keys))
         else:
             self._fetched_at = monotonic()
-            if found:
-                self._keys, self._version = found, self._version + 1
-            else:
-                log.warning("keys_not_fetched", error="no usable key among them", kept=len(self._keys))
+            self._replace(found)
+            if not found:
+                log.error("keys_withdrawn")
         finally:
             self._fetching = None
+
+    def _replace(self, keys: dict[str | None, Key]) -> None:
+        self._keys, self._version = keys, self._version + 1

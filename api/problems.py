@@ -39,8 +39,11 @@ class Problem(Exception):
         *,
         errors: Sequence[ParameterError] = (),
         headers: Mapping[str, str] | None = None,
+        reason: str | None = None,
     ) -> None:
+        """`reason`: a short code that the log alone is told, in place of what the request held."""
         super().__init__(detail)
+        self.reason = reason
         self.status, self.detail, self.errors, self.headers = status, detail, tuple(errors), dict(headers or {})
 
     def reply(self) -> Reply:
@@ -54,10 +57,10 @@ class Problem(Exception):
         )
 
 
-def unauthorized(detail: str, *, token_given: bool) -> Problem:
+def unauthorized(detail: str, *, reason: str, token_given: bool) -> Problem:
     """401, with the challenge that RFC 6750 asks for."""
     challenge = 'Bearer error="invalid_token"' if token_given else "Bearer"
-    return Problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge})
+    return Problem(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": challenge}, reason=reason)
 
 
 def unprocessable(*errors: ParameterError) -> Problem:

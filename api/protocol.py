@@ -69,5 +69,6 @@ class BoundedProtocol(HttpToolsProtocol):
             ]
             head = b"".join(b"%s: %s\r\n" % line for line in lines)
             self.transport.write(STATUS_LINE[status] + head + b"\r\n" + reply.body)
-            log.warning("request_refused", status=status.value, request_id=request_id)
+            peer = self.client[0] if self.client else None
+            log.warning("request_refused", status=status.value, client=peer, request_id=request_id)
         self.transport.close()

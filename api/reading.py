@@ -10,6 +10,7 @@ import structlog
 from psycopg_pool import AsyncConnectionPool
 
 from api.conditional import Copies
+from api.limits import Bound
 from api.parameters import Parameters
 from api.problems import Problem, unavailable
 from api.refresh import Refresher
@@ -30,6 +31,8 @@ class Found(NamedTuple):
     rows: list[WalletRow]
     asked_at: datetime | None = None
     """When this request asked for a read, if it did."""
+    beyond: Bound | None = None
+    """The bound of the day's refreshes that kept it from asking."""
 
 
 class Reading:
@@ -52,14 +55,15 @@ class Reading:
         """
         try:
             found = await self._rows(user_id, parameters, copies, told)
-            wanted = [row for row in found.rows if row.awaited or (parameters.refresh and not row.hopeless)]
+            awaited = [row.wallet_id for row in found.rows if row.awaited]
+            wanted = [row.wallet_id for row in found.rows if row.awaited or (parameters.refresh and not row.hopeless)]
             if wanted:
-                asked_at = await self._refresher.read_now([row.wallet_id for row in wanted])
-                found = await self._rows(user_id, parameters, copies, told)
-                return found._replace(asked_at=asked_at)
+                of_user = user_id if len(wanted) > len(awaited) else None  # a first view is nobody's refresh
+                asked_at, beyond = await self._refresher.read_now(wanted, of_user=of_user, anyway=awaited)
+                found = (await self._rows(user_id, parameters, copies, told))._replace(asked_at=asked_at, beyond=beyond)
         except (psycopg.OperationalError, TimeoutError) as error:
             raise _unavailable(error) from error
-        if overdue := [row.wallet_id for row in found.rows if row.overdue]:
+        if overdue := [row.wallet_id for row in found.rows if row.overdue and found.asked_at is None]:
             self._refresher.ask_in_background(overdue)
         return found
 

@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from structlog.contextvars import get_contextvars
 
+from api.limits import Bound, Counted, Limits
 from api.listening import Listener
 from api.waits import Waits
 from config.broker import REFRESH_QUEUE, transport_options
@@ -45,6 +46,14 @@ class Asked(NamedTuple):
     wait: bool
     enqueue: bool
     locked: bool
+    marked: bool
+
+
+class Answered(NamedTuple):
+    """What became of a refresh: the moment of its request, if one was made, and the bound that it was beyond."""
+
+    asked_at: datetime | None = None
+    beyond: Bound | None = None
 
 
 class Refresher:
@@ -52,6 +61,7 @@ class Refresher:
 
     def __init__(self, pool: Pool, settings: ApiSettings) -> None:
         self._pool, self._settings = pool, settings
+        self._limits = Limits(settings)
         self._threads = ThreadPoolExecutor(MAX_SENDING, "send")
         self._sending = 0
         self._background: set[asyncio.Task[Any]] = set()
@@ -68,24 +78,39 @@ class Refresher:
 
     async def close(self) -> None:
         """Wait for no message: what was not sent is due in Postgres."""
+        self._limits.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await _cancel(*self._background, *self._loops)
 
-    async def read_now(self, wallet_ids: Sequence[UUID]) -> datetime | None:
+    async def read_now(
+        self, wallet_ids: Sequence[UUID], *, of_user: UUID | None = None, anyway: Sequence[UUID] = ()
+    ) -> Answered:
         """Ask for wallets to be read, and wait until they have been, or for REFRESH_DEADLINE seconds.
 
+        `of_user`: it counts as this user's refresh, and beyond a bound only the wallets `anyway` are asked for.
+
         Returns the moment of the request: a row synced at or after it is this request's. None: it could not be made
-        in time. Raises psycopg.Error. Cancelled when the client goes away (``api.frame``), it leaves nothing behind,
-        and others who wait are not affected.
+        in time, or there was nothing to ask for. Raises psycopg.Error. Cancelled when the client goes away
+        (``api.frame``), it leaves nothing behind, and others who wait are not affected.
         """
         asked_at: datetime | None = None
+        counted: Counted | None = None
+        marked: list[UUID] = []
         try:
             async with asyncio.timeout(self._settings.refresh_deadline):
-                asked_at, waiting = await self._request(wallet_ids)
-                await self._waits.until_read(waiting, asked_at)
+                if of_user:
+                    counted = await self._limits.count(of_user)
+                    if counted.beyond:
+                        wallet_ids = anyway
+                if wallet_ids:
+                    asked_at, waiting = await self._request(wallet_ids, marked)
+                    await self._waits.until_read(waiting, asked_at)
         except TimeoutError:
             log.warning("refresh_deadline_passed", wallets=len(wallet_ids))
-        return asked_at
+        finally:
+            if counted and not marked:
+                self._limits.give_back(counted)
+        return Answered(asked_at, counted.beyond if counted else None)
 
     def ask_in_background(self, wallet_ids: Sequence[UUID]) -> None:
         """Ask for wallets to be read, and wait for nothing. Dropped when too many such requests are on their way."""
@@ -96,19 +121,23 @@ class Refresher:
 
     async def _request_in_time(self, wallet_ids: Sequence[UUID]) -> None:
         async with asyncio.timeout(self._settings.refresh_deadline):
-            await self._request(wallet_ids)
+            await self._request(wallet_ids, [])
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.warning("background_refresh_failed", error=type(error).__name__)
 
-    async def _request(self, wallet_ids: Sequence[UUID]) -> tuple[datetime, list[UUID]]:
-        """Mark wallets as requested and send for them. Returns the moment, and the wallets that will be read."""
+    async def _request(self, wallet_ids: Sequence[UUID], marked: list[UUID]) -> tuple[datetime, list[UUID]]:
+        """Mark wallets as requested and send for them. Returns the moment, and the wallets that will be read.
+
+        Those that nobody had asked for before are added to `marked` as soon as that is known.
+        """
         first = rows = await self._mark(wallet_ids)
         waiting: list[UUID] = []
         while True:
             waiting += [row.wallet_id for row in rows if row.wait]
+            marked += [row.wallet_id for row in rows if row.marked]
             self._send(rows)
             locked = [row.wallet_id for row in rows if row.locked]
             if not locked:
@@ -155,6 +184,7 @@ class Refresher:
             # Others join a request for a deadline's length, and wait for another. Then nobody relies on this message:
             # who asks now sends a new one, and the wallets are due like any other.
             expires=2 * self._settings.refresh_deadline,
+            declare=[],  # nothing of Redis but the queue itself
         )
 
     @cached_property

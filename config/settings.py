@@ -8,11 +8,13 @@ the endpoint no node. A wrong setting stops the start with a sentence; values ar
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from os import geteuid
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 Network = Literal["ethereum", "tron"]
@@ -30,6 +32,8 @@ MAX_HEAD_AGE: dict[tuple[Network, str], float] = {
 # With the bytes that a secret must have at least: those of the hash (RFC 7518 §3.2).
 HMAC_ALGORITHMS = {"HS256": 32, "HS384": 48, "HS512": 64}
 KEY_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
+
+ANY_AUDIENCE = "any"  # JWT_AUDIENCE: tokens for whomever are believed
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -55,6 +59,11 @@ def _not_overheard(value: SecretStr) -> SecretStr:
     return value
 
 
+def _private_folder() -> Path:
+    """A folder of this user's, by a name that a health check can know."""
+    return Path(gettempdir(), f"balance-sync-{geteuid()}")
+
+
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres"))]
 RedisUrl = Annotated[SecretStr, AfterValidator(_with_scheme("redis", "rediss", "unix"))]
@@ -62,6 +71,7 @@ HttpUrl = Annotated[SecretStr, AfterValidator(_with_scheme("http", "https"))]
 KeysUrl = Annotated[HttpUrl, AfterValidator(_not_overheard)]
 HttpUrls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
 
 
@@ -142,6 +152,7 @@ class WorkerSettings(QueueSettings):
     tron_max_head_age: float | None = Field(default=None, ge=0)
     sync_lease: float = Field(default=60, ge=3, le=3600)
     dispatch_interval: Seconds = 1
+    life_sign_dir: Path = Field(default_factory=_private_folder)
 
     def chain(self, network: Network) -> "ChainSettings":
         """What the settings say of a network."""
@@ -206,7 +217,12 @@ class ApiSettings(QueueSettings):
     jwt_jwks_url: KeysUrl | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None
+    jwt_max_age: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    jwt_jwks_max_age: float = Field(default=3600, ge=60, le=30 * 24 * 3600)
     jwt_admin_scope: str = Field(default="balances:admin", min_length=1)
+    refresh_max_per_user: int = Field(default=1440, ge=0)
+    refresh_max: int = Field(default=50_000, ge=0)
+    trusted_proxies: Networks = ()
     api_pool_min: int = Field(default=1, ge=1, le=100)
     api_pool_max: int = Field(default=10, ge=1, le=100)
     api_database_timeout: float = Field(default=2, ge=0.1, le=60)
@@ -224,6 +240,21 @@ class ApiSettings(QueueSettings):
             if len(self.jwt_secret.get_secret_value().encode()) < least:
                 raise ValueError(f"JWT_SECRET must have at least {least} bytes: openssl rand -hex {least}")
         return self
+
+    @model_validator(mode="after")
+    def _a_providers_tokens_are_for_us(self) -> Self:
+        if self.jwt_jwks_url is not None and self.jwt_audience is None:
+            # A provider signs tokens for many programs with the same keys.
+            raise ValueError(
+                "JWT_AUDIENCE must be set with JWT_JWKS_URL: the aud of tokens for this API, or any, "
+                "to believe the provider's tokens for other programs too"
+            )
+        return self
+
+    @property
+    def audience(self) -> str | None:
+        """The `aud` that a token must have; None: any."""
+        return None if self.jwt_audience == ANY_AUDIENCE else self.jwt_audience
 
     @model_validator(mode="after")
     def _pool_has_room(self) -> Self:

@@ -145,8 +145,6 @@ async def _alive(pool: Pool) -> tuple[Connection, _Known]:
 
 async def _result(line: PGconn, seconds: float) -> PGresult:
     """What the server says to what was sent last. Raises psycopg.Error, TimeoutError."""
-    if line.flush():  # what is sent here is small: a socket that has no room for it has a server that hangs
-        raise psycopg.OperationalError("the server takes nothing more")
     result = await _Answer(line).wait(seconds)
     if result.status not in _GOOD:
         raise psycopg.errors.error_from_result(result)
@@ -154,16 +152,23 @@ async def _result(line: PGconn, seconds: float) -> PGresult:
 
 
 class _Answer:
-    """The answer to one message, as it comes in."""
+    """The answer to one message, as it comes in; what the socket has no room for is sent before.
 
-    __slots__ = ("_deadline", "_done", "_line", "_loop", "_results", "_timer")
+    A message of thousands of ids is larger than the buffers of many a connection. While it is on its way the server is
+    read from too, as libpq asks: it may not take more before it has been heard.
+    """
+
+    __slots__ = ("_deadline", "_done", "_line", "_loop", "_results", "_timer", "_unsent")
 
     def __init__(self, line: PGconn) -> None:
         self._line, self._loop = line, asyncio.get_running_loop()
         self._done: asyncio.Future[PGresult] = self._loop.create_future()
         self._results: list[PGresult] = []
+        self._unsent = False
 
     async def wait(self, seconds: float) -> PGresult:
+        """Raises psycopg.Error, TimeoutError."""
+        self._unsent = bool(self._line.flush())
         # A connection that is lost as it is sent to may have its last word, and nothing more will come.
         self._take()
         if self._done.done():
@@ -171,12 +176,16 @@ class _Answer:
         socket = self._line.socket
         self._deadline = self._loop.time() + seconds
         self._loop.add_reader(socket, self._arrived)
+        if self._unsent:
+            self._loop.add_writer(socket, self._arrived)
         self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
         try:
             return await self._done
         finally:
             self._timer.cancel()
             self._loop.remove_reader(socket)
+            if self._unsent:
+                self._loop.remove_writer(socket)
 
     def _look(self) -> None:
         """An event loop need not tell of a connection that was reset, and a server that hangs tells nothing."""
@@ -187,10 +196,14 @@ class _Answer:
             self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
 
     def _arrived(self) -> None:
+        """Something has come in, or there is room for more to be sent."""
         if self._done.done():
             return
         try:
             self._line.consume_input()
+            if self._unsent and not self._line.flush():
+                self._unsent = False
+                self._loop.remove_writer(self._line.socket)
             self._take()
         except Exception as error:  # noqa: BLE001  it is raised where it is waited for
             self._done.set_exception(error)

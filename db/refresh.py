@@ -21,7 +21,8 @@ TELL = "SELECT pg_notify(%(channel)s, %(text)s)"
 # Parameters: what `asked` takes, cooldown and patience interval. One row per wallet asked for: wallet_id, network,
 # asked_at (a read claimed at or after it answers the request), wait (a read is coming), enqueue (this call made the
 # request, or renewed one that nobody took up for longer than ``patience``: its message was lost; not while somebody
-# holds the wallet, for its holder sees to it) and locked. A wallet whose last attempt is over and began within
+# holds the wallet, for its holder sees to it), locked, and marked (this call made or renewed the request: it will cost
+# a read that was not coming anyway). A wallet whose last attempt is over and began within
 # ``cooldown`` is not read again, nor one that is being read once more after it was read within ``cooldown``.
 _REQUEST = """
 WITH asked AS (
@@ -47,7 +48,8 @@ WITH asked AS (
 SELECT a.id AS wallet_id, a.network, now() AS asked_at,
        coalesce(f.pending OR NOT f.cooling, false) AS wait,
        m.wallet_id IS NOT NULL AND NOT f.held AS enqueue,
-       f.wallet_id IS NULL AS locked
+       f.wallet_id IS NULL AS locked,
+       m.wallet_id IS NOT NULL AS marked
   FROM asked a LEFT JOIN free f ON f.wallet_id = a.id LEFT JOIN marked m ON m.wallet_id = a.id
 """
 

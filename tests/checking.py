@@ -7,7 +7,7 @@ from worker.check import Finding
 Env = dict[str, str]
 Look = Callable[..., list[Finding]]
 
-BY_KEY = {"JWT_SECRET": "", "JWT_ALGORITHMS": "ES256"}  # what a test adds the key to
+BY_KEY = {"JWT_SECRET": "", "JWT_ALGORITHMS": "ES256", "JWT_AUDIENCE": "us"}  # what a test adds the key to
 
 
 def failed(found: list[Finding]) -> list[tuple[str, str, str]]:

@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 
 import redis
 import requests
-from running import hung as hung  # noqa: PLC0414  test_freshness and test_resync take it from here
 from tables import Tables
 
 from devstack.product import token

@@ -8,6 +8,7 @@ from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
 from eth_hash.auto import keccak
 
+from devstack.servers import CAP
 from worker.chains import multicall
 from worker.chains.endpoints import EndpointReader
 from worker.chains.http import NodeSession
@@ -124,7 +125,7 @@ class Reading:
         known = Known("test", None, self.clock)
         self.reader = EndpointReader("ethereum", 1, TOKEN, "latest", nodes, known, 10, **settings)
 
-    def parts(self, wallets: Sequence[bytes], seconds: float = 60, **more: Any) -> list[Part]:
+    def parts(self, wallets: Sequence[bytes], seconds: float = CAP, **more: Any) -> list[Part]:
         parts = self.reader.read(wallets, self.clock.now, monotonic() + seconds, **more)
         assert sorted(at for part in parts for at in part.wallets) == list(range(len(wallets)))
         return parts

@@ -1,5 +1,6 @@
 """The product's processes on servers and chains of a test, and what can be asked of them at any time."""
 
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -12,9 +13,10 @@ from uuid import UUID
 
 import psutil
 import psycopg
+import redis
 import requests
 from psycopg.rows import dict_row
-from running import hung, kill_9, sender
+from running import hung, kill_9
 
 from devstack.product import beat, token, worker
 from devstack.seed import SeededWallet
@@ -30,6 +32,11 @@ NEVER = {"SYNC_INTERVAL_ACTIVE": "36000", "SYNC_INTERVAL_IDLE": "36000"}
 """Once a wallet has been read, it is not due by itself while a test runs."""
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def _token(line: str) -> UUID | None:
+    found = re.search(r"token=(\S+)", line)
+    return UUID(found[1]) if found else None
 
 
 class Restartable:
@@ -139,20 +146,19 @@ class Scene:
         """Time passes: these leases run out."""
         self.rows("UPDATE sync_schedule SET lease_until = now() WHERE lease_token = ANY(%s)", tokens)
 
-    def batches_begun(self) -> int:
-        """How many batches the worker's main process knows to be running. It learns of each a moment after its claim,
-        and interrupts only what it knows of.
+    def are_known(self, tokens: list[UUID]) -> bool:
+        """Whether the worker's main process knows that these batches are running, by its log (LOG_LEVEL=DEBUG). It
+        learns of each a moment after its claim, and interrupts only what it knows of.
         """
-        return self._batches("active")
+        log = re.sub(r"\x1b\[\d*m", "", self.worker.server.log.read_text(errors="replace"))
+        claims = [line for line in log.splitlines() if "batch_claimed" in line]
+        tasks = {task[1] for line in claims if (task := re.search(r"task_id=(\S+)", line)) and _token(line) in tokens}
+        return len(tasks) == len(tokens) and all(re.search(rf"Task accepted: \S+\[{task}\]", log) for task in tasks)
 
-    def batches_reserved(self) -> int:
-        """How many batches it has handed on to its pool and does not know to be running."""
-        return self._batches("reserved")
-
-    def _batches(self, state: str) -> int:
-        with sender(self.env["REDIS_URL"]) as app:
-            answers = getattr(app.control.inspect(timeout=5, limit=1), state)() or {}
-        return sum(task["name"].startswith("worker.tasks.sync") for tasks in answers.values() for task in tasks)
+    def messages_in_hand(self) -> int:
+        """How many messages have been taken and not been done with."""
+        with redis.Redis.from_url(self.env["REDIS_URL"]) as client:
+            return int(client.hlen("bal:unacked"))
 
     def said(self, words: str, process: Restartable | None = None) -> int:
         """How often the worker, or another process, has said this."""

@@ -41,7 +41,7 @@ def pem(key: Any) -> str:
 
 def settings(**more: Any) -> ApiSettings:
     key = {} if {"jwt_public_key", "jwt_jwks_url"} & more.keys() else {"jwt_secret": SECRET}
-    return ApiSettings(database_url="postgresql://h/d", redis_url="redis://h", **{**key, **more})
+    return ApiSettings(**{"database_url": "postgresql://h/d", "redis_url": "redis://h", **key, **more})
 
 
 def in_seconds(seconds: int) -> int:

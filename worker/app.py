@@ -2,8 +2,6 @@
 
 import gc
 import logging
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -14,6 +12,7 @@ from config.settings import NETWORKS, worker_settings
 from db.session import engine
 from worker.chains import reader_for
 from worker.errors import BadAddress, SyncError
+from worker.life import make_life_sign_folder
 from worker.transport import install
 
 install()
@@ -27,8 +26,12 @@ GC_THRESHOLD = 50_000  # objects; a few batches' worth
 
 MAX_REQUEST_ID = 128  # characters, as the endpoint has it
 
-LIFE_SIGN = Path(tempfile.gettempdir(), "balance-sync-worker")
-"""A file that a worker touches every few seconds, for a health check to look at."""
+
+@app.on_after_finalize.connect
+def leave_out_celerys_own_tasks(**_: Any) -> None:
+    """`celery.map` and its like run any task as often as one message says; nothing here uses them."""
+    for name in [name for name in app.tasks if name.startswith("celery.")]:
+        app.tasks.unregister(name)
 
 
 @signals.setup_logging.connect
@@ -44,6 +47,7 @@ def set_up_logging(**_: Any) -> None:
 @signals.celeryd_init.connect
 def check_networks(**_: Any) -> None:
     """Before the worker starts: every configured reader can be made, and a network without nodes is told of once."""
+    make_life_sign_folder()
     networks = worker_settings().networks
     if not networks:
         raise SystemExit("Set ETHEREUM_RPC_URLS or TRON_RPC_URLS: without a node no wallet can be read.")
@@ -55,12 +59,6 @@ def check_networks(**_: Any) -> None:
     for network in NETWORKS:
         if network not in networks:
             log.warning("network_not_synced", network=network, reason=f"{network.upper()}_RPC_URLS is not set")
-
-
-@signals.heartbeat_sent.connect
-def show_life(**_: Any) -> None:
-    """The main process came round to its timers: `celery inspect ping` would load everything anew to learn as much."""
-    LIFE_SIGN.touch()
 
 
 @signals.worker_process_init.connect

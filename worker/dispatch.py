@@ -3,7 +3,7 @@
 from typing import Any
 
 import structlog
-from celery.beat import PersistentScheduler
+from celery import beat
 
 from config.broker import REFRESH_QUEUE, sync_queue
 from config.settings import Network, worker_settings
@@ -11,6 +11,7 @@ from db.session import transaction
 from db.wallets import count_due
 from worker.app import app
 from worker.chains import reader_for
+from worker.life import make_life_sign_folder, show_life
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ def dispatch_network(network: Network) -> int:
     queue = sync_queue(network)
     producer: Any
     with app.producer_pool.acquire(block=True) as producer:
-        waiting = producer.channel.client.llen(queue)  # kombu adds the key prefix
+        waiting = producer.channel.waiting(queue)
         per_batch = reader_for(network).max_wallets
         most = most_waiting(per_batch)
         if waiting * 2 >= most:
@@ -65,16 +66,27 @@ def dispatch_network(network: Network) -> int:
     return batches
 
 
-class Scheduler(PersistentScheduler):
-    """Beat's own, but for ticks that nobody takes: without workers for a night, tens of thousands would wait, and the
-    first refreshes of the morning behind them.
+class Scheduler(beat.Scheduler):
+    """Beat's plain one: with one entry there is nothing to keep, and Celery's default one unpickles a file.
+
+    Ticks that nobody takes are held back: without workers for a night, tens of thousands would wait, and the first
+    refreshes of the morning behind them.
     """
 
     _held = False
 
+    def setup_schedule(self) -> None:
+        make_life_sign_folder()
+        super().setup_schedule()
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """One round of beat's, which shows that it comes round."""
+        show_life("beat")
+        return float(super().tick(*args, **kwargs))
+
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
         """Send a tick, unless too many messages wait before it. What this raises, beat logs, and goes on."""
-        waiting = producer.channel.client.llen(REFRESH_QUEUE)
+        waiting = producer.channel.waiting(REFRESH_QUEUE)
         held, self._held = self._held, waiting >= MAX_BEFORE_A_TICK
         if self._held:
             if not held:

@@ -173,3 +173,7 @@ class NoToken(ReadFailed):
     code = "no_token"
     rest = 60.0
     for_a_person = True
+
+
+REST_CODES = frozenset({"", *(kind.code for kind in ReadFailed.__subclasses__())})
+"""What an endpoint or a key may be left alone for; "": for nothing."""

@@ -123,7 +123,7 @@ def test_a_thousand_messages_too_many_are_gone_soon_and_no_node_hears_of_them(st
         scene.worker.start()
         scene.wait_for(lambda: len(taken()) >= 2 * SURPLUS, "the messages to be taken")
         order = taken()
-    scene.wait_for(lambda: scene.batches_begun() == 0, "the last of them to be done with")
+    scene.wait_for(lambda: scene.messages_in_hand() == 0, "the last of them to be done with")
     assert node_reads(**scene.chains) == before
     assert audit.batches() == batches
     assert furthest_apart(order) <= 2, "the networks take turns"

@@ -67,7 +67,7 @@ def apart(redis_process: Server) -> str:
 def endpoint_rows(endpoints_database: str, redis_process: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tables]:
     """The contract's user with two wallets that nobody has read yet, in a database that the settings name."""
     redis.Redis.from_url(redis_process.url).flushall()
-    monkeypatch.setenv("DATABASE_URL", endpoints_database)
+    monkeypatch.setenv("DATABASE_URL", as_role(endpoints_database, WORKER))
     forget_settings()
     with psycopg.connect(endpoints_database, autocommit=True) as connection:
         connection.execute("DELETE FROM wallets")

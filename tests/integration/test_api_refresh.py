@@ -122,7 +122,7 @@ def test_a_wallet_never_read_is_waited_for_on_a_plain_read(endpoint: Endpoint) -
     "change",
     [
         "requested_at = now() - interval '1 hour'",
-        "claimed_at = now(), failures = 1, last_error = 'unreachable'",
+        "requested_at = now() - interval '2 hours', claimed_at = now() - interval '1 hour', failures = 1",
     ],
 )
 def test_a_wallet_that_nobody_reads_or_that_failed_makes_one_request_wait_and_not_each(

@@ -2,23 +2,26 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.error import HTTPError
 
 import jwt
+import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 from endpoint import ENV
 
+from config import keys
 from devstack.product import api
 from devstack.seed import USER
 from devstack.servers import CAP, Server, wait_for
 
 ROUTE = f"/api/v1/auth/balances/user/{USER}"
-CLAIMS = {"sub": str(USER), "exp": 9_000_000_000}
+CLAIMS = {"sub": str(USER), "aud": "us", "exp": 9_000_000_000}
 TAKEN = (200, None)
 INVALID = (401, "The token is not valid here.")
 EXPIRED = (401, "The token has expired.")
@@ -67,7 +70,12 @@ def test_tokens_are_checked_with_a_providers_keys_and_go_on_to_be_while_it_is_aw
     provider = Provider()
     provider.keys["one"] = ec.generate_private_key(ec.SECP256R1())
     env = {name: value for name, value in ENV.items() if name != "JWT_SECRET"}
-    env |= {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, "JWT_ALGORITHMS": "ES256"}
+    env |= {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_process.url,
+        "JWT_ALGORITHMS": "ES256",
+        "JWT_AUDIENCE": "us",
+    }
     with provider.serving() as url, api(tmp_path, {**env, "JWT_JWKS_URL": url}) as server:
 
         def answer(token: str) -> tuple[int, str | None]:
@@ -88,3 +96,42 @@ def test_tokens_are_checked_with_a_providers_keys_and_go_on_to_be_while_it_is_aw
         assert answer(jwt.encode(CLAIMS, "s" * 32, "HS256", headers={"kid": "one"})) == INVALID
         assert answer(jwt.encode(CLAIMS, provider.keys["one"], "ES256", headers={"kid": "one"})) == TAKEN, "their twin"
         assert answer(provider.token("one", exp=1)) == EXPIRED
+
+
+@contextmanager
+def answering(body: bytes, status: int = 200, **headers: str) -> Iterator[str]:
+    """The address of a server that says this to whoever asks."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with suppress(OSError):  # whoever has read enough goes away
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_address[1]}/keys"
+        listening.shutdown()
+
+
+def test_a_set_of_keys_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = b'{"keys": []}'
+    with answering(body) as url:
+        monkeypatch.setattr(keys, "MAX_SET_BYTES", len(body))
+        assert keys.provider(url).fetch_data() == {"keys": []}
+        monkeypatch.setattr(keys, "MAX_SET_BYTES", len(body) - 1)
+        with pytest.raises(ValueError, match="too large"):
+            keys.provider(url).fetch_data()
+
+
+def test_a_provider_leads_nobody_elsewhere() -> None:
+    with answering(b'{"keys": []}') as elsewhere, answering(b"", 302, Location=elsewhere) as url:
+        with pytest.raises(HTTPError) as refused:
+            keys.provider(url).fetch_data()
+        assert refused.value.code == 302

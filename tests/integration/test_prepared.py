@@ -3,16 +3,13 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 import psycopg
 import pytest
-import uvloop
+from pools import run
 from tables import Tables
 
-from api.reading import database_pool
-from config.settings import ApiSettings
 from db.prepared import Connection, Pool, Prepared
 from devstack.servers import CAP
 
@@ -21,20 +18,6 @@ DIVIDE = Prepared("divided", "SELECT 1 / %(a)s::int")
 SLEEP = Prepared("slept", "SELECT pg_sleep(%(a)s::float8)")
 READ = Prepared("read", "SELECT * FROM changing")
 FOREVER = b"3600"  # seconds
-
-
-def run(url: str, work: Callable[[Pool], Awaitable[None]], **more: Any) -> None:
-    async def with_pool() -> None:
-        own = {"api_pool_max": 1, "api_database_timeout": 60, **more}
-        settings = ApiSettings(database_url=url, redis_url="redis://h", jwt_secret="s" * 32, **own)
-        pool = database_pool(settings)
-        await pool.open(wait=True, timeout=CAP)
-        try:
-            await work(pool)
-        finally:
-            await pool.close()
-
-    uvloop.run(with_pool())
 
 
 def test_rows_come_typed_and_parameters_may_be_null_and_used_twice(database_url: str) -> None:

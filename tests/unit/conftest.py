@@ -1,9 +1,17 @@
-"""Unit tests open no socket: what they need of a node is a recording."""
+"""Unit tests open no socket and read no settings of this machine: what they need of a node is a recording."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from pytest_socket import disable_socket, enable_socket
+
+from config.settings import ApiSettings, WorkerSettings
+
+# Before the tests are collected: some build settings then.
+for _name in {*ApiSettings.model_fields, *WorkerSettings.model_fields}:
+    os.environ.pop(_name.upper(), None)
+    os.environ.pop(f"{_name.upper()}_FILE", None)
 
 
 @pytest.fixture(autouse=True)

@@ -56,6 +56,11 @@ def test_a_good_token_names_its_user(key: Any, algorithm: str, more: dict[str, A
     assert caller(signed(key, algorithm, aud="us", iss="them"), **more) == Caller(str(USER), admin=False)
 
 
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+def test_a_scheme_may_be_written_in_any_case(scheme: str) -> None:
+    assert ask(Verifier(settings()), f"{scheme} {signed()}").subject == str(USER)
+
+
 @pytest.mark.parametrize(("late", "taken"), [(LEEWAY - 1, True), (LEEWAY, False)])
 def test_a_token_that_has_just_expired_is_taken_within_the_clocks_leeway(
     late: int, monkeypatch: pytest.MonkeyPatch, *, taken: bool
@@ -74,7 +79,7 @@ def test_a_token_that_was_good_is_not_taken_after_it_has_expired(monkeypatch: py
     exp = in_seconds(DAY)
     verifier, header = Verifier(settings()), f"Bearer {signed(exp=exp)}"
     taken = ask(verifier, header)
-    monkeypatch.setattr(jwt, "decode", lambda *_, **__: pytest.fail("it is checked anew"))
+    monkeypatch.setattr(jwt, "decode_complete", lambda *_, **__: pytest.fail("it is checked anew"))
     monkeypatch.setattr("api.auth.time", lambda: exp + LEEWAY - 1)
     assert ask(verifier, header) == taken == Caller(str(USER), admin=False)
     monkeypatch.setattr("api.auth.time", lambda: exp + LEEWAY)

@@ -1,33 +1,17 @@
 """A provider's published keys: which of them are used, with which algorithms, and when they are fetched."""
 
 import asyncio
-import json
 from threading import Event
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from published_keys import ALL, EC, ED, RSA, Provider, is_known, jwk, keys_from, token
 
 from api import keys
-from api.keys import ProviderKeys, UnknownKey
 from api.problems import Problem
 from config.keys import usable
-
-ALL = ("RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA")
-RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-EC = ec.generate_private_key(ec.SECP256R1())
-ED = ed25519.Ed25519PrivateKey.generate()
-AS_JWK: dict[type, Any] = {
-    rsa.RSAPrivateKey: jwt.algorithms.RSAAlgorithm,
-    ec.EllipticCurvePrivateKey: jwt.algorithms.ECAlgorithm,
-    ed25519.Ed25519PrivateKey: jwt.algorithms.OKPAlgorithm,
-}
-
-
-def jwk(key: Any, kid: str | None = "one", **more: Any) -> dict[str, Any]:
-    made = next(algorithm for kind, algorithm in AS_JWK.items() if isinstance(key, kind)).to_jwk(key.public_key())
-    return {**json.loads(made), **({} if kid is None else {"kid": kid}), **more}
+from devstack.servers import CAP
 
 
 @pytest.mark.parametrize(
@@ -72,43 +56,11 @@ def test_a_malformed_key_spoils_none_of_the_others(spoilt: Any) -> None:
     assert usable({"keys": [spoilt, jwk(EC)]}, ALL).keys() == {"one"}
 
 
-class Provider:
-    """What a provider's address answers, in the fetcher's stead: the keys, or an error."""
-
-    def __init__(self, *entries: Any) -> None:
-        self.answer: Any = {"keys": list(entries)}
-        self.asked = 0
-
-    def fetch_data(self) -> Any:
-        self.asked += 1
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [1000.0]
     monkeypatch.setattr(keys, "monotonic", lambda: now[0])
     return now
-
-
-def keys_from(provider: Provider) -> ProviderKeys:
-    made = ProviderKeys("https://provider.example/keys", ALL)
-    made._client = provider  # type: ignore[assignment]
-    return made
-
-
-def token(kid: str | None, key: Any = EC, algorithm: str = "ES256") -> bytes:
-    return jwt.encode({"sub": "x"}, key, algorithm, headers={"kid": kid} if kid else None).encode()
-
-
-async def is_known(made: ProviderKeys, kid: str | None) -> bool:
-    try:
-        await made.of(token(kid))
-    except UnknownKey:
-        return False
-    return True
 
 
 def test_an_unknown_key_is_asked_for_once_however_many_tokens_name_it(clock: list[float]) -> None:
@@ -136,9 +88,7 @@ def test_an_unknown_key_is_asked_for_once_however_many_tokens_name_it(clock: lis
         TimeoutError(),
         ValueError(),
         {},
-        {"keys": []},
         {"keys": 7},
-        {"keys": [7]},
         {"keys": None},
         [],
         None,
@@ -207,18 +157,21 @@ def test_a_provider_that_dawdles_holds_one_thread(clock: list[float], monkeypatc
     class Dawdling(Provider):
         def fetch_data(self) -> Any:
             self.asked += 1
-            over.wait(30)
+            over.wait(CAP)
             return self.answer
 
     provider = Dawdling(jwk(EC))
     made = keys_from(provider)
 
     async def run() -> None:
-        for _ in range(3):
+        attempts = 0
+        while not provider.asked or attempts < 3:  # what has not begun when its time is over never does
             with pytest.raises(Problem):
                 await made.of(token("one"))
             clock[0] += keys.REST_SECONDS
+            attempts += 1
         assert provider.asked == 1
+        monkeypatch.setattr(keys, "FETCH_SECONDS", CAP)
         over.set()
         assert await is_known(made, "one")
 

@@ -32,21 +32,25 @@ from tokens import (
 from api.auth import Caller, Verifier
 from api.keys import ProviderKeys
 
-WITH_PROVIDER = {"jwt_jwks_url": "https://provider.example/keys", "jwt_algorithms": "RS256,ES256"}
+WITH_PROVIDER = {
+    "jwt_jwks_url": "https://provider.example/keys",
+    "jwt_algorithms": "RS256,ES256",
+    "jwt_audience": "any",
+}
 
 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
         ({}, ["tokens_of_any_audience"]),
-        ({"jwt_issuer": "them"}, []),
+        ({"jwt_issuer": "them"}, ["tokens_of_any_audience"]),
         ({"jwt_audience": "us"}, []),
     ],
 )
 def test_a_provider_whose_every_token_is_believed_is_told_of(
     more: dict[str, str], told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verifier = Verifier(settings(**WITH_PROVIDER, **more))
+    verifier = Verifier(settings(**{**WITH_PROVIDER, **more}))
     monkeypatch.setattr(verifier._keys, "version", lambda: 0)
     with capture_logs() as logs:
         verifier.look_for_keys()

@@ -9,6 +9,7 @@ import pytest
 import requests
 from replay import Replay
 
+from devstack.servers import CAP
 from worker.chains.ethereum import CODES, WORDS, EthereumNode
 from worker.chains.http import by_words
 from worker.chains.snapshot import HEADER, RETURN, REVERT, Block
@@ -33,7 +34,7 @@ WORDS_OF_OURS = "0x" + "11" * (HEADER + 32)
 
 
 def node(replay: Replay, finality: str = "latest") -> EthereumNode:
-    made = EthereumNode(URL, finality, time_limit=10)
+    made = EthereumNode(URL, finality, time_limit=CAP)
     made._id = -1  # the next request has the id 0
     replay.mount_on(made.session)
     return made

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from replay import Replay
 
+from devstack.servers import CAP
 from worker.chains.ethereum import EthereumNode
 from worker.chains.snapshot import RETURN
 from worker.chains.tron import TronNode
@@ -15,14 +16,14 @@ Ask = Callable[..., bytes]
 
 
 def ask_ethereum(body: Any = None, **reply: Any) -> bytes:
-    node = EthereumNode("http://node", "latest", time_limit=10)
+    node = EthereumNode("http://node", "latest", time_limit=CAP)
     node._id = -1  # the next request has the id 0
     Replay({"jsonrpc": "2.0", "id": 0, "result": "0xc0de"} if body is None else body, **reply).mount_on(node.session)
     return node.deployed(b"", RETURN)
 
 
 def ask_tron(body: Any = None, **reply: Any) -> bytes:
-    node = TronNode("http://node", "solid", time_limit=10)
+    node = TronNode("http://node", "solid", time_limit=CAP)
     good = {"result": {"result": True}, "constant_result": ["c0de"], "transaction": {"ret": [{}]}}
     Replay(good if body is None else body, **reply).mount_on(node.session)
     return node.deployed(b"", RETURN)

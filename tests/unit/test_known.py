@@ -1,14 +1,21 @@
 """What workers share of their endpoints: entries that expire, budgets, and going on without Redis."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import fakeredis
 import pytest
+import redis
 from structlog.testing import capture_logs
 
-from worker.chains.known import LEFT_ALONE, Known
+from worker.chains.known import COUNTED_EACH, LEFT_ALONE, Known
+
+NOW = 1_795_000_000
+SOON = NOW + 60
 
 
 class Clock:
-    now = 1_795_000_000.0
+    now = float(NOW)
 
     def __call__(self) -> float:
         return self.now
@@ -20,7 +27,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def server() -> fakeredis.FakeServer:
+def server(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServer:
+    """A Redis of the same clock: a budget's entry lasts for a fifth of a second."""
+    monkeypatch.setattr("fakeredis._socket._base.time", SimpleNamespace(time=clock))
     return fakeredis.FakeServer()
 
 
@@ -85,13 +94,20 @@ def test_without_a_url_nothing_is_shared(clock: Clock) -> None:
     ("name", "raw"),
     [
         *(("size:a", raw) for raw in ("nonsense", "5", "[]", "null", '["x", 9e18]', "[0, 9e18]", "[5, null]", "[5]")),
-        *(("newest", f"[{value}, 9e18]") for value in ("5", "[5]", "[5, -1]", '[5, "5"]', "[5, 5, 5]", "null")),
-        *(("rest:a", f"[{value}, 9e18]") for value in ("5", "[5, 1]", '["5", 1, ""]', '[5, "1", ""]', "[5, 1, 1]")),
+        *(("newest", f"[{value}, {SOON}]") for value in ("5", "[5]", "[5, -1]", '[5, "5"]', "[5, 5, 5]", "null")),
+        *(("rest:a", f"[{value}, {SOON}]") for value in ("5", "[5, 1]", '["5", 1, ""]', '[5, "1", ""]', "[5, 1, 1]")),
         ("rest:a", '[[NaN, 1, ""], 9e18]'),
-        ("key:a", "[5, 9e18]"),
-        *(("way:a", f"[{value}, 9e18]") for value in ("5", '"revert"', '["revert"]', '["revert", 5]', '[["x"], ""]')),
-        *(("supply:a", f"[{value}, 9e18]") for value in ("-1", "5.5", '"5"', "[5]")),
-        ("supply:a", "[" * 10**5),
+        ("key:a", "[5, {SOON}]"),
+        *(("way:a", f"[{value}, {SOON}]") for value in ("5", '"revert"', '["revert"]', '["revert", 5]', '[["x"], ""]')),
+        ("size:a", "[" * 10**5),
+        ("supply:a", f"[5, {SOON}]"),  # money is held against it
+        ("size:a", f"[5, {NOW + 3600 + 11}]"),  # longer than ours hold
+        ("newest", f"[[5, 6], {NOW + 600 + 11}]"),
+        ("newest", f"[[5, {NOW + 31}], {SOON}]"),  # a block of the future
+        ("rest:a", f'[[{NOW + 3600 + 11}, 1, "throttled"], {SOON}]'),
+        ("key:a", f'[[{NOW + 3600 + 11}, 1, "throttled"], {SOON}]'),
+        ("rest:a", f'[[{NOW}, {10**7}, "throttled"], {SOON}]'),
+        ("rest:a", f'[[{NOW}, 1, "no code of ours"], {SOON}]'),
     ],
 )
 def test_what_is_no_entry_in_redis_is_as_good_as_none_and_the_others_are_read(
@@ -114,7 +130,6 @@ def test_what_is_no_entry_in_redis_is_as_good_as_none_and_the_others_are_read(
         ("way:a", ["return", "refused: no"]),
         ("way:a", None),
         ("size:a", 1),
-        ("supply:a", 2**128 - 1),
     ],
 )
 def test_what_a_worker_puts_is_an_entry_to_the_others(
@@ -167,3 +182,80 @@ def test_every_key_in_redis_expires(server: fakeredis.FakeServer, clock: Clock) 
     names = list(client.scan_iter())
     assert len(names) == 3
     assert all(client.pttl(name) > 0 for name in names)
+
+
+@pytest.mark.parametrize("px", [None, 10**9])
+def test_a_leave_that_nobody_of_ours_can_have_for_so_long_is_removed(
+    server: fakeredis.FakeServer, clock: Clock, px: int | None
+) -> None:
+    fakeredis.FakeRedis(server=server).set("bal:chain:tron:1:trial", "x", px=px)
+    one = worker(server, clock)
+    assert [one.take("trial", 25, 30), one.take("trial", 25, 30)] == [False, True]
+
+
+def test_a_leave_that_another_read_has_is_left_to_it(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one, other = worker(server, clock), worker(server, clock)
+    assert one.take("trial", 25, 25)
+    assert [other.take("trial", 1, 25), other.take("trial", 1, 25)] == [False, False]
+
+
+def planted(server: fakeredis.FakeServer, name: str, kind: str, value: str) -> str:
+    client, key = fakeredis.FakeRedis(server=server), f"bal:chain:tron:1:{name}"
+    if kind == "text":
+        client.set(key, value)
+    elif kind == "list":
+        client.rpush(key, value)
+    else:
+        client.hset(key, "tat1", value)
+    return key
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("text", "x"),
+        ("list", "x"),
+        ("hash", str((NOW + 3) * 10**6)),  # microseconds
+        ("hash", "9" * 30),
+    ],
+)
+def test_a_budget_that_asks_for_longer_waits_than_its_rate_makes_is_deleted_and_told_of(
+    server: fakeredis.FakeServer, clock: Clock, kind: str, value: str
+) -> None:
+    key = planted(server, "budget:node", kind, value)
+    one = worker(server, clock)
+    with capture_logs() as logs:
+        assert one.wait("node", 10) == 0.0, "by its own budget"
+    assert [(line["event"], line["key"]) for line in logs] == [("entry_dropped", key)]
+    assert one.wait("node", 10) == 0.0, "it shares again"
+    assert worker(server, clock).wait("node", 10) == pytest.approx(0.11, abs=0.002)
+
+
+@pytest.mark.parametrize(("kind", "value"), [("text", "x"), ("text", str(2**63 - 1)), ("list", "x"), ("hash", "x")])
+def test_a_count_that_is_none_is_deleted_and_counted_anew(
+    server: fakeredis.FakeServer, clock: Clock, kind: str, value: str
+) -> None:
+    key = planted(server, f"count:requests:{NOW // 300}", kind, value)
+    one = worker(server, clock)
+    with capture_logs() as logs:
+        one.count("requests", 2)
+    assert [(line["event"], line["key"]) for line in logs] == [("entry_dropped", key)]
+    clock.now += COUNTED_EACH
+    one.count("requests", 3)
+    assert one.counts(["requests"]) == {"requests": {NOW // 300 * 300.0: 5}}
+
+
+def test_a_count_below_zero_is_not_told(server: fakeredis.FakeServer, clock: Clock) -> None:
+    planted(server, f"count:requests:{NOW // 300}", "text", "-5")
+    assert worker(server, clock).counts(["requests"]) == {"requests": {}}
+
+
+def test_what_is_about_the_server_is_an_outage_and_deletes_nothing(clock: Clock) -> None:
+    class Refusing(fakeredis.FakeRedis):
+        def pipeline(self, *_: object, **__: object) -> Any:
+            raise redis.ResponseError("NOPERM this user has no permissions to run the 'incrby' command")
+
+    one = Known("tron:1", "redis://given", clock, _client=Refusing())
+    with capture_logs() as logs:
+        one.count("requests", 2)
+    assert [line["event"] for line in logs] == ["redis_unavailable"]

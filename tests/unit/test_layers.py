@@ -27,6 +27,8 @@ CELERY_IN = {
     "worker/tasks.py",
     "worker/dispatch.py",
     "worker/transport.py",
+    "worker/messages.py",
+    "worker/consumer.py",
     "worker/cli.py",
     "api/refresh.py",
 }

@@ -1,6 +1,7 @@
 """What the logs must not show."""
 
 import logging
+from collections.abc import Iterator
 from typing import Literal
 from uuid import uuid4
 
@@ -11,10 +12,17 @@ from config.logging import configure_logging
 
 
 @pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", root.handlers[:])
-    monkeypatch.setattr(root, "level", root.level)
+    levels = {name: logging.getLogger(name).level for name in ("", *HTTP)}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    structlog.reset_defaults()
+
+
+HTTP = ("urllib3", "web3", "requests")
 
 
 def fail(token: str) -> None:
@@ -29,8 +37,16 @@ def test_a_traceback_shows_no_variables(form: Literal["console", "json"], capsys
         fail(token)
     except ValueError:
         structlog.stdlib.get_logger("a").exception("failed")
-    finally:
-        structlog.reset_defaults()
     told = capsys.readouterr().err
     assert "ValueError: 32" in told
     assert token not in told
+
+
+@pytest.mark.parametrize("name", [*HTTP, "urllib3.connectionpool", "web3.providers.HTTPProvider"])
+def test_at_debug_the_libraries_that_log_whole_urls_say_nothing(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("DEBUG", "json")
+    logging.getLogger("worker").debug("ours")
+    logging.getLogger(name).debug("https://node.example/v3/hunter2")
+    told = capsys.readouterr().err
+    assert "ours" in told
+    assert "hunter2" not in told

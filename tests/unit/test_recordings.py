@@ -11,6 +11,7 @@ from replay import Replay
 from requests import PreparedRequest, Response
 from vectors import recorded
 
+from devstack.servers import CAP
 from worker.chains import multicall
 from worker.chains.ethereum import EthereumNode
 from worker.chains.snapshot import RETURN, REVERT, Balance, Block, decode
@@ -132,13 +133,13 @@ class Recording(Replay):
 
 
 def ethereum_node(choose: Callable[[Any], int]) -> EthereumNode:
-    made = EthereumNode("http://node", "latest", 10)
+    made = EthereumNode("http://node", "latest", CAP)
     Recording("ethereum", choose).mount_on(made.session)
     return made
 
 
 def tron_node(choose: Callable[[Any], int]) -> TronNode:
-    made = TronNode("http://node", "solid", 10)
+    made = TronNode("http://node", "solid", CAP)
     Recording("tron", choose).mount_on(made.session)
     return made
 

@@ -8,6 +8,7 @@ import pytest
 from fakes import NOW, FakeNode, Reading, accounts, asked, balance_of, fails
 
 from db.wallets import Claim, ClaimedWallet
+from devstack.servers import CAP
 from worker.chains.snapshot import Balance, Block
 from worker.errors import Throttled
 from worker.outcomes import Found
@@ -24,7 +25,7 @@ def found(reading: Reading, *, wallets: int = 1, block: int = 90) -> list[Found]
         for at, account in enumerate(accounts(wallets))
     )
     claim = Claim("ethereum", UUID(int=99), NOW, claimed)
-    return _read(reading.reader, claim, accounts(wallets), monotonic() + 60)[1]
+    return _read(reading.reader, claim, accounts(wallets), monotonic() + CAP)[1]
 
 
 def told(each: Found) -> Balance | str | None:

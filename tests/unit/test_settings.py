@@ -63,6 +63,15 @@ def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
         (ApiSettings, {**API, "JWT_ALGORITHMS": "none"}, "JWT_ALGORITHMS must be out of HS256"),
         (ApiSettings, {**API, "JWT_ALGORITHMS": "HS256,RS256"}, "JWT_ALGORITHMS must be out of HS256"),
         (ApiSettings, {**API, "JWT_JWKS_URL": "https://them/hunter2"}, "and only one of them"),
+        (
+            ApiSettings,
+            {**QUEUE, "JWT_JWKS_URL": "https://them/hunter2", "JWT_ALGORITHMS": "RS256"},
+            "JWT_AUDIENCE must be set with JWT_JWKS_URL: the aud of tokens for this API, or any",
+        ),
+        (ApiSettings, {**API, "JWT_MAX_AGE": "0"}, "JWT_MAX_AGE: Input should be greater than 0"),
+        (ApiSettings, {**API, "JWT_JWKS_MAX_AGE": "5"}, "JWT_JWKS_MAX_AGE: Input should be greater than or equal to"),
+        (ApiSettings, {**API, "REFRESH_MAX": "-1"}, "REFRESH_MAX: Input should be greater than or equal to 0"),
+        (ApiSettings, {**API, "TRUSTED_PROXIES": "10.0.0.0/8,hunter2"}, "TRUSTED_PROXIES: value is not a valid IPv4"),
         (ApiSettings, {**API, "JWT_ALGORITHMS": "HS256,HS512"}, "JWT_SECRET must have at least 64 bytes"),
         (ApiSettings, {**API, "JWT_ALGORITHMS": "HS384"}, "JWT_SECRET must have at least 48 bytes"),
         (ApiSettings, {**QUEUE, "JWT_PUBLIC_KEY": "k"}, "JWT_ALGORITHMS must be out of ES256, ES384, ES512, EdDSA"),
@@ -160,6 +169,6 @@ def test_a_bound_below_zero_is_refused(name: str, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "[::1]:8080"])
 def test_keys_may_come_from_this_machine_without_tls(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**QUEUE, "JWT_JWKS_URL": f"http://{host}/keys", "JWT_ALGORITHMS": "RS256"}.items():
-        monkeypatch.setenv(name, value)
+    of_provider = {"JWT_JWKS_URL": f"http://{host}/keys", "JWT_ALGORITHMS": "RS256", "JWT_AUDIENCE": "us"}
+    set_all(monkeypatch, {**QUEUE, **of_provider})
     assert load(ApiSettings).jwt_jwks_url is not None

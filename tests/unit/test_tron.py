@@ -9,6 +9,7 @@ from replay import Replay
 from tronpy.providers.http import DEFAULT_API_KEYS
 from vectors import recorded
 
+from devstack.servers import CAP
 from worker.chains.http import by_words, takes_keys
 from worker.chains.snapshot import RETURN, Block
 from worker.chains.tron import WORDS, TronNode
@@ -32,7 +33,7 @@ HOLDER = bytes.fromhex("1563915e194d8cfba1943570603f7606a3115508")
 
 
 def node(replay: Replay, finality: str = "solid", url: str = "https://api.trongrid.io", **more: Any) -> TronNode:
-    made = TronNode(url, finality, time_limit=10, **more)
+    made = TronNode(url, finality, time_limit=CAP, **more)
     replay.mount_on(made.session)
     return made
 
@@ -292,6 +293,15 @@ def test_a_key_is_named_by_what_does_not_give_it_away() -> None:
     (key,) = node(Replay(GOOD), keys=["secret-key"], key_hosts=["trongrid.io"]).keys
     assert isinstance(key, ApiKey)
     assert "secret" not in key.id
+
+
+def test_a_key_that_a_node_quotes_back_is_not_repeated() -> None:
+    url = "https://user:hunter2@trongrid.io/0123456789abcdef?apikey=fedcba98"
+    said = "key secret-key of hunter2 is over its limit at 0123456789abcdef with fedcba98"
+    replay = Replay({"result": {"code": "OTHER_ERROR", "message": said}})
+    with pytest.raises(ReadFailed) as refused:
+        node(replay, url=url, keys=["secret-key"], key_hosts=["trongrid.io"]).deployed(b"", RETURN)
+    assert str(refused.value) == "OTHER_ERROR: key … of … is over its limit at … with …"
 
 
 @pytest.mark.parametrize(

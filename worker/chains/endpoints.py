@@ -5,13 +5,21 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any, Self
 
+import structlog
+
 from config.settings import Network
 from worker.chains.choice import Rest, to_ask
-from worker.chains.known import Known
-from worker.chains.snapshot import Block, Expected
-from worker.chains.turn import Part, Task, Turn
+from worker.chains.known import NEWEST_HOLDS, Known
+from worker.chains.snapshot import Block, Expected, can_be
+from worker.chains.task import Part, Task
+from worker.chains.turn import Turn
 from worker.chains.ways import Node
 from worker.errors import ReadFailed, Throttled, Unreachable
+
+log = structlog.get_logger(__name__)
+
+READ_REQUESTS = 3  # a read ends within so many times a request's limit (config.settings)
+DOUBT_AFTER = 60.0  # seconds for which others' word that no endpoint may be asked is taken for true unheard
 
 KINDS = {kind.code: kind for kind in ReadFailed.__subclasses__()}
 
@@ -22,10 +30,12 @@ class Trial:
 
     known: Known
     deadline: float
+    longest: float
+    """Seconds for which any read of the network has it at the most."""
     held: bool = False
 
     def ours(self) -> bool:
-        self.held = self.held or self.known.take("trial", self.deadline - monotonic())
+        self.held = self.held or self.known.take("trial", self.deadline - monotonic(), self.longest)
         return self.held
 
     def __enter__(self) -> Self:
@@ -53,6 +63,8 @@ class EndpointReader:
     request_limit: float
     max_age: float = 0
     per_second: int = 0
+    _no_mark_until: float = 0.0
+    _silent_since: float | None = None
 
     @property
     def max_wallets(self) -> int:
@@ -77,33 +89,86 @@ class EndpointReader:
         are not asked, unless there is no other. Does I/O; raises nothing.
         """
         entries = self.known.get(self._names())
-        newest = Block(*entries["newest"]) if entries.get("newest") else None
         task = Task(
             network=self.network,
             token=self.token,
             accounts=accounts,
-            expected=Expected(self.chain_id, now, self.max_age, newest),
+            expected=Expected(self.chain_id, now, self.max_age, _block(self.known.proved("newest"))),
             started=monotonic(),
             deadline=deadline,
             request_limit=self.request_limit,
             per_second=self.per_second,
             alone=not self.several,
+            mark=self._mark(entries, now),
         )
         unread, parts = [range(len(accounts))] if accounts else [], []
         failure: ReadFailed | None = None
-        with Trial(self.known, deadline) as trial:
-            for node in self._in_order(entries, avoid):
+        turns: list[Turn] = []
+        with Trial(self.known, deadline, self.request_limit * READ_REQUESTS) as trial:
+            for node, believed in self._to_ask(entries, avoid, trial):
                 if not unread:
                     break
-                if not self._may_ask(node, entries, trial):
-                    continue
-                turn = Turn(node, task, self.known, entries)
+                turn = Turn(node, task, self.known, believed)
                 unread, failed = turn.take(unread)
                 parts += turn.parts
+                turns.append(turn)
+                self._judge_rests(turn, entries, believed)
                 failure = failed or failure
                 task = replace(task, expected=replace(task.expected, newest=turn.newest))
+        self._judge_mark(turns)
         failure = failure or self._resting(entries)
         return parts + [Part(piece, failure=failure) for piece in unread]
+
+    def _mark(self, entries: Mapping[str, Any], now: float) -> Block | None:
+        """The newest block by others' word, if the chain can have made it, and their word was not wrong lately."""
+        mark = _block(entries.get("newest"))
+        if mark is None or self.known.clock() < self._no_mark_until or not can_be(mark, self.chain_id, now):
+            return None
+        return mark
+
+    def _judge_mark(self, turns: Sequence[Turn]) -> None:
+        """A mark that every endpoint contradicts which gave a sound reply is not the chain's, but somebody's."""
+        if any(turn.contradicts for turn in turns) and not any(turn.agrees for turn in turns):
+            self.known.forget("newest")
+            self._no_mark_until = self.known.clock() + NEWEST_HOLDS
+            log.warning("mark_doubted", network=self.network, block=turns[0].task.mark and turns[0].task.mark.number)
+
+    def _to_ask(
+        self, entries: Mapping[str, Any], avoid: Collection[str], trial: Trial
+    ) -> Iterator[tuple[Node, Mapping[str, Any]]]:
+        """The endpoints that this read may ask, best first, with what is believed of them.
+
+        Where others' word alone has left none to ask for a minute, those are asked that this process did not see
+        failing itself.
+        """
+        asked = False
+        for node in self._in_order(entries, avoid):
+            if self._may_ask(node, entries, trial):
+                asked, self._silent_since = True, None
+                yield node, entries
+        if asked or not self._doubts():
+            return
+        believed = {name: value for name, value in entries.items() if not _is_rest(name) or self.known.proved(name)}
+        for node in self._in_order(believed, avoid):
+            if not Rest.from_entry(believed.get(f"rest:{node.id}")).strikes:
+                yield node, believed
+
+    def _doubts(self) -> bool:
+        now = self.known.clock()
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        return now - self._silent_since >= DOUBT_AFTER
+
+    def _judge_rests(self, turn: Turn, entries: Mapping[str, Any], believed: Mapping[str, Any]) -> None:
+        """What came of asking an endpoint that rests by others' word: it does not, or they are believed once more."""
+        if believed is entries:
+            return
+        if not turn.parts:
+            self._silent_since = self.known.clock()
+            return
+        log.warning("rests_doubted", network=self.network, endpoint=turn.node.name)
+        for name in (f"rest:{turn.node.id}", *(f"key:{key.id}" for key in turn.node.keys)):
+            if name in entries and name not in believed:
+                self.known.forget(name)
 
     def _may_ask(self, node: Node, entries: Mapping[str, Any], trial: Trial) -> bool:
         """Whether this read may ask an endpoint. One that failed last time is tried by one read at a time: should it
@@ -112,7 +177,7 @@ class EndpointReader:
         return not Rest.from_entry(entries.get(f"rest:{node.id}")).strikes or trial.ours()
 
     def _names(self) -> list[str]:
-        of_nodes = [f"{what}:{node.id}" for node in self.endpoints for what in ("rest", "way", "size", "supply")]
+        of_nodes = [f"{what}:{node.id}" for node in self.endpoints for what in ("rest", "way", "size")]
         return ["newest", *of_nodes, *(f"key:{key.id}" for node in self.endpoints for key in node.keys)]
 
     def _in_order(self, entries: Mapping[str, Any], avoid: Collection[str]) -> Iterator[Node]:
@@ -138,3 +203,11 @@ class EndpointReader:
         soonest = min(waits, key=lambda rest: rest.until, default=Rest(now, 0, Unreachable.code))
         kind = Throttled if Throttled.code in codes else KINDS.get(soonest.code, Unreachable)
         return kind("every endpoint is being left alone", retry_after=max(soonest.until - now, 0))
+
+
+def _block(entry: Any) -> Block | None:
+    return Block(*entry) if entry else None
+
+
+def _is_rest(name: str) -> bool:
+    return name.startswith(("rest:", "key:"))

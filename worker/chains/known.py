@@ -1,6 +1,8 @@
 """What the workers know of a network's endpoints, shared through Redis: entries that each expire, and budgets.
 
-A worker that cannot reach Redis goes on with what it knows itself, and looks for Redis again after some seconds.
+A worker that cannot reach Redis goes on with what it knows itself, and looks for Redis again after some seconds. What
+lies there is looked at as a stranger's, for it may be: an entry counts only if it is of a form that workers put, and
+ends when theirs do.
 """
 
 import json
@@ -9,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
-from math import isfinite
 from time import time
 from typing import Any
 
@@ -18,6 +19,9 @@ import structlog
 from pyrate_limiter import GCRA, InMemoryStateStore, Rate, RedisStateStore, StateStore
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from worker.chains.snapshot import FUTURE_TOLERANCE
+from worker.errors import LONGEST_WAIT_TOLD, REST_CODES
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +40,26 @@ COUNTED_SPANS = 12  # an hour, less what the running span lacks
 COUNTS_HOLD = COUNT_SECONDS * (COUNTED_SPANS + 1)
 
 
+# Seconds for which each kind of entry holds.
+WAY_HOLDS = 3600.0
+SIZE_HOLDS = 3600.0
+SUPPLY_HOLDS = 3600.0
+STRIKES_HOLD = 600.0  # beyond the rest
+NEWEST_HOLDS = 600.0
+
+LONGEST: Mapping[str, float] = {
+    "newest": NEWEST_HOLDS,
+    "rest": LONGEST_WAIT_TOLD + STRIKES_HOLD,
+    "key": LONGEST_WAIT_TOLD + STRIKES_HOLD,
+    "way": WAY_HOLDS,
+    "size": SIZE_HOLDS,
+}
+CLOCKS_DIFFER = 10.0  # seconds by which two machines' clocks may be apart
+MOST_STRIKES = 1_000_000
+
+LATE = 0.5  # seconds beyond the space between two requests that a budget may ask to wait: clocks differ a little
+
+
 @dataclass(slots=True)
 class Known:
     """One network's entries. Not for several threads; one process has one. `scope` keeps other settings' entries out.
@@ -48,6 +72,7 @@ class Known:
     """Redis' URL, or None to share nothing."""
     clock: Callable[[], float] = time
     _own: dict[str, tuple[Any, float]] = field(default_factory=dict)
+    _proved: dict[str, tuple[Any, float]] = field(default_factory=dict)
     _budgets: dict[str, StateStore] = field(default_factory=dict)
     _unsent: Counter[str] = field(default_factory=Counter)
     _sent_at: dict[str, float] = field(default_factory=dict)
@@ -70,30 +95,57 @@ class Known:
         with self._redis() as client:
             if client:
                 values: Any = client.mget([self._key(name) for name in names])
-                found = {name: _entry(name, raw) for name, raw in zip(names, values, strict=True) if raw is not None}
+                now = self.clock()
+                found = {
+                    name: _entry(name, raw, now) for name, raw in zip(names, values, strict=True) if raw is not None
+                }
                 self._own |= {name: entry for name, entry in found.items() if entry}
-                self._looked_up[names] = self.clock()
+                self._looked_up[names] = now
 
     def put(self, name: str, value: Any, seconds: float) -> None:
         """Keep an entry for some seconds. One command."""
-        until = self.clock() + seconds
-        self._own[name] = (value, until)
+        self.prove(name, value, seconds)
+        self._own[name] = self._proved[name]
         with self._redis() as client:
             if client:
-                client.set(self._key(name), json.dumps([value, until]), px=max(int(seconds * 1000), 1))
+                client.set(self._key(name), json.dumps(self._own[name]), px=max(int(seconds * 1000), 1))
 
-    def take(self, name: str, seconds: float) -> bool:
+    def prove(self, name: str, value: Any, seconds: float) -> None:
+        """Keep for this process alone what it has seen for itself."""
+        self._proved[name] = (value, self.clock() + seconds)
+
+    def proved(self, name: str) -> Any:
+        """What this process has seen for itself, and nobody's word. None: nothing, or too long ago."""
+        value, until = self._proved.get(name, (None, 0.0))
+        return value if until > self.clock() else None
+
+    def forget(self, name: str) -> None:
+        """End an entry that proved wrong, here and in Redis. One command."""
+        self._own.pop(name, None)
+        self._delete(name)
+
+    def take(self, name: str, seconds: float, longest: float = 0.0) -> bool:
         """Whether something that one process may do at a time is ours, for some seconds at the most. One command.
 
-        Without Redis each process decides for itself.
+        Without Redis each process decides for itself. Nobody has it for more than `longest` seconds, or for ours: what
+        says so was planted, and is removed.
         """
         with self._redis() as client:
             if client:
-                return bool(client.set(self._key(name), 1, nx=True, px=max(int(seconds * 1000), 1)))
+                key, ends = self._key(name), max(int(seconds * 1000), 1)
+                if client.set(key, 1, nx=True, px=ends):
+                    return True
+                left, most = client.pttl(key), (max(seconds, longest) + CLOCKS_DIFFER) * 1000
+                if left != GONE and not 0 <= left <= most:
+                    self._delete(name)
+                return False
         return True
 
     def give_back(self, name: str) -> None:
         """End what `take` began. One command."""
+        self._delete(name)
+
+    def _delete(self, name: str) -> None:
         with self._redis() as client:
             if client:
                 client.delete(self._key(name))
@@ -107,7 +159,11 @@ class Known:
         with self._redis() as client:
             if client:
                 shared = RedisStateStore(client, self._key("budget:" + name))
-                return _seconds(shared.check(GCRA(), rates, now, 1))  # type: ignore[no-untyped-call]
+                with self._removed_if_strange("budget:" + name):
+                    waits = _seconds(shared.check(GCRA(), rates, now, 1))  # type: ignore[no-untyped-call]
+                    if waits <= SECOND / 1000 / per_second + LATE:
+                        return waits
+                    raise Strange
         own = self._budgets.setdefault(name, InMemoryStateStore())
         return _seconds(own.check(GCRA(), rates, now, 1))
 
@@ -127,11 +183,12 @@ class Known:
         if not 0 <= now - self._sent_at.get(name, -COUNTED_EACH) < COUNTED_EACH:
             with self._redis() as client:
                 if client:
-                    key = self._key(f"count:{name}:{int(now // COUNT_SECONDS)}")
-                    client.pipeline(transaction=False).incrby(key, self._unsent[name]).expire(
-                        key, COUNTS_HOLD
-                    ).execute()
-                    self._sent_at[name], self._unsent[name] = now, 0
+                    entry = f"count:{name}:{int(now // COUNT_SECONDS)}"
+                    key = self._key(entry)
+                    with self._removed_if_strange(entry):
+                        pipeline = client.pipeline(transaction=False).incrby(key, self._unsent[name])
+                        pipeline.expire(key, COUNTS_HOLD).execute()
+                        self._sent_at[name], self._unsent[name] = now, 0
 
     def counts(self, names: Sequence[str]) -> dict[str, dict[float, int]]:
         """What was counted in the past hour: for each name the counts by the starts of the spans that had any."""
@@ -142,12 +199,23 @@ class Known:
             if client and names:
                 values: Any = client.mget([self._key(f"count:{name}:{span}") for name in names for span in spans])
                 for (name, span), raw in zip(product(names, spans), values, strict=True):
-                    if raw is not None:
+                    if raw is not None and raw.isdigit():
                         found[name][float(span * COUNT_SECONDS)] = int(raw)
         return found
 
     def _key(self, name: str) -> str:
         return f"bal:chain:{self.scope}:{name}"
+
+    @contextmanager
+    def _removed_if_strange(self, name: str) -> Iterator[None]:
+        """Delete an entry that cannot be one of ours, should the block find that out. It does not end the block's."""
+        try:
+            yield
+        except (Strange, redis.ResponseError) as error:
+            if isinstance(error, redis.ResponseError) and not any(words in str(error) for words in ABOUT_THE_ENTRY):
+                raise
+            log.warning("entry_dropped", key=self._key(name))
+            self._delete(name)
 
     @contextmanager
     def _redis(self) -> Iterator[Any]:
@@ -161,60 +229,68 @@ class Known:
             )
         try:
             yield self._client
-        except (redis.RedisError, ValueError) as error:  # or a count that is none
+        except redis.RedisError as error:
             self._back_at = self.clock() + LEFT_ALONE
             log.warning("redis_unavailable", error=type(error).__name__, left_alone_seconds=LEFT_ALONE)
 
 
-def _entry(name: str, raw: Any) -> tuple[Any, float] | None:
+class Strange(Exception):
+    """An entry says what none of ours can."""
+
+
+ABOUT_THE_ENTRY = ("WRONGTYPE", "not an integer", "would overflow")
+"""What Redis says of an entry. All else is about the server, or about our rights there."""
+
+GONE = -2  # Redis' answer when it is asked how long a key has, and there is none
+
+
+def _entry(name: str, raw: Any, now: float) -> tuple[Any, float] | None:
     """A value and until when it holds. None: it is not an entry of ours, and is passed over until one of ours comes."""
+    kind = name.partition(":")[0]
     try:
         value, until = json.loads(raw)
-        return (value, float(until)) if SHAPES.get(name.partition(":")[0], _any)(value) else None
+        ours = kind in SHAPES and SHAPES[kind](value, now) and float(until) <= now + LONGEST[kind] + CLOCKS_DIFFER
+        return (value, float(until)) if ours else None
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
-
-
-def _any(_value: Any) -> bool:
-    return True
 
 
 def _number(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def _size(value: Any) -> bool:
+def _size(value: Any, _now: float) -> bool:
     return _number(value) and value > 0
 
 
-def _block(value: Any) -> bool:
+def _block(value: Any, now: float) -> bool:
     match value:
         case [number, time]:
-            return _number(number) and _number(time)
+            return _number(number) and _number(time) and time <= now + FUTURE_TOLERANCE
     return False
 
 
-def _rest(value: Any) -> bool:
+def _rest(value: Any, now: float) -> bool:
     match value:
-        case [int() | float() as until, strikes, str()]:
-            return isfinite(until) and _number(strikes)
+        case [int() | float() as until, strikes, str() as code]:
+            soon = 0 <= until <= now + LONGEST_WAIT_TOLD + CLOCKS_DIFFER
+            return soon and _number(strikes) and strikes <= MOST_STRIKES and code in REST_CODES
     return False
 
 
-def _way(value: Any) -> bool:
+def _way(value: Any, _now: float) -> bool:
     match value:
         case None | [str(), str()]:
             return True
     return False
 
 
-SHAPES: Mapping[str, Callable[[Any], bool]] = {
+SHAPES: Mapping[str, Callable[[Any, float], bool]] = {
     "newest": _block,
     "rest": _rest,
     "key": _rest,
     "way": _way,
     "size": _size,
-    "supply": _number,
 }
 """What an entry is, by its name's first part: whoever reads one need not look again."""
 

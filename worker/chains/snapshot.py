@@ -166,7 +166,7 @@ def check(snapshot: Snapshot, expected: Expected) -> None:
     if not 0 < time <= expected.now + FUTURE_TOLERANCE:
         raise BadReply(f"block time {time} at {expected.now:.0f}")
     pace = PACES.get(expected.chain_id, ANY_PACE)
-    if not 0 < number <= pace.most(time) + PACE_TOLERANCE:
+    if not can_be(snapshot.block, expected.chain_id, expected.now):
         raise BadReply(f"block number {number}, when there are {pace.most(time):.0f} at the most")
     age = expected.now - time
     if 0 < expected.max_age < age:
@@ -177,6 +177,12 @@ def check(snapshot: Snapshot, expected: Expected) -> None:
         raise Lagging(f"block {number}, when {expected.newest.number} has been seen")
     if number > pace._replace(number=expected.newest.number, time=expected.newest.time).most(time) + PACE_TOLERANCE:
         raise BadReply(f"block {number}, {time - expected.newest.time} s after {expected.newest.number}")
+
+
+def can_be(block: Block, chain_id: int, now: float) -> bool:
+    """Whether a chain can have made a block, as far as its number and its time say."""
+    most = PACES.get(chain_id, ANY_PACE).most(block.time) + PACE_TOLERANCE
+    return 0 < block.time <= now + FUTURE_TOLERANCE and 0 < block.number <= most
 
 
 def richest(balances: Iterable[Balance | None]) -> int:

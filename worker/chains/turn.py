@@ -9,10 +9,10 @@ from typing import Any
 
 import structlog
 
-from config.settings import Network
 from worker.chains.choice import Rest, cut, halves, key_for, learnt, most_requests, rest_after
-from worker.chains.known import Known
+from worker.chains.known import NEWEST_HOLDS, SIZE_HOLDS, STRIKES_HOLD, SUPPLY_HOLDS, WAY_HOLDS, Known
 from worker.chains.snapshot import Block, Expected, Snapshot, check, richest
+from worker.chains.task import Part, Task
 from worker.chains.ways import READ, ApiKey, Node, Way, total_supply
 from worker.errors import (
     BadReply,
@@ -27,47 +27,17 @@ from worker.errors import (
     Unsupported,
 )
 
+__all__ = ["Part", "Turn"]
+
 log = structlog.get_logger(__name__)
 
-# Seconds for which each thing that was learnt of an endpoint holds.
-WAY_HOLDS = 3600.0
-DOUBTFUL_WAY_HOLDS = 300.0  # a better one gave a reply that failed a check: one truncated on its way, perhaps
-SIZE_HOLDS = 3600.0
-SUPPLY_HOLDS = 3600.0
-STRIKES_HOLD = 600.0  # beyond the rest
-NEWEST_HOLDS = 600.0
+DOUBTFUL_WAY_HOLDS = 300.0  # seconds; a better one gave a reply that failed a check: truncated on its way, perhaps
 
 PATIENCE = 2.0  # seconds to wait for a budget before another endpoint is asked
 NOT_THE_WALLETS = 8  # so many failed by themselves, and none was read: it is the endpoint
 TRIED_BEFORE_FORGETTING = 2  # refusals in a row until the way that worked is doubted
 
 _turns = count(randrange(1024))  # noqa: S311  each process begins at another key, so that all are used evenly
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What became of some of a read's wallets, `wallets` by their places: one snapshot, or one failure."""
-
-    wallets: range
-    snapshot: Snapshot | None = None
-    failure: ReadFailed | None = None
-    endpoint: str = ""
-    endpoint_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What every endpoint's turn at one read has in common. `started` and `deadline` are on the monotonic clock."""
-
-    network: Network
-    token: bytes
-    accounts: Sequence[bytes]
-    expected: Expected
-    started: float
-    deadline: float
-    request_limit: float
-    per_second: int
-    alone: bool
 
 
 @dataclass(slots=True)
@@ -79,12 +49,15 @@ class Turn:
     known: Known
     entries: Mapping[str, Any]
     parts: list[Part] = field(default_factory=list)
-    newest: Block | None = None
+    newest: Block | None = None  # that this process has seen for itself
+    contradicts: bool = False  # a reply passed every check but the one against others' mark
+    agrees: bool = False  # a reply passed that one too
     _too_much: list[range] = field(default_factory=list)
     _lone: list[range] = field(default_factory=list)
     _lone_failure: TooMuch | None = None
     _ways: list[Way] = field(default_factory=list)
     _proven: bool = False
+    _remembered: Any = None
     _reason: str = ""
     _first: ReadFailed | None = None
     _doubtful: bool = False
@@ -99,11 +72,15 @@ class Turn:
     def __post_init__(self) -> None:
         remembered = self._entry("way")
         ways = list(self.node.ways)
-        self._proven = remembered is not None and remembered[0] in ways
-        self._ways = [remembered[0]] if self._proven else ways
-        self._size = self._entry("size") or self._most
-        self._size = min(self._size, self._most)
-        self._supply = self._entry("supply")
+        if remembered is not None and remembered[0] in ways:
+            # What others say is the way is tried first; to have no other, it must have worked here.
+            self._proven = self.known.proved(f"way:{self.node.id}") == remembered
+            self._remembered = remembered
+            others = [] if self._proven else [way for way in ways if way != remembered[0]]
+            ways = [remembered[0], *others]
+        self._ways = ways
+        self._size = min(self._entry("size") or self._most, self._most)
+        self._supply = self.known.proved(f"supply:{self.node.id}")  # money is held against it: nobody's word
         self._key_rests = {key.id: Rest.from_entry(self.entries.get(f"key:{key.id}")) for key in self.node.keys}
         self.newest = self.task.expected.newest
         self._next_key()
@@ -140,7 +117,9 @@ class Turn:
         accounts = self.task.accounts[piece.start : piece.stop]
         snapshot = READ[self._ways[0]](self.node, self.task.token, accounts)
         now = self.task.expected.now + monotonic() - self.task.started  # other endpoints may have taken their time
-        check(snapshot, replace(self.task.expected, now=now, newest=self.newest))
+        expected = replace(self.task.expected, now=now, newest=self.newest)
+        check(snapshot, expected)
+        self._check_mark(snapshot, expected)
         unanswered = len(accounts) > 1 and not any(snapshot.balances)
         most = richest(snapshot.balances)
         if unanswered or self._supply is None or most > self._supply:
@@ -149,6 +128,16 @@ class Turn:
         if most > self._supply:
             raise BadReply("a balance above the token's total supply")
         return snapshot
+
+    def _check_mark(self, snapshot: Snapshot, expected: Expected) -> None:
+        if self.task.mark is None:
+            return
+        try:
+            check(snapshot, replace(expected, newest=self.task.mark))
+        except ReadFailed:
+            self.contradicts = True
+            raise
+        self.agrees = True
 
     def _prepare(self) -> None:
         """Bounds, budget and key of the requests that follow."""
@@ -180,24 +169,35 @@ class Turn:
     def _learn_supply(self) -> int:
         self._prepare()
         supply = total_supply(self.node, self.task.token)
-        self._put("supply", supply, SUPPLY_HOLDS)
+        self.known.prove(f"supply:{self.node.id}", supply, SUPPLY_HOLDS)
         return supply
 
     def _keep(self, piece: range, snapshot: Snapshot) -> None:
         self.parts.append(Part(piece, snapshot, endpoint=self.node.name, endpoint_id=self.node.id))
-        if self.newest is None or snapshot.block.number > self.newest.number:
-            self.newest = snapshot.block
-            self.known.put("newest", [self.newest.number, self.newest.time], NEWEST_HOLDS)
+        self._keep_newest(snapshot.block)
         if not self._proven:
-            self._proven = True
-            self._put("way", [self._ways[0], self._reason], DOUBTFUL_WAY_HOLDS if self._doubtful else WAY_HOLDS)
-            if self._reason:
-                self._tell(log.info, "endpoint_read_another_way", way=self._ways[0], reason=self._reason)
+            self._keep_way()
         if Rest.from_entry(self._entry("rest")).strikes:
             self._put("rest", [0.0, 0, ""], STRIKES_HOLD)
         if self._key and self._key_rests[self._key.id].strikes:
             self._key_rests[self._key.id] = Rest()
             self.known.put(f"key:{self._key.id}", [0.0, 0, ""], STRIKES_HOLD)
+
+    def _keep_newest(self, block: Block) -> None:
+        if self.newest is not None and block.number <= self.newest.number:
+            return
+        self.newest = block
+        keep = self.known.prove if self.task.mark and block.number <= self.task.mark.number else self.known.put
+        keep("newest", [block.number, block.time], NEWEST_HOLDS)
+
+    def _keep_way(self) -> None:
+        self._proven = True
+        if self._remembered and self._remembered[0] == self._ways[0]:
+            self.known.prove(f"way:{self.node.id}", self._remembered, WAY_HOLDS)
+            return
+        self._put("way", [self._ways[0], self._reason], DOUBTFUL_WAY_HOLDS if self._doubtful else WAY_HOLDS)
+        if self._reason:
+            self._tell(log.info, "endpoint_read_another_way", way=self._ways[0], reason=self._reason)
 
     def _split(
         self, failure: TooMuch, piece: range, queue: list[range], *, spent: bool
@@ -220,6 +220,9 @@ class Turn:
     ) -> tuple[list[range], ReadFailed | None]:
         """Go on with another key, or in another way, or give up on this endpoint for now."""
         queue = [piece, *queue]
+        if self.contradicts and not self.agrees:  # by others' word alone no endpoint rests
+            self._report(failure, 0)
+            return queue, failure
         if self._key and isinstance(failure, Throttled | Unauthorized) and not isinstance(failure, OverBudget):
             self._rest_key(self._key, failure)
             if self._next_key():

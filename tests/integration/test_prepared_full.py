@@ -1,0 +1,147 @@
+"""A prepared statement whose parameters are more than the socket has room for."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+from pools import run
+
+from db.prepared import Pool, Prepared, array
+from devstack.servers import CAP
+
+SMALL = 4096  # bytes; a network's connection begins with some tens of kB, where loopback has megabytes
+IDS = [uuid4() for _ in range(5000)]
+UNNEST = Prepared("unnested", "SELECT id::text FROM unnest(%(ids)s::uuid[]) AS ids (id)")
+
+
+class Narrow:
+    """A way to a server that has little room, and none while `open` is not set. Counts the connections."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server = host, port
+        self._listening = socket.socket()
+        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+        self._listening.bind(("127.0.0.1", 0))
+        self._listening.listen()
+        self.port: int = self._listening.getsockname()[1]
+        self.open = Event()
+        self.open.set()
+        self.connections = 0
+        self._sockets: list[socket.socket] = []
+        self._threads: list[Thread] = []
+        self._begin(self._accept)
+
+    def _begin(self, work: Callable[..., None], *args: object) -> None:
+        thread = Thread(target=work, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                self.connections += 1
+                server = socket.create_connection(self._server)
+                self._sockets += (client, server)
+                self._begin(self._pass, client, server, self.open)
+                self._begin(self._pass, server, client, None)
+
+    def _pass(self, one: socket.socket, other: socket.socket, gate: Event | None) -> None:
+        with suppress(OSError):
+            while data := one.recv(SMALL):
+                if gate:
+                    gate.wait(CAP)
+                other.sendall(data)
+        end(one, other)
+
+    def break_off(self) -> None:
+        """Every connection that there is."""
+        end(*self._sockets)
+
+    def close(self) -> None:
+        self.open.set()
+        end(self._listening, *self._sockets)
+        for thread in self._threads:
+            thread.join(CAP)
+        for each in (self._listening, *self._sockets):
+            each.close()
+
+
+def end(*sockets: socket.socket) -> None:
+    for each in sockets:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def narrow(url: str) -> Iterator[tuple[Narrow, str]]:
+    """Such a way, and the database's URL over it."""
+    parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
+    made = Narrow(parts.hostname, parts.port)
+    user = parts.netloc.rpartition("@")[0]
+    try:
+        yield made, parts._replace(netloc=f"{user}@127.0.0.1:{made.port}").geturl()
+    finally:
+        made.close()
+
+
+async def make_narrow(pool: Pool) -> None:
+    """The pool's one connection has little room too."""
+    async with pool.connection() as connection:
+        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as ours:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+
+
+def test_a_socket_that_is_full_is_waited_for(database_url: str) -> None:
+    with narrow(database_url) as (way, url):
+
+        async def work(pool: Pool) -> None:
+            await make_narrow(pool)
+            for _ in range(2):  # its first execution has another message before it
+                way.open.clear()
+                asking = asyncio.create_task(UNNEST.rows(pool, {"ids": array(IDS)}, CAP))
+                done, _ = await asyncio.wait([asking], timeout=0.3)
+                assert not done, "there is no room for it, and it waits"
+                way.open.set()
+                assert await asking == [(str(each),) for each in IDS]
+
+        run(url, work, api_database_timeout=60)
+        assert way.connections == 1, "none was given up"
+
+
+def test_a_socket_that_stays_full_is_waited_for_no_longer_than_any_answer(database_url: str) -> None:
+    with narrow(database_url) as (way, url):
+
+        async def work(pool: Pool) -> None:
+            await make_narrow(pool)
+            way.open.clear()
+            with pytest.raises(TimeoutError):
+                await UNNEST.rows(pool, {"ids": array(IDS)}, 0.3)
+            way.open.set()
+            assert await UNNEST.rows(pool, {"ids": array(IDS[:1])}, CAP) == [(str(IDS[0]),)]
+
+        run(url, work, api_database_timeout=60)
+
+
+def test_a_connection_that_is_lost_while_it_is_sent_to_costs_nobody_an_answer(database_url: str) -> None:
+    with narrow(database_url) as (way, url):
+
+        async def work(pool: Pool) -> None:
+            await make_narrow(pool)
+            way.open.clear()
+            asking = asyncio.create_task(UNNEST.rows(pool, {"ids": array(IDS)}, CAP))
+            await asyncio.wait([asking], timeout=0.3)
+            way.break_off()
+            way.open.set()
+            assert await asking == [(str(each),) for each in IDS]
+
+        run(url, work, api_database_timeout=60)
+        assert way.connections == 2

@@ -1,0 +1,43 @@
+"""The part of a worker that takes messages: Celery's own, less all by which strangers could tell it what to do."""
+
+from typing import Any
+
+from celery import bootsteps
+from celery.worker import consumer
+
+from worker.life import show_life
+
+SHOWN_EACH = 2.0  # seconds
+
+
+class LifeSign(bootsteps.StartStopStep):
+    """The main process came round to its timers: `celery inspect ping` would load everything anew to learn as much."""
+
+    label = "life sign"
+    _shown: Any = None
+
+    def start(self, parent: Any) -> None:
+        """Show it now and from now on, as long as this connection to the broker lasts."""
+        show_life("worker")
+        self._shown = parent.timer.call_repeatedly(SHOWN_EACH, show_life, ("worker",))
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002
+        """Until there is another one."""
+        if self._shown:
+            self._shown.cancel()
+
+
+class Consumer(consumer.Consumer):
+    """It takes tasks out of the queues, and has no other ear: neither remote control nor other workers' events."""
+
+    event_dispatcher = None
+
+    class Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc, valid-type]  # its stubs have a variable
+        """The steps that are left."""
+
+        default_steps = (
+            "celery.worker.consumer.connection:Connection",
+            "celery.worker.consumer.tasks:Tasks",
+            LifeSign,
+            "celery.worker.consumer.consumer:Evloop",
+        )
