@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -39,14 +40,28 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("ours")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
+TOGETHER = ("tests/acceptance/", "tests/integration/test_api_outage.py", "tests/integration/test_devstack.py")
+"""Where the tests of one file run in one process: they share servers that may hang or end, or the project's folder."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever shares servers runs in one process, and of the others each wherever there is room."""
     for item in items:
-        ring = item.path.parent.name
-        item.add_marker(getattr(pytest.mark, ring))
-        if ring == "acceptance" and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        item.add_marker(getattr(pytest.mark, item.path.parent.name))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests go wherever there is room, but for those of TOGETHER.
+
+    Not by the mark `xdist_group`: pytest 9.2 has no place any more where xdist 3.8 notes it, and says nothing.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid.partition("::")[0] if nodeid.startswith(TOGETHER) else nodeid
+
+    return Scheduling(config, log)
 
 
 def migrate(url: str) -> None:

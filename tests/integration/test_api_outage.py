@@ -21,8 +21,6 @@ from devstack.product import api
 from devstack.seed import insert, wallets
 from devstack.servers import CAP, Server, postgres, wait_for
 
-pytestmark = pytest.mark.xdist_group("endpoint_outage")  # one server that may hang is enough
-
 PATIENCE = "0.5"
 """API_DATABASE_TIMEOUT, of an endpoint that is to give up."""
 

@@ -15,6 +15,8 @@ from solc import compiled
 from vectors import recorded
 
 from devstack import chain as local
+from devstack.demo import solid_block
+from devstack.seed import fund, wallets
 from devstack.servers import CAP, ROOT, ServerFailed, redis_server, running, wait_for
 from devstack.stack import SOLID_LAG, LocalChain, alone_in, base58_address
 from worker.chains.snapshot import encode
@@ -27,6 +29,12 @@ NOTHING_THERE = "4100000000000000000000000000000000dead0001"
 def test_the_tokens_bytes_are_what_its_source_compiles_to() -> None:
     source = Path(local.__file__).parent / "token" / "Token.sol"
     assert compiled(source, "Solidity", "Token").hex() == local.CREATION_CODE
+
+
+def test_funds_are_solidified_as_soon_as_they_are_given(tron: LocalChain) -> None:
+    before = tron.chain.head()
+    fund(tron, wallets(0)[:1])
+    assert solid_block(tron.node.url) > before
 
 
 def test_tokens_are_minted_and_move(ethereum: LocalChain) -> None:
@@ -75,7 +83,6 @@ def test_a_folder_holds_one_devstack_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.xdist_group("devstack")  # it holds the project's own folder for it
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_servers_alone_run_until_they_are_stopped(stop: signal.Signals) -> None:
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
