@@ -304,6 +304,7 @@ def test_a_key_is_named_by_what_does_not_give_it_away() -> None:
         ("https://trongrid.io.example", False),
         ("https://example/trongrid.io", False),
         ("https://trongrid.io@example", False),
+        ("http://api.trongrid.io", False),  # in the clear
     ],
 )
 def test_a_host_takes_keys_when_it_is_named_or_below_a_named_one(url: str, *, takes: bool) -> None:
