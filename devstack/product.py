@@ -17,7 +17,7 @@ from devstack.servers import HOST, ROOT, Server, ServerFailed, free_port, runnin
 
 WORKER = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--concurrency", "2"]
 WORKER += ["--without-gossip", "--without-mingle"]
-BEAT = [sys.executable, "-m", "celery", "-A", "worker", "beat", "--schedule"]
+BEAT = [sys.executable, "-m", "celery", "-A", "worker", "beat"]
 API = [sys.executable, "-m", "uvicorn", "api.app:app", "--no-access-log", "--no-server-header", "--no-proxy-headers"]
 API += ["--http", "api.protocol:BoundedProtocol", "--timeout-graceful-shutdown", "30", "--host", HOST, "--port"]
 
@@ -84,7 +84,7 @@ def worker(folder: Path, env: Mapping[str, str], name: str = "worker") -> Iterat
 @contextmanager
 def beat(folder: Path, env: Mapping[str, str], name: str = "beat") -> Iterator[Server]:
     """Beat."""
-    with running(name, [*BEAT, folder / f"{name}-schedule"], folder, env=environment(env)) as server:
+    with running(name, BEAT, folder, env=environment(env)) as server:
         yield server
 
 

@@ -148,8 +148,8 @@ def test_a_refresh_reads_the_chain_and_says_so_truly(scene: Scene) -> None:
 
 
 def test_a_worker_shows_that_it_lives_and_stops_to_when_it_hangs(scene: Scene) -> None:
-    scene.env["TMPDIR"] = str(scene.folder)
-    sign = scene.folder / "balance-sync-worker"
+    scene.env["LIFE_SIGN_DIR"] = str(scene.folder / "signs")
+    sign = scene.folder / "signs" / "worker"
     with worker(scene.folder, scene.env) as worked:
         wait_for(sign.exists, worked, what="the first sign of life")
         first = sign.stat().st_mtime_ns
@@ -157,8 +157,9 @@ def test_a_worker_shows_that_it_lives_and_stops_to_when_it_hangs(scene: Scene) -
         with stopped(worked):
             # What another process does in its time, a stopped worker does not.
             last = sign.stat().st_mtime_ns
-            with worker(scene.folder, {**scene.env, "TMPDIR": str(scene.folder.parent)}, "another") as other:
-                wait_for((scene.folder.parent / "balance-sync-worker").exists, other, what="the other to live")
+            others = scene.folder / "others"
+            with worker(scene.folder, {**scene.env, "LIFE_SIGN_DIR": str(others)}, "another") as other:
+                wait_for((others / "worker").exists, other, what="the other to live")
             assert sign.stat().st_mtime_ns == last
 
 
