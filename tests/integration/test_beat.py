@@ -51,9 +51,7 @@ def test_beat_runs_nothing_out_of_a_schedule_file_and_writes_none(
     assert {path: path.read_bytes() for path in tmp_path.glob("schedule*")} == before
 
 
-def test_beat_shows_that_it_lives_and_stops_to_when_it_hangs(
-    env: dict[str, str], tmp_path: Path, redis_process: Server
-) -> None:
+def test_beat_shows_that_it_lives_and_stops_to_when_it_hangs(env: dict[str, str], tmp_path: Path) -> None:
     sign = tmp_path / "signs" / "beat"
     with beat(tmp_path / "beat", env) as ticked:
         wait_for(sign.exists, ticked, what="the first sign of life")
@@ -65,4 +63,3 @@ def test_beat_shows_that_it_lives_and_stops_to_when_it_hangs(
             with beat(tmp_path / "other", another, "other") as other:
                 wait_for((tmp_path / "others" / "beat").exists, other, what="the other to live")
             assert sign.stat().st_mtime_ns == last
-    assert redis.Redis.from_url(redis_process.url).llen("bal:refresh") > 0
