@@ -314,6 +314,7 @@ def test_a_key_that_a_node_quotes_back_is_not_repeated() -> None:
         ("https://trongrid.io.example", False),
         ("https://example/trongrid.io", False),
         ("https://trongrid.io@example", False),
+        ("http://api.trongrid.io", False),  # in the clear
     ],
 )
 def test_a_host_takes_keys_when_it_is_named_or_below_a_named_one(url: str, *, takes: bool) -> None:
