@@ -33,6 +33,9 @@ URLS = {
     "TRON_RPC_URLS": "https",
     "JWT_JWKS_URL": "https",
 }
+# Building the settings takes milliseconds.
+some = examples(max_examples=examples().max_examples // 4)
+few = examples(max_examples=examples().max_examples // 16)
 PIECES = [
     *("postgresql://", "redis://", "unix://", "http://", "https://", "//", ":", "@", "/", "?", "#", "%", ",", "."),
     *("user", "host", "localhost", "::1", "v1.", "6379", "99999", "\u0660", " ", "\n", "\\", "0", "1", "-1", "1e999"),
@@ -76,7 +79,7 @@ def test_the_settings_around_the_one_that_is_tried_are_good(name: str) -> None:
 
 
 @each_setting
-@examples(max_examples=12)
+@few
 @given(value=values | with_secret)
 def test_a_value_is_accepted_or_refused_with_a_sentence_that_names_the_setting_and_never_shows_it(
     name: str, value: str
@@ -85,7 +88,7 @@ def test_a_value_is_accepted_or_refused_with_a_sentence_that_names_the_setting_a
 
 
 @pytest.mark.parametrize("name", URLS)
-@examples(max_examples=50)
+@some
 @given(value=with_secret)
 def test_so_is_a_url_whatever_comes_after_its_scheme(name: str, value: str) -> None:
     assert_that_it_says_so(name, said_of(KIND[name], {**around(name), name: f"{URLS[name]}://{value}"}))
@@ -130,7 +133,7 @@ def test_bytes_that_are_no_text_are_refused_with_a_sentence_that_names_the_setti
     assert_that_it_says_so(name, said)
 
 
-@examples(max_examples=50)
+@some
 @given(value=values | with_secret, algorithm=st.sampled_from(sorted(KEY_ALGORITHMS)))
 def test_a_public_key_that_is_none_stops_the_start_and_is_not_shown(value: str, algorithm: str) -> None:
     variables = {**QUEUE, "JWT_PUBLIC_KEY": f"{SECRET}{value}", "JWT_ALGORITHMS": algorithm}
@@ -150,7 +153,7 @@ def test_a_file_is_accepted_or_refused_in_the_same_way(name: str, raw: bytes, tm
     assert said is None or (name in said and SECRET not in said)
 
 
-@examples(max_examples=50)
+@some
 @given(path=values)
 def test_a_path_that_leads_to_no_file_is_told_with_the_variables_name(path: str) -> None:
     said = said_of(Settings, {"DATABASE_URL_FILE": f"/nowhere/{path}"})

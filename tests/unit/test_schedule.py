@@ -101,7 +101,7 @@ def test_never_is_a_time_that_the_database_can_hold_and_nobody_will_see() -> Non
     assert datetime.fromtimestamp(NEVER, UTC).year == 9999
 
 
-a_few = settings(max_examples=5)
+a_few = settings(max_examples=settings().max_examples // 20)
 """Each of these simulates thousands of reads: a rule that lets waves come back does so from every seed."""
 
 
