@@ -112,6 +112,12 @@ def values_of(name: bytes) -> st.SearchStrategy[tuple[bytes, bytes]]:
 HEADERS = st.lists(st.sampled_from(sorted(VALUES)).flatmap(values_of), max_size=5)
 """Some of the headers that we or our libraries read, more than once or not at all."""
 
+FRAMING = {b"Content-Length", b"Transfer-Encoding", b"Content-Encoding"}
+HARMLESS = HEADERS.map(lambda headers: [header for header in headers if header[0] not in FRAMING])
+"""Headers that change nothing of where a body ends and what is in it."""
+
+GOOD_LINES = st.just(b"HTTP/1.1 200 OK")
+
 LINES = st.lists(ANYTHING, max_size=1)
 """What is no header at all."""
 

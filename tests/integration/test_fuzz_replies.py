@@ -7,11 +7,11 @@ from time import monotonic, time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from network import SOLID_LAG, Net
 from proxy import Exchange, Fault, passed_on
-from replies import BODIES, HEADERS, LINES, STATUS_LINES, STATUSES, Headers, head, packed
+from replies import BODIES, GOOD_LINES, HARMLESS, HEADERS, LINES, STATUS_LINES, STATUSES, Headers, head, packed
 
 from config.settings import NETWORKS, Network
 from devstack.servers import CAP
@@ -27,6 +27,7 @@ from worker.errors import ReadFailed
 
 CHAIN_IDS = {"ethereum": ETHEREUM_CHAIN_ID, "tron": TRON_CHAIN_ID}
 KEY = "a-key-of-ours"
+WHOLE = -1
 
 fuzzed = partial(settings, max_examples=settings().max_examples // 2, suppress_health_check=[*HealthCheck])
 
@@ -125,7 +126,8 @@ def test_a_well_formed_reply_that_means_nothing_is_a_failed_read(
     nothing_but_failures(read.through(answer))
 
 
-@given(status_line=STATUS_LINES, headers=HEADERS, lines=LINES)
+@given(status_line=GOOD_LINES | STATUS_LINES, headers=HARMLESS | HEADERS, lines=st.just([]) | LINES)
+@example(status_line=b"HTTP/1.1 200 OK", headers=[], lines=[])
 @fuzzed()
 def test_a_true_reply_behind_any_head_is_read_truly_or_not_at_all(
     read: Read, status_line: bytes, headers: Headers, lines: list[bytes]
@@ -137,7 +139,9 @@ def test_a_true_reply_behind_any_head_is_read_truly_or_not_at_all(
     none_but_true(read, read.through(answer))
 
 
-@given(headers=HEADERS, at=st.integers(0, 2000), length=st.booleans(), reset=st.booleans())
+@given(headers=HARMLESS | HEADERS, at=st.integers(0, 2000), length=st.booleans(), reset=st.booleans())
+@example(headers=[], at=WHOLE, length=False, reset=False)
+@example(headers=[], at=WHOLE, length=True, reset=True)
 @fuzzed()
 def test_a_true_reply_that_breaks_off_at_any_byte_is_read_truly_or_not_at_all(
     read: Read, headers: Headers, at: int, *, length: bool, reset: bool
@@ -146,7 +150,7 @@ def test_a_true_reply_that_breaks_off_at_any_byte_is_read_truly_or_not_at_all(
         raw = exchange.upstream().content
         lengths = [(b"Content-Length", str(len(raw)).encode())] if length else []
         whole = head(b"HTTP/1.1 200 OK", [*lengths, *headers], []) + raw
-        exchange.write(whole[: at % (len(whole) + 1)])
+        exchange.write(whole if at == WHOLE else whole[: at % (len(whole) + 1)])
         (exchange.reset if reset else exchange.end)()
 
     none_but_true(read, read.through(answer))
