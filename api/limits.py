@@ -12,7 +12,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -33,6 +33,8 @@ DAY: Final = 24 * 3600
 OF_ALL: Final = "all"
 MAX_COUNTING: Final = 2
 """Threads that talk to Redis. Where it hangs, whoever waits for one of them gives up at a time of its own."""
+REST_SECONDS: Final = 10.0
+"""After Redis did not answer, for which it is not asked: one refresh waits for one that hangs, and not each."""
 
 
 class Counted(NamedTuple):
@@ -50,6 +52,7 @@ class Limits:
         self._settings = settings
         self._threads = ThreadPoolExecutor(MAX_COUNTING, "count")
         self._seconds = settings.refresh_deadline / 2
+        self._rests_until = float("-inf")
 
     def close(self) -> None:
         """Wait for nothing that is on its way."""
@@ -59,11 +62,14 @@ class Limits:
         """Count a refresh of this user, within half of REFRESH_DEADLINE. Uncounted it is let through."""
         if not (self._settings.refresh_max or self._settings.refresh_max_per_user):
             return Counted(user_id)
+        if monotonic() < self._rests_until:
+            return Counted(user_id)
         try:
             async with asyncio.timeout(self._seconds):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, self._count, user_id)
         except Exception as error:  # noqa: BLE001  whatever is wrong with Redis, nobody's request fails by it
             log.warning("refresh_not_counted", error=type(error).__name__)
+            self._rests_until = monotonic() + REST_SECONDS
             return Counted(user_id)
 
     def give_back(self, counted: Counted) -> None:

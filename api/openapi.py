@@ -72,7 +72,7 @@ EXAMPLE_IN_FULL: Final[dict[str, Any]] = {
 _REF = "#/components/schemas/{name}"
 _PROBLEMS = {
     "400": "This is no HTTP request that can be read.",
-    "401": "The token is missing or not valid.",
+    "401": "The token is missing, not valid, or no access token.",
     "403": "The token is for another user, whether or not the asked one exists.",
     "405": "Only GET is served.",
     "414": "The query is too long.",
@@ -99,6 +99,12 @@ _COMPLETE: _Headers = {
     "Balances-Complete": (
         "`false` when a wallet shown has no balance yet, and the total leaves it out.",
         {"type": "string", "enum": ["true", "false"]},
+    )
+}
+_LIMITED: _Headers = {
+    "Refresh-Limited": (
+        "Only where a refresh was beyond the day's bound, the user's or that of all users: the cache has answered.",
+        {"type": "string", "enum": ["user", "all"]},
     )
 }
 _REQUEST_HEADERS = {
@@ -154,7 +160,7 @@ def _balances(query: dict[str, Any]) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The balances; with `detail=full` the larger form.",
-                "headers": _headers(_ALWAYS | _ETAG | _COMPLETE),
+                "headers": _headers(_ALWAYS | _ETAG | _COMPLETE) | _headers(_LIMITED, required=False),
                 "content": {
                     "application/json": {
                         "schema": {"oneOf": [in_full, plain]},
@@ -217,7 +223,8 @@ def _problem(status: str) -> dict[str, Any]:
     }
 
 
-def _headers(described: _Headers) -> dict[str, Any]:
+def _headers(described: _Headers, *, required: bool = True) -> dict[str, Any]:
     return {
-        name: {"description": text, "required": True, "schema": schema} for name, (text, schema) in described.items()
+        name: {"description": text, "required": required, "schema": schema}
+        for name, (text, schema) in described.items()
     }

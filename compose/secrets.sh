@@ -20,27 +20,15 @@ for role in owner worker api ops registrar; do
 done
 for user in worker api ops; do
     random 24 | new "redis_${user}_password"
-    printf 'redis://bal_%s:%s@redis:6379/0' "$user" "$(cat "redis_${user}_password")" | new "${user}_redis_url"
+    printf 'redis://%s:%s@redis:6379/0' "$user" "$(cat "redis_${user}_password")" | new "${user}_redis_url"
 done
 random 32 | new jwt_secret
 printf '' > empty
 for url in ethereum_rpc_urls tron_rpc_urls tron_api_keys; do [ -e "$url" ] || cp empty "$url"; done
 rm -f empty
-# Redis keeps digests of passwords alone.
-redis_acl() {
-    while IFS= read -r line; do
-        case $line in
-        user\ bal_*)
-            user=${line#user bal_}
-            user=${user%% *}
-            digest=$(sha256sum < "redis_${user}_password" | cut -d ' ' -f 1)
-            printf '%s\n' "$line" | sed "s/ on / on #$digest /"
-            ;;
-        '#'* | '') ;;
-        *) printf '%s\n' "$line" ;;
-        esac
-    done < ../config/redis.acl
-}
-redis_acl > redis.acl
+# Redis is given digests of the passwords alone.
+digest() { sha256sum < "redis_$1_password" | cut -d ' ' -f 1; }
+sed -e "s/>WORKER_PASSWORD/#$(digest worker)/" -e "s/>API_PASSWORD/#$(digest api)/" -e "s/>OPS_PASSWORD/#$(digest ops)/" \
+    ../config/redis.acl > redis.acl
 chmod 644 -- *
 [ -s ethereum_rpc_urls ] || [ -s tron_rpc_urls ] || echo "Now write your nodes' URLs into secrets/ethereum_rpc_urls or secrets/tron_rpc_urls."

@@ -52,9 +52,14 @@ def _with_scheme(*schemes: str) -> Callable[[SecretStr], SecretStr]:
     return check
 
 
+def overheard(url: str) -> bool:
+    """Whether a request to this URL leaves the machine in the clear."""
+    parts = urlsplit(url)
+    return parts.scheme != "https" and parts.hostname not in LOOPBACK
+
+
 def _not_overheard(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+    if overheard(value.get_secret_value()):
         raise ValueError("must be a URL that begins with https://, but for one of this machine")
     return value
 
@@ -151,6 +156,8 @@ class WorkerSettings(QueueSettings):
     ethereum_max_head_age: float | None = Field(default=None, ge=0)
     tron_max_head_age: float | None = Field(default=None, ge=0)
     sync_lease: float = Field(default=60, ge=3, le=3600)
+    confirm_rises: int | None = Field(default=None, ge=0)
+    allow_plain_http: bool = False
     dispatch_interval: Seconds = 1
     life_sign_dir: Path = Field(default_factory=_private_folder)
 
@@ -166,7 +173,22 @@ class WorkerSettings(QueueSettings):
             finality=finality,
             per_second=self.ethereum_rps if ethereum else self.tron_rps,
             max_head_age=MAX_HEAD_AGE[network, finality] if max_age is None else max_age,
+            confirm_rises=self._in_base_units(network),
         )
+
+    def _in_base_units(self, network: Network) -> int | None:
+        decimals = self.ethereum_usdt_decimals if network == "ethereum" else self.tron_usdt_decimals
+        return None if self.confirm_rises is None else self.confirm_rises * 10**decimals
+
+    @model_validator(mode="after")
+    def _nodes_are_not_overheard(self) -> Self:
+        for name, urls in (("ETHEREUM_RPC_URLS", self.ethereum_rpc_urls), ("TRON_RPC_URLS", self.tron_rpc_urls)):
+            if not self.allow_plain_http and any(overheard(url.get_secret_value()) for url in urls):
+                raise ValueError(
+                    f"{name} names a node on another machine by http://, where balances can be changed on their way:"
+                    " use https://, or set ALLOW_PLAIN_HTTP=true if nobody is on that way"
+                )
+        return self
 
     # The time-outs of a batch follow from its lease, so that they are in order whatever the lease is: a request gives
     # up before its read, a read before its task is interrupted, the task is killed before its lease ends, and nobody
@@ -198,7 +220,10 @@ class WorkerSettings(QueueSettings):
 
 @dataclass(frozen=True, slots=True)
 class ChainSettings:
-    """What a reader of one network needs. Seconds; 0 requests a second and 0 seconds of age are no bounds."""
+    """What a reader of one network needs. Seconds; 0 requests a second and 0 seconds of age are no bounds.
+
+    `confirm_rises` is in base units; None: no rise is confirmed.
+    """
 
     chain_id: int
     contract: str
@@ -206,6 +231,7 @@ class ChainSettings:
     finality: str
     per_second: int
     max_head_age: float
+    confirm_rises: int | None = None
 
 
 class ApiSettings(QueueSettings):

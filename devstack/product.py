@@ -21,8 +21,8 @@ from devstack.roles import as_role, make_roles
 from devstack.servers import HOST, ROOT, SUPERUSER, Server, ServerFailed, free_port, running
 
 WORKER = [sys.executable, "-m", "celery", "-A", "worker", "worker", "--concurrency", "2"]
-WORKER += ["--without-gossip", "--without-mingle"]
-BEAT = [sys.executable, "-m", "celery", "-A", "worker", "beat", "--schedule"]
+
+BEAT = [sys.executable, "-m", "celery", "-A", "worker", "beat"]
 API = [sys.executable, "-m", "uvicorn", "api.app:app", "--no-access-log", "--no-server-header", "--no-proxy-headers"]
 API += ["--http", "api.protocol:BoundedProtocol", "--timeout-graceful-shutdown", "30", "--host", HOST, "--port"]
 
@@ -97,7 +97,7 @@ def worker(folder: Path, env: Mapping[str, str], name: str = "worker") -> Iterat
 @contextmanager
 def beat(folder: Path, env: Mapping[str, str], name: str = "beat") -> Iterator[Server]:
     """Beat."""
-    with running(name, [*BEAT, folder / f"{name}-schedule"], folder, env=environment(env, WORKER_ROLE)) as server:
+    with running(name, BEAT, folder, env=environment(env, WORKER_ROLE)) as server:
         yield server
 
 

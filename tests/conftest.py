@@ -55,9 +55,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     Not by the mark `xdist_group`: pytest 9.2 has no place any more where xdist 3.8 notes it, and says nothing.
     """
-    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+    from xdist.scheduler import LoadScopeScheduling
 
-    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist publishes no types
         def _split_scope(self, nodeid: str) -> str:
             return nodeid.partition("::")[0] if nodeid.startswith(TOGETHER) else nodeid
 

@@ -14,6 +14,7 @@ from worker.chains import reader_for
 from worker.errors import BadAddress, SyncError
 from worker.life import make_life_sign_folder
 from worker.transport import install
+from worker.wording import printable
 
 install()
 app = Celery("balance-sync")
@@ -79,14 +80,14 @@ def bind_task(task_id: str, task: Any, **_: Any) -> None:
     structlog.contextvars.bind_contextvars(task=task.name.rpartition(".")[2], task_id=task_id)
     request_id = task.request.get("request_id")
     if isinstance(request_id, str):
-        structlog.contextvars.bind_contextvars(request_id=request_id[:MAX_REQUEST_ID])
+        structlog.contextvars.bind_contextvars(request_id=printable(request_id[:MAX_REQUEST_ID]))
 
 
 @signals.task_failure.connect
 def tell_of_refusal(exception: BaseException, **_: Any) -> None:
     """An error of ours says what was wrong with a message; Celery itself tells of all others, as errors."""
     if isinstance(exception, SyncError):
-        log.warning("task_refused", error=exception.code, detail=str(exception))
+        log.warning("task_refused", error=exception.code, detail=printable(str(exception)))
 
 
 @signals.task_postrun.connect

@@ -42,6 +42,9 @@ OUR_ERROR = "our_error"
 ZERO_UNCONFIRMED = "zero_unconfirmed"
 """A wallet's code when a balance fell to zero in one read and a second read did not agree."""
 
+RISE_UNCONFIRMED = "rise_unconfirmed"
+"""A wallet's code when its USDT rose by more than CONFIRM_RISES in one read and a second read did not agree."""
+
 
 LONGEST_WAIT_TOLD = 3600.0  # seconds
 

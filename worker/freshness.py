@@ -19,7 +19,7 @@ from db.session import transaction
 from worker.chains import known_of
 from worker.chains.known import COUNT_SECONDS
 from worker.chains.state import EndpointState, endpoint_states, per_request
-from worker.wording import counted, told
+from worker.wording import counted, printable, told
 
 NOBODYS = NetworkFreshness("ethereum", 0, 0, 0, 0, 0, 0, 0, {}, 0, 0, 0.0, ())
 
@@ -214,7 +214,7 @@ def _endpoint_line(state: EndpointState) -> str:
     if state.way is None:
         parts.append("not read yet")
     else:
-        parts.append(f"by {state.way}" + (f" ({_printable(state.way_reason)})" if state.way_reason else ""))
+        parts.append(f"by {state.way}" + (f" ({printable(state.way_reason)})" if state.way_reason else ""))
     parts.append(f"{counted(state.wallets_per_request, 'wallet')} a request")
     if state.keys:
         parts.append(
@@ -222,8 +222,3 @@ def _endpoint_line(state: EndpointState) -> str:
         )
     parts.append(f"{counted(sum(state.requests.values()), 'request')} in the past hour")
     return f"{state.name}: {', '.join(parts)}"
-
-
-def _printable(words: str) -> str:
-    """A node's own words, of which none may move a terminal's cursor."""
-    return "".join(letter if letter.isprintable() else "…" for letter in words)

@@ -69,9 +69,8 @@ def _built(given: dict[str, Any], headers: dict[str, Any], queue: str) -> dict[s
     task_id = headers.get("id")
     if not isinstance(task_id, str) or not 0 < len(task_id) <= MAX_ID or printable(task_id, MAX_ID) != task_id:
         raise BadMessage("its id is none")
-    for kept_out in ("eta", "compression", "timelimit"):
-        limits = headers.get(kept_out)
-        if limits not in (None, [None, None]):
+    for kept_out in ("eta", "compression"):
+        if headers.get(kept_out) is not None:
             raise BadMessage(f"{kept_out} is set, which is not for messages to say")
     request_id = headers.get("request_id")
     return {
@@ -85,7 +84,7 @@ def _built(given: dict[str, Any], headers: dict[str, Any], queue: str) -> dict[s
             "root_id": task_id,
             "expires": _expires(headers.get("expires")),
             "retries": 0,
-            "timelimit": [None, None],
+            "timelimit": [None, None],  # those of the worker's own settings hold
             **({"request_id": request_id} if isinstance(request_id, str) else {}),
         },
         "properties": {

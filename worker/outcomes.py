@@ -15,6 +15,7 @@ from worker.chains.snapshot import Balance, Block
 from worker.chains.turn import Part
 from worker.errors import (
     OLDER_BLOCK,
+    RISE_UNCONFIRMED,
     USDT_CALL_FAILED,
     ZERO_UNCONFIRMED,
     BadAddress,
@@ -45,7 +46,7 @@ class Found(NamedTuple):
 ReadAgain = Callable[[Sequence[Found], Sequence[int]], Sequence[Found]]
 """Reads the wallets at some places of what was found again."""
 
-ATTEMPTS = 2  # to have a zero confirmed
+ATTEMPTS = 2  # to have a zero or a rise confirmed
 
 
 def accounts_of(claim: Claim) -> list[bytes | None]:
@@ -144,6 +145,22 @@ def fallen_to_zero(claim: Claim, found: Sequence[Found]) -> list[int]:
     ]
 
 
+def risen(claim: Claim, found: Sequence[Found], above: int | None) -> list[int]:
+    """The places of wallets whose USDT rose by more than `above`, in base units; None: no rise is suspect.
+
+    A wallet that was never read rises from nothing.
+    """
+    return [
+        place
+        for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True))
+        if _rises(wallet, each, above)
+    ]
+
+
+def _rises(wallet: ClaimedWallet, found: Found, above: int | None) -> bool:
+    return above is not None and found.balance is not None and found.balance.usdt - (wallet.usdt or 0) > above
+
+
 def _number(found: Found) -> int:
     return found.block.number if found.block else 0
 
@@ -156,20 +173,32 @@ def _falls(wallet: ClaimedWallet, found: Found) -> tuple[bool, bool]:
     return bool(wallet.usdt) and balance.usdt == 0, doubtful and balance.native == 0
 
 
-def agrees(wallet: ClaimedWallet, first: Found, second: Found) -> bool | None:
-    """Whether two reads have the same zeros. None: the second does not tell, having failed or being older and other."""
+def agrees(wallet: ClaimedWallet, first: Found, second: Found, above: int | None = None) -> bool | None:
+    """Whether two reads have the same zeros, and, where the first is a rise by more than `above`, sums no further apart
+    than that. None: the second does not tell, having failed or being older and other.
+    """
     usdt, native = falls = _falls(wallet, first)
     if wallet.native and first.unknown:
         return False  # an account that was there does not vanish
     if second.balance is None or not (first.block and second.block) or (wallet.native and second.unknown):
         return None
+    close = _close(wallet, first, second, above)
     if second.block.number < first.block.number:
-        return True if falls == _falls(wallet, second) and not _older(wallet, second) else None
-    return not (usdt and second.balance.usdt) and not (native and second.balance.native)
+        return True if close and falls == _falls(wallet, second) and not _older(wallet, second) else None
+    return close and not (usdt and second.balance.usdt) and not (native and second.balance.native)
 
 
-def confirmed(claim: Claim, found: Sequence[Found], suspects: Sequence[int], read_again: ReadAgain) -> list[Found]:
-    """`found` with each zero that a second read did not confirm turned into a failure.
+def _close(wallet: ClaimedWallet, first: Found, second: Found, above: int | None) -> bool:
+    if above is None or not first.balance or not second.balance or not _rises(wallet, first, above):
+        return True
+    return abs(first.balance.usdt - second.balance.usdt) <= above
+
+
+def confirmed(
+    claim: Claim, found: Sequence[Found], suspects: Sequence[int], read_again: ReadAgain, above: int | None = None
+) -> list[Found]:
+    """`found` with each zero, and each rise by more than `above`, that a second read did not confirm turned into a
+    failure.
 
     Those of which the second read says nothing are read for the third time. Of two reads that agree the older one
     counts: the other confirms it at a later block, whichever came first. So an endpoint that is always a block behind
@@ -177,12 +206,13 @@ def confirmed(claim: Claim, found: Sequence[Found], suspects: Sequence[int], rea
     """
     settled, unsettled = list(found), list(suspects)
     for place in suspects:
-        settled[place] = Found(error=ZERO_UNCONFIRMED)
+        zero = any(_falls(claim.wallets[place], found[place]))
+        settled[place] = Found(error=ZERO_UNCONFIRMED if zero else RISE_UNCONFIRMED)
     for _ in range(ATTEMPTS):
         if not unsettled:
             break
         again = dict(zip(unsettled, read_again(found, unsettled), strict=True))
-        verdicts = {place: agrees(claim.wallets[place], found[place], second) for place, second in again.items()}
+        verdicts = {place: agrees(claim.wallets[place], found[place], second, above) for place, second in again.items()}
         for place in (place for place, verdict in verdicts.items() if verdict):
             settled[place] = min(found[place], again[place], key=_number)
         unsettled = [place for place, verdict in verdicts.items() if verdict is None]

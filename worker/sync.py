@@ -35,6 +35,7 @@ from worker.outcomes import (
     fallen_to_zero,
     found_in,
     outcomes,
+    risen,
     share,
     with_bad_addresses,
 )
@@ -131,7 +132,7 @@ def _decide(
     accounts: list[bytes | None] = [None] * len(claim.wallets)
     try:
         accounts = accounts_of(claim)
-        parts, found = _read(reader, claim, accounts, deadline)
+        parts, found = _read(reader, claim, accounts, deadline, settings.chain(claim.network).confirm_rises)
     except FROM_OUTSIDE:
         raise
     except Exception:
@@ -141,7 +142,11 @@ def _decide(
 
 
 def _read(
-    reader: ChainReader, claim: Claim, accounts: Sequence[bytes | None], deadline: float
+    reader: ChainReader,
+    claim: Claim,
+    accounts: Sequence[bytes | None],
+    deadline: float,
+    rises_above: int | None = None,
 ) -> tuple[list[Part], list[Found]]:
     """What the nodes say, and for each claimed wallet what was found."""
     clock = claim.at - monotonic()
@@ -152,11 +157,13 @@ def _read(
     if late:
         found = caught_up(claim, found, late, read_again)
         log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=len(behind(claim, found)))
-    suspects = fallen_to_zero(claim, found)
-    if suspects:
-        found = confirmed(claim, found, suspects, read_again)
-        unconfirmed = sum(found[place].error is not None for place in suspects)
-        log.info("zeros_read_again", network=claim.network, wallets=len(suspects), unconfirmed=unconfirmed)
+    zeros, rises = fallen_to_zero(claim, found), risen(claim, found, rises_above)
+    if zeros or rises:
+        found = confirmed(claim, found, sorted({*zeros, *rises}), read_again, rises_above)
+        for event, suspects in (("zeros_read_again", zeros), ("rises_read_again", rises)):
+            if suspects:
+                unconfirmed = sum(found[place].error is not None for place in suspects)
+                log.info(event, network=claim.network, wallets=len(suspects), unconfirmed=unconfirmed)
     return parts, found
 
 

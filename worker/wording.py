@@ -1,11 +1,13 @@
-"""Durations and numbers as a person writes and reads them. Pure."""
+"""Durations, numbers and strangers' words as a person writes and reads them. Pure."""
 
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 PATTERN = re.compile("".join(rf"(?:(?P<{unit}>[0-9]{{1,9}}){unit})?" for unit in UNITS), re.ASCII)
 LONGEST = timedelta(days=36_500)
+MAX_DETAIL = 160  # characters of a node's own words that are kept
 
 
 def parsed(text: str) -> timedelta:
@@ -38,3 +40,16 @@ def counted(number: int, what: str) -> str:
 
 def _name(unit: str) -> str:
     return "min" if unit == "m" else unit
+
+
+def printable(words: str) -> str:
+    """A stranger's words, of which none may move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else "…" for letter in words)
+
+
+def in_short(text: object, secrets: Iterable[str]) -> str:
+    """A node's own words, on one line, without the secrets, cut to a length that a log line bears."""
+    short = re.sub(r"\s+", " ", str(text))
+    for secret in secrets:
+        short = short.replace(secret, "…")
+    return printable(short[:MAX_DETAIL])

@@ -87,15 +87,15 @@ def test_a_worker_that_was_killed_loses_nothing_and_its_leases_run_out_by_themse
 
 
 def test_a_worker_shows_that_it_lives_and_stops_to_when_it_hangs(env: dict[str, str], tmp_path: Path) -> None:
-    sign, sign_of_other = (tmp_path / name / "balance-sync-worker" for name in ("one", "other"))
-    with worker(sign.parent, env) as worked:
+    sign, sign_of_other = (tmp_path / name / "worker" for name in ("one", "other"))
+    with worker(tmp_path, {**env, "LIFE_SIGN_DIR": str(sign.parent)}) as worked:
         wait_for(sign.exists, worked, what="the first sign of life")
         first = sign.stat().st_mtime_ns
         wait_for(lambda: sign.stat().st_mtime_ns > first, worked, what="another sign of life")
         with hung(worked):
             # What another process does in its time, a stopped worker does not.
             last = sign.stat().st_mtime_ns
-            with worker(sign_of_other.parent, env, "other") as other:
+            with worker(tmp_path, {**env, "LIFE_SIGN_DIR": str(sign_of_other.parent)}, "other") as other:
                 wait_for(sign_of_other.exists, other, what="the other to live")
             assert sign.stat().st_mtime_ns == last
 

@@ -153,7 +153,7 @@ def test_the_count_ends_with_its_day_and_an_emptied_redis_begins_it_anew(start: 
 def test_beyond_the_bound_a_wallet_never_read_is_waited_for_as_on_a_plain_read(start: Start) -> None:
     endpoint = start(REFRESH_MAX_PER_USER="1", REFRESH_COOLDOWN="0.001")
     assert not is_limited(refreshed(endpoint), "user")
-    (new,) = endpoint.tables.add("tron", TRON_ADDRESS, user_id=USER)
+    (new,) = endpoint.tables.add("tron", "TNew", user_id=USER)
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(endpoint.get, REFRESH)
         assert str(new) in endpoint.await_message().text

@@ -53,7 +53,7 @@ class Read:
         network, token = self.net.network, self.net.token
         nodes: list[EthereumNode] | list[TronNode]
         if network == "ethereum":
-            nodes = [EthereumNode(f"{url}/{KEY}", "latest", CAP) for url in urls]
+            nodes = [EthereumNode(f"{url}/?key={KEY}", "latest", CAP) for url in urls]
         else:
             nodes = [TronNode(url, "solid", CAP, keys=[KEY], key_hosts=["127.0.0.1"]) for url in urls]
         return EndpointReader(network, CHAIN_IDS[network], token, "latest", nodes, Known("fuzz"), request_limit=CAP)

@@ -25,6 +25,7 @@ from tokens import (
     in_seconds,
     part,
     pem,
+    refused_for,
     settings,
     signed,
 )
@@ -159,3 +160,11 @@ def test_a_token_that_proves_nothing_is_refused_beside_a_providers_keys_and_its_
 def test_a_token_of_a_provider_names_its_user(key: Any, algorithm: str, kid: str) -> None:
     verifier = from_provider(Verifier(settings(**WITH_PROVIDER)), *PUBLISHED)
     assert ask(verifier, f"Bearer {signed(key, algorithm, headers={'kid': kid})}") == Caller(str(USER), admin=False)
+
+
+def test_a_token_that_was_taken_is_not_when_its_key_was_withdrawn() -> None:
+    verifier = from_provider(Verifier(settings(**WITH_PROVIDER)), *PUBLISHED)
+    token = rs256()
+    assert ask(verifier, f"Bearer {token}").subject == str(USER)
+    from_provider(verifier, PUBLISHED[1])
+    assert refused_for(verifier, token) == UNKNOWN

@@ -113,9 +113,9 @@ def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_lists_are_split_at_commas_and_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    set_all(monkeypatch, {**QUEUE, "TRON_RPC_URLS": "http://a, https://b/key,", "ETHEREUM_RPC_URLS": ""})
+    set_all(monkeypatch, {**QUEUE, "TRON_RPC_URLS": "http://localhost, https://b/key,", "ETHEREUM_RPC_URLS": ""})
     settings = load(WorkerSettings)
-    assert [url.get_secret_value() for url in settings.tron_rpc_urls] == ["http://a", "https://b/key"]
+    assert [url.get_secret_value() for url in settings.tron_rpc_urls] == ["http://localhost", "https://b/key"]
     assert settings.networks == ("tron",)
 
 
@@ -165,6 +165,31 @@ def test_a_bound_below_zero_is_refused(name: str, monkeypatch: pytest.MonkeyPatc
     set_all(monkeypatch, {**QUEUE, name: "-1"})
     with pytest.raises(SystemExit, match=name):
         load(WorkerSettings)
+
+
+@pytest.mark.parametrize("name", ["ETHEREUM_RPC_URLS", "TRON_RPC_URLS"])
+def test_a_node_on_another_machine_is_asked_in_the_clear_only_where_that_is_allowed_in_words(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, {**QUEUE, name: "https://ok.example,http://node.example/hunter2"})
+    with pytest.raises(SystemExit, match=f"{name} names a node on another machine") as stop:
+        load(WorkerSettings)
+    assert "hunter2" not in str(stop.value)
+    monkeypatch.setenv("ALLOW_PLAIN_HTTP", "true")
+    assert load(WorkerSettings).networks
+    monkeypatch.setenv("ALLOW_PLAIN_HTTP", "false")
+    for here in ("http://localhost:8545", "http://127.0.0.1", "http://[::1]:8090/x"):
+        monkeypatch.setenv(name, here)
+        assert load(WorkerSettings).networks
+
+
+def test_rises_are_given_in_whole_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {**QUEUE, "CONFIRM_RISES": "1000", "ETHEREUM_USDT_DECIMALS": "18"})
+    settings = load(WorkerSettings)
+    assert settings.chain("tron").confirm_rises == 1000 * 10**6
+    assert settings.chain("ethereum").confirm_rises == 1000 * 10**18
+    monkeypatch.delenv("CONFIRM_RISES")
+    assert load(WorkerSettings).chain("tron").confirm_rises is None
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8080", "[::1]:8080"])

