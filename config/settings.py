@@ -33,8 +33,6 @@ MAX_HEAD_AGE: dict[tuple[Network, str], float] = {
 HMAC_ALGORITHMS = {"HS256": 32, "HS384": 48, "HS512": 64}
 KEY_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 
-ANY_AUDIENCE = "any"  # JWT_AUDIENCE: tokens for whomever are believed
-
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -76,7 +74,7 @@ HttpUrl = Annotated[SecretStr, AfterValidator(_with_scheme("http", "https"))]
 KeysUrl = Annotated[HttpUrl, AfterValidator(_not_overheard)]
 HttpUrls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
+Subnets = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
 Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
 
 
@@ -248,7 +246,7 @@ class ApiSettings(QueueSettings):
     jwt_admin_scope: str = Field(default="balances:admin", min_length=1)
     refresh_max_per_user: int = Field(default=1440, ge=0)
     refresh_max: int = Field(default=50_000, ge=0)
-    trusted_proxies: Networks = ()
+    trusted_proxies: Subnets = ()
     api_pool_min: int = Field(default=1, ge=1, le=100)
     api_pool_max: int = Field(default=10, ge=1, le=100)
     api_database_timeout: float = Field(default=2, ge=0.1, le=60)
@@ -270,17 +268,14 @@ class ApiSettings(QueueSettings):
     @model_validator(mode="after")
     def _a_providers_tokens_are_for_us(self) -> Self:
         if self.jwt_jwks_url is not None and self.jwt_audience is None:
-            # A provider signs tokens for many programs with the same keys.
-            raise ValueError(
-                "JWT_AUDIENCE must be set with JWT_JWKS_URL: the aud of tokens for this API, or any, "
-                "to believe the provider's tokens for other programs too"
-            )
+            wanted = "the aud of tokens for this API, or any, to believe the provider's tokens for other programs too"
+            raise ValueError(f"JWT_AUDIENCE must be set with JWT_JWKS_URL: {wanted}")
         return self
 
     @property
     def audience(self) -> str | None:
-        """The `aud` that a token must have; None: any."""
-        return None if self.jwt_audience == ANY_AUDIENCE else self.jwt_audience
+        """The `aud` that a token must have; None: whatever it has."""
+        return None if self.jwt_audience == "any" else self.jwt_audience
 
     @model_validator(mode="after")
     def _pool_has_room(self) -> Self:
