@@ -121,6 +121,8 @@ def broker(url: str) -> Finding:
     client = redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT)
     try:
         about = client.info()
+    except redis.exceptions.NoPermissionError:
+        return Finding("redis", "its user may not ask INFO", "give it the rights of config/redis.acl")
     except redis.RedisError as error:
         return Finding("redis", f"out of reach ({type(error).__name__})", "correct REDIS_URL, or start Redis")
     finally:

@@ -66,7 +66,7 @@ def test_the_route_lets_a_user_pass_to_their_own_balances_and_says_no_more_than_
 
 
 def test_a_token_is_checked_once_until_the_keys_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Verifier(settings(jwt_jwks_url="https://provider.example/keys", jwt_algorithms="ES256"))
+    made = Verifier(settings(jwt_jwks_url="https://provider.example/keys", jwt_algorithms="ES256", jwt_audience="any"))
     assert isinstance(made._keys, ProviderKeys)
     published = {**json.loads(jwt.algorithms.ECAlgorithm.to_jwk(EC.public_key())), "kid": "one"}
     made._keys._client = SimpleNamespace(fetch_data=lambda: {"keys": [published]})  # type: ignore[assignment]
