@@ -160,7 +160,11 @@ def tokens(settings: ApiSettings) -> Finding:
     if not found:
         to_do = "correct JWT_JWKS_URL or JWT_ALGORITHMS"
         return Finding("tokens", f"JWT_JWKS_URL: no key for {', '.join(algorithms)} among its keys", to_do)
-    return Finding("tokens", f"the JWT_ settings fit together, {len(found)} of the provider's keys can be used")
+    said = f"the JWT_ settings fit together, {len(found)} of the provider's keys can be used"
+    if settings.audience is None:
+        to_do = "set JWT_AUDIENCE to the aud of tokens for this API"
+        return Finding("tokens", f"{said}, and tokens for any program are believed", to_do, warning=True)
+    return Finding("tokens", said)
 
 
 def chain(network: Network, settings: WorkerSettings) -> Iterator[Finding]:

@@ -91,6 +91,17 @@ def test_every_link_and_path_in_the_docs_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_each_line_of_who_can_write_to_what_is_held_by_tests_that_are_there() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    table = page.split("## Who can write to what\n")[1].split("\n## ")[0]
+    lines = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(lines) > 10
+    for *_, tests in lines:
+        named = re.findall(r"`([\w/]+\.py)`", tests)
+        assert named
+        assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
+
+
 def test_every_decision_is_in_their_list() -> None:
     folder = ROOT / "docs" / "decisions"
     listed = re.findall(r"\]\(([^)]+)\)", (folder / "README.md").read_text())
