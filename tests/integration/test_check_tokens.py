@@ -49,3 +49,12 @@ def test_a_providers_keys_are_fetched(look: Look, before_ethereum: Proxy, answer
     told = [(of, said) for of, said, _ in failed(found)]
     assert told == ([] if detail is None else [("tokens", f"JWT_JWKS_URL: {detail}")])
     assert "pass-word" not in str(found), "no secret is told"
+
+
+def test_tokens_for_any_program_are_warned_of(look: Look, before_ethereum: Proxy) -> None:
+    with before_ethereum.faulty(publishes(public(ec.SECP256R1())[1])):
+        url = f"{before_ethereum.url}/keys"
+        for audience, warned in (("us", False), ("any", True)):
+            found = look(**{**BY_KEY, "JWT_AUDIENCE": audience}, JWT_JWKS_URL=url)
+            (tokens,) = (each for each in found if each.subject == "tokens")
+            assert (tokens.ok, tokens.warning, "JWT_AUDIENCE" in tokens.to_do) == (True, warned, warned)
