@@ -148,7 +148,7 @@ def scene(processes: int) -> Iterator[Scene]:
     """A worker for batches, with as many processes, one for refreshes, beat and the endpoint."""
     with stage(BACKLOG) as stands, ExitStack() as started:
         stands.env["JWT_SECRET"] = "s" * 32
-        stands.env |= {"REFRESH_MAX": "0", "REFRESH_MAX_PER_USER": "0"}
+        stands.env.update(REFRESH_MAX="0", REFRESH_MAX_PER_USER="0")
         add_users(stands)
         queues = [sync_queue(network) for network in NETWORKS]
         sync = started.enter_context(serving(stands, stands.nodes, processes, *queues))
