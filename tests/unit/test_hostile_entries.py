@@ -73,6 +73,15 @@ def test_a_mark_that_every_endpoint_contradicts_costs_one_read_and_rests_none(ma
     planted.reading.all_right(3)
 
 
+@pytest.mark.parametrize(
+    "mark", [[2**60, int(NOW)], [most(int(NOW)) + 100, int(NOW)], [2**60, int(NOW) + 10**9], [0, 0]]
+)
+def test_a_mark_that_the_chain_cannot_have_made_costs_nothing(mark: list[int]) -> None:
+    planted = Planted(FakeNode())
+    planted.put("newest", mark)
+    planted.reading.all_right(3)
+
+
 def test_a_mark_that_an_endpoint_agrees_with_stands_and_the_one_behind_rests_once_that_was_seen() -> None:
     behind, good = FakeNode("behind"), FakeNode("good")
     behind.block, good.block = Block(1000, int(NOW) - 60), Block(1030, int(NOW) - 5)
