@@ -101,6 +101,7 @@ def devstack(folder: Path, tell: Callable[[str], None] = print) -> Iterator[Stac
         tell("Starting a local Tron, and deploying a USDT on it …")
         tron = started.enter_context(local_tron(folder))
         env = settings(database.url, queue.url, ethereum, tron)
+        (folder / "env").touch(mode=0o600)  # it has passwords
         (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in env.items()))
         yield Stack(folder, database, queue, ethereum, tron, env)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 import requests
 from solc import compiled
@@ -17,7 +18,7 @@ from vectors import recorded
 from devstack import chain as local
 from devstack.demo import solid_block
 from devstack.seed import fund, wallets
-from devstack.servers import CAP, ROOT, ServerFailed, redis_server, running, wait_for
+from devstack.servers import CAP, ROOT, Server, ServerFailed, redis_server, running, wait_for
 from devstack.stack import SOLID_LAG, LocalChain, alone_in, base58_address
 from worker.chains.snapshot import encode
 
@@ -47,6 +48,14 @@ def test_tokens_are_minted_and_move(ethereum: LocalChain) -> None:
     assert chain.balance_of(token, holders[0]) == 60
     with pytest.raises(local.ChainFailed):
         chain.transfer(token, holders[0], 10**18)
+
+
+def test_nobody_is_let_into_its_database_without_the_password(postgres_server: Server) -> None:
+    user, _, rest = postgres_server.url.removeprefix("postgresql://").partition(":")
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        psycopg.connect(f"postgresql://{user}@{rest.partition('@')[2]}")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(f"postgresql://{user}:guessed@{rest.partition('@')[2]}")
 
 
 def test_a_server_stops_with_its_block_even_when_it_hangs(tmp_path: Path) -> None:
