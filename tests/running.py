@@ -1,9 +1,14 @@
 """What tests of several rings do with processes that run: hang them, kill them, send tasks, count a node's reads."""
 
 import os
+import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fcntl import ioctl
+from pathlib import Path
+from termios import FIONREAD
 from typing import Any
 
 import requests
@@ -32,6 +37,19 @@ def kill_9(server: Server) -> None:
     """End a process and its pool, at once and without a word."""
     os.killpg(server.process.pid, signal.SIGKILL)
     server.process.wait()
+
+
+def unread(pid: int) -> int:
+    """How many bytes others have written into a process's pipes that it has not read yet (on Linux)."""
+    count = 0
+    for opened in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            flags = int(re.findall(r"flags:\s+(\d+)", Path(f"/proc/{pid}/fdinfo", opened.name).read_text())[0], 8)
+            if opened.readlink().name.startswith("pipe:") and flags & os.O_ACCMODE == os.O_RDONLY:
+                end = os.open(opened, os.O_RDONLY | os.O_NONBLOCK)
+                count += int.from_bytes(ioctl(end, FIONREAD, bytes(4)), sys.byteorder)
+                os.close(end)
+    return count
 
 
 def sender(redis_url: str) -> Celery:

@@ -1,6 +1,5 @@
 """The product's processes on servers and chains of a test, and what can be asked of them at any time."""
 
-import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -16,7 +15,7 @@ import psycopg
 import redis
 import requests
 from psycopg.rows import dict_row
-from running import hung, kill_9
+from running import hung, kill_9, unread
 
 from devstack.product import beat, token, worker
 from devstack.seed import SeededWallet
@@ -32,11 +31,6 @@ NEVER = {"SYNC_INTERVAL_ACTIVE": "36000", "SYNC_INTERVAL_IDLE": "36000"}
 """Once a wallet has been read, it is not due by itself while a test runs."""
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-def _token(line: str) -> UUID | None:
-    found = re.search(r"token=(\S+)", line)
-    return UUID(found[1]) if found else None
 
 
 class Restartable:
@@ -146,14 +140,12 @@ class Scene:
         """Time passes: these leases run out."""
         self.rows("UPDATE sync_schedule SET lease_until = now() WHERE lease_token = ANY(%s)", tokens)
 
-    def are_known(self, tokens: list[UUID]) -> bool:
-        """Whether the worker's main process knows that these batches are running, by its log (LOG_LEVEL=DEBUG). It
-        learns of each a moment after its claim, and interrupts only what it knows of.
+    def main_process_has_heard(self) -> bool:
+        """Whether the worker's main process has read all that its pool has told it. It learns of each batch a moment
+        before its claim or after it, and interrupts only what it knows of.
         """
-        log = re.sub(r"\x1b\[\d*m", "", self.worker.server.log.read_text(errors="replace"))
-        claims = [line for line in log.splitlines() if "batch_claimed" in line]
-        tasks = {task[1] for line in claims if (task := re.search(r"task_id=(\S+)", line)) and _token(line) in tokens}
-        return len(tasks) == len(tokens) and all(re.search(rf"Task accepted: \S+\[{task}\]", log) for task in tasks)
+        main = self.worker.server.process.pid
+        return unread(main) == 0 and psutil.Process(main).status() == psutil.STATUS_SLEEPING
 
     def messages_in_hand(self) -> int:
         """How many messages have been taken and not been done with."""
