@@ -296,9 +296,3 @@ class QueueMachine(RuleBasedStateMachine):
         }
         for wallet in mine:
             del self.holders[wallet]
-
-    @precondition(lambda self: self.claims)
-    @rule(pick=picks)
-    def die(self, pick: int) -> None:
-        """A worker is killed: nobody will ever write under its claim."""
-        self.claims.pop(pick % len(self.claims))

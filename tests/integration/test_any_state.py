@@ -7,7 +7,7 @@ from uuid import UUID
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
-from queue_machine import QueueMachine, Shown, few, networks, sizes
+from queue_machine import QueueMachine, Shown, few, networks, picks, sizes
 from queue_model import AHEAD, LEASE, LONGEST, NO_ADDRESS, look
 from structlog.testing import capture_logs
 from tables import Tables
@@ -55,6 +55,12 @@ class Queue(QueueMachine):
             assert self.read_as[shown.usdt] == (wallet, rows[wallet].address)
             assert shown.block >= self.blocks.get(wallet, 0)
             self.blocks[wallet] = shown.block
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=picks)
+    def die(self, pick: int) -> None:
+        """A worker is killed: nobody will ever write under its claim."""
+        self.claims.pop(pick % len(self.claims))
 
     @precondition(lambda self: self.ids)
     @rule(chosen=few, cooldown=st.sampled_from([0, 5, 3600]))
