@@ -12,10 +12,10 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.values import DatabaseUrl, HttpUrls, KeysUrl, RedisUrl, Seconds, Secrets, Subnets, Words, overheard
+from config.values import DatabaseUrl, HttpUrls, KeysUrl, RedisUrl, Seconds, Secret, Secrets, Subnets, Words, overheard
 
 Network = Literal["ethereum", "tron"]
 NETWORKS: tuple[Network, ...] = ("ethereum", "tron")
@@ -197,8 +197,8 @@ class ApiSettings(QueueSettings):
     """What the endpoint needs."""
 
     jwt_algorithms: Words = ("HS256",)
-    jwt_secret: SecretStr | None = None
-    jwt_public_key: SecretStr | None = None
+    jwt_secret: Secret | None = None
+    jwt_public_key: Secret | None = None
     jwt_jwks_url: KeysUrl | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None

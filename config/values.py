@@ -6,7 +6,16 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def _is_text(value: SecretStr) -> SecretStr:
+    try:
+        value.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be text in UTF-8") from None
+    return value
 
 
 def _split(value: object) -> object:
@@ -15,7 +24,13 @@ def _split(value: object) -> object:
 
 def _with_scheme(*schemes: str) -> Callable[[SecretStr], SecretStr]:
     def check(value: SecretStr) -> SecretStr:
-        parts = urlsplit(value.get_secret_value())
+        try:
+            parts = urlsplit(value.get_secret_value())
+            if not parts.scheme.startswith("postgres"):  # which may have several hosts, each with a port
+                _ = parts.port
+        except ValueError:
+            # Python's own words quote what may be a password.
+            raise ValueError("is no URL; write what is special in a user's name or password as %XX") from None
         if parts.scheme not in schemes or not (parts.hostname or parts.scheme.startswith(("postgresql", "unix"))):
             raise ValueError(f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}")
         return value
@@ -43,4 +58,5 @@ KeysUrl = Annotated[HttpUrl, AfterValidator(_not_overheard)]
 HttpUrls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Subnets = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
+Secret = Annotated[SecretStr, AfterValidator(_is_text)]
+Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split)]
