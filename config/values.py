@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 
-
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
