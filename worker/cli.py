@@ -68,6 +68,7 @@ Exit codes:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines, for scripts.")
 @click.option("--without-endpoint", is_flag=True, help="Leave out the settings that only the HTTP endpoint needs.")
 def check(*, as_json: bool, without_endpoint: bool, **_: Any) -> None:
+    from config.logging import escaped
     from config.settings import worker_settings
     from worker.check import findings
 
@@ -75,7 +76,7 @@ def check(*, as_json: bool, without_endpoint: bool, **_: Any) -> None:
     for finding in findings(worker_settings(), with_endpoint=not without_endpoint):
         found.append(finding)
         if not as_json:
-            click.echo(f"{_mark(finding)}  {finding.subject}: {finding.detail}")
+            click.echo(f"{_mark(finding)}  {finding.subject}: {escaped(finding.detail)}")
             if finding.to_do:
                 click.echo(f"      → {finding.to_do}")
     failed = sum(not finding.ok for finding in found)
