@@ -5,17 +5,17 @@ value (Docker and Kubernetes secrets). A process builds only the settings that i
 the endpoint no node. A wrong setting stops the start with a sentence; values are never shown, they may be secret.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from os import geteuid
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Annotated, Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from config.values import DatabaseUrl, HttpUrls, KeysUrl, RedisUrl, Seconds, Secret, Secrets, Subnets, Words, overheard
 
 Network = Literal["ethereum", "tron"]
 NETWORKS: tuple[Network, ...] = ("ethereum", "tron")
@@ -33,49 +33,10 @@ MAX_HEAD_AGE: dict[tuple[Network, str], float] = {
 HMAC_ALGORITHMS = {"HS256": 32, "HS384": 48, "HS512": 64}
 KEY_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _with_scheme(*schemes: str) -> Callable[[SecretStr], SecretStr]:
-    def check(value: SecretStr) -> SecretStr:
-        parts = urlsplit(value.get_secret_value())
-        if parts.scheme not in schemes or not (parts.hostname or parts.scheme.startswith(("postgresql", "unix"))):
-            raise ValueError(f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}")
-        return value
-
-    return check
-
-
-def overheard(url: str) -> bool:
-    """Whether a request to this URL leaves the machine in the clear."""
-    parts = urlsplit(url)
-    return parts.scheme != "https" and parts.hostname not in LOOPBACK
-
-
-def _not_overheard(value: SecretStr) -> SecretStr:
-    if overheard(value.get_secret_value()):
-        raise ValueError("must be a URL that begins with https://, but for one of this machine")
-    return value
-
 
 def _private_folder() -> Path:
     """A folder of this user's, by a name that a health check can know."""
     return Path(gettempdir(), f"balance-sync-{geteuid()}")
-
-
-Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres"))]
-RedisUrl = Annotated[SecretStr, AfterValidator(_with_scheme("redis", "rediss", "unix"))]
-HttpUrl = Annotated[SecretStr, AfterValidator(_with_scheme("http", "https"))]
-KeysUrl = Annotated[HttpUrl, AfterValidator(_not_overheard)]
-HttpUrls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_split)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Subnets = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
 
 
 class SecretFileSource(EnvSettingsSource):
@@ -236,8 +197,8 @@ class ApiSettings(QueueSettings):
     """What the endpoint needs."""
 
     jwt_algorithms: Words = ("HS256",)
-    jwt_secret: SecretStr | None = None
-    jwt_public_key: SecretStr | None = None
+    jwt_secret: Secret | None = None
+    jwt_public_key: Secret | None = None
     jwt_jwks_url: KeysUrl | None = None
     jwt_issuer: str | None = None
     jwt_audience: str | None = None

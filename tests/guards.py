@@ -160,7 +160,7 @@ GUARDS = (
         "config/logging.py",
         'for name in ("urllib3", "web3", "requests"):',
         "for name in ():",
-        ("tests/unit/test_logging.py",),
+        ("tests/unit/test_logging_edges.py",),
     ),
     Guard(
         "budget: that each request waits for it",

@@ -16,7 +16,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from config.keys import NOT_FETCHED, provider, public_key, usable
 from config.settings import (
-    LOOPBACK,
     NETWORKS,
     ApiSettings,
     ChainSettings,
@@ -25,6 +24,7 @@ from config.settings import (
     api_settings,
     problems,
 )
+from config.values import LOOPBACK
 from db import SCHEMA_VERSION
 from db.rights import WORKER, is_superuser, missing
 from db.session import applied_schema, transaction

@@ -102,7 +102,6 @@ def _sync(
             claim = hold.claim = claim and _share(connection, claim)
         if claim is None:
             return 0, ()
-        log.debug("batch_claimed", network=claim.network, wallets=len(claim.wallets), token=str(claim.token))
         parts, decided = _decide(reader, settings, claim, started + settings.read_limit)
         recorded = twice(partial(record, token=claim.token, outcomes=decided, finality=reader.finality))
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule, run_state_machine_as_test
-from queue_machine import QueueMachine, few, networks, sizes
-from queue_model import AHEAD, LEASE, look
+from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from queue_machine import QueueMachine, Shown, few, networks, picks, sizes
+from queue_model import AHEAD, LEASE, LONGEST, NO_ADDRESS, look
 from structlog.testing import capture_logs
 from tables import Tables
 
@@ -16,12 +16,51 @@ from config.settings import Network
 from db import resync
 from db.session import transaction
 from db.wallets import Claim, claim_due, request_wallets
+from worker.chains.addresses import account_bytes
 
 NOTHING = timedelta(0)
 
 
 class Queue(QueueMachine):
     """Besides: whoever asks, and what any number of claims must come to from the state that there is."""
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        """Each wallet that can be read is due, held or will be due, and the lease of each that is held will end."""
+        with transaction() as connection:
+            now, rows = look(connection)
+        assert set(rows) == set(self.ids)
+        for row in rows.values():
+            assert row.lease_until is None or row.lease_until <= now + LEASE
+            if not row.address.startswith(NO_ADDRESS):
+                assert row.next_sync_at <= now + LONGEST
+            if row.account is not None:
+                assert row.account == account_bytes(row.network, row.address)
+
+    @invariant()
+    def those_who_hold_are_those_who_claimed(self) -> None:
+        with transaction() as connection:
+            rows = look(connection)[1]
+        assert {wallet: row.lease_token for wallet, row in rows.items() if row.lease_token} == self.holders
+
+    @invariant()
+    def what_is_shown_is_the_newest_that_was_read_at_the_wallets_own_address(self) -> None:
+        with transaction() as connection:
+            rows = look(connection)[1]
+            found = connection.exec_driver_sql(
+                "SELECT wallet_id, usdt_balance::text, block_number, last_synced FROM balance_cache"
+            ).all()
+        assert {row[0]: Shown(int(row[1]), *row[2:]) for row in found} == self.shown
+        for wallet, shown in self.shown.items():
+            assert self.read_as[shown.usdt] == (wallet, rows[wallet].address)
+            assert shown.block >= self.blocks.get(wallet, 0)
+            self.blocks[wallet] = shown.block
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=picks)
+    def die(self, pick: int) -> None:
+        """A worker is killed: nobody will ever write under its claim."""
+        self.claims.pop(pick % len(self.claims))
 
     @precondition(lambda self: self.ids)
     @rule(chosen=few, cooldown=st.sampled_from([0, 5, 3600]))

@@ -94,10 +94,6 @@ def test_so_is_a_url_whatever_comes_after_its_scheme(name: str, value: str) -> N
     assert_that_it_says_so(name, said_of(KIND[name], {**around(name), name: f"{URLS[name]}://{value}"}))
 
 
-shown = pytest.mark.xfail(strict=True, reason="The sentence is urlsplit's own, which quotes that part of the URL.")
-
-
-@shown
 @pytest.mark.parametrize(
     ("name", "password"),
     [
@@ -111,7 +107,6 @@ def test_a_password_that_makes_no_url_is_not_shown(name: str, password: str) -> 
     assert_that_it_says_so(name, said)
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="The settings take any port; the node's name fails on it.")
 @pytest.mark.parametrize("rest", ["host:99999", "host:port", f"user:{SECRET}/@host"])
 def test_a_nodes_url_with_a_port_that_is_none_is_refused_at_the_start(rest: str) -> None:
     with patch.dict(os.environ, {**QUEUE, "TRON_RPC_URLS": f"https://{rest}"}, clear=True):
@@ -123,10 +118,7 @@ def test_a_nodes_url_with_a_port_that_is_none_is_refused_at_the_start(rest: str)
             endpoint_name(url.get_secret_value())
 
 
-not_named = pytest.mark.xfail(strict=True, reason="Its bytes are counted before it is known to be text.")
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=not_named if name == "JWT_SECRET" else ()) for name in KIND])
+@each_setting
 def test_bytes_that_are_no_text_are_refused_with_a_sentence_that_names_the_setting(name: str) -> None:
     value = os.fsdecode(b"\x80" + SECRET.encode())
     said = said_of(KIND[name], {**around(name), name: value})

@@ -115,6 +115,7 @@ def test_parts_of_good_tokens_make_no_other_good_one() -> None:
 @few
 @given(st.fixed_dictionaries({}, optional={"sub": texts, "exp": st.just(10**10)}), some_claims)
 @example({"sub": "a", "exp": 10**10}, {"scope": ADMIN})
+@example({"sub": "a", "exp": 10**10}, {"scope": "openid", "scp": ["profile"]})
 @example({"sub": "a"}, {"exp": "9" * 4000})
 def test_whatever_well_signed_claims_say_the_caller_is_whom_they_name(plain: Any, more: dict[str, Any]) -> None:
     raw = json.dumps({**more, **plain}).encode()

@@ -19,7 +19,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool
 
-from config.settings import overheard
+from config.values import overheard
 from worker.errors import (
     BadReply,
     ReadFailed,

@@ -1,0 +1,61 @@
+"""What a setting's value may be: the kinds of values, each with its check. Pure; what is wrong raises ValueError."""
+
+from collections.abc import Callable
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def _is_text(value: SecretStr) -> SecretStr:
+    try:
+        value.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be text in UTF-8") from None
+    return value
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _with_scheme(*schemes: str) -> Callable[[SecretStr], SecretStr]:
+    def check(value: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(value.get_secret_value())
+            if not parts.scheme.startswith("postgres"):  # which may have several hosts, each with a port
+                _ = parts.port
+        except ValueError:
+            # Python's own words quote what may be a password.
+            raise ValueError("is no URL; write what is special in a user's name or password as %XX") from None
+        if parts.scheme not in schemes or not (parts.hostname or parts.scheme.startswith(("postgresql", "unix"))):
+            raise ValueError(f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}")
+        return value
+
+    return check
+
+
+def overheard(url: str) -> bool:
+    """Whether a request to this URL leaves the machine in the clear."""
+    parts = urlsplit(url)
+    return parts.scheme != "https" and parts.hostname not in LOOPBACK
+
+
+def _not_overheard(value: SecretStr) -> SecretStr:
+    if overheard(value.get_secret_value()):
+        raise ValueError("must be a URL that begins with https://, but for one of this machine")
+    return value
+
+
+Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres"))]
+RedisUrl = Annotated[SecretStr, AfterValidator(_with_scheme("redis", "rediss", "unix"))]
+HttpUrl = Annotated[SecretStr, AfterValidator(_with_scheme("http", "https"))]
+KeysUrl = Annotated[HttpUrl, AfterValidator(_not_overheard)]
+HttpUrls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Subnets = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
+Secret = Annotated[SecretStr, AfterValidator(_is_text)]
+Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split)]
