@@ -39,17 +39,30 @@ def kill_9(server: Server) -> None:
     server.process.wait()
 
 
-def unread(pid: int) -> int:
-    """How many bytes others have written into a process's pipes that it has not read yet (on Linux)."""
-    count = 0
+def unread(pid: int) -> dict[int, int]:
+    """How many bytes others have written into each pipe of a process that have not been read yet (on Linux)."""
+    found = {}
     for opened in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
-            flags = int(re.findall(r"flags:\s+(\d+)", Path(f"/proc/{pid}/fdinfo", opened.name).read_text())[0], 8)
+            flags = int(re.findall(r"flags:\s+(\d+)", fd_info(pid, opened.name))[0], 8)
             if opened.readlink().name.startswith("pipe:") and flags & os.O_ACCMODE == os.O_RDONLY:
                 end = os.open(opened, os.O_RDONLY | os.O_NONBLOCK)
-                count += int.from_bytes(ioctl(end, FIONREAD, bytes(4)), sys.byteorder)
+                found[int(opened.name)] = int.from_bytes(ioctl(end, FIONREAD, bytes(4)), sys.byteorder)
                 os.close(end)
-    return count
+    return found
+
+
+def watched(pid: int) -> set[int]:
+    """What a process waits for in its event loops. It may hold the read ends of its children's pipes too."""
+    found: set[int] = set()
+    for opened in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found |= {int(fd) for fd in re.findall(r"^tfd:\s+(\d+)", fd_info(pid, opened.name), re.MULTILINE)}
+    return found
+
+
+def fd_info(pid: int, fd: str) -> str:
+    return Path(f"/proc/{pid}/fdinfo", fd).read_text()
 
 
 def sender(redis_url: str) -> Celery:

@@ -15,7 +15,7 @@ import psycopg
 import redis
 import requests
 from psycopg.rows import dict_row
-from running import hung, kill_9, unread
+from running import hung, kill_9, unread, watched
 
 from devstack.product import beat, token, worker
 from devstack.seed import SeededWallet
@@ -145,7 +145,9 @@ class Scene:
         before its claim or after it, and interrupts only what it knows of.
         """
         main = self.worker.server.process.pid
-        return unread(main) == 0 and psutil.Process(main).status() == psutil.STATUS_SLEEPING
+        its_own = watched(main)
+        heard = not any(count for fd, count in unread(main).items() if fd in its_own)
+        return heard and psutil.Process(main).status() == psutil.STATUS_SLEEPING
 
     def messages_in_hand(self) -> int:
         """How many messages have been taken and not been done with."""

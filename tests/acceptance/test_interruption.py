@@ -92,7 +92,9 @@ def test_a_batch_that_has_only_just_begun_is_finished_where_another_one_is_hande
         for child in children:
             child.suspend()
         send(app, "sync_due_wallets", "tron", queue="sync.tron")
-        wait_for(lambda: any(unread(child.pid) for child in children), main, what="the second to be handed on")
+        wait_for(
+            lambda: any(any(unread(child.pid).values()) for child in children), main, what="the second to be handed on"
+        )
         main.process.send_signal(signal.SIGSTOP)
         for child in children:
             child.resume()
