@@ -43,7 +43,8 @@ def relay(database_url: str) -> Iterator[Relay]:
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listening:
         listening.daemon_threads = True
-        counts.url = parts._replace(netloc=f"{parts.username}@127.0.0.1:{listening.server_address[1]}").geturl()
+        user = parts.netloc.rpartition("@")[0]
+        counts.url = parts._replace(netloc=f"{user}@127.0.0.1:{listening.server_address[1]}").geturl()
         threading.Thread(target=listening.serve_forever, daemon=True).start()
         try:
             yield counts

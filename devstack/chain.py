@@ -28,6 +28,7 @@ class Chain:
     def __init__(self, url: str) -> None:
         self._url = url
         self._session = requests.Session()
+        self._session.trust_env = False  # no proxy leads to this machine, and the environment may change under a thread
         self._owner: str = self.ask("eth_accounts")[0]
 
     def ask(self, method: str, *parameters: Any) -> Any:

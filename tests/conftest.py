@@ -146,6 +146,13 @@ def database_url(template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
 
 
 @pytest.fixture
+def as_superuser(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the code's own connections make states that no role of the product may make."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    forget_settings()
+
+
+@pytest.fixture
 def tables(database_url: str) -> Iterator[Tables]:
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield Tables(connection)

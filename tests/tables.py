@@ -13,6 +13,12 @@ class Tables:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
 
+    @property
+    def dsn(self) -> str:
+        """For another connection like this one. The driver's own has no password."""
+        info = self.connection.info
+        return f"{info.dsn} password={info.password}"
+
     def add(self, network: str, *addresses: str, user_id: UUID | None = None) -> list[UUID]:
         """Insert wallets as the API does, and return their ids in order."""
         user = user_id or uuid4()

@@ -27,6 +27,12 @@ class LifeSign(bootsteps.StartStopStep):
             self._shown.cancel()
 
 
+class Tasks(consumer.Tasks):
+    """Celery's own, which would have the steps run first by which workers hear of each other."""
+
+    requires = ()
+
+
 class Consumer(consumer.Consumer):
     """It takes tasks out of the queues, and has no other ear: neither remote control nor other workers' events."""
 
@@ -37,7 +43,7 @@ class Consumer(consumer.Consumer):
 
         default_steps = (
             "celery.worker.consumer.connection:Connection",
-            "celery.worker.consumer.tasks:Tasks",
+            Tasks,
             LifeSign,
             "celery.worker.consumer.consumer:Evloop",
         )

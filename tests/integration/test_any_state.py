@@ -4,6 +4,7 @@ from datetime import timedelta
 from math import ceil
 from uuid import UUID
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
@@ -17,6 +18,8 @@ from db import resync
 from db.session import transaction
 from db.wallets import Claim, claim_due, request_wallets
 from worker.chains.addresses import account_bytes
+
+pytestmark = pytest.mark.usefixtures("as_superuser")  # the rows of any state are not for a role to make
 
 NOTHING = timedelta(0)
 

@@ -38,7 +38,7 @@ def test_a_refresh_does_not_lose_a_wallet_whose_row_somebody_has_locked_for_a_mo
     tron: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free, locked = (tron.add("tron", ADDRESS)[0] for _ in range(2))
-    with psycopg.connect(tron.connection.info.dsn) as other:
+    with psycopg.connect(tron.dsn) as other:
         other.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [locked])
         monkeypatch.setattr(sync, "sleep", lambda _: other.rollback())
         sync.sync_these("tron", [free, locked])
@@ -50,12 +50,13 @@ def test_a_row_that_stays_locked_is_not_waited_for_for_ever(tron: Tables, monkey
     moments = iter(range(0, 1000, 3))
     monkeypatch.setattr(sync, "monotonic", lambda: next(moments))
     monkeypatch.setattr(sync, "sleep", lambda _: None)
-    with psycopg.connect(tron.connection.info.dsn) as other:
+    with psycopg.connect(tron.dsn) as other:
         other.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [locked])
         assert sync.sync_these("tron", [locked]) == ()
     assert tron.schedule(locked)["claimed_at"] is None
 
 
+@pytest.mark.usefixtures("as_superuser")  # only such a one may say who looks for a deadlock
 def test_a_write_that_meets_a_deadlock_is_done_once_more(tables: Tables) -> None:
     first, second = tables.add("tron", "T0", "T1")
     found = only(claim())
@@ -78,7 +79,7 @@ def raise_deadlock(tables: Tables, connection: Any, first: UUID, second: UUID) -
     lock = "SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE"
     connection.exec_driver_sql("SET LOCAL deadlock_timeout = '10ms'")  # so that it is we who give in
     connection.exec_driver_sql(lock.replace("%s", f"'{first}'"))
-    with psycopg.connect(tables.connection.info.dsn) as other, ThreadPoolExecutor(1) as pool:
+    with psycopg.connect(tables.dsn) as other, ThreadPoolExecutor(1) as pool:
         other.execute("SET deadlock_timeout = '1h'")
         other.execute(lock, [second])
         waiting = pool.submit(other.execute, lock, [first])
@@ -172,7 +173,7 @@ def test_a_mark_that_meets_writes_makes_due_whatever_it_says_it_marked(tables: T
     stop = threading.Event()
 
     def work() -> None:
-        with psycopg.connect(tables.connection.info.dsn, autocommit=True) as connection:
+        with psycopg.connect(tables.dsn, autocommit=True) as connection:
             while not stop.is_set():
                 for wallet in ids[::7]:
                     connection.execute(rewrite, [wallet])

@@ -64,7 +64,7 @@ def test_what_is_due_soon_travels_along_but_does_not_set_off_alone(tables: Table
 
 def test_a_claim_waits_for_no_row_that_somebody_else_has_locked(tables: Tables) -> None:
     locked, free = tables.add("tron", "T0", "T1")
-    with psycopg.connect(tables.connection.info.dsn) as other:
+    with psycopg.connect(tables.dsn) as other:
         other.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [locked])
         assert claimed(claim()) == {free}
     assert claimed(claim()) == {locked}
@@ -107,7 +107,7 @@ def test_workers_at_once_never_hold_the_same_wallet(tables: Tables) -> None:
     def work() -> list[UUID]:
         start.wait()
         mine: list[UUID] = []
-        with psycopg.connect(tables.connection.info.dsn, autocommit=True):
+        with psycopg.connect(tables.dsn, autocommit=True):
             while found := claim(limit=20):
                 mine += [wallet.id for wallet in found.wallets]
         return mine
@@ -211,7 +211,7 @@ def test_a_wallet_that_changes_while_its_balance_is_being_written_waits_for_it_a
         with transaction() as connection:
             record(connection, found.token, [good(wallet)._replace(block_number=1, block_time=1)], finality="solid")
             changing = pool.submit(tables.rows, change, wallet)
-            with psycopg.connect(tables.connection.info.dsn, autocommit=True) as look:
+            with psycopg.connect(tables.dsn, autocommit=True) as look:
                 await_lock_wait(Tables(look).rows)
         changing.result(CAP)
     assert tables.balance(wallet) is None

@@ -157,7 +157,7 @@ TABLE = [
     line("F29 the same, wallet by wallet", T, t.pending_effects, None, S),
     line("F29 pending effects, and the newest is read", T, t.pending_effects, None, shown=without_pending, TRON_FINALITY="latest"),
     line("F29 the same, wallet by wallet and newest", T, t.pending_effects, None, S, shown=without_pending, TRON_FINALITY="latest"),
-    line("F30 a name that nobody has", T, passed_on, "unreachable", url=lambda _: f"http://{NOBODYS_NAME}"),
+    line("F30 a name that nobody has", T, passed_on, "unreachable", url=lambda _: f"https://{NOBODYS_NAME}"),
     line("F30 a port that speaks no TLS", T, passed_on, "unreachable", url=lambda url: url.replace("http:", "https:"), limit=1.0),
     line("a Multicall3 that is gone", T, f.only_reads(f.said(t.error("Smart contract is not exist.", "CONTRACT_VALIDATE_ERROR"))), "unsupported", M),
     line("a Multicall3 whose token calls fail", T, f.wallets(lambda word: word | (2**128 - 1) << 128), "usdt_call_failed", M),

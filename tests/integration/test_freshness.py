@@ -26,8 +26,9 @@ from devstack.seed import fund, insert, wallets
 from devstack.servers import CAP, ROOT, Server
 from devstack.stack import LocalChain, settings
 from worker.chains import known, known_of
-from worker.chains.known import COUNT_SECONDS, Known
+from worker.chains.known import COUNT_SECONDS, SIZE_HOLDS, WAY_HOLDS, Known
 from worker.chains.state import endpoints
+from worker.errors import LONGEST_WAIT_TOLD
 
 Env = dict[str, str]
 SECRET = "pass-word-in-a-url"
@@ -141,11 +142,11 @@ def test_it_is_one_pass_over_each_table(tables: Tables) -> None:
 @pytest.mark.usefixtures("rows")
 def test_a_person_reads_how_it_is(env: Env) -> None:
     (memory, (first, second)), (tron, (node,)) = learnt(env, "ethereum"), learnt(env, "tron")
-    memory.put(f"way:{first.id}", ["return", "refused: \x1b[31mno\x07"], 36_000)
-    memory.put(f"rest:{second.id}", [time() + 36_000, 3, "throttled"], 36_000)
+    memory.put(f"way:{first.id}", ["return", "refused: \x1b[31mno\x07"], WAY_HOLDS)
+    memory.put(f"rest:{second.id}", [time() + LONGEST_WAIT_TOLD, 3, "throttled"], LONGEST_WAIT_TOLD)
     memory.count(f"requests:{first.id}", 30)
-    tron.put(f"size:{node.id}", 200, 36_000)
-    tron.put(f"key:{node.keys[0]}", [time() + 36_000, 1, "unauthorized"], 36_000)
+    tron.put(f"size:{node.id}", 200, SIZE_HOLDS)
+    tron.put(f"key:{node.keys[0]}", [time() + LONGEST_WAIT_TOLD, 1, "unauthorized"], LONGEST_WAIT_TOLD)
     done = command(env, "freshness", "--daily-quota", "100000")
     assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()

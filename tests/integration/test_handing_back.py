@@ -153,13 +153,13 @@ def test_a_statement_that_a_signal_breaks_off_is_ended_and_its_locks_with_it(tab
         raise Limit
 
     def once_it_waits() -> None:
-        with psycopg.connect(tables.connection.info.dsn, autocommit=True) as look:
+        with psycopg.connect(tables.dsn, autocommit=True) as look:
             await_lock_wait(Tables(look).rows)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     before = signal.signal(signal.SIGUSR1, limit)
     try:
-        with psycopg.connect(tables.connection.info.dsn) as other:
+        with psycopg.connect(tables.dsn) as other:
             other.execute("LOCK TABLE balance_cache IN SHARE MODE")
             threading.Thread(target=once_it_waits, daemon=True).start()
             with pytest.raises(Limit):

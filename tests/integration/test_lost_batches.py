@@ -20,6 +20,8 @@ from worker import sync
 from worker.chains.snapshot import Balance, Block, Snapshot
 from worker.chains.turn import Part
 
+pytestmark = pytest.mark.usefixtures("as_superuser")  # the rows of any state are not for a role to make
+
 SIZE = 4
 DEADLY = 999
 FAULT = "after a worker's death any failed read counts as one more: claims shrink to a wallet each (worker.sync._share)"

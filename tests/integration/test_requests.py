@@ -83,7 +83,7 @@ def test_one_wallet_is_asked_for_whenever_it_was_read_last(tables: Tables, reste
 
 
 def test_a_request_passes_over_rows_that_a_worker_is_writing(tables: Tables, rested: list[UUID]) -> None:
-    with psycopg.connect(tables.connection.info.dsn) as writer:
+    with psycopg.connect(tables.dsn) as writer:
         writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[0]])
         assert ask(tables, rested[0]) == Requested({rested[1]: "tron"}, (rested[0],))
 
@@ -94,7 +94,7 @@ def test_a_task_asks_again_for_a_row_that_was_being_written(
     from worker import tasks
 
     wallet = rested[0]
-    with psycopg.connect(tables.connection.info.dsn) as writer:
+    with psycopg.connect(tables.dsn) as writer:
         writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [wallet])
         # The row is free again by the time that the task has paused.
         monkeypatch.setattr(tasks, "sleep", lambda _: writer.rollback())
@@ -111,7 +111,7 @@ def test_a_row_that_stays_locked_holds_up_the_others_for_a_while_and_no_longer(
     monkeypatch.setattr(tasks, "monotonic", clock.__next__)
     monkeypatch.setattr(tasks, "sleep", lambda _: next(clock))
     (row,) = tables.rows("SELECT user_id FROM wallets WHERE id = %s", rested[0])
-    with psycopg.connect(tables.connection.info.dsn) as writer, capture_logs() as logs:
+    with psycopg.connect(tables.dsn) as writer, capture_logs() as logs:
         writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[0]])
         tasks.refresh_user.run(str(row["user_id"]))
     assert [(line["event"], line["wallets"]) for line in logs] == [("rows_locked", 1)]

@@ -121,11 +121,12 @@ def test_a_dry_run_changes_nothing_and_tells_what_it_would_come_to(env: Env, tab
 def test_the_size_of_a_request_is_what_the_workers_have_learnt(env: Env, many: int) -> None:
     from config.settings import WorkerSettings
     from worker.chains import known_of
+    from worker.chains.known import SIZE_HOLDS
     from worker.chains.state import endpoints
 
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})
     (node,) = endpoints("tron", found)
-    known_of("tron", found).put(f"size:{node.id}", 100, 36_000)
+    known_of("tron", found).put(f"size:{node.id}", 100, SIZE_HOLDS)
     told = command_json(env, "resync", "--all", "--dry-run")
     assert told["networks"]["tron"] == {"wallets": many, "requests": 101, "seconds": 10.1}
 
@@ -209,7 +210,7 @@ def test_ten_thousand_are_not_asked_about(env: Env, tables: Tables, many: int) -
 
 
 def test_a_row_that_is_being_written_is_marked_when_it_is_free(env: Env, tables: Tables, rested: list[UUID]) -> None:
-    with psycopg.connect(tables.connection.info.dsn) as writer:
+    with psycopg.connect(tables.dsn) as writer:
         writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[0]])
         started = subprocess.Popen([*CELERY, "resync", "--all"], cwd=ROOT, env=environment(env), stdout=subprocess.PIPE)
         wait_for(lambda: due(tables) == set(rested[1:]), what="the others to be marked")
@@ -254,7 +255,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence(
 
 
 def test_ctrl_c_while_marking_says_how_far_it_came(env: Env, tables: Tables, rested: list[UUID]) -> None:
-    with psycopg.connect(tables.connection.info.dsn) as writer:
+    with psycopg.connect(tables.dsn) as writer:
         writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[2]])
         started = subprocess.Popen(
             [*CELERY, "resync", "--all", "--wait", "--json"],

@@ -172,7 +172,7 @@ def test_a_wallet_under_a_lease_keeps_it_and_is_read_once_more(tables: Tables, r
 
 
 def test_a_row_that_is_being_written_is_passed_over_and_told(tables: Tables, rested: list[UUID]) -> None:
-    with psycopg.connect(tables.connection.info.dsn) as writer:
+    with psycopg.connect(tables.dsn) as writer:
         writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[0]])
         now_due, locked = mark(*rested, uuid4())
     assert set(ids(now_due)) == set(rested[1:])
