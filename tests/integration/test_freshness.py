@@ -164,7 +164,7 @@ def test_a_person_reads_how_it_is(env: Env) -> None:
         " 30 requests in the past hour"
     )
     assert re.fullmatch(
-        r"  endpoint   127\.0\.0\.1:1 #2: resting for (10|9) h( \d+ min)?, throttled, 3 in a row, not read yet,"
+        r"  endpoint   127\.0\.0\.1:1 #2: resting for \d+ \w+( \d+ \w+)?, throttled, 3 in a row, not read yet,"
         r" 2,447 wallets a request, 0 requests in the past hour",
         lines[6],
     )
