@@ -27,10 +27,13 @@ class LifeSign(bootsteps.StartStopStep):
             self._shown.cancel()
 
 
+CONNECTION = "celery.worker.consumer.connection:Connection"
+
+
 class Tasks(consumer.Tasks):
     """Celery's own, which would have the steps run first by which workers hear of each other."""
 
-    requires = ()
+    requires = (CONNECTION,)
 
 
 class Consumer(consumer.Consumer):
@@ -42,7 +45,7 @@ class Consumer(consumer.Consumer):
         """The steps that are left."""
 
         default_steps = (
-            "celery.worker.consumer.connection:Connection",
+            CONNECTION,
             Tasks,
             LifeSign,
             "celery.worker.consumer.consumer:Evloop",

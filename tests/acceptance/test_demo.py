@@ -9,8 +9,8 @@ from devstack import demo
 from devstack.servers import CAP
 
 
-def test_the_demo_runs_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    demo.demo(tmp_path / "demo", NEVER | LONG_LEASE | {"REFRESH_DEADLINE": f"{CAP:g}"})
+def test_the_demo_runs_to_its_end(servers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo.demo(servers / "demo", NEVER | LONG_LEASE | {"REFRESH_DEADLINE": f"{CAP:g}"})
     out = capsys.readouterr().out
     assert "all 2,002 balances are those that the chains have" in out
     assert "equal to the contract's example, but for the times" in out
