@@ -31,6 +31,8 @@ KEY: Final = "bal:refreshes:"
 """With the number of the day since 1970. In it a field for each user, and one for all."""
 DAY: Final = 24 * 3600
 OF_ALL: Final = "all"
+AT_ONCE: Final = 1000
+"""Refreshes that may be counted at one moment beyond a bound, before they are given back."""
 MAX_COUNTING: Final = 2
 """Threads that talk to Redis. Where it hangs, whoever waits for one of them gives up at a time of its own."""
 REST_SECONDS: Final = 10.0
@@ -80,8 +82,10 @@ class Limits:
 
     def _count(self, user_id: UUID) -> Counted:
         key = f"{KEY}{int(time() // DAY)}"
-        of_user, of_all = self._add(key, user_id, 1)
         most, most_of_all = self._settings.refresh_max_per_user, self._settings.refresh_max
+        of_user, of_all = self._counted(key, user_id)
+        if (most and of_user > most + AT_ONCE) or (most_of_all and of_all > most_of_all + AT_ONCE):
+            of_user, of_all = self._counted_anew(key, user_id)
         beyond: Bound | None = None
         if most and of_user > most:
             beyond = "user"
@@ -91,6 +95,22 @@ class Limits:
             return Counted(user_id, key)
         self._add(key, user_id, -1)
         return Counted(user_id, beyond=beyond)
+
+    def _counted(self, key: str, user_id: UUID) -> tuple[int, int]:
+        from redis import ResponseError
+
+        try:
+            return self._add(key, user_id, 1)
+        except ResponseError as error:
+            if "WRONGTYPE" not in str(error) and "not an integer" not in str(error):
+                raise
+        return self._counted_anew(key, user_id)
+
+    def _counted_anew(self, key: str, user_id: UUID) -> tuple[int, int]:
+        """What lies there is no count of ours, which goes no further than its bound: somebody has put it there."""
+        log.warning("count_dropped", key=key)
+        self._redis.delete(key)
+        return self._add(key, user_id, 1)
 
     def _add(self, key: str, user_id: UUID, number: int) -> tuple[int, int]:
         """How many there are of the user and of all, with these."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _HEADER_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
-_ALLOWED = {"typ": frozenset({"bearer", "jwt", "at+jwt"}), "token_use": frozenset({"access"})}
+_ALLOWED = {"typ": frozenset({"bearer", "jwt", "at+jwt", "access"}), "token_use": frozenset({"access"})}
 _REFUSED = {"token_type": frozenset({"refresh", "id"}), "type": frozenset({"refresh", "id"})}
 _OF_OTHER_KINDS = frozenset({"at_hash", "c_hash", "events"})
 

@@ -65,6 +65,8 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
 }
 """What each role needs, and has. The owner, who migrates, has all by owning the tables."""
 
+TABLES = ("wallets", "sync_schedule", "balance_cache", "wallet_limits", "alembic_version")
+
 _THERE = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s)"
 
 
@@ -74,8 +76,7 @@ def grant(connection: Connection) -> None:
         return  # a schema of before, which a downgrade made
     there = connection.exec_driver_sql(_THERE, {"roles": list(RIGHTS)}).scalars().all()
     for role in there:
-        tables = ", ".join(sorted({table for right in RIGHTS[role] for table in right.tables}))
-        connection.exec_driver_sql(f"REVOKE ALL ON {tables} FROM {role}")
+        connection.exec_driver_sql(f"REVOKE ALL ON {', '.join(TABLES)} FROM {role}")
         for right in RIGHTS[role]:
             connection.exec_driver_sql(f"GRANT {right.text} TO {role}")
 
@@ -104,3 +105,14 @@ def _has(connection: Connection, right: Right) -> bool:
 def is_superuser(connection: Connection) -> bool:
     """Whether whoever is connected may do anything at all."""
     return bool(connection.exec_driver_sql("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").scalar_one())
+
+
+_OWNED = """
+SELECT EXISTS (SELECT FROM pg_proc JOIN pg_roles ON pg_roles.oid = proowner
+                WHERE prosecdef AND rolsuper AND pronamespace = current_schema()::regnamespace)
+"""
+
+
+def runs_as_superuser(connection: Connection) -> bool:
+    """Whether a trigger's function has a superuser's rights, by belonging to one."""
+    return bool(connection.exec_driver_sql(_OWNED).scalar_one())

@@ -28,6 +28,15 @@ BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
         EXECUTE format('GRANT bal_owner TO %I', current_user);
     END IF;
+    -- Who owned it until now can go on for as long as it takes to switch to the roles; then REVOKE bal_owner FROM it.
+    FOR thing IN
+        SELECT DISTINCT rolname AS name FROM pg_class JOIN pg_roles ON pg_roles.oid = relowner
+         WHERE relnamespace = current_schema()::regnamespace AND relname IN ('wallets', 'sync_schedule', 'balance_cache')
+           AND NOT rolsuper AND rolname <> 'bal_owner'
+    LOOP
+        EXECUTE format('GRANT bal_owner TO %I', thing.name);
+        RAISE NOTICE '% owned the tables and may act as bal_owner: switch to the roles, then REVOKE that', thing.name;
+    END LOOP;
     FOR thing IN
         SELECT format('TABLE %s', oid::regclass) AS name FROM pg_class
          WHERE relnamespace = current_schema()::regnamespace

@@ -8,6 +8,8 @@ from uuid import UUID, uuid4
 import base58
 import psycopg
 
+from db.rights import REGISTRAR
+from devstack.roles import as_role
 from devstack.stack import SOLID_LAG, LocalChain, Stack, base58_address
 
 USER = UUID("5c81c005-1c52-4e0d-85e2-862ee1cdd4d0")
@@ -71,8 +73,9 @@ def seed(stack: Stack, seeded: list[SeededWallet]) -> None:
 
 
 def insert(database_url: str, seeded: list[SeededWallet]) -> None:
-    """Insert wallets with plain SQL, the first one as the oldest."""
-    with psycopg.connect(database_url, autocommit=True) as connection, connection.cursor() as cursor:
+    """Insert wallets with plain SQL, as a company's own backend does, the first one as the oldest."""
+    url = as_role(database_url, REGISTRAR)
+    with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
         for some in (seeded[:1], seeded[1:]):  # what is sent together is created at one moment
             cursor.executemany(
                 "INSERT INTO wallets (id, user_id, network, address) VALUES (%s, %s, %s, %s)",

@@ -26,7 +26,7 @@ from config.settings import (
 )
 from config.values import LOOPBACK
 from db import SCHEMA_VERSION
-from db.rights import WORKER, is_superuser, missing
+from db.rights import WORKER, is_superuser, missing, runs_as_superuser
 from db.session import applied_schema, transaction
 from worker.chains import nodes_for
 from worker.chains.addresses import account_bytes
@@ -88,7 +88,7 @@ def database(role: str) -> Iterator[Finding]:
     try:
         with transaction() as connection:
             lacking, superuser = missing(connection, role), is_superuser(connection)
-            overheard = _overheard(connection)
+            overheard, of_superuser = _overheard(connection), runs_as_superuser(connection)
         version = None if lacking else applied_schema()
     except SQLAlchemyError as error:
         # The driver's message names host and user, and neither belongs into a log.
@@ -103,6 +103,9 @@ def database(role: str) -> Iterator[Finding]:
     elif superuser:
         to_do = f"use {role} (db/roles.sql): who comes by a superuser's password owns the whole server"
         yield Finding("database", f"schema {version}, and a superuser's role", to_do, warning=True)
+    elif of_superuser:
+        to_do = "run db/roles.sql as that superuser, and migrate as bal_owner from now on"
+        yield Finding("database", f"schema {version}, whose triggers run as a superuser", to_do, warning=True)
     else:
         yield Finding("database", f"schema {version}")
     if overheard:

@@ -1,5 +1,6 @@
 """Refreshes are bounded in a day, over all processes of the endpoint; beyond that the cache answers and says so."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -178,3 +179,15 @@ def test_with_redis_away_a_refresh_is_let_through_and_marked(start: Start) -> No
     assert endpoint.tables.schedule(TRON)["requested_at"] is not None
     assert endpoint.tables.schedule(ETHEREUM)["requested_at"] is None
     assert "refresh_not_counted" in endpoint.server.log.read_text()
+
+
+@pytest.mark.parametrize("planted", ["another type", "no number", "beyond every bound"])
+def test_a_count_that_somebody_has_planted_stops_no_refresh_and_no_bound(start: Start, planted: str) -> None:
+    endpoint = start(REFRESH_MAX_PER_USER="1", REFRESH_MAX="1000", REFRESH_COOLDOWN="0.001")
+    for day in (0, 1):  # should it end meanwhile
+        key = f"bal:refreshes:{int(time.time() // 86_400) + day}"
+        if planted == "another type":
+            endpoint.redis.set(key, "x")
+        else:
+            endpoint.redis.hset(key, "all", "x" if planted == "no number" else 10**9)
+    assert [is_limited(refreshed(endpoint), "user") for _ in range(2)] == [False, True]

@@ -182,6 +182,50 @@ def test_the_roles_can_be_made_again_and_take_over_what_somebody_else_has_made(
     assert not tables.rows("SELECT rolsuper FROM pg_roles WHERE rolname = %s", OWNER)[0]["rolsuper"]
 
 
+def migrated_as(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pathlib import Path
+
+    from alembic import command
+    from alembic.config import Config
+    from environment import forget_settings
+
+    monkeypatch.setenv("DATABASE_URL", url)
+    forget_settings()
+    command.upgrade(Config(toml_file=Path(__file__).parents[2] / "pyproject.toml"), "head")
+
+
+def test_whoever_may_act_as_the_owner_migrates_as_the_owner(
+    database_url: str, connect: Connect, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a superuser adds would be out of the triggers' reach, who are the owner's."""
+    tables.rows("DROP TABLE wallet_limits")
+    tables.rows("UPDATE alembic_version SET version_num = '0003'")
+    migrated_as(database_url, monkeypatch)
+    assert tables.rows("SELECT tableowner FROM pg_tables WHERE tablename = 'wallet_limits'") == [{"tableowner": OWNER}]
+    insert_wallets(connect(REGISTRAR), uuid4(), 1)
+
+
+def test_nobody_else_migrates(database_url: str, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect(STRANGER)
+    with pytest.raises(Exception, match=f"the tables belong to {OWNER}: run alembic as that role"):
+        migrated_as(as_role(database_url, STRANGER), monkeypatch)
+
+
+def test_who_owned_the_tables_before_can_go_on_until_everything_runs_by_its_role(
+    database_url: str, connect: Connect, tables: Tables
+) -> None:
+    connect(STRANGER)
+    for table in ("wallets", "sync_schedule", "balance_cache"):
+        tables.rows(f"ALTER TABLE {table} OWNER TO {STRANGER}")
+    try:
+        make_roles(database_url)
+        connect(STRANGER).execute("UPDATE balance_cache SET usdt_balance = 1")
+    finally:
+        tables.rows(f"REVOKE {OWNER} FROM {STRANGER}")
+    with denied():
+        connect(STRANGER).execute("UPDATE balance_cache SET usdt_balance = 1")
+
+
 def forge(tables: Tables, **columns: object) -> None:
     """What nobody may do but a superuser, or an owner who has lost his way."""
     for name, value in columns.items():
@@ -284,14 +328,6 @@ def tables_scanned(connection: "psycopg.Connection[Any]") -> int:
 def test_the_setting_is_taken_over_by_a_migration(
     database_url: str, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pathlib import Path
-
-    from alembic import command
-    from alembic.config import Config
-    from environment import forget_settings
-
-    monkeypatch.setenv("DATABASE_URL", as_role(database_url, OWNER))
     monkeypatch.setenv("MAX_WALLETS_PER_USER", "7")
-    forget_settings()
-    command.upgrade(Config(toml_file=Path(__file__).parents[2] / "pyproject.toml"), "head")
+    migrated_as(as_role(database_url, OWNER), monkeypatch)
     assert tables.rows("SELECT per_user FROM wallet_limits") == [{"per_user": 7}]

@@ -57,7 +57,7 @@ LONGEST: Mapping[str, float] = {
 CLOCKS_DIFFER = 10.0  # seconds by which two machines' clocks may be apart
 MOST_STRIKES = 1_000_000
 
-LATE = 0.5  # seconds beyond the space between two requests that a budget may ask to wait: clocks differ a little
+LATE = CLOCKS_DIFFER  # beyond the space between two requests that a budget may ask to wait
 
 
 @dataclass(slots=True)
