@@ -25,7 +25,12 @@ pytestmark = pytest.mark.usefixtures("as_superuser")  # the rows of any state ar
 
 SIZE = 4
 DEADLY = 999
-FAULT = "after a worker's death any failed read counts as one more: claims shrink to a wallet each (worker.sync._share)"
+FAULT = pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="after a worker's death any failed read counts as one more: claims shrink to a wallet each "
+    "(worker.sync._share)",
+)
 
 
 class Died(BaseException):
@@ -118,7 +123,7 @@ def test_from_any_state_in_which_nobody_died_claims_read_whole_batches(
     assert [len(numbers) for numbers in nodes.reads[:-1]] == [SIZE] * (len(nodes.reads) - 1)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason=FAULT)
+@FAULT
 @given(rows=any_rows)
 @once_each
 def test_from_any_state_claims_read_whole_batches(tables: Tables, nodes: Nodes, rows: list[Dirty]) -> None:
@@ -137,9 +142,7 @@ def lose_the_first_batch(tables: Tables, failures: int) -> None:
     end_lease(tables)
 
 
-@pytest.mark.parametrize(
-    "failures", [0, pytest.param(12, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=FAULT))]
-)
+@pytest.mark.parametrize("failures", [0, pytest.param(12, marks=FAULT)])
 def test_a_batch_that_is_lost_once_is_read_whole_by_the_next_worker(
     tables: Tables, nodes: Nodes, failures: int
 ) -> None:
@@ -149,9 +152,7 @@ def test_a_batch_that_is_lost_once_is_read_whole_by_the_next_worker(
     assert sorted(nodes.read_so_far()) == list(range(6 * SIZE))
 
 
-@pytest.mark.parametrize(
-    "failures", [0, pytest.param(12, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason=FAULT))]
-)
+@pytest.mark.parametrize("failures", [0, pytest.param(12, marks=FAULT)])
 def test_a_refresh_of_a_batch_that_was_lost_reads_it_whole(tables: Tables, nodes: Nodes, failures: int) -> None:
     ids = add(tables, *range(SIZE))
     lose_the_first_batch(tables, failures)
@@ -160,7 +161,7 @@ def test_a_refresh_of_a_batch_that_was_lost_reads_it_whole(tables: Tables, nodes
     assert [sorted(numbers) for numbers in nodes.reads] == [list(range(SIZE))]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason=FAULT)
+@FAULT
 def test_a_wallet_that_kills_whoever_reads_it_holds_up_no_other_for_long(tables: Tables, nodes: Nodes) -> None:
     """Twice as many claims as it takes to read all, and some in which it is found out."""
     add(tables, DEADLY)
