@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ending import end_in_order, run_pytest
+
 ROOT = Path(__file__).parent.parent
 BUSY = "while True: pass"
 
@@ -18,8 +20,9 @@ BUSY = "while True: pass"
 @contextmanager
 def busy(loops: int) -> Iterator[None]:
     """So many processes that want a whole core each, until the end of the block."""
-    running = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(loops)]
+    running: list[subprocess.Popen[bytes]] = []
     try:
+        running.extend(subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(loops))
         yield
     finally:
         for process in running:
@@ -29,6 +32,7 @@ def busy(loops: int) -> Iterator[None]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run pytest again and again; the number of runs that were not green."""
+    end_in_order()
     parser = argparse.ArgumentParser(prog="stress", description=__doc__)
     parser.add_argument("--loops", type=int, default=4, help="busy loops beside the tests (%(default)s)")
     parser.add_argument("--times", type=int, default=3, help="runs in a row (%(default)s)")
@@ -39,9 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"Run {number} of {given.times} beside {given.loops} busy loops …", flush=True)
         began = time.monotonic()
         with busy(given.loops):
-            code = subprocess.run(
-                [sys.executable, "-m", "pytest", "-q", *given.pytest], cwd=ROOT, check=False
-            ).returncode
+            code = run_pytest(["-q", *given.pytest], ROOT)
         red += code != 0
         print(f"Run {number}: {'green' if code == 0 else 'RED'}, {time.monotonic() - began:.0f} s", flush=True)
     return red

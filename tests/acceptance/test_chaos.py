@@ -78,11 +78,13 @@ def cold_shutdown(scene: Scene) -> None:
     """Of a worker with a short lease: it waits for half of one."""
     before = scene.env["SYNC_LEASE"]
     scene.env["SYNC_LEASE"] = "12"
-    scene.worker.restart()
-    scene.await_all_fresh()
-    scene.worker.ends(signal.SIGQUIT)
-    assert not scene.tokens(), "its batches are finished, or handed back"
-    scene.env["SYNC_LEASE"] = before
+    try:
+        scene.worker.restart()
+        scene.await_all_fresh()
+        scene.worker.ends(signal.SIGQUIT)
+        assert not scene.tokens(), "its batches are finished, or handed back"
+    finally:
+        scene.env["SYNC_LEASE"] = before
     scene.worker.restart()
 
 

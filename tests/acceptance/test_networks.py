@@ -12,7 +12,7 @@ from chaos import Audit
 from environment import forget_settings
 from proxy import Exchange, proxy
 from running import node_reads, send, sender
-from scene import NEVER, OFTEN, Scene
+from scene import LONG_LEASE, NEVER, OFTEN, Scene
 
 from config.broker import BATCHES_IN_A_TURN
 from config.settings import worker_settings
@@ -27,10 +27,13 @@ Start = Callable[..., tuple[Scene, Audit]]
 
 
 class HungNode:
-    """A fault of a proxy: requests are taken and not answered. Counts those whose asker still waits."""
+    """A fault of a proxy: requests are taken and not answered, until they are let go and their connections closed.
+
+    Counts those whose asker still waits.
+    """
 
     def __init__(self) -> None:
-        self.taken = self.most = 0
+        self.taken = self.most = self._let_go = 0
         self._waiting: set[socket.socket] = set()
         self._lock = Lock()
 
@@ -39,8 +42,15 @@ class HungNode:
             self.taken += 1
             self._waiting.add(exchange.handler.connection)
             self.most = max(self.most, self._count())
-        exchange.wait()
+            before = self._let_go
+        while self._let_go == before and not exchange.wait(0.05):
+            continue
         exchange.end()
+
+    def let_go(self) -> None:
+        """As if the time were over in which the requests that hang should have been answered."""
+        with self._lock:
+            self._let_go += 1
 
     def _count(self) -> int:
         self._waiting = {each for each in self._waiting if is_open(each)}
@@ -61,7 +71,7 @@ def test_a_network_that_hangs_holds_up_the_other_for_one_request_and_then_never_
     start_audited: Start, chains: dict[str, LocalChain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with proxy(chains["ethereum"].node.url) as node:
-        scene, audit = start_audited(SYNC_LEASE="24", ETHEREUM_RPC_URLS=node.url, **OFTEN)
+        scene, audit = start_audited(ETHEREUM_RPC_URLS=node.url, **LONG_LEASE, **OFTEN)
         for name, value in scene.env.items():
             monkeypatch.setenv(name, value)
         forget_settings()
@@ -71,12 +81,18 @@ def test_a_network_that_hangs_holds_up_the_other_for_one_request_and_then_never_
             # So that there are batches enough to fill every process and the queue.
             reader.known.put(f"size:{reader.endpoints[0].id}", 1, 600)
             failed = "SELECT count(*) > 0 FROM sync_schedule WHERE network = 'ethereum' AND failures > 0"
-            scene.wait_for(lambda: bool(scene.value(failed)), "the first request to be given up")
+
+            def given_up(condition: Callable[[], bool]) -> bool:
+                hangs.let_go()
+                return condition()
+
+            scene.wait_for(lambda: given_up(lambda: bool(scene.value(failed))), "the first request to be given up")
             known_to_all = scene.now() + timedelta(seconds=2 * LOOKED_UP)
             # Both processes may have begun with it before they knew.
             begun = "SELECT count(*) FROM sync_schedule WHERE lease_token IS NOT NULL AND claimed_at < %s"
             scene.wait_for(
-                lambda: scene.now() > known_to_all and scene.value(begun, known_to_all) == 0, "those to be given up"
+                lambda: given_up(lambda: scene.now() > known_to_all and scene.value(begun, known_to_all) == 0),
+                "those to be given up",
             )
             rows = (
                 "SELECT b.* FROM balance_cache b JOIN wallets ON id = wallet_id WHERE network = 'ethereum' ORDER BY 1"
@@ -85,7 +101,10 @@ def test_a_network_that_hangs_holds_up_the_other_for_one_request_and_then_never_
             trials = set()
 
             def two_trials() -> bool:
-                trials.update(trials_beside_which_tron_was_read(scene))
+                """A trial lasts until Tron has been read beside it, however long that takes."""
+                if found := trials_beside_which_tron_was_read(scene):
+                    trials.update(found)
+                    hangs.let_go()
                 return len(trials) >= 2 and hangs.taken >= 2
 
             scene.wait_for(two_trials, "Tron to be read while the node is tried, twice")

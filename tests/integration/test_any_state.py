@@ -165,7 +165,9 @@ class Queue(QueueMachine):
 
 
 # What fails is told as it is: to make it shorter takes minutes, and the steps say plainly what happened.
-once_each = settings(max_examples=40, stateful_step_count=25, phases=[Phase.explicit, Phase.generate])
+once_each = settings(
+    max_examples=settings().max_examples * 2 // 5, stateful_step_count=25, phases=[Phase.explicit, Phase.generate]
+)
 
 
 def test_whatever_happens_in_whatever_order_nothing_is_lost_and_nothing_is_claimed_twice(tables: Tables) -> None:

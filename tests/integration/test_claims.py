@@ -250,7 +250,7 @@ reads = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 2**128 - 2)), min_s
 
 
 @given(reads=reads)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings().max_examples // 4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_older_block_never_overwrites_a_newer_one_and_the_same_block_is_overwritten_by_a_later_read(
     history: tuple[Tables, UUID], reads: list[tuple[int, int]]
 ) -> None:

@@ -84,7 +84,9 @@ def none_but_true(read: Read, parts: list[Part]) -> None:
             assert all(given in (None, true) for given, true in zip(part.snapshot.balances, held, strict=True))
 
 
-def nothing_but_failures(parts: list[Part]) -> None:
+def nothing_but_failures(read: Read, parts: list[Part]) -> None:
+    """Every wallet is in one part, and each is a failure of ours."""
+    assert sorted(place for part in parts for place in part.wallets) == list(range(len(read.accounts)))
     assert all(isinstance(part.failure, ReadFailed) for part in parts)
     assert all(part.snapshot is None for part in parts)
     assert not any(KEY in str(part.failure) for part in parts)
@@ -106,7 +108,7 @@ def test_whatever_comes_in_a_nodes_place_is_a_failed_read(
         exchange.write(head(status_line, headers, lines) + packed(body, exchange))
         exchange.end()
 
-    nothing_but_failures(read.through(answer))
+    nothing_but_failures(read, read.through(answer))
 
 
 @given(status=STATUSES, headers=HEADERS, body=BODIES)
@@ -123,7 +125,7 @@ def test_a_well_formed_reply_that_means_nothing_is_a_failed_read(
         exchange.write(head(b"HTTP/1.1 %s -" % status.encode(), [length, *others], []) + raw)
         exchange.end()
 
-    nothing_but_failures(read.through(answer))
+    nothing_but_failures(read, read.through(answer))
 
 
 @given(status_line=GOOD_LINES | STATUS_LINES, headers=HARMLESS | HEADERS, lines=st.just([]) | LINES)
@@ -162,14 +164,14 @@ def test_a_true_reply_that_breaks_off_at_any_byte_is_read_truly_or_not_at_all(
 @pytest.mark.xfail(strict=True, raises=OverflowError, reason="a number too large for a date ends the read")
 def test_a_retry_after_whose_date_cannot_be_is_a_failed_read(read: Read) -> None:
     never = b"Wed, 21 Oct %s 07:28:00 GMT" % (b"9" * 20)
-    nothing_but_failures(read.through(raw_reply(b"HTTP/1.1 429 -", [(b"Retry-After", never)], b"")))
+    nothing_but_failures(read, read.through(raw_reply(b"HTTP/1.1 429 -", [(b"Retry-After", never)], b"")))
 
 
 @pytest.mark.xfail(strict=True, raises=OverflowError, reason="a number too large for a float ends the read")
 @pytest.mark.parametrize("read", ["ethereum"], indirect=True)
 def test_a_back_off_that_no_float_holds_is_a_failed_read(read: Read) -> None:
     body = b'{"error": {"code": -32005, "data": {"backoff_seconds": %s}}}' % (b"9" * 400)
-    nothing_but_failures(read.through(raw_reply(b"HTTP/1.1 200 OK", [], body)))
+    nothing_but_failures(read, read.through(raw_reply(b"HTTP/1.1 200 OK", [], body)))
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="urllib3's own logger quotes the whole URL, key and all")
@@ -193,7 +195,7 @@ def test_a_redirects_body_is_bounded_as_any_other(read: Read) -> None:
                 sent.append(2**20)
         exchange.end()
 
-    nothing_but_failures(read.through(answer))
+    nothing_but_failures(read, read.through(answer))
     assert sum(sent) < 2 * MAX_REPLY
 
 

@@ -1,0 +1,196 @@
+"""The guards that tests/guards.py switches off, one at a time."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+AUTH = (
+    "tests/unit/test_api_auth.py",
+    "tests/unit/test_api_providers.py",
+    "tests/unit/test_api_attacks.py",
+    "tests/unit/test_api_token_kinds.py",
+)
+SNAPSHOT = ("tests/unit/test_snapshot.py",)
+ROWS = ("tests/integration/test_claims.py", "tests/integration/test_any_state.py")
+RIGHTS = ("tests/integration/test_rights.py",)
+CLOSED_FUNCTIONS = "db/migrations/versions/0004_closed_functions.py"
+ADDRESS = "CASE WHEN w.network = %(network)s THEN w.address END"
+
+
+class Guard(NamedTuple):
+    """What is guarded, the text that does it, what stands there without it, and the tests that should notice."""
+
+    name: str
+    file: str
+    text: str
+    without: str
+    tests: Sequence[str]
+
+
+REQUIRED = '"require": ["exp", "sub"],'
+KEPT = '"verify_exp": True, "verify_nbf": True, "verify_iat": True, "verify_iss": True,'
+
+GUARDS = (
+    Guard("signature", "api/auth.py", REQUIRED, f'{REQUIRED} "verify_signature": False, {KEPT}', AUTH),
+    Guard("expiry", "api/auth.py", REQUIRED, f'{REQUIRED} "verify_exp": False,', AUTH),
+    Guard("expiry of a token that is remembered", "api/auth.py", " and time() < expires:", ":", AUTH),
+    Guard(
+        "audience",
+        "api/auth.py",
+        '"verify_aud": self._settings.audience is not None',
+        '"verify_aud": False',
+        AUTH,
+    ),
+    Guard("issuer", "api/auth.py", "issuer=self._settings.jwt_issuer,", "issuer=None,", AUTH),
+    Guard(
+        "subject: whom a token may read",
+        "api/auth.py",
+        "return self.admin or self.is_user(user_id)",
+        "return True",
+        AUTH,
+    ),
+    Guard(
+        "subject: that the route asks",
+        "api/app.py",
+        "check_may_read(caller, user_id)\n        if caller",
+        "if caller",
+        ("tests/integration/test_api.py",),
+    ),
+    Guard(
+        "echo of the reader",
+        "worker/chains/snapshot.py",
+        "if echo != int.from_bytes(keccak(request)):",
+        "if False:",
+        SNAPSHOT,
+    ),
+    Guard(
+        "echo of Multicall3",
+        "worker/chains/multicall.py",
+        "if echo is None or echo != int.from_bytes(calls[HEADERS - 1][2]):",
+        "if echo is None:",
+        ("tests/unit/test_multicall.py",),
+    ),
+    Guard(
+        "id of a JSON-RPC reply",
+        "worker/chains/ethereum.py",
+        'if reply.get("id") != self._id and reply.get("error") is None:',
+        "if False:",
+        ("tests/unit/test_ethereum.py",),
+    ),
+    Guard(
+        "account of a Tron reply",
+        "worker/chains/tron.py",
+        'if reply.get("address") != asked:',
+        "if False:",
+        ("tests/unit/test_tron.py",),
+    ),
+    Guard(
+        "chain id",
+        "worker/chains/snapshot.py",
+        "if snapshot.chain_id != expected.chain_id:",
+        "if False:",
+        SNAPSHOT,
+    ),
+    Guard(
+        "block guard of the upsert",
+        "db/balances.py",
+        "WHERE (b.block_number, b.last_synced) <= (EXCLUDED.block_number, EXCLUDED.last_synced)",
+        "WHERE true",
+        ROWS,
+    ),
+    Guard(
+        "block guard of the decision",
+        "worker/outcomes.py",
+        "if _older(wallet, found):\n        return",
+        "if False:\n        return",
+        ("tests/unit/test_outcomes.py",),
+    ),
+    Guard("lease token of the write", "db/balances.py", " AND s.lease_token = %(token)s", "", ROWS),
+    Guard(
+        "a claim takes nothing that is held",
+        "db/wallets.py",
+        '"(lease_until IS NULL OR lease_until <= now())"',
+        '"true"',
+        ROWS,
+    ),
+    Guard(
+        "a claim begins with the longest overdue",
+        "db/wallets.py",
+        "AND {first} <= now() ORDER BY next_sync_at",
+        "AND {first} <= now()",
+        ROWS,
+    ),
+    Guard(
+        "a claim passes over locked rows", "db/wallets.py", "FOR NO KEY UPDATE SKIP LOCKED", "FOR NO KEY UPDATE", ROWS
+    ),
+    Guard(
+        "a claim takes the address from the wallet itself",
+        "db/wallets.py",
+        ADDRESS,
+        "(SELECT s.address FROM sync_schedule s WHERE s.wallet_id = c.wallet_id)",
+        RIGHTS,
+    ),
+    Guard("a claim takes no address of another network", "db/wallets.py", ADDRESS, "w.address", RIGHTS),
+    Guard(
+        "closed functions: that not everybody runs them",
+        CLOSED_FUNCTIONS,
+        'op.execute(f"REVOKE EXECUTE ON FUNCTION {name}() FROM PUBLIC")',
+        "pass",
+        RIGHTS,
+    ),
+    Guard(
+        "closed functions: that they are for one table",
+        CLOSED_FUNCTIONS,
+        "IF TG_RELID <> '{schema}.wallets'::regclass THEN",
+        "IF false THEN",
+        RIGHTS,
+    ),
+    Guard(
+        "closed functions: that temporary tables come last",
+        CLOSED_FUNCTIONS,
+        "SET search_path = pg_catalog, {schema}, pg_temp",
+        "SET search_path = pg_catalog, {schema}",
+        RIGHTS,
+    ),
+    Guard(
+        "zero confirmation",
+        "worker/sync.py",
+        "zeros, rises = fallen_to_zero(claim, found),",
+        "zeros, rises = [],",
+        ("tests/unit/test_second_reads.py",),
+    ),
+    Guard(
+        "supply bound",
+        "worker/chains/turn.py",
+        "if most > self._supply:\n            raise",
+        "if False:\n            raise",
+        ("tests/unit/test_belief.py",),
+    ),
+    Guard(
+        "redaction of what nodes say",
+        "worker/wording.py",
+        'short = short.replace(secret, "…")',
+        "pass",
+        ("tests/unit/test_strangers_words.py", "tests/unit/test_ethereum.py", "tests/unit/test_tron.py"),
+    ),
+    Guard(
+        "redaction of what libraries log",
+        "config/logging.py",
+        'for name in ("urllib3", "web3", "requests"):',
+        "for name in ():",
+        ("tests/unit/test_logging_edges.py",),
+    ),
+    Guard(
+        "budget: that each request waits for it",
+        "worker/chains/turn.py",
+        "self._await_budget()\n        left",
+        "pass\n        left",
+        ("tests/unit/test_endpoints.py",),
+    ),
+    Guard(
+        "budget: over all processes together",
+        "worker/chains/known.py",
+        'shared = RedisStateStore(client, self._key("budget:" + name))',
+        "return 0.0",
+        ("tests/unit/test_known.py",),
+    ),
+)
