@@ -1,6 +1,5 @@
 """Refreshes are bounded in a day, over all processes of the endpoint; beyond that the cache answers and says so."""
 
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -188,7 +187,7 @@ def test_with_redis_away_a_refresh_is_let_through_and_marked(start: Start) -> No
 def test_a_count_that_somebody_has_planted_stops_no_refresh_and_no_bound(start: Start, planted: str) -> None:
     endpoint = start(REFRESH_MAX_PER_USER="1", REFRESH_MAX="1000", REFRESH_COOLDOWN="0.001")
     for day in (0, 1):  # should it end meanwhile
-        key = f"bal:refreshes:{int(time.time() // 86_400) + day}"
+        key = f"bal:refreshes:{int(time() // 86_400) + day}"
         if planted == "another type":
             endpoint.redis.set(key, "x")
         else:
