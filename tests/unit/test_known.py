@@ -215,7 +215,7 @@ def planted(server: fakeredis.FakeServer, name: str, kind: str, value: str) -> s
     [
         ("text", "x"),
         ("list", "x"),
-        ("hash", str((NOW + 3) * 10**6)),  # microseconds
+        ("hash", str((NOW + 11) * 10**6)),  # microseconds; by more than clocks may differ
         ("hash", "9" * 30),
     ],
 )
@@ -259,3 +259,12 @@ def test_what_is_about_the_server_is_an_outage_and_deletes_nothing(clock: Clock)
     with capture_logs() as logs:
         one.count("requests", 2)
     assert [line["event"] for line in logs] == ["redis_unavailable"]
+
+
+def test_a_budget_holds_between_hosts_whose_clocks_differ(server: fakeredis.FakeServer, clock: Clock) -> None:
+    ahead = Clock()
+    ahead.now = NOW + 5
+    assert worker(server, ahead).wait("node", 10) == 0.0
+    with capture_logs() as logs:
+        assert worker(server, clock).wait("node", 10) == pytest.approx(5.11, abs=0.01)
+    assert logs == [], "it is no stranger's"
