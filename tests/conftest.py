@@ -34,6 +34,7 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 # further, `pytest --hypothesis-profile=further`, with a `--hypothesis-seed` of one's own.
 ANY_SPEED = [HealthCheck.too_slow]
 hypothesis_settings.register_profile("ours", deadline=None, derandomize=True, suppress_health_check=ANY_SPEED)
+hypothesis_settings.register_profile("quick", hypothesis_settings.get_profile("ours"), max_examples=20)
 hypothesis_settings.register_profile(
     "further", deadline=None, max_examples=2000, suppress_health_check=ANY_SPEED, print_blob=True
 )
