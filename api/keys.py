@@ -11,7 +11,7 @@ import jwt
 import structlog
 
 from api.problems import unavailable
-from config.keys import FETCH_SECONDS, MIN_RSA_BITS, Key, provider, public_key, usable
+from config.keys import FETCH_SECONDS, MIN_RSA_BITS, Key, Provider, public_key, usable
 from config.settings import ApiSettings
 
 log = structlog.get_logger(__name__)
@@ -74,7 +74,7 @@ class ProviderKeys:
     """
 
     def __init__(self, url: str, algorithms: Sequence[str], max_age: float) -> None:
-        self._client = provider(url)
+        self._client = Provider(url)
         # Its own, and one: a provider that sends a byte now and then holds no other.
         self._thread = ThreadPoolExecutor(1, "keys")
         self._algorithms, self._max_age = algorithms, max_age

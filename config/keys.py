@@ -77,11 +77,6 @@ class Provider:
         return json.loads(published)
 
 
-def provider(url: str) -> Provider:
-    """Who publishes keys at this address."""
-    return Provider(url)
-
-
 def usable(published: Any, algorithms: Sequence[str]) -> dict[str | None, Key]:
     """The keys of a JWKS that may sign tokens here, by their ids. Pure.
 

@@ -15,9 +15,10 @@ import requests
 
 from api.openapi import EXAMPLE
 from devstack.product import Product, check, migrate, product, token
+from devstack.roles import make_roles
 from devstack.seed import TRON_ADDRESS, TRON_WALLET, USER, SeededWallet, seed, wallets
 from devstack.servers import CAP, Server, ServerFailed, wait_for
-from devstack.stack import FOLDER, Stack, devstack
+from devstack.stack import FOLDER, Stack, by_roles, devstack, node_reads
 
 MOVED = 23_000_000  # 23 USDT
 COOLDOWN = timedelta(seconds=6)  # the default, and a second that last_synced does not show
@@ -44,7 +45,7 @@ def demo(folder: Path = FOLDER / "demo", more: Mapping[str, str] = PATIENCE) -> 
         seeded = prepare(stack)
         step("Checking the configuration: celery -A worker check …")
         print("".join(f"  {line}\n" for line in check(stack.env).splitlines()), end="", flush=True)
-        before = stack.reads()
+        before = node_reads(stack.ethereum, stack.tron)
         step("Starting the worker, beat and the API …")
         with product(stack.folder, stack.env) as running:
             step("Waiting until every wallet has been read …")
@@ -158,7 +159,7 @@ def show(body: dict[str, Any], only: int | None = None) -> None:
 
 def print_table(stack: Stack, before: dict[str, int], seeded: list[SeededWallet], seconds: float) -> None:
     """What happened, in a few numbers."""
-    reads = {network: count - before[network] for network, count in stack.reads().items()}
+    reads = {network: count - before[network] for network, count in node_reads(stack.ethereum, stack.tron).items()}
     print(f"\n  {'network':<10} {'wallets':>8} {'requests to its node':>22}")
     for network in ("ethereum", "tron"):
         count = sum(wallet.network == network for wallet in seeded)
@@ -175,8 +176,9 @@ def up() -> None:
             await_all_read(stack, running, seeded)
             url = f"{running.api.url}/api/v1/auth/balances/user/{USER}"
             step("Running. Settings are in .devstack/up/env, logs in .devstack/up/*.log")
-            for name in ("DATABASE_URL", "REDIS_URL", "ETHEREUM_RPC_URLS", "TRON_RPC_URLS"):
-                print(f"  {name:<18} {stack.env[name]}")
+            shown = by_roles(stack.env)
+            for name in ("REGISTRAR_DATABASE_URL", "REDIS_URL", "ETHEREUM_RPC_URLS", "TRON_RPC_URLS"):
+                print(f"  {name:<22} {shown[name]}")
             print(f"\n  curl -H 'Authorization: Bearer {token(stack.env, USER, 86400)}' \\\n    '{url}?refresh=true'\n")
             step("Ctrl-C stops everything.")
             wait_until_stopped(running)
@@ -195,8 +197,9 @@ def wait_until_stopped(running: Product) -> None:
 def serve() -> None:
     """The servers and chains alone."""
     with devstack(FOLDER / "servers", tell=step) as stack, suppress(KeyboardInterrupt):
+        make_roles(stack.env["DATABASE_URL"])
         step("Running; the product's settings for it are in .devstack/servers/env:")
-        print("\n".join(f"  {name}={value}" for name, value in stack.env.items()), flush=True)
+        print("\n".join(f"  {name}={value}" for name, value in by_roles(stack.env).items()), flush=True)
         step("Ctrl-C stops everything.")
         while True:
             for server in (stack.postgres, stack.redis, stack.ethereum.node, stack.tron.node, stack.tron.evm):

@@ -11,7 +11,9 @@ from pathlib import Path
 import base58
 import requests
 
+from db.rights import OWNER, REGISTRAR, WORKER
 from devstack.chain import Chain
+from devstack.roles import as_role
 from devstack.servers import CAP, ROOT, Server, ServerFailed, anvil, postgres, redis_server, tron_node
 
 FOLDER = ROOT / ".devstack"
@@ -42,12 +44,13 @@ class Stack:
     tron: LocalChain
     env: dict[str, str]
 
-    def reads(self) -> dict[str, int]:
-        """How many balance reads each chain's node has answered."""
-        # anvil logs the name of each method that it is asked for.
-        ethereum = sum(line.strip() == "eth_call" for line in self.ethereum.node.log.read_text().splitlines())
-        tron = requests.get(f"{self.tron.node.url}/devstack/requests", timeout=CAP).json()
-        return {"ethereum": ethereum, "tron": tron.get("triggerconstantcontract", 0)}
+
+def node_reads(ethereum: LocalChain, tron: LocalChain) -> dict[str, int]:
+    """How many calls of a contract each chain's node has answered, by its own account."""
+    # anvil logs the name of each method that it is asked for.
+    calls = sum(line.strip() == "eth_call" for line in ethereum.node.log.read_text(errors="replace").splitlines())
+    asked = requests.get(f"{tron.node.url}/devstack/requests", timeout=CAP).json()
+    return {"ethereum": calls, "tron": asked.get("triggerconstantcontract", 0)}
 
 
 def base58_address(account: bytes) -> str:
@@ -102,8 +105,19 @@ def devstack(folder: Path, tell: Callable[[str], None] = print) -> Iterator[Stac
         tron = started.enter_context(local_tron(folder))
         env = settings(database.url, queue.url, ethereum, tron)
         (folder / "env").touch(mode=0o600)  # it has passwords
-        (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in env.items()))
+        (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in by_roles(env).items()))
         yield Stack(folder, database, queue, ethereum, tron, env)
+
+
+def by_roles(env: dict[str, str]) -> dict[str, str]:
+    """What is given to a person: the database as the worker has it, and as who migrates and who keeps wallets."""
+    url = env["DATABASE_URL"]
+    return {
+        **env,
+        "DATABASE_URL": as_role(url, WORKER),
+        "OWNER_DATABASE_URL": as_role(url, OWNER),
+        "REGISTRAR_DATABASE_URL": as_role(url, REGISTRAR),
+    }
 
 
 def settings(database_url: str, redis_url: str, ethereum: LocalChain, tron: LocalChain) -> dict[str, str]:

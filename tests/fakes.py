@@ -14,7 +14,7 @@ from worker.chains.endpoints import EndpointReader
 from worker.chains.http import NodeSession
 from worker.chains.known import Known
 from worker.chains.snapshot import HEADER, READER, REVERT, REVERTING_READER, Balance, Block
-from worker.chains.turn import Part
+from worker.chains.task import Part
 from worker.chains.ways import TOTAL_SUPPLY, ApiKey, Head, Way
 from worker.errors import ReadFailed, Refused
 

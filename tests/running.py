@@ -11,11 +11,9 @@ from pathlib import Path
 from termios import FIONREAD
 from typing import Any
 
-import requests
 from celery import Celery
 
-from devstack.servers import CAP, Server, wait_for
-from devstack.stack import LocalChain
+from devstack.servers import Server, wait_for
 
 Rows = Callable[..., list[dict[str, Any]]]
 """Runs a statement, and returns its rows: `Tables.rows`, or a scene's."""
@@ -75,14 +73,6 @@ def sender(redis_url: str) -> Celery:
 def send(app: Celery, task: str, *arguments: Any, queue: str = "refresh", **more: Any) -> None:
     """Send one of the worker's tasks by its name."""
     app.send_task(f"worker.tasks.{task}", args=arguments, queue=queue, ignore_result=True, **more)
-
-
-def node_reads(ethereum: LocalChain, tron: LocalChain) -> dict[str, int]:
-    """How many calls of a contract each chain's node has answered, by its own account."""
-    # anvil logs the name of each method that it is asked for.
-    calls = sum(line.strip() == "eth_call" for line in ethereum.node.log.read_text(errors="replace").splitlines())
-    asked = requests.get(f"{tron.node.url}/devstack/requests", timeout=CAP).json()
-    return {"ethereum": calls, "tron": asked.get("triggerconstantcontract", 0)}
 
 
 def await_lock_wait(rows: Rows, *servers: Server, statements: int = 1, application: str = "%") -> None:

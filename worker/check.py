@@ -14,7 +14,7 @@ import redis
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from config.keys import NOT_FETCHED, provider, public_key, usable
+from config.keys import NOT_FETCHED, Provider, public_key, usable
 from config.settings import (
     NETWORKS,
     ApiSettings,
@@ -157,7 +157,7 @@ def tokens(settings: ApiSettings) -> Finding:
     if url is None:
         return Finding("tokens", "the JWT_ settings fit together")
     try:
-        found = usable(provider(url.get_secret_value()).fetch_data(), algorithms)
+        found = usable(Provider(url.get_secret_value()).fetch_data(), algorithms)
     except NOT_FETCHED as error:
         return Finding("tokens", f"JWT_JWKS_URL: no keys ({type(error).__name__})", "correct it, or start the provider")
     if not found:

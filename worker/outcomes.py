@@ -12,7 +12,7 @@ from db.wallets import Claim, ClaimedWallet
 from worker import schedule
 from worker.chains.addresses import account_bytes, is_account
 from worker.chains.snapshot import Balance, Block
-from worker.chains.turn import Part
+from worker.chains.task import Part
 from worker.errors import (
     OLDER_BLOCK,
     RISE_UNCONFIRMED,

@@ -23,7 +23,7 @@ from db.refresh import LOCKED_PAUSE
 from db.session import transaction, twice
 from db.wallets import Claim, claim_due, claim_these, passed_over
 from worker.chains import ChainReader, reader_for
-from worker.chains.turn import Part
+from worker.chains.task import Part
 from worker.errors import OUR_ERROR
 from worker.interruption import FROM_OUTSIDE, handed_back_when_interrupted
 from worker.outcomes import (

@@ -11,13 +11,13 @@ import redis
 from chaos import Audit
 from environment import forget_settings
 from proxy import Exchange, proxy
-from running import node_reads, send, sender
+from running import send, sender
 from scene import LONG_LEASE, NEVER, OFTEN, Scene
 
 from config.broker import BATCHES_IN_A_TURN
 from config.settings import worker_settings
 from devstack.servers import CAP
-from devstack.stack import LocalChain
+from devstack.stack import LocalChain, node_reads
 from worker.chains import endpoint_reader
 from worker.chains.known import LOOKED_UP
 

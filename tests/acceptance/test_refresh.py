@@ -11,14 +11,14 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 import requests
-from running import node_reads, send, sender
+from running import send, sender
 from scene import LONG_LEASE, NEVER
 from tables import Tables
 
 from devstack.product import api, beat, token, worker
 from devstack.seed import fund_all, insert, wallets
 from devstack.servers import CAP, Server, wait_for
-from devstack.stack import LocalChain, base58_address, settings
+from devstack.stack import LocalChain, base58_address, node_reads, settings
 
 CROWD = 50
 PATIENT = {"REFRESH_DEADLINE": f"{CAP:g}", "REFRESH_COOLDOWN": "3600"}

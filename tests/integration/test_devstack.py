@@ -19,7 +19,7 @@ from devstack import chain as local
 from devstack.demo import solid_block
 from devstack.seed import fund, wallets
 from devstack.servers import CAP, ROOT, Server, ServerFailed, redis_server, running, wait_for
-from devstack.stack import SOLID_LAG, LocalChain, alone_in, base58_address
+from devstack.stack import SOLID_LAG, LocalChain, alone_in, base58_address, by_roles
 from worker.chains.snapshot import encode
 
 HOLDER = bytes.fromhex("1563915e194d8cfba1943570603f7606a3115508")
@@ -56,6 +56,19 @@ def test_nobody_is_let_into_its_database_without_the_password(postgres_server: S
         psycopg.connect(f"postgresql://{user}@{rest.partition('@')[2]}")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(f"postgresql://{user}:guessed@{rest.partition('@')[2]}")
+
+
+def test_a_person_is_given_the_database_by_roles_and_never_as_the_superuser(template: str) -> None:
+    shown = by_roles({"DATABASE_URL": template})
+    users = {}
+    for name, url in shown.items():
+        with psycopg.connect(url) as connection:
+            users[name] = connection.info.user
+    assert users == {
+        "DATABASE_URL": "bal_worker",
+        "OWNER_DATABASE_URL": "bal_owner",
+        "REGISTRAR_DATABASE_URL": "bal_registrar",
+    }
 
 
 def test_a_server_stops_with_its_block_even_when_it_hangs(tmp_path: Path) -> None:

@@ -124,14 +124,14 @@ def test_a_set_of_keys_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     body = b'{"keys": []}'
     with answering(body) as url:
         monkeypatch.setattr(keys, "MAX_SET_BYTES", len(body))
-        assert keys.provider(url).fetch_data() == {"keys": []}
+        assert keys.Provider(url).fetch_data() == {"keys": []}
         monkeypatch.setattr(keys, "MAX_SET_BYTES", len(body) - 1)
         with pytest.raises(ValueError, match="too large"):
-            keys.provider(url).fetch_data()
+            keys.Provider(url).fetch_data()
 
 
 def test_a_provider_leads_nobody_elsewhere() -> None:
     with answering(b'{"keys": []}') as elsewhere, answering(b"", 302, Location=elsewhere) as url:
         with pytest.raises(HTTPError) as refused:
-            keys.provider(url).fetch_data()
+            keys.Provider(url).fetch_data()
         assert refused.value.code == 302

@@ -21,8 +21,8 @@ from worker.chains.ethereum import EthereumNode
 from worker.chains.http import MAX_REPLY
 from worker.chains.known import Known
 from worker.chains.snapshot import Balance
+from worker.chains.task import Part
 from worker.chains.tron import TronNode
-from worker.chains.turn import Part
 from worker.errors import ReadFailed
 
 CHAIN_IDS = {"ethereum": ETHEREUM_CHAIN_ID, "tron": TRON_CHAIN_ID}

@@ -19,7 +19,7 @@ from db import resync
 from db.session import transaction
 from worker import sync
 from worker.chains.snapshot import Balance, Block, Snapshot
-from worker.chains.turn import Part
+from worker.chains.task import Part
 
 pytestmark = pytest.mark.usefixtures("as_superuser")  # the rows of any state are not for a role to make
 

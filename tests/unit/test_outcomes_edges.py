@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from db.wallets import Claim, ClaimedWallet
 from worker.chains.snapshot import Balance, Block
-from worker.chains.turn import Part
+from worker.chains.task import Part
 from worker.errors import Throttled, Unreachable
 from worker.outcomes import (
     Found,

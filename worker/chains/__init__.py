@@ -9,7 +9,7 @@ from worker.chains.addresses import account_bytes
 from worker.chains.endpoints import EndpointReader
 from worker.chains.http import digest
 from worker.chains.known import Known
-from worker.chains.turn import Part
+from worker.chains.task import Part
 from worker.chains.ways import Node
 from worker.errors import NotConfigured
 

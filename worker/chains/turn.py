@@ -27,8 +27,6 @@ from worker.errors import (
     Unsupported,
 )
 
-__all__ = ["Part", "Turn"]
-
 log = structlog.get_logger(__name__)
 
 DOUBTFUL_WAY_HOLDS = 300.0  # seconds; a better one gave a reply that failed a check: truncated on its way, perhaps
