@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from config.settings import Network
+from db.leases import HOLDER
 from db.prepared import Prepared
 
 
@@ -37,16 +38,16 @@ class WalletRow(NamedTuple):
 
 # Parameters: user_id uuid, networks text[], and the intervals deadline, patience and oldest. hopeless: no read will
 # ever help. awaited: never read, and a read may be on its way. overdue: nobody reads it in time.
-_WALLETS = """
+_WALLETS = f"""
 SELECT w.id AS wallet_id, w.address, w.network, b.usdt_balance AS usdt, b.native_balance AS native, b.last_synced,
        coalesce(s.last_error = 'bad_address', false) AS hopeless,
        b.wallet_id IS NULL AND s.failures = 0
-           AND (coalesce(s.requested_at <= s.claimed_at, false)
-                OR coalesce(s.requested_at >= now() - %(deadline)s::interval, true)) AS awaited,
+           AND (coalesce(s.requested_at >= now() - %(deadline)s::interval, true)
+                OR EXISTS (SELECT FROM {HOLDER} h WHERE s.requested_at <= h.claimed_at)) AS awaited,
        b.wallet_id IS NOT NULL
            AND coalesce(s.next_sync_at < now() - %(patience)s::interval, false)
-           AND coalesce(s.lease_until <= now(), true) AS overdue,
-       {more}w.created_at
+           AND NOT EXISTS (SELECT FROM {HOLDER} h WHERE h.lease_until > now()) AS overdue,
+       {{more}}w.created_at
   FROM wallets w
   LEFT JOIN balance_cache b ON b.wallet_id = w.id
   LEFT JOIN sync_schedule s ON s.wallet_id = w.id

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import structlog
 
 from db.balances import Outcome
+from db.networks import State
 from db.wallets import Claim, ClaimedWallet
 from worker import schedule
 from worker.chains.addresses import account_bytes, is_account
@@ -19,6 +20,7 @@ from worker.errors import (
     USDT_CALL_FAILED,
     ZERO_UNCONFIRMED,
     BadAddress,
+    OverBudget,
     ReadFailed,
     TooMuch,
 )
@@ -30,7 +32,8 @@ class Found(NamedTuple):
     """What was read for one wallet: a balance and its block, or an error's code.
 
     `endpoint`: the id of the one that said so; `unknown`: that it does not know the account. `alone`: the fault is this
-    wallet's, and no other's. `told`: seconds for which the nodes want to be left alone.
+    wallet's, and no other's. `untried`: no endpoint was asked for it, for the budget had no room in time. `told`: seconds
+    for which the nodes want to be left alone.
     """
 
     balance: Balance | None = None
@@ -41,10 +44,13 @@ class Found(NamedTuple):
     error: str | None = None
     alone: bool = False
     told: float = 0.0
+    untried: bool = False
 
 
 ReadAgain = Callable[[Sequence[Found], Sequence[int]], Sequence[Found]]
 """Reads the wallets at some places of what was found again."""
+
+MOST_FAILURES = 1_000_000  # beyond any that count
 
 ATTEMPTS = 2  # to have a zero or a rise confirmed
 
@@ -102,7 +108,9 @@ def _failed(failure: ReadFailed | None, wallets: int) -> Found:
     failure = failure or ReadFailed()
     # What is too much for one wallet by itself is that wallet's fault: the others were read, or can be.
     alone = wallets == 1 and isinstance(failure, TooMuch)
-    return Found(error=failure.code, alone=alone, told=failure.retry_after or 0.0)
+    return Found(
+        error=failure.code, alone=alone, told=failure.retry_after or 0.0, untried=isinstance(failure, OverBudget)
+    )
 
 
 def with_bad_addresses(accounts: Sequence[bytes | None], found: Sequence[Found]) -> list[Found]:
@@ -219,12 +227,18 @@ def confirmed(
     return settled
 
 
-def share(wallets: int, deaths: int) -> int:
-    """How many wallets to try of a batch whose workers died so often in a row: half as many after each but the first.
+def outage(parts: Sequence[Part], state: State) -> ReadFailed | None:
+    """Why a batch of which no endpoint read anything says that its network is out; None when it does not.
 
-    Should one of them be what kills, it is alone in the end, and the others are read meanwhile.
+    Then no wallet has failed. But where the network was out until just now, and came back with other wallets, it may be
+    these at which endpoints fail: they have, and come back at times of their own.
     """
-    return max(wallets >> max(deaths - 1, 0), 1)
+    if state.back_lately or any(part.snapshot for part in parts):
+        return None
+    failures = [part.failure for part in parts if part.failure and not isinstance(part.failure, OverBudget)]
+    if any(isinstance(failure, TooMuch) for failure in failures):
+        return None
+    return failures[-1] if failures else None
 
 
 def outcomes(
@@ -235,10 +249,11 @@ def outcomes(
     policy: schedule.Policy,
     chance: Callable[[], float],
 ) -> list[Outcome]:
-    """What came of each claimed wallet. `chance` gives a number in [0, 1) for each."""
+    """What came of each claimed wallet, but for those that were not tried. `chance` gives a number in [0, 1) for each."""
     return [
         _outcome(claim, wallet, each, policy, jitter=chance(), account=None if wallet.account == account else account)
         for wallet, account, each in zip(claim.wallets, accounts, found, strict=True)
+        if not each.untried
     ]
 
 
@@ -256,15 +271,17 @@ def _outcome(
     # While it failed it got one due time after another: it is as late as everything else that failed with it.
     late = inf if wallet.failures else now - wallet.due_at
     due = schedule.due_after_success(now, touched, policy, jitter, late=late)
-    return Outcome(wallet.id, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account)
+    return Outcome(
+        wallet.id, wallet.due_at, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account
+    )
 
 
 def _failure(claim: Claim, wallet: ClaimedWallet, found: Found, policy: schedule.Policy, jitter: float) -> Outcome:
-    failures = wallet.failures + 1
+    failures = min(wallet.failures, MOST_FAILURES) + 1
     if found.error == BadAddress.code:
-        due = schedule.NEVER
+        due = claim.at + schedule.JUDGED_AGAIN * (1 + jitter)
     elif found.alone:
         due = schedule.due_after_failed_wallet(claim.at, failures, policy, jitter)
     else:
         due = schedule.due_after_failed_read(claim.at, failures, policy, jitter, told=found.told)
-    return Outcome(wallet.id, due, failures, found.error)
+    return Outcome(wallet.id, wallet.due_at, due, failures, found.error)

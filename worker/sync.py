@@ -6,11 +6,11 @@ Nothing here knows Celery, so that it can be called as it is. What a batch's wal
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from random import random, sample
-from time import monotonic, sleep
+from random import random
+from time import monotonic
 from uuid import UUID
 
 import structlog
@@ -19,12 +19,12 @@ from sqlalchemy import Connection
 from config.settings import Network, WorkerSettings, worker_settings
 from db.balances import Outcome, Recorded, record
 from db.leases import release
-from db.refresh import LOCKED_PAUSE
+from db.networks import note_back, note_out
 from db.session import transaction, twice
-from db.wallets import Claim, claim_due, claim_these, passed_over
+from db.wallets import Claim, claim_due, claim_lost, claim_these
 from worker.chains import ChainReader, reader_for
 from worker.chains.task import Part
-from worker.errors import OUR_ERROR
+from worker.errors import OUR_ERROR, OverBudget, ReadFailed
 from worker.interruption import FROM_OUTSIDE, handed_back_when_interrupted
 from worker.outcomes import (
     Found,
@@ -34,9 +34,9 @@ from worker.outcomes import (
     confirmed,
     fallen_to_zero,
     found_in,
+    outage,
     outcomes,
     risen,
-    share,
     with_bad_addresses,
 )
 from worker.schedule import Policy
@@ -52,77 +52,107 @@ time, and cost a request for each few. The price is that some are read by up to 
 
 
 def sync_due(network: Network) -> tuple[UUID, ...]:
-    """Sync one batch of what is due on a network. Returns the wallets that were asked for while they were being read.
+    """Sync one batch of what is due on a network, and one that was lost with its worker, if there is any.
 
-    Raises NotConfigured; a failed read is recorded, not raised.
+    Returns the wallets that were asked for while they were being read. Nothing is claimed while no endpoint may be
+    asked, or the budget has no room in time. Raises NotConfigured; a failed read is recorded, not raised.
     """
     settings, reader = worker_settings(), reader_for(network)
-    claim = partial(
+    lease = timedelta(seconds=settings.sync_lease)
+    due = partial(
         claim_due,
         network=network,
         limit=reader.max_wallets,
-        lease=timedelta(seconds=settings.sync_lease),
+        lease=lease,
         ahead=timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD),
     )
-    return tuple(_sync(reader, settings, claim)[1])
+    claim, asked_again = _sync(reader, settings, due)
+    # Apart from those above, which are written by now: these may end the process.
+    if claim and claim.state.lost and not claim.deaths:
+        asked_again += _sync(reader, settings, partial(claim_lost, network=network, lease=lease))[1]
+    return asked_again
 
 
 def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]:
-    """The same for those of these wallets that are due or asked for. More than a request takes are read in several.
-
-    A row that somebody has locked for a moment, as whoever asks for the wallet does, is tried again.
-    """
+    """The same for those of these wallets that are due or asked for: one batch, and one try of a lost one."""
+    if not wallet_ids:
+        return ()
     settings, reader = worker_settings(), reader_for(network)
-    patience = monotonic() + settings.request_limit
-    left = list(wallet_ids)
-    asked_again: list[UUID] = []
-    while True:
-        lease = timedelta(seconds=settings.sync_lease)
-        claim = partial(claim_these, network=network, wallet_ids=left, limit=len(left), lease=lease)
-        claimed, again = _sync(reader, settings, claim)
-        asked_again += again
-        if claimed == len(left):
-            return tuple(asked_again)
-        with transaction() as connection:
-            found = passed_over(connection, network, left)
-        left = [wallet for wallet in found if wallet not in asked_again]
-        if not left or monotonic() > patience:
-            return tuple(asked_again)
-        sleep(LOCKED_PAUSE)
+    lease = timedelta(seconds=settings.sync_lease)
+    these = partial(claim_these, network=network, wallet_ids=wallet_ids, limit=len(wallet_ids), lease=lease)
+    claim, asked_again = _sync(reader, settings, these, refresh=True)
+    left = set(wallet_ids) - {wallet.id for wallet in (claim.wallets if claim else ())}
+    if left:
+        lost = partial(claim_lost, network=network, lease=lease, wallet_ids=list(left))
+        asked_again += _sync(reader, settings, lost, refresh=True)[1]
+    return asked_again
 
 
 def _sync(
-    reader: ChainReader, settings: WorkerSettings, claim_batch: Callable[[Connection], Claim | None]
-) -> tuple[int, Sequence[UUID]]:
-    """How many wallets were claimed, and who was asked for meanwhile."""
+    reader: ChainReader,
+    settings: WorkerSettings,
+    claim_batch: Callable[[Connection], Claim | None],
+    *,
+    refresh: bool = False,
+) -> tuple[Claim | None, tuple[UUID, ...]]:
+    """What was claimed, and who of it was asked for meanwhile."""
     started = monotonic()
+    deadline = started + settings.read_limit
+    if why := reader.may_read(deadline, refresh=refresh):
+        _note_out(reader.network, why)
+        return None, ()
     with handed_back_when_interrupted() as hold:
         with transaction() as connection:
-            claim = claim_batch(connection)
-            claim = hold.claim = claim and _share(connection, claim)
+            claim = hold.claim = claim_batch(connection)
         if claim is None:
-            return 0, ()
-        parts, decided = _decide(reader, settings, claim, started + settings.read_limit)
-        recorded = twice(partial(record, token=claim.token, outcomes=decided, finality=reader.finality))
+            return None, ()
+        parts, decided = _decide(reader, settings, claim, deadline, refresh=refresh)
+        out = outage(parts, claim.state)
+        if out or not decided:
+            with transaction() as connection:
+                release(connection, claim.token)
+            if out:
+                _note_out(claim.network, out)
+            return claim, ()
+        recorded = twice(_Write(claim, decided, reader.finality, back=any(part.snapshot for part in parts)))
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
-    _tell(claim, parts, recorded, started, changed=changed, failed=failed)
-    return len(claim.wallets), recorded.asked_again
+    _tell(claim, parts, recorded, started, changed=changed, failed=failed, lost=len(decided) - recorded.recorded)
+    return claim, recorded.asked_again
 
 
-def _share(connection: Connection, claim: Claim) -> Claim:
-    """What of a claim is tried. All of it, unless its workers died with it more than once: then some, by chance."""
-    deaths = max((wallet.failures for wallet in claim.wallets if wallet.lost), default=0)
-    size = share(len(claim.wallets), deaths)
-    if size == len(claim.wallets):
-        return claim
-    tried = tuple(sample(claim.wallets, size))
-    release(connection, claim.token, list({wallet.id for wallet in claim.wallets} - {wallet.id for wallet in tried}))
-    log.warning("batch_halved", network=claim.network, wallets=size, deaths=deaths)
-    return replace(claim, wallets=tried)
+def _note_out(network: Network, why: ReadFailed) -> None:
+    """No endpoint may be asked: that is the network's, and no wallet's. Our own budget is nobody's failure."""
+    if isinstance(why, OverBudget):
+        return
+    with transaction() as connection:
+        news = note_out(connection, network, why.code)
+    if news:
+        log.warning("network_out", network=network, reason=why.code, detail=str(why))
+
+
+@dataclass(slots=True)
+class _Write:
+    """Writes what came of a batch; once more, it passes over rows that somebody keeps locked."""
+
+    claim: Claim
+    decided: Sequence[Outcome]
+    finality: str
+    back: bool
+    """An endpoint has answered."""
+    tries: int = 0
+
+    def __call__(self, connection: Connection) -> Recorded:
+        self.tries += 1
+        state = self.claim.state
+        if self.back and state.out_since and note_back(connection, self.claim.network):
+            log.info("network_back", network=self.claim.network, out_since=state.out_since.isoformat())
+        return record(
+            connection, self.claim.token, self.decided, finality=self.finality, pass_over_locked=self.tries > 1
+        )
 
 
 def _decide(
-    reader: ChainReader, settings: WorkerSettings, claim: Claim, deadline: float
+    reader: ChainReader, settings: WorkerSettings, claim: Claim, deadline: float, *, refresh: bool
 ) -> tuple[list[Part], list[Outcome]]:
     """What was read of a claim, and what comes of it. Our own mistake is a failure of each of its wallets, which then
     come back at times of their own: else the same ones would come back together, for ever, before all others.
@@ -198,7 +228,6 @@ def _tell(claim: Claim, parts: Sequence[Part], recorded: Recorded, started: floa
         network=claim.network,
         wallets=len(claim.wallets),
         written=recorded.written,
-        lost=len(claim.wallets) - recorded.recorded,
         block=max((snapshot.block.number for snapshot in read), default=None),
         one_block=len(read) <= 1 and all(snapshot.one_block for snapshot in read),
         endpoint=", ".join(sorted({part.endpoint for part in parts if part.endpoint})) or None,
