@@ -25,22 +25,23 @@ SHARE_OF_MASSES = 4
 """One wallet in so many of a batch may be of those that came in masses while others are due, and no more."""
 
 # What no window covers, in order: from the beginning of time to the first window, from its end to the next, and so on.
-# Windows may overlap, for a claim may reach over one that is there.
+# Windows may overlap, for a claim may reach over one that is there. One bound at either end and no more: with two at one
+# end, Postgres keeps to neither and looks at the whole queue.
 _STRETCHES = """
 held AS MATERIALIZED (
     SELECT first_due, first_id, last_due, last_id FROM leases WHERE network = %(network)s AND lane = %(lane)s
 ), named AS MATERIALIZED (
     SELECT unnest(wallet_ids) AS wallet_id FROM leases WHERE network = %(network)s AND lane = 2
 ), stretches AS MATERIALIZED (
-    SELECT b.due AS begin_due, b.id AS begin_id,
-           coalesce(e.first_due, 'infinity') AS end_due, coalesce(e.first_id, b.id) AS end_id
+    SELECT b.due AS begin_due, b.id AS begin_id, e.due AS end_due, e.id AS end_id
       FROM (SELECT %(begin)s::timestamptz AS due, '00000000-0000-0000-0000-000000000000'::uuid AS id
-            UNION SELECT last_due, last_id FROM held) AS b
-      LEFT JOIN LATERAL (SELECT first_due, first_id FROM held WHERE (first_due, first_id) > (b.due, b.id)
-                          ORDER BY 1, 2 LIMIT 1) AS e ON true
+            UNION SELECT last_due, last_id FROM held WHERE last_due >= %(begin)s::timestamptz) AS b
+     CROSS JOIN LATERAL (SELECT first_due AS due, first_id AS id FROM held
+                          WHERE (first_due, first_id) > (b.due, b.id) AND first_due <= now() + %(ahead)s
+                          UNION ALL SELECT now() + %(ahead)s, 'ffffffff-ffff-ffff-ffff-ffffffffffff'
+                          ORDER BY 1, 2 LIMIT 1) AS e
      WHERE NOT EXISTS (SELECT FROM held h
                         WHERE (h.first_due, h.first_id) <= (b.due, b.id) AND (b.due, b.id) < (h.last_due, h.last_id))
-       AND b.due >= %(begin)s::timestamptz
      ORDER BY 1, 2
 ), free AS MATERIALIZED (
     SELECT f.* FROM stretches AS t CROSS JOIN LATERAL (
@@ -48,7 +49,6 @@ held AS MATERIALIZED (
             WHERE network = %(network)s AND lane = %(lane)s
               AND (next_sync_at, wallet_id) > (t.begin_due, t.begin_id)
               AND (next_sync_at, wallet_id) < (t.end_due, t.end_id)
-              AND next_sync_at <= now() + %(ahead)s
               AND wallet_id NOT IN (SELECT wallet_id FROM named)
             ORDER BY next_sync_at, wallet_id LIMIT %(limit)s) AS f
      LIMIT %(limit)s
