@@ -52,8 +52,9 @@ class Changes(NamedTuple):
 
 
 def changes(connection: Connection) -> Changes | None:
+    """What has changed, or None without the tables."""
     row = connection.exec_driver_sql(_CHANGES).one_or_none()
-    return row and Changes(*row)
+    return None if row is None else Changes(*row)
 
 
 def reconcile(connection: Connection) -> int:

@@ -16,7 +16,7 @@ from db.prepared import Prepared
 class WalletRow(NamedTuple):
     """One wallet of a user. Amounts in base units; they and ``last_synced`` are None when it was never read.
 
-    The last six are there when they were asked for.
+    `out_since`: when its network went out, by the error `out_reason`. The last six are there when they were asked for.
     """
 
     wallet_id: UUID
@@ -28,6 +28,8 @@ class WalletRow(NamedTuple):
     hopeless: bool
     awaited: bool
     overdue: bool
+    out_since: datetime | None
+    out_reason: str | None
     block_number: int | None = None
     block_time: datetime | None = None
     finality: str | None = None
@@ -47,10 +49,12 @@ SELECT w.id AS wallet_id, w.address, w.network, b.usdt_balance AS usdt, b.native
        b.wallet_id IS NOT NULL
            AND coalesce(s.next_sync_at < now() - %(patience)s::interval, false)
            AND NOT EXISTS (SELECT FROM {HOLDER} h WHERE h.lease_until > now()) AS overdue,
+       n.out_since, n.reason AS out_reason,
        {{more}}w.created_at
   FROM wallets w
   LEFT JOIN balance_cache b ON b.wallet_id = w.id
   LEFT JOIN sync_schedule s ON s.wallet_id = w.id
+  LEFT JOIN network_state n ON n.network = w.network
  WHERE w.user_id = %(user_id)s::uuid AND w.network = ANY(%(networks)s::text[])
 """
 
@@ -83,7 +87,7 @@ _SHOWN = WalletRow._fields[: -len(WalletRow._field_defaults)]
 
 
 def _statement(*, detail: bool) -> Prepared:
-    version = _VERSION.format(status=f", s.last_error, {_STATUS}" if detail else "")
+    version = _VERSION.format(status=f", s.last_error, n.out_since, n.reason, {_STATUS}" if detail else "")
     more = version + (_DETAIL.format(status=_STATUS) if detail else "")
     columns = ", ".join(WalletRow._fields if detail else _SHOWN)
     name = "user_balances_in_full" if detail else "user_balances"

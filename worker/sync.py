@@ -58,18 +58,11 @@ def sync_due(network: Network) -> tuple[UUID, ...]:
     asked, or the budget has no room in time. Raises NotConfigured; a failed read is recorded, not raised.
     """
     settings, reader = worker_settings(), reader_for(network)
-    lease = timedelta(seconds=settings.sync_lease)
-    due = partial(
-        claim_due,
-        network=network,
-        limit=reader.max_wallets,
-        lease=lease,
-        ahead=timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD),
-    )
-    claim, asked_again = _sync(reader, settings, due)
+    ahead = timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD)
+    claim, asked_again = _sync(reader, settings, network, partial(claim_due, limit=reader.max_wallets, ahead=ahead))
     # Apart from those above, which are written by now: these may end the process.
     if claim and claim.state.lost and not claim.deaths:
-        asked_again += _sync(reader, settings, partial(claim_lost, network=network, lease=lease))[1]
+        asked_again += _sync(reader, settings, network, claim_lost)[1]
     return asked_again
 
 
@@ -78,20 +71,19 @@ def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]
     if not wallet_ids:
         return ()
     settings, reader = worker_settings(), reader_for(network)
-    lease = timedelta(seconds=settings.sync_lease)
-    these = partial(claim_these, network=network, wallet_ids=wallet_ids, limit=len(wallet_ids), lease=lease)
-    claim, asked_again = _sync(reader, settings, these, refresh=True)
-    left = set(wallet_ids) - {wallet.id for wallet in (claim.wallets if claim else ())}
-    if left:
-        lost = partial(claim_lost, network=network, lease=lease, wallet_ids=list(left))
-        asked_again += _sync(reader, settings, lost, refresh=True)[1]
+    these = partial(claim_these, wallet_ids=wallet_ids, limit=len(wallet_ids))
+    claim, asked_again = _sync(reader, settings, network, these, refresh=True)
+    if left := set(wallet_ids) - {wallet.id for wallet in (claim.wallets if claim else ())}:
+        lost = partial(claim_lost, wallet_ids=list(left))
+        asked_again += _sync(reader, settings, network, lost, refresh=True)[1]
     return asked_again
 
 
 def _sync(
     reader: ChainReader,
     settings: WorkerSettings,
-    claim_batch: Callable[[Connection], Claim | None],
+    network: Network,
+    claim_batch: Callable[..., Claim | None],
     *,
     refresh: bool = False,
 ) -> tuple[Claim | None, tuple[UUID, ...]]:
@@ -99,11 +91,11 @@ def _sync(
     started = monotonic()
     deadline = started + settings.read_limit
     if why := reader.may_read(deadline, refresh=refresh):
-        _note_out(reader.network, why)
+        _note_out(network, why)
         return None, ()
     with handed_back_when_interrupted() as hold:
         with transaction() as connection:
-            claim = hold.claim = claim_batch(connection)
+            claim = hold.claim = claim_batch(connection, network, lease=timedelta(seconds=settings.sync_lease))
         if claim is None:
             return None, ()
         parts, decided = _decide(reader, settings, claim, deadline, refresh=refresh)
