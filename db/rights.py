@@ -52,8 +52,10 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
                 "requested_at",
             ),
         ),
-        Right("INSERT", ("balance_cache",)),
-        Right("UPDATE", ("balance_cache",)),
+        Right("INSERT", ("balance_cache", "held_changes", "change_rates")),
+        Right("UPDATE", ("balance_cache", "held_changes", "change_rates")),
+        Right("SELECT", ("held_changes", "change_rates")),
+        Right("DELETE", ("held_changes",)),
     ),
     # Whoever keeps the wallets: the API's own backend. Its wallets' balances are for it to read.
     REGISTRAR: (
@@ -65,14 +67,22 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
 }
 """What each role needs, and has. The owner, who migrates, has all by owning the tables."""
 
-TABLES = ("wallets", "sync_schedule", "balance_cache", "wallet_limits", "alembic_version")
+TABLES = (
+    "wallets",
+    "sync_schedule",
+    "balance_cache",
+    "held_changes",
+    "change_rates",
+    "wallet_limits",
+    "alembic_version",
+)
 
 _THERE = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s)"
 
 
 def grant(connection: Connection) -> None:
     """Give those of the roles that there are exactly their rights on the tables. For the tables' owner."""
-    if connection.exec_driver_sql("SELECT to_regclass('wallet_limits')").scalar_one() is None:
+    if connection.exec_driver_sql("SELECT to_regclass('held_changes')").scalar_one() is None:
         return  # a schema of before, which a downgrade made
     there = connection.exec_driver_sql(_THERE, {"roles": list(RIGHTS)}).scalars().all()
     for role in there:

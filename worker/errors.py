@@ -40,10 +40,13 @@ OUR_ERROR = "our_error"
 """A wallet's code when this program failed in its batch, by a mistake of its own that the log tells of."""
 
 ZERO_UNCONFIRMED = "zero_unconfirmed"
-"""A wallet's code when a balance fell to zero in one read and a second read did not agree."""
+"""A wallet's code when a balance read as zero that was not known to be, and a second read did not agree."""
 
 RISE_UNCONFIRMED = "rise_unconfirmed"
 """A wallet's code when its USDT rose by more than CONFIRM_RISES in one read and a second read did not agree."""
+
+CHANGE_UNCONFIRMED = "change_unconfirmed"
+"""A wallet's code when its balance changed with an unlikely share of others', and another endpoint has it otherwise."""
 
 
 LONGEST_WAIT_TOLD = 3600.0  # seconds
