@@ -16,6 +16,7 @@
         ├── Refused            ask another endpoint: this one answered that it would not
         ├── Lagging            ask another endpoint: this one is behind
         ├── BadReply           ask another endpoint, and do not believe this one: the answer fails a check
+        ├── ClockSkewed        believe nothing: the database's clock is wrong, and no endpoint; a person has to mend it
         ├── WrongChain         stop asking this endpoint: it serves another network; a person has to mend it
         └── NoToken            stop asking this endpoint: the token is not there; a person has to mend it
 
@@ -88,6 +89,9 @@ class ReadFailed(SyncError):
 
     for_a_person: ClassVar[bool] = False
     """Whether waiting does not help: a setting is wrong, and the log says so at `error`."""
+
+    skew: tuple[float, int] | None = None
+    """Where it failed by its block's time: the seconds from the database's time to that, and the block's number."""
 
     def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -163,6 +167,13 @@ class BadReply(ReadFailed):
     """The endpoint's answer fails a check."""
 
     code = "bad_reply"
+
+
+class ClockSkewed(ReadFailed):
+    """The database's clock is off."""
+
+    code = "clock_skewed"
+    for_a_person = True
 
 
 class WrongChain(ReadFailed):
