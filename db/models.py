@@ -1,6 +1,6 @@
 """The tables. No queries here: they are in ``wallets``, ``balances`` and ``user_balances``.
 
-    wallets ◄── sync_schedule ◄── balance_cache
+    wallets ◄── sync_schedule ◄── balance_cache ◄── held_changes
 
 Each row hangs on the one before by its wallet's id and goes with it. ``balance_cache`` points to ``sync_schedule``, not
 to ``wallets``: a worker that writes holds the lock on the schedule row, so a wallet deleted at the same moment can
@@ -155,4 +155,26 @@ balance_cache = Table(
     comment="What was last read from the chain. Shared: anyone may read it, only the worker writes it.",
     # No indexed column ever changes, so with room on the page every update is HOT.
     postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02"},
+)
+
+held_changes = Table(
+    "held_changes",
+    metadata,
+    Column("wallet_id", Uuid, ForeignKey(balance_cache.c.wallet_id, ondelete="CASCADE"), primary_key=True),
+    Column("usdt_balance", BaseUnits, nullable=False, comment="USDT in base units, as it was read"),
+    Column("native_balance", BaseUnits, nullable=False, comment="wei or sun, as it was read"),
+    Column("block_number", BigInteger, nullable=False, comment="the block at which it was read first"),
+    Column("since", Moment, nullable=False),
+    Column("reads", Integer, nullable=False, comment="batches that read the very same since"),
+    comment="Changes that are not believed yet, part of an unlikely share of a batch: docs/decisions/0008.",
+)
+
+change_rates = Table(
+    "change_rates",
+    metadata,
+    Column("network", Text, primary_key=True),
+    Column("wallets", BigInteger, nullable=False, comment="wallets read again, of a sample of batches"),
+    Column("changed", BigInteger, nullable=False, comment="those that had another balance"),
+    Column("fallen", BigInteger, nullable=False, comment="those one of whose balances fell to zero"),
+    comment="What share of a network's wallets usually changes from one read to the next.",
 )

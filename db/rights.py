@@ -59,12 +59,10 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
                 "requested_at",
             ),
         ),
-        Right("INSERT", ("balance_cache",)),
-        Right("UPDATE", ("balance_cache",)),
-        Right("SELECT", ("leases", "network_state")),
-        Right("INSERT", ("leases", "network_state")),
-        Right("UPDATE", ("leases", "network_state")),
-        Right("DELETE", ("leases",)),
+        Right("INSERT", ("balance_cache", "leases", "network_state", "held_changes", "change_rates")),
+        Right("UPDATE", ("balance_cache", "leases", "network_state", "held_changes", "change_rates")),
+        Right("SELECT", ("leases", "network_state", "held_changes", "change_rates")),
+        Right("DELETE", ("leases", "held_changes")),
     ),
     # Whoever keeps the wallets: the API's own backend. Its wallets' balances are for it to read.
     REGISTRAR: (
@@ -82,6 +80,8 @@ TABLES = (
     "leases",
     "network_state",
     "balance_cache",
+    "held_changes",
+    "change_rates",
     "wallet_limits",
     "alembic_version",
 )
@@ -91,7 +91,7 @@ _THERE = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s)"
 
 def grant(connection: Connection) -> None:
     """Give those of the roles that there are exactly their rights on the tables. For the tables' owner."""
-    if connection.exec_driver_sql("SELECT to_regclass('leases')").scalar_one() is None:
+    if connection.exec_driver_sql("SELECT to_regclass('held_changes')").scalar_one() is None:
         return  # a schema of before, which a downgrade made
     there = connection.exec_driver_sql(_THERE, {"roles": list(RIGHTS)}).scalars().all()
     for role in there:

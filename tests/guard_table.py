@@ -100,7 +100,7 @@ GUARDS = (
     Guard(
         "block guard of the decision",
         "worker/outcomes.py",
-        "if _older(wallet, found):\n        return",
+        "if older(wallet, found):\n        return",
         "if False:\n        return",
         ("tests/unit/test_outcomes.py",),
     ),
@@ -153,9 +153,9 @@ GUARDS = (
     ),
     Guard(
         "zero confirmation",
-        "worker/sync.py",
-        "zeros, rises = fallen_to_zero(claim, found),",
-        "zeros, rises = [],",
+        "worker/verify.py",
+        "return wallet.usdt != 0 and balance.usdt == 0, wallet.native != 0 and balance.native == 0",
+        "return False, False",
         ("tests/unit/test_second_reads.py",),
     ),
     Guard(

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from config.settings import Network, WorkerSettings, worker_settings
 from db.balances import Outcome, Recorded, record
+from db.held import NO_HISTORY, History, history, learn
 from db.leases import release
 from db.networks import note_back, note_out
 from db.session import transaction, twice
@@ -26,20 +27,9 @@ from worker.chains import ChainReader, reader_for
 from worker.chains.task import Part
 from worker.errors import OUR_ERROR, OverBudget, ReadFailed
 from worker.interruption import FROM_OUTSIDE, handed_back_when_interrupted
-from worker.outcomes import (
-    Found,
-    accounts_of,
-    behind,
-    caught_up,
-    confirmed,
-    fallen_to_zero,
-    found_in,
-    outage,
-    outcomes,
-    risen,
-    with_bad_addresses,
-)
+from worker.outcomes import Found, accounts_of, found_in, outage, outcomes, with_bad_addresses
 from worker.schedule import Policy
+from worker.verify import ATTEMPTS, Doubts, behind, believed, caught_up, confirmed, denies, doubted, lesson
 
 log = structlog.get_logger(__name__)
 
@@ -151,14 +141,20 @@ def _decide(
     """
     policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
     accounts: list[bytes | None] = [None] * len(claim.wallets)
+    with transaction() as connection:
+        known = history(connection, claim.network, [wallet.id for wallet in claim.wallets])
     try:
         accounts = accounts_of(claim)
-        parts, found = _read(reader, claim, accounts, deadline, settings.chain(claim.network).confirm_rises)
+        rises_above = settings.chain(claim.network).confirm_rises
+        parts, found = _read(reader, claim, accounts, deadline, rises_above=rises_above, known=known, refresh=refresh)
     except FROM_OUTSIDE:
         raise
     except Exception:
         log.exception("batch_broken", network=claim.network, wallets=len(claim.wallets))
         parts, found = [], [Found(error=OUR_ERROR, alone=True)] * len(claim.wallets)
+    learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
+    if any(learnt):
+        twice(partial(learn, network=claim.network, lesson=learnt))
     return parts, outcomes(claim, accounts, found, policy=policy, chance=random)
 
 
@@ -167,25 +163,27 @@ def _read(
     claim: Claim,
     accounts: Sequence[bytes | None],
     deadline: float,
+    *,
     rises_above: int | None = None,
+    known: History = NO_HISTORY,
+    refresh: bool = False,
 ) -> tuple[list[Part], list[Found]]:
-    """What the nodes say, and for each claimed wallet what was found."""
+    """What the nodes say, and for each claimed wallet what is believed of it."""
     clock = claim.at - monotonic()
-    parts = reader.read([account for account in accounts if account], claim.at, deadline)
+    parts = reader.read([account for account in accounts if account], claim.at, deadline, refresh=refresh)
     found = with_bad_addresses(accounts, found_in(parts, len(accounts) - accounts.count(None)))
-    read_again = partial(_read_again, reader, accounts, clock=clock, deadline=deadline)
-    late = behind(claim, found) if reader.several else []
-    if late:
-        found = caught_up(claim, found, late, read_again)
+    read_again = partial(_read_again, reader, accounts, clock=clock, deadline=deadline, refresh=refresh)
+    if reader.several and (late := behind(claim, found)):
+        found = caught_up(claim, found, read_again(found, late))
         log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=len(behind(claim, found)))
-    zeros, rises = fallen_to_zero(claim, found), risen(claim, found, rises_above)
-    if zeros or rises:
-        found = confirmed(claim, found, sorted({*zeros, *rises}), read_again, rises_above)
-        for event, suspects in (("zeros_read_again", zeros), ("rises_read_again", rises)):
-            if suspects:
-                unconfirmed = sum(found[place].error is not None for place in suspects)
-                log.info(event, network=claim.network, wallets=len(suspects), unconfirmed=unconfirmed)
-    return parts, found
+    doubts = doubted(claim, found, known, rises_above=rises_above, several=reader.several)
+    settled: dict[int, Found] = {}
+    for _ in range(ATTEMPTS):
+        if places := [place for place in doubts.to_read_again if place not in settled]:
+            settled |= confirmed(claim, doubts, found, read_again(found, places))
+    judged = believed(claim, doubts, found, settled, known)
+    _tell_doubts(claim, doubts, parts, found, judged)
+    return parts, judged
 
 
 def _read_again(
@@ -196,7 +194,8 @@ def _read_again(
     *,
     clock: float,
     deadline: float,
-) -> list[Found]:
+    refresh: bool,
+) -> dict[int, Found]:
     """What is found for the wallets at some places, each read by another endpoint than before, where there is one.
 
     `clock` is the database's time when the monotonic clock began.
@@ -204,9 +203,33 @@ def _read_again(
     again: dict[int, Found] = {}
     for before in {found[place].endpoint for place in places}:
         those = {place: account for place in places if found[place].endpoint == before and (account := accounts[place])}
-        parts = reader.read(list(those.values()), clock + monotonic(), deadline, avoid=(before,))
+        parts = reader.read(list(those.values()), clock + monotonic(), deadline, avoid=(before,), refresh=refresh)
         again |= zip(those, found_in(parts, len(those)), strict=True)
-    return [again[place] for place in places]
+    return again
+
+
+def _tell_doubts(
+    claim: Claim, doubts: Doubts, parts: Sequence[Part], found: Sequence[Found], judged: Sequence[Found]
+) -> None:
+    """What was doubted, and what became of it. An unlikely share is for a person to look at: a node is wrong, or so
+    much did happen at once.
+    """
+    for event, places in (("zeros_read_again", doubts.zeros), ("rises_read_again", doubts.rises)):
+        if places:
+            unconfirmed = sum(judged[place].error is not None for place in places)
+            log.info(event, network=claim.network, wallets=len(places), unconfirmed=unconfirmed)
+    if doubts.unlikely:
+        endpoints = {found[place].endpoint for place in doubts.unlikely}
+        log.error(
+            "unlikely_changes",
+            network=claim.network,
+            endpoint=", ".join(sorted({part.endpoint for part in parts if part.endpoint_id in endpoints})),
+            wallets=len(doubts.unlikely),
+            share=round(len(doubts.unlikely) / len(found), 3),
+            zeros=len(doubts.unlikely & doubts.zeros),
+            held=sum(judged[place].held is not None for place in doubts.unlikely),
+            unconfirmed=sum(denies(judged[place], found[place]) for place in doubts.unlikely),
+        )
 
 
 def _tell(claim: Claim, parts: Sequence[Part], recorded: Recorded, started: float, **counts: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from leases import claim, good, only, write
 from tables import Tables
 
-from db.rights import API, OPS, OWNER, REGISTRAR, RIGHTS, WORKER, missing
+from db.rights import API, OPS, OWNER, REGISTRAR, RIGHTS, TABLES, WORKER, missing
 from db.session import transaction
 from devstack.roles import as_role, make_roles
 from devstack.seed import TRON_ADDRESS
@@ -102,7 +102,10 @@ def test_a_temporary_table_of_whoever_inserts_wallets_is_not_taken_for_the_sched
 
 
 MAY_NOT = [
-    *((STRANGER, f"SELECT FROM {table}") for table in ("wallets", "sync_schedule", "balance_cache", "wallet_limits")),
+    *((STRANGER, f"SELECT FROM {table}") for table in TABLES if table != "alembic_version"),
+    *((role, f"INSERT INTO {table} SELECT * FROM {table}") for role in (API, OPS, REGISTRAR)
+      for table in ("held_changes", "change_rates")),
+    *((role, f"DELETE FROM {table}") for role in (API, OPS, REGISTRAR) for table in ("held_changes", "change_rates")),
     *((role, "DELETE FROM balance_cache") for role in (API, OPS, REGISTRAR, WORKER)),
     *((role, "UPDATE balance_cache SET usdt_balance = 1") for role in (API, OPS, REGISTRAR, STRANGER)),
     *(
@@ -174,7 +177,7 @@ def test_the_registrar_keeps_wallets_and_reads_their_balances(connect: Connect, 
 def test_the_roles_can_be_made_again_and_take_over_what_somebody_else_has_made(
     database_url: str, tables: Tables
 ) -> None:
-    for table in ("wallets", "sync_schedule", "balance_cache", "wallet_limits", "alembic_version"):
+    for table in TABLES:
         tables.rows(f"ALTER TABLE {table} OWNER TO postgres")
     make_roles(database_url)
     owners = tables.rows("SELECT tableowner FROM pg_tables WHERE schemaname = 'public'")
@@ -198,7 +201,7 @@ def test_whoever_may_act_as_the_owner_migrates_as_the_owner(
     database_url: str, connect: Connect, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a superuser adds would be out of the triggers' reach, who are the owner's."""
-    tables.rows("DROP TABLE wallet_limits")
+    tables.rows("DROP TABLE held_changes, change_rates, wallet_limits")
     tables.rows("UPDATE alembic_version SET version_num = '0003'")
     migrated_as(database_url, monkeypatch)
     assert tables.rows("SELECT tableowner FROM pg_tables WHERE tablename = 'wallet_limits'") == [{"tableowner": OWNER}]

@@ -7,23 +7,14 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
+from db.held import NO_HISTORY
 from db.wallets import Claim, ClaimedWallet
 from worker.chains.snapshot import Balance, Block
 from worker.chains.task import Part
 from worker.errors import Throttled, Unreachable
-from worker.outcomes import (
-    Found,
-    accounts_of,
-    agrees,
-    behind,
-    caught_up,
-    confirmed,
-    fallen_to_zero,
-    found_in,
-    outcomes,
-    share,
-)
+from worker.outcomes import Found, accounts_of, found_in, outcomes, share
 from worker.schedule import Policy
+from worker.verify import agrees, behind, doubted, lesson
 
 NOW = 1_795_000_000.0
 POLICY = Policy(active=60, idle=3600)
@@ -71,12 +62,10 @@ def test_a_node_that_does_not_say_how_long_to_wait_is_not_waited_for() -> None:
 @pytest.mark.parametrize("answers", [[], [read(0, 5)] * 3])
 def test_answers_that_are_more_or_fewer_than_the_wallets_are_never_paired_up(answers: list[Found]) -> None:
     two = claim(wallet(1, **KNOWN), wallet(2, **KNOWN))
-    found = [read(0, 5)] * 2
     for pairing in (
         lambda: behind(two, answers),
-        lambda: fallen_to_zero(two, answers),
-        lambda: caught_up(two, found, [0, 1], lambda _found, _places: answers),
-        lambda: confirmed(two, found, [0, 1], lambda _found, _places: answers),
+        lambda: doubted(two, answers, NO_HISTORY, rises_above=None, several=False),
+        lambda: lesson(two, answers, NO_HISTORY, chance=0.0),
         lambda: outcomes(two, [bytes(20)] * 2, answers, policy=POLICY, chance=lambda: 0.0),
     ):
         with pytest.raises(ValueError, match="zip"):

@@ -1,7 +1,7 @@
 """A chain's endpoints, best first: one read through whichever of them answer truly."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from worker.chains.snapshot import Block, Expected, can_be
 from worker.chains.task import Part, Task
 from worker.chains.turn import Turn
 from worker.chains.ways import Node
-from worker.errors import ReadFailed, Throttled, Unreachable
+from worker.errors import ClockSkewed, ReadFailed, Throttled, Unreachable
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +65,8 @@ class EndpointReader:
     per_second: int = 0
     _no_mark_until: float = 0.0
     _silent_since: float | None = None
+    _skews: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Of each endpoint whose last reply failed by its block's time: by how much, and which block."""
 
     @property
     def max_wallets(self) -> int:
@@ -121,8 +123,10 @@ class EndpointReader:
             for node, believed in self._to_ask(entries, avoid, trial):
                 if not unread:
                     break
-                turn = Turn(node, task, self.known, believed)
+                expected = replace(task.expected, skews=tuple(v for k, v in self._skews.items() if k != node.id))
+                turn = Turn(node, replace(task, expected=expected), self.known, believed)
                 unread, failed = turn.take(unread)
+                self._keep_skew(node, failed)
                 parts += turn.parts
                 turns.append(turn)
                 self._judge_rests(turn, entries, believed)
@@ -131,6 +135,19 @@ class EndpointReader:
         self._judge_mark(turns)
         failure = failure or self._resting(entries)
         return parts + [Part(piece, failure=failure) for piece in unread]
+
+    def _keep_skew(self, node: Node, failure: ReadFailed | None) -> None:
+        self._skews.pop(node.id, None)
+        if failure and failure.skew:
+            self._skews[node.id] = failure.skew
+            if isinstance(failure, ClockSkewed):
+                log.error(
+                    "clock_skewed",
+                    network=self.network,
+                    endpoint=node.name,
+                    seconds=round(failure.skew[0]),
+                    detail=str(failure),
+                )
 
     def _mark(self, entries: Mapping[str, Any], now: float) -> Block | None:
         """The newest block by others' word, if the chain can have made it, and their word was not wrong lately."""

@@ -16,6 +16,7 @@ from worker.chains.task import Part, Task
 from worker.chains.ways import READ, ApiKey, Node, Way, total_supply
 from worker.errors import (
     BadReply,
+    ClockSkewed,
     OutOfTime,
     OverBudget,
     ReadFailed,
@@ -115,7 +116,7 @@ class Turn:
         accounts = self.task.accounts[piece.start : piece.stop]
         snapshot = READ[self._ways[0]](self.node, self.task.token, accounts)
         now = self.task.expected.now + monotonic() - self.task.started  # other endpoints may have taken their time
-        expected = replace(self.task.expected, now=now, newest=self.newest)
+        expected = replace(self.task.expected, now=now, newest=self.newest, host=self.known.clock())
         check(snapshot, expected)
         self._check_mark(snapshot, expected)
         unanswered = len(accounts) > 1 and not any(snapshot.balances)
@@ -253,6 +254,8 @@ class Turn:
 
     def _rest(self, failure: ReadFailed) -> None:
         """Leave the endpoint alone, unless it is not to blame."""
+        if isinstance(failure, ClockSkewed):  # which the reader tells of
+            return
         if isinstance(failure, OverBudget) or self._cut_short():
             self._report(failure, 0)
             return
