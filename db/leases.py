@@ -42,7 +42,8 @@ SELECT cardinality(wallet_ids) FROM lost UNION ALL SELECT cardinality(wallet_ids
 _FORGET = "DELETE FROM leases WHERE token = %(token)s"
 
 # Under the lock of the network's row, as claims are. The second death in a row halves a batch, and each one after it:
-# then it has no window any more, for its wallets are some of those that were in it.
+# then it has no window any more, for its wallets are some of those that were in it. One that is alone for the first
+# time is tried at once, whatever its batch has behind it: of the last two only one is what kills.
 _END = """
 WITH ended AS (
     DELETE FROM leases WHERE network = %(network)s AND lease_until <= now() RETURNING *
@@ -57,7 +58,8 @@ WITH ended AS (
 INSERT INTO leases (token, lane, network, first_due, first_id, last_due, last_id, claimed_at, deaths, wallet_ids)
 SELECT half, CASE WHEN split THEN 2 ELSE lane END, network,
        CASE WHEN NOT split THEN first_due END, CASE WHEN NOT split THEN first_id END,
-       CASE WHEN NOT split THEN last_due END, CASE WHEN NOT split THEN last_id END, claimed_at, deaths + 1, piece
+       CASE WHEN NOT split THEN last_due END, CASE WHEN NOT split THEN last_id END, claimed_at,
+       CASE WHEN cardinality(piece) = 1 AND cardinality(wallet_ids) > 1 THEN 2 ELSE least(deaths, 1000) + 1 END, piece
   FROM halves
 """
 

@@ -62,6 +62,14 @@ def only(found: Claim | None) -> Claim:
     return found
 
 
+def held(tables: Tables) -> dict[UUID, set[UUID]]:
+    """Who holds whom: by token, the wallets of the leases that run or ran out."""
+    found: dict[UUID, set[UUID]] = {}
+    for row in tables.rows("SELECT token, wallet_ids FROM leases WHERE lease_until IS NOT NULL"):
+        found.setdefault(row["token"], set()).update(row["wallet_ids"])
+    return found
+
+
 def end_lease(tables: Tables) -> None:
     """Time passes: every lease runs out."""
     tables.rows("UPDATE leases SET lease_until = now() WHERE lease_until IS NOT NULL")
