@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 from db.refresh import CHANNEL
 
 # Everything is under the claim's own token: a worker that lost its lease writes nothing. Nor does one write a wallet
-# whose due time is no longer the one that it was claimed at: its address changed, or it is gone. The upsert is guarded besides by the block, and within one
-# block by the time of the read: what is older never overwrites. `awaited`: asked for so shortly before that somebody
-# may wait for it now. Only then is anybody told (db.refresh), for commits that tell something go one after another.
+# whose due time is no longer the one that it was claimed at: its address changed, or it is gone. The upsert is guarded
+# besides by the block, and within one block by the time of the read: what is older never overwrites. `awaited`: asked
+# for so shortly before that somebody may wait for it now. Only then is anybody told (db.refresh), for commits that tell
+# something go one after another.
 _RECORD = """
 WITH ended AS (
     DELETE FROM leases WHERE token = %(token)s RETURNING claimed_at
@@ -23,7 +24,8 @@ WITH ended AS (
         %(ids)s::uuid[], %(was_due)s::float8[], %(due)s::float8[], %(failures)s::int[], %(errors)s::text[],
         %(changed)s::bool[], %(usdt)s::numeric[], %(native)s::numeric[], %(block_number)s::bigint[],
         %(block_time)s::bigint[], %(one_block)s::bool[], %(accounts)s::text[]
-    ) AS o (wallet_id, was_due, due, failures, error, changed, usdt, native, block_number, block_time, one_block, account)
+    ) AS o (wallet_id, was_due, due, failures, error, changed, usdt, native, block_number, block_time, one_block,
+            account)
 ){locked}, recorded AS (
     UPDATE sync_schedule s
        SET lane = 0,
@@ -68,7 +70,8 @@ _RECORD_FREE = _RECORD.format(locked=_FREE, outcome="free")
 class Outcome(NamedTuple):
     """What came of one wallet's read: both balances in base units and their block, or an error's code.
 
-    `was_due` (when it was claimed), `due` and `block_time` are in unix seconds; `one_block` is False for balances of their block or a little later.
+    `was_due` (when it was claimed), `due` and `block_time` are in unix seconds; `one_block` is False for balances of
+    their block or a little later.
     `account` is what the wallet's address was found to be, where that was not known, or wrong.
     """
 

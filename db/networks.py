@@ -19,6 +19,8 @@ class State(NamedTuple):
     """A batch that was lost with its worker waits to be tried."""
 
 
+NO_STATE = State()
+
 _LOCK = """
 SELECT out_since, reason, coalesce(back_at > now() - interval '1 minute', false),
        EXISTS (SELECT FROM leases WHERE network = %(network)s AND lease_until IS NULL)

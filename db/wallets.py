@@ -18,15 +18,15 @@ from sqlalchemy import Connection, Row
 
 from config.settings import Network
 from db.leases import HOLDER, MASSES, NAMED, USUAL, end_leases, forget, take_lost
-from db.networks import State, lock
+from db.networks import NO_STATE, State, lock
 from db.refresh import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
 
 SHARE_OF_MASSES = 4
 """One wallet in so many of a batch may be of those that came in masses while others are due, and no more."""
 
 # What no window covers, in order: from the beginning of time to the first window, from its end to the next, and so on.
-# Windows may overlap, for a claim may reach over one that is there. One bound at either end and no more: with two at one
-# end, Postgres keeps to neither and looks at the whole queue.
+# Windows may overlap, for a claim may reach over one that is there. One bound at either end and no more: with two at
+# one end, Postgres keeps to neither and looks at the whole queue.
 _STRETCHES = """
 held AS MATERIALIZED (
     SELECT first_due, first_id, last_due, last_id FROM leases WHERE network = %(network)s AND lane = %(lane)s
@@ -70,7 +70,8 @@ SELECT f.wallet_id, f.account, CASE WHEN w.network = %(network)s THEN w.address 
 # however many are in it.
 _DUE = f"""
 WITH {_STRETCHES}, leased AS (
-    INSERT INTO leases (token, lane, network, first_due, first_id, last_due, last_id, claimed_at, lease_until, wallet_ids)
+    INSERT INTO leases
+           (token, lane, network, first_due, first_id, last_due, last_id, claimed_at, lease_until, wallet_ids)
     SELECT %(token)s, %(lane)s, %(network)s, a.next_sync_at, a.wallet_id, z.next_sync_at, z.wallet_id,
            now(), now() + %(lease)s, (SELECT array_agg(wallet_id) FROM free)
       FROM (SELECT next_sync_at, wallet_id FROM free ORDER BY 1, 2 LIMIT 1) AS a,
@@ -148,7 +149,7 @@ class Claim:
     at: float
     wallets: tuple[ClaimedWallet, ...]
     deaths: int = 0
-    state: State = State()
+    state: State = NO_STATE
 
 
 def claim_due(
@@ -156,10 +157,10 @@ def claim_due(
 ) -> Claim | None:
     """Claim up to `limit` wallets, the longest overdue first, and fill up with those due within `ahead`.
 
-    Up to a quarter is of the lane of masses, and what the others leave. Where nothing is due, it is a batch that was lost
-    with its worker; None when there is none either. While the network is
-    out a claim is a trial: of some wallets anywhere in the queue, so that none of them can be why every trial fails.
-    Claims of one network come one after another: the second sees the first one's window.
+    Up to a quarter is of the lane of masses, and what the others leave. Where nothing is due, it is a batch that was
+    lost with its worker; None when there is none either. While the network is out a claim is a trial: of some wallets
+    anywhere in the queue, so that none of them can be why every trial fails. Claims of one network come one after
+    another: the second sees the first one's window.
     """
     state = lock(connection, network)
     end_leases(connection, network)
@@ -204,7 +205,7 @@ def claim_lost(
     *,
     lease: timedelta,
     wallet_ids: Sequence[UUID] | None = None,
-    state: State = State(),  # noqa: B008  it never changes
+    state: State = NO_STATE,
 ) -> Claim | None:
     """Claim a batch that was lost with its worker: with `wallet_ids`, one that has some of these."""
     while taken := take_lost(connection, network, lease, None if wallet_ids is None else list(wallet_ids)):
