@@ -38,7 +38,13 @@ _BACK = """
 UPDATE network_state SET out_since = NULL, reason = NULL, back_at = now()
  WHERE network = %(network)s AND out_since IS NOT NULL
 """
-_STATES = "SELECT network, out_since, reason FROM network_state"
+_CONDITIONS = """
+SELECT network, out_since, reason,
+       (SELECT coalesce(sum(cardinality(wallet_ids)), 0) FROM leases AS l
+         WHERE l.network = n.network AND coalesce(lease_until <= now(), true)) AS lost,
+       (SELECT count(*) FROM held_changes JOIN wallets AS w ON w.id = wallet_id WHERE w.network = n.network) AS doubted
+  FROM network_state AS n
+"""
 
 
 def lock(connection: Connection, network: Network) -> State:
@@ -60,6 +66,20 @@ def note_back(connection: Connection, network: Network) -> bool:
     return bool(connection.exec_driver_sql(_BACK, {"network": network}).rowcount)
 
 
-def states(connection: Connection) -> dict[Network, State]:
-    """The state of every network that has one."""
-    return {row.network: State(row.out_since, row.reason) for row in connection.exec_driver_sql(_STATES)}
+class Condition(NamedTuple):
+    """What a person should know of a network. `lost`: wallets whose worker never came back, and which nobody reads yet.
+    `doubted`: wallets of which one endpoint alone says that they changed, with unlikely many others.
+    """
+
+    out_since: datetime | None
+    reason: str | None
+    lost: int
+    doubted: int
+
+
+SOUND = Condition(None, None, 0, 0)
+
+
+def conditions(connection: Connection) -> dict[Network, Condition]:
+    """The condition of every network that was ever claimed for."""
+    return {row[0]: Condition(row[1], row[2], int(row[3]), row[4]) for row in connection.exec_driver_sql(_CONDITIONS)}

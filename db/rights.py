@@ -37,7 +37,7 @@ OWNER = "bal_owner"
 
 RIGHTS: dict[str, tuple[Right, ...]] = {
     API: _ASK,
-    OPS: (*_ASK, _ENROL),
+    OPS: (*_ASK, _ENROL, Right("SELECT", ("held_changes",))),
     WORKER: (
         Right("SELECT", ("wallets", "sync_schedule", "balance_cache", "alembic_version")),
         _ENROL,
