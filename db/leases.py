@@ -7,7 +7,7 @@ others hold; whoever asks for one wallet looks for its id.
 A worker that comes back deletes its rows. One that does not leaves them: when a lease is over, its wallets were *lost*.
 They stay in the row, apart from all others, and are tried again: all at once at first, for a worker may end for any
 reason, then in halves. So should one of them be what kills workers, it is alone after a dozen leases, and the others
-were read meanwhile (docs/decisions/0016).
+were read meanwhile (docs/decisions/0019-a-batch-is-a-lease-over-a-window.md).
 """
 
 from datetime import timedelta
@@ -16,19 +16,6 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from config.settings import Network
-
-USUAL, MASSES, NAMED = 0, 1, 2
-"""The lanes. A wallet is in the first or the second: there it has come with many others, by an import or a resync, and
-these are read in a share of each batch. The third is of leases alone: wallets without a window."""
-
-HOLDER = """
-LATERAL (SELECT l.token, l.claimed_at, l.lease_until FROM leases l
-          WHERE l.network = s.network
-            AND CASE WHEN l.lane = 2 OR (l.lane = s.lane AND (s.next_sync_at, s.wallet_id) >= (l.first_due, l.first_id)
-                                         AND (s.next_sync_at, s.wallet_id) <= (l.last_due, l.last_id))
-                     THEN s.wallet_id = ANY(l.wallet_ids) ELSE false END
-          ORDER BY l.claimed_at DESC LIMIT 1)"""
-"""The lease that a wallet `s` of sync_schedule is under. For `LEFT JOIN … ON true`, or `EXISTS`."""
 
 # What was lost before stays apart.
 _RELEASE = """

@@ -11,13 +11,14 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from leases import LATER, WAS_DUE, LEASE, SOON, claim, claimed, end_lease, good, only, write
+from leases import LATER, LEASE, SOON, WAS_DUE, claim, claimed, end_lease, good, only, write
 from running import await_lock_wait
 from tables import Tables
 
 from db.balances import Outcome, Recorded, record
+from db.queue import count_due
 from db.session import transaction
-from db.wallets import claim_due, count_due
+from db.wallets import claim_due
 from devstack.servers import CAP
 
 
