@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Row
 
 from config.settings import Network
-from db.leases import HOLDER, MASSES, NAMED, USUAL, end_leases, forget, take_lost
+from db.leases import HOLDER, HOLDS, MASSES, NAMED, USUAL, end_leases, forget, take_lost
 from db.networks import State, lock
 from db.refresh import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
 
@@ -98,8 +98,10 @@ WITH free AS MATERIALIZED (
 
 _LOST = f"""
 WITH free AS MATERIALIZED (
-    SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule
+    SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule AS s
      WHERE wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s
+       AND EXISTS (SELECT FROM leases l WHERE l.token = %(token)s AND {HOLDS})
+       AND NOT EXISTS (SELECT FROM leases l WHERE l.token <> %(token)s AND l.lease_until > now() AND {HOLDS})
 )
 {_WALLETS}
 """
@@ -192,10 +194,10 @@ def _claim_from(
 def claim_these(
     connection: Connection, network: Network, wallet_ids: Sequence[UUID], *, limit: int, lease: timedelta
 ) -> Claim | None:
-    """Claim those of these wallets that are due and that nobody holds, up to `limit`."""
-    token = uuid4()
+    """Claim those of these wallets that are due and that nobody holds, up to `limit`. In turn, as by `claim_due`."""
+    state, token = lock(connection, network), uuid4()
     named = {"network": network, "token": token, "wallet_ids": list(wallet_ids), "limit": limit, "lease": lease}
-    return _claim(network, token, connection.exec_driver_sql(_THESE, named).all())
+    return _claim(network, token, connection.exec_driver_sql(_THESE, named).all(), state=state)
 
 
 def claim_lost(
@@ -204,12 +206,17 @@ def claim_lost(
     *,
     lease: timedelta,
     wallet_ids: Sequence[UUID] | None = None,
-    state: State = State(),  # noqa: B008  it never changes
+    state: State | None = None,
 ) -> Claim | None:
-    """Claim a batch that was lost with its worker: with `wallet_ids`, one that has some of these."""
+    """Claim a batch that was lost with its worker: with `wallet_ids`, one that has some of these.
+
+    `state`: of the network, for whoever has it locked.
+    """
+    state = state or lock(connection, network)
     while taken := take_lost(connection, network, lease, None if wallet_ids is None else list(wallet_ids)):
         token, found, deaths = taken
-        rows = connection.exec_driver_sql(_LOST, {"network": network, "wallet_ids": found}).all()
+        lost = {"network": network, "token": token, "wallet_ids": found}
+        rows = connection.exec_driver_sql(_LOST, lost).all()
         if claim := _claim(network, token, rows, deaths=deaths, state=state):
             return claim
         forget(connection, token)
