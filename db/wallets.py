@@ -180,11 +180,12 @@ def _claim_from(
     connection: Connection, network: Network, state: State, *, limit: int, ahead: timedelta, **of_both: object
 ) -> Claim | None:
     token = uuid4()
-    masses = _count(connection, network, MASSES, bound=-(-limit // SHARE_OF_MASSES))
+    share = int(limit / SHARE_OF_MASSES + random())  # noqa: S311  no secret; of a batch of one it is one in four
+    masses = _count(connection, network, MASSES, bound=max(share, 1))
     lanes = [(USUAL, NOTHING if masses else ahead)] + [(MASSES, NOTHING)] * bool(masses)
     rows: list[Row[Any]] = []
     for lane, within in lanes:
-        left = limit - (masses if lane == USUAL else len(rows))
+        left = limit - (min(masses, share) if lane == USUAL else len(rows))
         lane_of = {"lane": lane, "limit": left, "ahead": within}
         if left:
             rows += connection.exec_driver_sql(_DUE, {"network": network, "token": token, **of_both, **lane_of}).all()
