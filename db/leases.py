@@ -16,11 +16,13 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from config.settings import Network
+from db.windows import HOLDS
 
 # What was lost before stays apart.
 _RELEASE = """
 WITH lost AS (
-    UPDATE leases SET lease_until = NULL WHERE token = %(token)s AND deaths > 0 RETURNING wallet_ids
+    UPDATE leases SET lease_until = NULL, token = gen_random_uuid() WHERE token = %(token)s AND deaths > 0
+ RETURNING wallet_ids
 ), free AS (
     DELETE FROM leases WHERE token = %(token)s AND deaths = 0 RETURNING wallet_ids
 )
@@ -30,10 +32,16 @@ _FORGET = "DELETE FROM leases WHERE token = %(token)s"
 
 # Under the lock of the network's row, as claims are. The second death in a row halves a batch, and each one after it:
 # then it has no window any more, for its wallets are some of those that were in it. One that is alone for the first
-# time is tried at once, whatever its batch has behind it: of the last two only one is what kills.
-_END = """
-WITH ended AS (
+# time is tried at once, whatever its batch has behind it: of the last two only one is what kills. What has left the
+# window meanwhile is free, and somebody else's perhaps.
+_END = f"""
+WITH ran_out AS (
     DELETE FROM leases WHERE network = %(network)s AND lease_until <= now() RETURNING *
+), ended AS (
+    SELECT l.token, l.lane, l.network, first_due, first_id, last_due, last_id, l.claimed_at, deaths,
+           ARRAY(SELECT s.wallet_id FROM unnest(l.wallet_ids) WITH ORDINALITY AS u (id, place)
+                   JOIN sync_schedule s ON s.wallet_id = u.id WHERE {HOLDS} ORDER BY place) AS wallet_ids
+      FROM ran_out l
 ), halves AS (
     SELECT e.*, gen_random_uuid() AS half, deaths > 0 AS split, piece
       FROM ended e, LATERAL (SELECT (cardinality(wallet_ids) + 1) / 2 AS middle) AS m,

@@ -4,7 +4,7 @@ A claim writes one lease row and no wallet (``db.leases``): its wallets keep the
 were read. So a batch that is handed back, or an outage, costs no wallet anything.
 
 The plans of these statements must not depend on what the planner knows of the table, which is stale after any rush:
-rows are found by the queue's order or by their key, one by one (docs/decisions/0019-a-batch-is-a-lease-over-a-window.md).
+rows are found by the queue's order or by their key, one by one (docs/decisions/0019).
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from db.leases import end_leases, forget, take_lost
 from db.networks import NO_STATE, State, lock
 from db.queue import FREE_OF_LANE, NOTHING, beginnings, count_lane, note_beginning
 from db.refresh import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
-from db.windows import HOLDER, MASSES, NAMED, USUAL
+from db.windows import HOLDER, HOLDS, MASSES, NAMED, USUAL
 
 SHARE_OF_MASSES = 4
 """One wallet in so many of a batch may be of those that came in masses while others are due, and no more."""
@@ -71,8 +71,10 @@ WITH free AS MATERIALIZED (
 
 _LOST = f"""
 WITH free AS MATERIALIZED (
-    SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule
+    SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule AS s
      WHERE wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s
+       AND EXISTS (SELECT FROM leases l WHERE l.token = %(token)s AND {HOLDS})
+       AND NOT EXISTS (SELECT FROM leases l WHERE l.token <> %(token)s AND l.lease_until > now() AND {HOLDS})
 )
 {_WALLETS}
 """
@@ -140,10 +142,11 @@ def claim_due(
         limit = max(int(limit ** random()), 1)  # noqa: S311  no secret
         trial = connection.exec_driver_sql(_ANYWHERE, {"network": network}).scalar_one_or_none()
     token, of_both = uuid4(), {"network": network, "lease": lease}
-    masses = count_lane(connection, network, MASSES, bound=-(-limit // SHARE_OF_MASSES))
+    share = int(limit / SHARE_OF_MASSES + random())  # noqa: S311  no secret; of a batch of one it is one in four
+    masses = count_lane(connection, network, MASSES, bound=max(share, 1))
     rows: list[Any] = []
     for lane in (USUAL, MASSES) if masses else (USUAL,):
-        left = limit - (masses if lane == USUAL else len(rows))
+        left = limit - (min(masses, share) if lane == USUAL else len(rows))
         of_lane = {**of_both, "token": token, "lane": lane, "limit": left, "ahead": NOTHING if masses else ahead}
         for begin, least in beginnings(connection, network, lane, left, trial) if left else ():
             if found := connection.exec_driver_sql(_DUE, {**of_lane, "begin": begin, "least": least}).all():
@@ -156,10 +159,10 @@ def claim_due(
 def claim_these(
     connection: Connection, network: Network, wallet_ids: Sequence[UUID], *, limit: int, lease: timedelta
 ) -> Claim | None:
-    """Claim those of these wallets that are due and that nobody holds, up to `limit`."""
-    token = uuid4()
+    """Claim those of these wallets that are due and that nobody holds, up to `limit`. In turn, as by `claim_due`."""
+    state, token = lock(connection, network), uuid4()
     named = {"network": network, "token": token, "wallet_ids": list(wallet_ids), "limit": limit, "lease": lease}
-    return _claim(network, token, connection.exec_driver_sql(_THESE, named).all())
+    return _claim(network, token, connection.exec_driver_sql(_THESE, named).all(), state=state)
 
 
 def claim_lost(
@@ -168,12 +171,17 @@ def claim_lost(
     *,
     lease: timedelta,
     wallet_ids: Sequence[UUID] | None = None,
-    state: State = NO_STATE,
+    state: State | None = None,
 ) -> Claim | None:
-    """Claim a batch that was lost with its worker: with `wallet_ids`, one that has some of these."""
+    """Claim a batch that was lost with its worker: with `wallet_ids`, one that has some of these.
+
+    `state`: of the network, for whoever has it locked.
+    """
+    state = state or lock(connection, network)
     while taken := take_lost(connection, network, lease, None if wallet_ids is None else list(wallet_ids)):
         token, found, deaths = taken
-        rows = connection.exec_driver_sql(_LOST, {"network": network, "wallet_ids": found}).all()
+        lost = {"network": network, "token": token, "wallet_ids": found}
+        rows = connection.exec_driver_sql(_LOST, lost).all()
         if claim := _claim(network, token, rows, deaths=deaths, state=state):
             return claim
         forget(connection, token)
