@@ -69,7 +69,7 @@ def _undisturbed() -> Iterator[None]:
 def _hand_back(claim: Claim, reason: str) -> None:
     try:
         with transaction() as connection:
-            wallets = release(connection, claim.token, [wallet.id for wallet in claim.wallets])
+            wallets = release(connection, claim.token)
     except SQLAlchemyError as error:  # the leases expire
         log.warning("leases_not_handed_back", network=claim.network, reason=reason, error=type(error).__name__)
     else:

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import structlog
 
 from db.balances import Outcome
+from db.networks import State
 from db.wallets import Claim, ClaimedWallet
 from worker import schedule
 from worker.chains.addresses import account_bytes, is_account
 from worker.chains.snapshot import Balance, Block
 from worker.chains.task import Part
-from worker.errors import OLDER_BLOCK, USDT_CALL_FAILED, BadAddress, ReadFailed, TooMuch
+from worker.errors import OLDER_BLOCK, USDT_CALL_FAILED, BadAddress, OverBudget, ReadFailed, TooMuch
 
 log = structlog.get_logger(__name__)
 
@@ -22,8 +23,9 @@ class Found(NamedTuple):
     """What was read for one wallet: a balance and its block, or an error's code.
 
     `endpoint`: the id of the one that said so; `unknown`: that it does not know the account. `alone`: the fault is this
-    wallet's, and no other's. `told`: seconds for which the nodes want to be left alone. `held`: what was read, and is
-    not believed yet (``worker.verify``); then there is no balance.
+    wallet's, and no other's. `untried`: no endpoint was asked for it, for the budget had no room in time. `told`:
+    seconds for which the nodes want to be left alone. `held`: what was read, and is not believed yet
+    (``worker.verify``); then there is no balance.
     """
 
     balance: Balance | None = None
@@ -34,7 +36,11 @@ class Found(NamedTuple):
     error: str | None = None
     alone: bool = False
     told: float = 0.0
+    untried: bool = False
     held: Balance | None = None
+
+
+MOST_FAILURES = 1_000_000  # beyond any that count
 
 
 def accounts_of(claim: Claim) -> list[bytes | None]:
@@ -90,7 +96,9 @@ def _failed(failure: ReadFailed | None, wallets: int) -> Found:
     failure = failure or ReadFailed()
     # What is too much for one wallet by itself is that wallet's fault: the others were read, or can be.
     alone = wallets == 1 and isinstance(failure, TooMuch)
-    return Found(error=failure.code, alone=alone, told=failure.retry_after or 0.0)
+    return Found(
+        error=failure.code, alone=alone, told=failure.retry_after or 0.0, untried=isinstance(failure, OverBudget)
+    )
 
 
 def with_bad_addresses(accounts: Sequence[bytes | None], found: Sequence[Found]) -> list[Found]:
@@ -106,12 +114,18 @@ def older(wallet: ClaimedWallet, found: Found) -> bool:
     return wallet.block_number is not None and found.block is not None and found.block.number < wallet.block_number
 
 
-def share(wallets: int, deaths: int) -> int:
-    """How many wallets to try of a batch whose workers died so often in a row: half as many after each but the first.
+def outage(parts: Sequence[Part], state: State) -> ReadFailed | None:
+    """Why a batch of which no endpoint read anything says that its network is out; None when it does not.
 
-    Should one of them be what kills, it is alone in the end, and the others are read meanwhile.
+    Then no wallet has failed. But where the network was out until just now, and came back with other wallets, it may be
+    these at which endpoints fail: they have, and come back at times of their own.
     """
-    return max(wallets >> max(deaths - 1, 0), 1)
+    if state.back_lately or any(part.snapshot for part in parts):
+        return None
+    failures = [part.failure for part in parts if part.failure and not isinstance(part.failure, OverBudget)]
+    if any(isinstance(failure, TooMuch) for failure in failures):
+        return None
+    return failures[-1] if failures else None
 
 
 def outcomes(
@@ -122,10 +136,11 @@ def outcomes(
     policy: schedule.Policy,
     chance: Callable[[], float],
 ) -> list[Outcome]:
-    """What came of each claimed wallet. `chance` gives a number in [0, 1) for each."""
+    """What came of each claimed wallet that was tried. `chance` gives a number in [0, 1) for each."""
     return [
         _outcome(claim, wallet, each, policy, jitter=chance(), account=None if wallet.account == account else account)
         for wallet, account, each in zip(claim.wallets, accounts, found, strict=True)
+        if not each.untried
     ]
 
 
@@ -135,7 +150,7 @@ def _outcome(
     balance, block, one_block, *_ = found
     if found.held:
         # The row keeps what it has. Nothing failed: the wallet is read again as one that is in use.
-        return Outcome(wallet.id, schedule.due_after_success(claim.at, claim.at, policy, jitter), 0)
+        return Outcome(wallet.id, wallet.due_at, schedule.due_after_success(claim.at, claim.at, policy, jitter), 0)
     if balance is None or block is None:
         return _failure(claim, wallet, found, policy, jitter)
     if older(wallet, found):
@@ -146,15 +161,17 @@ def _outcome(
     # While it failed it got one due time after another: it is as late as everything else that failed with it.
     late = inf if wallet.failures else now - wallet.due_at
     due = schedule.due_after_success(now, touched, policy, jitter, late=late)
-    return Outcome(wallet.id, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account)
+    return Outcome(
+        wallet.id, wallet.due_at, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account
+    )
 
 
 def _failure(claim: Claim, wallet: ClaimedWallet, found: Found, policy: schedule.Policy, jitter: float) -> Outcome:
-    failures = wallet.failures + 1
+    failures = min(wallet.failures, MOST_FAILURES) + 1
     if found.error == BadAddress.code:
-        due = schedule.NEVER
+        due = claim.at + schedule.JUDGED_AGAIN * (1 + jitter)
     elif found.alone:
         due = schedule.due_after_failed_wallet(claim.at, failures, policy, jitter)
     else:
         due = schedule.due_after_failed_read(claim.at, failures, policy, jitter, told=found.told)
-    return Outcome(wallet.id, due, failures, found.error)
+    return Outcome(wallet.id, wallet.due_at, due, failures, found.error)

@@ -6,11 +6,11 @@ Nothing here knows Celery, so that it can be called as it is. What a batch's wal
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from random import random, sample
-from time import monotonic, sleep
+from random import random
+from time import monotonic
 from uuid import UUID
 
 import structlog
@@ -20,14 +20,14 @@ from config.settings import Network, WorkerSettings, worker_settings
 from db.balances import Outcome, Recorded, record
 from db.held import NO_HISTORY, History, history, learn
 from db.leases import release
-from db.refresh import LOCKED_PAUSE
+from db.networks import note_back, note_out
 from db.session import transaction, twice
-from db.wallets import Claim, claim_due, claim_these, passed_over
+from db.wallets import Claim, claim_due, claim_lost, claim_these
 from worker.chains import ChainReader, reader_for
 from worker.chains.task import Part
-from worker.errors import OUR_ERROR
+from worker.errors import OUR_ERROR, OverBudget, ReadFailed
 from worker.interruption import FROM_OUTSIDE, handed_back_when_interrupted
-from worker.outcomes import Found, accounts_of, found_in, outcomes, share, with_bad_addresses
+from worker.outcomes import Found, accounts_of, found_in, outage, outcomes, with_bad_addresses
 from worker.schedule import Policy
 from worker.verify import ATTEMPTS, Doubts, behind, believed, caught_up, confirmed, denies, doubted, lesson
 
@@ -42,77 +42,99 @@ time, and cost a request for each few. The price is that some are read by up to 
 
 
 def sync_due(network: Network) -> tuple[UUID, ...]:
-    """Sync one batch of what is due on a network. Returns the wallets that were asked for while they were being read.
+    """Sync one batch of what is due on a network, and one that was lost with its worker, if there is any.
 
-    Raises NotConfigured; a failed read is recorded, not raised.
+    Returns the wallets that were asked for while they were being read. Nothing is claimed while no endpoint may be
+    asked, or the budget has no room in time. Raises NotConfigured; a failed read is recorded, not raised.
     """
     settings, reader = worker_settings(), reader_for(network)
-    claim = partial(
-        claim_due,
-        network=network,
-        limit=reader.max_wallets,
-        lease=timedelta(seconds=settings.sync_lease),
-        ahead=timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD),
-    )
-    return tuple(_sync(reader, settings, claim)[1])
+    ahead = timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD)
+    claim, asked_again = _sync(reader, settings, network, partial(claim_due, limit=reader.max_wallets, ahead=ahead))
+    # Apart from those above, which are written by now: these may end the process.
+    if claim and claim.state.lost and not claim.deaths:
+        asked_again += _sync(reader, settings, network, claim_lost)[1]
+    return asked_again
 
 
 def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]:
-    """The same for those of these wallets that are due or asked for. More than a request takes are read in several.
-
-    A row that somebody has locked for a moment, as whoever asks for the wallet does, is tried again.
-    """
+    """The same for those of these wallets that are due or asked for: one batch, and one try of a lost one."""
+    if not wallet_ids:
+        return ()
     settings, reader = worker_settings(), reader_for(network)
-    patience = monotonic() + settings.request_limit
-    left = list(wallet_ids)
-    asked_again: list[UUID] = []
-    while True:
-        lease = timedelta(seconds=settings.sync_lease)
-        claim = partial(claim_these, network=network, wallet_ids=left, limit=len(left), lease=lease)
-        claimed, again = _sync(reader, settings, claim)
-        asked_again += again
-        if claimed == len(left):
-            return tuple(asked_again)
-        with transaction() as connection:
-            found = passed_over(connection, network, left)
-        left = [wallet for wallet in found if wallet not in asked_again]
-        if not left or monotonic() > patience:
-            return tuple(asked_again)
-        sleep(LOCKED_PAUSE)
+    these = partial(claim_these, wallet_ids=wallet_ids, limit=len(wallet_ids))
+    claim, asked_again = _sync(reader, settings, network, these, refresh=True)
+    if left := set(wallet_ids) - {wallet.id for wallet in (claim.wallets if claim else ())}:
+        lost = partial(claim_lost, wallet_ids=list(left))
+        asked_again += _sync(reader, settings, network, lost, refresh=True)[1]
+    return asked_again
 
 
 def _sync(
-    reader: ChainReader, settings: WorkerSettings, claim_batch: Callable[[Connection], Claim | None]
-) -> tuple[int, Sequence[UUID]]:
-    """How many wallets were claimed, and who was asked for meanwhile."""
+    reader: ChainReader,
+    settings: WorkerSettings,
+    network: Network,
+    claim_batch: Callable[..., Claim | None],
+    *,
+    refresh: bool = False,
+) -> tuple[Claim | None, tuple[UUID, ...]]:
+    """What was claimed, and who of it was asked for meanwhile."""
     started = monotonic()
+    deadline = started + settings.read_limit
+    if why := reader.may_read(deadline, refresh=refresh):
+        _note_out(network, why)
+        return None, ()
     with handed_back_when_interrupted() as hold:
         with transaction() as connection:
-            claim = claim_batch(connection)
-            claim = hold.claim = claim and _share(connection, claim)
+            claim = hold.claim = claim_batch(connection, network, lease=timedelta(seconds=settings.sync_lease))
         if claim is None:
-            return 0, ()
-        parts, decided = _decide(reader, settings, claim, started + settings.read_limit)
-        recorded = twice(partial(record, token=claim.token, outcomes=decided, finality=reader.finality))
+            return None, ()
+        parts, decided = _decide(reader, settings, claim, deadline, refresh=refresh)
+        out = outage(parts, claim.state)
+        if out or not decided:
+            with transaction() as connection:
+                release(connection, claim.token)
+            if out:
+                _note_out(claim.network, out)
+            return claim, ()
+        recorded = twice(_Write(claim, decided, reader.finality, back=any(part.snapshot for part in parts)))
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
-    _tell(claim, parts, recorded, started, changed=changed, failed=failed)
-    return len(claim.wallets), recorded.asked_again
+    _tell(claim, parts, recorded, started, changed=changed, failed=failed, lost=len(decided) - recorded.recorded)
+    return claim, recorded.asked_again
 
 
-def _share(connection: Connection, claim: Claim) -> Claim:
-    """What of a claim is tried. All of it, unless its workers died with it more than once: then some, by chance."""
-    deaths = max((wallet.failures for wallet in claim.wallets if wallet.lost), default=0)
-    size = share(len(claim.wallets), deaths)
-    if size == len(claim.wallets):
-        return claim
-    tried = tuple(sample(claim.wallets, size))
-    release(connection, claim.token, list({wallet.id for wallet in claim.wallets} - {wallet.id for wallet in tried}))
-    log.warning("batch_halved", network=claim.network, wallets=size, deaths=deaths)
-    return replace(claim, wallets=tried)
+def _note_out(network: Network, why: ReadFailed) -> None:
+    """No endpoint may be asked: that is the network's, and no wallet's. Our own budget is nobody's failure."""
+    if isinstance(why, OverBudget):
+        return
+    with transaction() as connection:
+        news = note_out(connection, network, why.code)
+    if news:
+        log.warning("network_out", network=network, reason=why.code, detail=str(why))
+
+
+@dataclass(slots=True)
+class _Write:
+    """Writes what came of a batch; once more, it passes over rows that somebody keeps locked."""
+
+    claim: Claim
+    decided: Sequence[Outcome]
+    finality: str
+    back: bool
+    """An endpoint has answered."""
+    tries: int = 0
+
+    def __call__(self, connection: Connection) -> Recorded:
+        self.tries += 1
+        state = self.claim.state
+        if self.back and state.out_since and note_back(connection, self.claim.network):
+            log.info("network_back", network=self.claim.network, out_since=state.out_since.isoformat())
+        return record(
+            connection, self.claim.token, self.decided, finality=self.finality, pass_over_locked=self.tries > 1
+        )
 
 
 def _decide(
-    reader: ChainReader, settings: WorkerSettings, claim: Claim, deadline: float
+    reader: ChainReader, settings: WorkerSettings, claim: Claim, deadline: float, *, refresh: bool
 ) -> tuple[list[Part], list[Outcome]]:
     """What was read of a claim, and what comes of it. Our own mistake is a failure of each of its wallets, which then
     come back at times of their own: else the same ones would come back together, for ever, before all others.
@@ -124,7 +146,7 @@ def _decide(
     try:
         accounts = accounts_of(claim)
         rises_above = settings.chain(claim.network).confirm_rises
-        parts, found = _read(reader, claim, accounts, deadline, rises_above=rises_above, known=known)
+        parts, found = _read(reader, claim, accounts, deadline, rises_above=rises_above, known=known, refresh=refresh)
     except FROM_OUTSIDE:
         raise
     except Exception:
@@ -144,12 +166,13 @@ def _read(
     *,
     rises_above: int | None = None,
     known: History = NO_HISTORY,
+    refresh: bool = False,
 ) -> tuple[list[Part], list[Found]]:
     """What the nodes say, and for each claimed wallet what is believed of it."""
     clock = claim.at - monotonic()
-    parts = reader.read([account for account in accounts if account], claim.at, deadline)
+    parts = reader.read([account for account in accounts if account], claim.at, deadline, refresh=refresh)
     found = with_bad_addresses(accounts, found_in(parts, len(accounts) - accounts.count(None)))
-    read_again = partial(_read_again, reader, accounts, clock=clock, deadline=deadline)
+    read_again = partial(_read_again, reader, accounts, clock=clock, deadline=deadline, refresh=refresh)
     if reader.several and (late := behind(claim, found)):
         found = caught_up(claim, found, read_again(found, late))
         log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=len(behind(claim, found)))
@@ -171,6 +194,7 @@ def _read_again(
     *,
     clock: float,
     deadline: float,
+    refresh: bool,
 ) -> dict[int, Found]:
     """What is found for the wallets at some places, each read by another endpoint than before, where there is one.
 
@@ -179,7 +203,7 @@ def _read_again(
     again: dict[int, Found] = {}
     for before in {found[place].endpoint for place in places}:
         those = {place: account for place in places if found[place].endpoint == before and (account := accounts[place])}
-        parts = reader.read(list(those.values()), clock + monotonic(), deadline, avoid=(before,))
+        parts = reader.read(list(those.values()), clock + monotonic(), deadline, avoid=(before,), refresh=refresh)
         again |= zip(those, found_in(parts, len(those)), strict=True)
     return again
 
@@ -219,7 +243,6 @@ def _tell(claim: Claim, parts: Sequence[Part], recorded: Recorded, started: floa
         network=claim.network,
         wallets=len(claim.wallets),
         written=recorded.written,
-        lost=len(claim.wallets) - recorded.recorded,
         block=max((snapshot.block.number for snapshot in read), default=None),
         one_block=len(read) <= 1 and all(snapshot.one_block for snapshot in read),
         endpoint=", ".join(sorted({part.endpoint for part in parts if part.endpoint})) or None,

@@ -3,14 +3,15 @@ somebody may have planted there (docs/operations.md, "Redis").
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import Empty
 from time import time
 from typing import Any, TypeVar
 
 import structlog
 from celery import current_app
-from kombu.transport import TRANSPORT_ALIASES, redis
+from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import ResponseError
 
 from config.broker import QUEUES
@@ -40,7 +41,27 @@ class QoS(redis.QoS):
 
     def ack(self, delivery_tag: str) -> None:
         """Forget a message that is done."""
-        self.channel.mended(lambda: super(QoS, self).ack(delivery_tag))
+        with self.out_of_hand(delivery_tag):
+            self.channel.mended(lambda: super(QoS, self).ack(delivery_tag))
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Forget a message, or put it back into its queue."""
+        with self.out_of_hand(delivery_tag):
+            super().reject(delivery_tag, requeue)
+
+    @contextmanager
+    def out_of_hand(self, delivery_tag: str) -> Iterator[None]:
+        """Count a message as in hand no longer, even if Redis could not be told.
+
+        Celery logs that error and goes on. Kombu would count the message as in hand for ever: with as many of them as
+        a worker takes at once, it would wait for no more messages, and never notice that Redis is back. Redis itself
+        gives what it was not told of to a worker once more, after the transport's visibility time-out.
+        """
+        try:
+            yield
+        except redis.Transport.connection_errors:
+            virtual.QoS.ack(self, delivery_tag)
+            raise
 
     def restore_visible(self, start: int = 0, num: int | None = None, interval: int = 1) -> None:  # noqa: ARG002
         """Put back what workers took long ago and never came back with.

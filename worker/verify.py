@@ -189,6 +189,8 @@ def confirmed(claim: Claim, doubts: Doubts, found: Sequence[Found], again: Mappi
         elif verdict is False:
             known = unlikely and second.balance == (wallet.usdt, wallet.native) and not older(wallet, second)
             settled[place] = second if known else Found(error=_error(doubts, place))
+        elif second.untried:
+            settled[place] = second  # nothing is said against it
     return settled
 
 

@@ -1,7 +1,14 @@
-"""Alembic's entry: runs the migrations in one transaction, one process at a time, and what follows each."""
+"""Alembic's entry: runs each migration in a transaction of its own, one process at a time, and what follows them.
+
+How to write one for a table of ten million rows: nothing that looks at every row may hold a lock that reads wait for. A
+constraint is added NOT VALID and validated afterwards, an index made CONCURRENTLY, both in an ``autocommit_block``.
+"""
+
+from time import sleep
 
 from alembic import context
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from config.settings import database_settings
 from db.models import metadata
@@ -11,6 +18,12 @@ from db.wallets import limit_wallets
 
 # Any constant will do; it keeps two deployments from migrating at once.
 MIGRATION_LOCK = 0x62616C73
+
+LOCK_PAUSE = 0.5  # seconds
+
+LOCK_TIMEOUT = 1000
+"""Milliseconds that a migration waits for a table. Everyone else waits behind it, and the endpoint gives up after two
+seconds; a migration that gave up is run again."""
 
 # Whoever migrates does it as the tables' owner, if he may: what a migration adds belongs to the same role as what was
 # there, and the triggers' functions, which run with their owner's rights, find it theirs.
@@ -25,21 +38,29 @@ BEGIN
         IF NOT pg_has_role(current_user, owner, 'MEMBER') THEN
             RAISE EXCEPTION 'the tables belong to %: run alembic as that role (docs/operations.md, Postgres)', owner;
         END IF;
-        EXECUTE format('SET LOCAL ROLE %I', owner);
+        EXECUTE format('SET ROLE %I', owner);
     END IF;
 END $$
 """)
 
 
 def run() -> None:
-    with engine().connect() as connection:
-        context.configure(connection=connection, target_metadata=metadata)
+    # A connection of its own, which takes the lock and the role with it when it closes.
+    migrating = create_engine(engine().url, poolclass=NullPool, hide_parameters=True)
+    with migrating.connect() as connection:
+        # Asked for again and again: an index that is made CONCURRENTLY would wait for whoever waits for its lock.
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}):
+            connection.rollback()
+            sleep(LOCK_PAUSE)
+        connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT}"))
+        connection.execute(AS_THE_OWNER)
+        connection.commit()
+        context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
         with context.begin_transaction():
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-            connection.execute(AS_THE_OWNER)
             context.run_migrations()
-            limit_wallets(connection, database_settings().max_wallets_per_user)
-            grant(connection)
+        limit_wallets(connection, database_settings().max_wallets_per_user)
+        grant(connection)
+        connection.commit()
 
 
 run()

@@ -114,6 +114,17 @@ def redis_restarted(scene: Scene) -> None:
     scene.servers["redis"].start()
 
 
+def redis_away_while_batches_end(scene: Scene) -> None:
+    """Of as many as the worker has in hand at most: it waits for no more messages, and so does not notice before."""
+    scene.wait_for(lambda: not scene.messages_in_hand(), "nothing to be in hand", pause=0.01)
+    with scene.batches_in_hand(2):
+        scene.wait_for(scene.main_process_has_heard, "the main process to know of both")
+        scene.servers["redis"].kill()
+    scene.await_words("Couldn't ack")
+    wait_for(lambda: not scene.tokens(), scene.worker.server, what="both to end")
+    scene.servers["redis"].start()
+
+
 def postgres_restarted(scene: Scene) -> None:
     scene.servers["postgres"].restart()
     scene.end_leases(scene.tokens())
@@ -154,6 +165,7 @@ DISASTERS = [
     redis_flushed,
     redis_hung,
     redis_restarted,
+    redis_away_while_batches_end,
     postgres_restarted,
     connections_killed,
     two_beats_and_two_workers,

@@ -11,7 +11,7 @@ from worker.chains.http import digest
 from worker.chains.known import Known
 from worker.chains.task import Part
 from worker.chains.ways import Node
-from worker.errors import NotConfigured
+from worker.errors import NotConfigured, ReadFailed
 
 
 class ChainReader(Protocol):
@@ -29,10 +29,29 @@ class ChainReader(Protocol):
     def several(self) -> bool:
         """Whether it has more than one endpoint."""
 
+    def may_read(self, deadline: float, *, refresh: bool = False) -> ReadFailed | None:
+        """Whether an endpoint may be asked, and its budget has room before `deadline`. Asked before anything is claimed.
+
+        None: yes, and the first request's slot in the budget is reserved for the next `read` of this process. If that
+        does not come within a few seconds, the slot is lost. Otherwise why not, with `retry_after` in seconds:
+        OverBudget when only our own budget is in the way, else what the endpoints are being left alone for. I/O, to
+        Redis alone; raises nothing.
+        """
+
     def read(
-        self, accounts: Sequence[bytes], now: float, deadline: float, *, avoid: Collection[str] = ()
+        self,
+        accounts: Sequence[bytes],
+        now: float,
+        deadline: float,
+        *,
+        avoid: Collection[str] = (),
+        refresh: bool = False,
     ) -> list[Part]:
-        """The balances of `accounts`, in parts, each at one block or with a failure. I/O."""
+        """The balances of `accounts`, in parts, each at one block or with a failure. I/O; raises nothing.
+
+        A part whose failure is OverBudget was not asked of any endpoint for want of budget: nothing is wrong.
+        `refresh`: somebody waits for these wallets.
+        """
 
 
 @cache

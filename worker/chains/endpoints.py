@@ -81,8 +81,21 @@ class EndpointReader:
     def several(self) -> bool:
         return len({node.id for node in self.endpoints}) > 1
 
+    def may_read(self, deadline: float, *, refresh: bool = False) -> ReadFailed | None:  # noqa: ARG002
+        """None: an endpoint may be asked. Otherwise why none may, and in how many seconds. Raises nothing."""
+        entries = self.known.get(self._names())
+        if next(self._in_order(entries, ()), None) or self._doubts():
+            return None
+        return self._resting(entries)
+
     def read(
-        self, accounts: Sequence[bytes], now: float, deadline: float, *, avoid: Collection[str] = ()
+        self,
+        accounts: Sequence[bytes],
+        now: float,
+        deadline: float,
+        *,
+        avoid: Collection[str] = (),
+        refresh: bool = False,  # noqa: ARG002
     ) -> list[Part]:
         """The balances of `accounts`, in parts, each at one block: usually one part, more where a batch was split.
 
