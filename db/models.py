@@ -174,7 +174,7 @@ held_changes = Table(
     Column("block_number", BigInteger, nullable=False, comment="the block at which it was read first"),
     Column("since", Moment, nullable=False),
     Column("reads", Integer, nullable=False, comment="batches that read the very same since"),
-    comment="Changes that are not believed yet, part of an unlikely share of a batch: docs/decisions/0008.",
+    comment="Changes that are not believed yet, part of an unlikely share of a batch: docs/decisions/0019.",
 )
 
 change_rates = Table(

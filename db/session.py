@@ -86,3 +86,8 @@ def applied_schema() -> str | None:
             return None
         found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
         return found
+
+
+def clock(connection: Connection) -> float:
+    """The database's time just now, in unix seconds."""
+    return float(connection.execute(text("SELECT date_part('epoch', clock_timestamp())")).scalar_one())

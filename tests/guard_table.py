@@ -159,6 +159,20 @@ GUARDS = (
         ("tests/unit/test_second_reads.py",),
     ),
     Guard(
+        "an unlikely share waits for a second word",
+        "worker/verify.py",
+        "if len(changed) <= NEVER_UNLIKELY:",
+        "if True:",
+        ("tests/unit/test_verify.py",),
+    ),
+    Guard(
+        "an endpoint is no second word for itself",
+        "worker/verify.py",
+        "if not unlikely or first.endpoint != second.endpoint else",
+        "if True else",
+        ("tests/unit/test_verify.py",),
+    ),
+    Guard(
         "supply bound",
         "worker/chains/turn.py",
         "if most > self._supply:\n            raise",

@@ -177,6 +177,8 @@ def _read(
         found = caught_up(claim, found, read_again(found, late))
         log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=len(behind(claim, found)))
     doubts = doubted(claim, found, known, rises_above=rises_above, several=reader.several)
+    if not doubts.places:
+        return parts, found
     settled: dict[int, Found] = {}
     for _ in range(ATTEMPTS):
         if places := [place for place in doubts.to_read_again if place not in settled]:

@@ -5,7 +5,7 @@
     believed   the read with every doubt settled: a balance, an error, or a change that is held back
 
 In: a claim, what was found for its wallets (`worker.outcomes`), what is known of the network (`db.held`). Out: what was
-found, where nothing is left that one endpoint alone may not tell (docs/decisions/0008-a-zero-is-read-twice.md).
+found, where nothing is left that one endpoint alone may not tell (docs/decisions/0019-what-one-endpoint-may-tell.md).
 """
 
 from collections import Counter
@@ -48,6 +48,10 @@ class Doubts:
     unlikely: frozenset[int]
     rises_above: int | None
     several: bool
+
+    @property
+    def places(self) -> frozenset[int]:
+        return self.zeros | self.rises | self.unlikely
 
     @property
     def to_read_again(self) -> list[int]:
@@ -199,7 +203,7 @@ def believed(
 ) -> list[Found]:
     """`found` with each doubt settled: as a second read did, or as one that nothing confirmed."""
     every = list(found)
-    for place in doubts.zeros | doubts.rises | doubts.unlikely:
+    for place in doubts.places:
         each = settled.get(place)
         if each is None:
             alone = place in doubts.unlikely and place not in doubts.zeros | doubts.rises
@@ -242,16 +246,22 @@ def _number(found: Found) -> int:
 
 def lesson(claim: Claim, found: Sequence[Found], history: History, *, chance: float) -> Lesson:
     """What is to be remembered of a batch whose doubts are settled. `chance` is in [0, 1): few batches are counted."""
-    pairs = list(zip(claim.wallets, found, strict=True))
+    pairs = zip(claim.wallets, found, strict=True)
     hold = {wallet.id: (*each.held, _number(each)) for wallet, each in pairs if each.held}
     # A read that failed says nothing; one that shows something else, or that another endpoint contradicts, does.
-    forget = [
-        wallet.id
-        for wallet, each in pairs
-        if wallet.id in history.held and (each.balance or each.error in {ZERO_UNCONFIRMED, CHANGE_UNCONFIRMED})
-    ]
+    forget = []
+    if history.held:
+        over = {ZERO_UNCONFIRMED, CHANGE_UNCONFIRMED}
+        seen = [
+            wallet.id for wallet, each in zip(claim.wallets, found, strict=True) if each.balance or each.error in over
+        ]
+        forget = [wallet_id for wallet_id in seen if wallet_id in history.held]
     if chance >= COUNTED:
         return Lesson(hold, forget)
-    known = [(wallet, each) for wallet, each in pairs if each.balance and wallet.block_number is not None]
+    known = [
+        (wallet, each)
+        for wallet, each in zip(claim.wallets, found, strict=True)
+        if each.balance and wallet.block_number is not None
+    ]
     changed = sum(each.balance != (wallet.usdt, wallet.native) for wallet, each in known)
     return Lesson(hold, forget, Rates(len(known), changed, sum(any(_zeros(*pair)) for pair in known)))

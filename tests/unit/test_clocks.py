@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 
 from worker.chains.choice import Rest
 from worker.chains.snapshot import CLOCK_TOLERANCE, FUTURE_TOLERANCE, Block, Expected, Snapshot, check
+from worker.check import clocks
 from worker.errors import BadReply, ClockSkewed, Lagging, ReadFailed
 
 MAX_AGE = 120
@@ -106,3 +107,36 @@ def test_the_only_endpoint_does_not_rest_where_this_hosts_clock_agrees_with_it()
     for _ in range(2):
         assert reading.failure().code == "clock_skewed"
     assert len(node.asked) == 2, "it is asked again at once: it is well"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "ages", "said"),
+    [
+        (0, [12, 900], None),
+        (CLOCK_TOLERANCE, [12], None),
+        (-60, [12, 15], "database's clock is 60 s behind this machine's, which the newest blocks agree with"),
+        (130, [12, 15], "database's clock is 130 s ahead of this machine's, which the newest blocks agree with"),
+        (40, [12], "database's clock is 40 s ahead of this machine's"),  # nothing is too old yet
+        (40, [-40], "database's clock is 40 s ahead of this machine's"),  # this machine's is behind
+        (0, [-40, -38], "both are off from the newest block of every endpoint"),
+        (0, [130, 140], "both are off from the newest block of every endpoint"),
+        (0, [130, 12], None),  # one node is behind
+        (-40, [12], "database's clock is 40 s behind this machine's"),  # within what a block may be ahead by
+        (-40, [], "database's clock is 40 s behind this machine's"),
+    ],
+)
+def test_the_check_says_which_clock_is_off(ahead: float, ages: list[float], said: str | None) -> None:
+    found = list(clocks(ahead, [(age, MAX_AGE) for age in ages]))
+    assert [each.detail.endswith(said or "") for each in found] == [True] * (said is not None)
+    assert all(each.to_do for each in found)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "age", "whose"),
+    [(-60, 12, "the database server's"), (40, -40, "this machine's"), (40, 12, "the wrong one")],
+)
+def test_the_check_says_which_clock_to_set(ahead: float, age: float, whose: str) -> None:
+    (found,) = clocks(ahead, [(age, MAX_AGE)])
+    assert whose in found.to_do
+    assert "NTP" in found.to_do
+    assert found.ok is (whose != "the database server's"), "what a worker goes by is right, or may be"

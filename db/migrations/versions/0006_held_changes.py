@@ -25,7 +25,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("wallet_id", name=op.f("pk_held_changes")),
-        comment="Changes that are not believed yet, part of an unlikely share of a batch: docs/decisions/0008.",
+        comment="Changes that are not believed yet, part of an unlikely share of a batch: docs/decisions/0019.",
     )
     op.create_table(
         "change_rates",
