@@ -7,7 +7,7 @@ others hold; whoever asks for one wallet looks for its id.
 A worker that comes back deletes its rows. One that does not leaves them: when a lease is over, its wallets were *lost*.
 They stay in the row, apart from all others, and are tried again: all at once at first, for a worker may end for any
 reason, then in halves. So should one of them be what kills workers, it is alone after a dozen leases, and the others
-were read meanwhile (docs/decisions/0019-a-batch-is-a-lease-over-a-window.md).
+were read meanwhile (docs/decisions/0020-a-batch-is-a-lease-over-a-window.md).
 """
 
 from datetime import timedelta

@@ -4,7 +4,7 @@ A claim writes one lease row and no wallet (``db.leases``): its wallets keep the
 were read. So a batch that is handed back, or an outage, costs no wallet anything.
 
 The plans of these statements must not depend on what the planner knows of the table, which is stale after any rush:
-rows are found by the queue's order or by their key, one by one (docs/decisions/0019).
+rows are found by the queue's order or by their key, one by one (docs/decisions/0020).
 """
 
 from collections.abc import Sequence
