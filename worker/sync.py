@@ -20,7 +20,7 @@ from config.settings import Network, WorkerSettings, worker_settings
 from db.balances import Outcome, Recorded, record
 from db.leases import release
 from db.refresh import LOCKED_PAUSE
-from db.session import transaction, twice
+from db.session import transaction, until_done
 from db.wallets import Claim, claim_due, claim_these, passed_over
 from worker.chains import ChainReader, reader_for
 from worker.chains.task import Part
@@ -103,7 +103,8 @@ def _sync(
         if claim is None:
             return 0, ()
         parts, decided = _decide(reader, settings, claim, started + settings.read_limit)
-        recorded = twice(partial(record, token=claim.token, outcomes=decided, finality=reader.finality))
+        write = partial(record, token=claim.token, outcomes=decided, finality=reader.finality)
+        recorded = until_done(write, started + settings.sync_lease)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
     _tell(claim, parts, recorded, started, changed=changed, failed=failed)
     return len(claim.wallets), recorded.asked_again
