@@ -6,6 +6,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 
+from config.database import connection_parameters
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -35,6 +37,15 @@ def _with_scheme(*schemes: str) -> Callable[[SecretStr], SecretStr]:
         return value
 
     return check
+
+
+def _as_libpq_reads_it(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    found = connection_parameters(url)
+    # Unescaped, an @ or a / in a password makes its end a host, a port or a database, which errors tell of.
+    if url.partition("?")[0].count("@") > 1 or "@" in f"{found.get('host')}{found.get('port')}{found.get('dbname')}":
+        raise ValueError("has more than one @: write those in the user's name and the password as %40, and / as %2F")
+    return value
 
 
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
@@ -73,7 +84,11 @@ def _not_overheard(value: SecretStr) -> SecretStr:
 
 
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres"))]
+DatabaseUrl = Annotated[
+    SecretStr,
+    AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres")),
+    AfterValidator(_as_libpq_reads_it),
+]
 RedisUrl = Annotated[
     SecretStr, AfterValidator(_with_scheme("redis", "rediss", "unix")), AfterValidator(_redis_as_all_read_it)
 ]
