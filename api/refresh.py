@@ -18,7 +18,7 @@ from structlog.contextvars import get_contextvars
 from api.limits import Bound, Counted, Limits
 from api.listening import Listener
 from api.waits import Waits
-from config.broker import REFRESH_QUEUE, transport_options
+from config.broker import REFRESH_QUEUE, location, transport_options
 from config.settings import NETWORKS, ApiSettings, Network
 from db.prepared import Pool, Prepared, array
 from db.refresh import REQUEST_FOR_WALLETS
@@ -194,8 +194,11 @@ class Refresher:
         # Celery takes longer to load than all the rest of this process, and a plain read does without it.
         from celery import Celery
 
-        app = Celery("balance-sync-api", broker=self._settings.redis_url.get_secret_value(), set_as_current=False)
+        app = Celery("balance-sync-api", set_as_current=False)
+        broker_url, broker_use_ssl = location(self._settings.redis_url.get_secret_value())
         app.conf.update(
+            broker_url=broker_url,
+            broker_use_ssl=broker_use_ssl,
             broker_transport_options=transport_options(socket_timeout=2.0, connect_timeout=1.0),
             broker_connection_timeout=2,
             broker_pool_acquire_timeout=2,

@@ -19,8 +19,9 @@ from benchmarks.stage import Stage, Unsound, insert, stage
 from config.broker import sync_queue
 from config.logging import configure_logging
 from config.settings import NETWORKS
+from db.queue import count_due
 from db.session import engine, transaction
-from db.wallets import claim_due, count_due
+from db.wallets import claim_due
 from devstack.product import beat, worker
 from devstack.servers import Server, wait_for
 from worker.app import app

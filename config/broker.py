@@ -1,7 +1,10 @@
 """The message broker, as every process that talks to it has to see it: the queues and the transport's options."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from redis.connection import parse_url
 
 from config.settings import Network
 
@@ -54,6 +57,20 @@ class RefreshFirst:
             self.queues.remove(served)
             self.queues.append(served)
             self._batches = 0
+
+
+def location(redis_url: str) -> tuple[str, dict[str, Any] | Literal[False]]:
+    """Celery's `broker_url` and `broker_use_ssl` for a REDIS_URL: with what redis-py reads in it, and its defaults.
+
+    Left to itself kombu has no `unix://`, and encrypts to anybody whose certificate nobody has checked.
+    """
+    parts, read = urlsplit(redis_url), parse_url(redis_url)
+    if parts.scheme == "unix":
+        return f"redis+socket://{parts.netloc}{parts.path}?virtual_host={read.get('db', 0)}", False
+    if parts.scheme == "redis":
+        return redis_url, False
+    tls = {name: value for name, value in read.items() if name.startswith("ssl_")}
+    return urlunsplit(parts._replace(query="")), {"ssl_cert_reqs": "required", **tls}
 
 
 SOCKET_TIMEOUT = 5.0  # seconds; above the second for which a worker waits in one BRPOP

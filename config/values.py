@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 
@@ -37,6 +37,29 @@ def _with_scheme(*schemes: str) -> Callable[[SecretStr], SecretStr]:
     return check
 
 
+TLS_OPTIONS = ("ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
+REDIS_OPTIONS = {"redis": (), "rediss": TLS_OPTIONS, "unix": ("db",)}
+
+
+def _redis_as_all_read_it(value: SecretStr) -> SecretStr:
+    """In redis-py's spelling. Its options are those that kombu can be given as well (``config.broker.location``)."""
+    parts = urlsplit(value.get_secret_value())
+    options, known = dict(parse_qsl(parts.query, keep_blank_values=True)), REDIS_OPTIONS[parts.scheme]
+    if not options.keys() <= set(known):
+        raise ValueError(f"takes {' and '.join(known) or 'no options'} after a ?, with {parts.scheme}://")
+    if parts.scheme == "unix" and (parts.hostname or not parts.path):
+        raise ValueError("must name the socket's whole path after three slashes: unix:///run/redis.sock")
+    database = options.get("db", "0") if parts.scheme == "unix" else parts.path.strip("/")
+    if database and not database.isdecimal():
+        raise ValueError("must end with the number of a database, or with none")
+    if "ssl_cert_reqs" in options:
+        options["ssl_cert_reqs"] = options["ssl_cert_reqs"].lower().removeprefix("cert_")  # as Celery's docs spell it
+        if options["ssl_cert_reqs"] not in {"none", "optional", "required"}:
+            raise ValueError("takes ssl_cert_reqs=required, which is the default, or ssl_cert_reqs=none")
+    query = f"?{urlencode(options)}" if options else ""
+    return SecretStr(f"{parts.scheme}://{parts.netloc}{parts.path}{query}")
+
+
 def overheard(url: str) -> bool:
     """Whether a request to this URL leaves the machine in the clear."""
     parts = urlsplit(url)
@@ -51,7 +74,9 @@ def _not_overheard(value: SecretStr) -> SecretStr:
 
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres"))]
-RedisUrl = Annotated[SecretStr, AfterValidator(_with_scheme("redis", "rediss", "unix"))]
+RedisUrl = Annotated[
+    SecretStr, AfterValidator(_with_scheme("redis", "rediss", "unix")), AfterValidator(_redis_as_all_read_it)
+]
 HttpUrl = Annotated[SecretStr, AfterValidator(_with_scheme("http", "https"))]
 KeysUrl = Annotated[HttpUrl, AfterValidator(_not_overheard)]
 HttpUrls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_split)]

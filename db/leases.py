@@ -7,7 +7,7 @@ others hold; whoever asks for one wallet looks for its id.
 A worker that comes back deletes its rows. One that does not leaves them: when a lease is over, its wallets were *lost*.
 They stay in the row, apart from all others, and are tried again: all at once at first, for a worker may end for any
 reason, then in halves. So should one of them be what kills workers, it is alone after a dozen leases, and the others
-were read meanwhile (docs/decisions/0016).
+were read meanwhile (docs/decisions/0020-a-batch-is-a-lease-over-a-window.md).
 """
 
 from datetime import timedelta
@@ -16,24 +16,13 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from config.settings import Network
-
-USUAL, MASSES, NAMED = 0, 1, 2
-"""The lanes. A wallet is in the first or the second: there it has come with many others, by an import or a resync, and
-these are read in a share of each batch. The third is of leases alone: wallets without a window."""
-
-HOLDER = """
-LATERAL (SELECT l.token, l.claimed_at, l.lease_until FROM leases l
-          WHERE l.network = s.network
-            AND CASE WHEN l.lane = 2 OR (l.lane = s.lane AND (s.next_sync_at, s.wallet_id) >= (l.first_due, l.first_id)
-                                         AND (s.next_sync_at, s.wallet_id) <= (l.last_due, l.last_id))
-                     THEN s.wallet_id = ANY(l.wallet_ids) ELSE false END
-          ORDER BY l.claimed_at DESC LIMIT 1)"""
-"""The lease that a wallet `s` of sync_schedule is under. For `LEFT JOIN … ON true`, or `EXISTS`."""
+from db.windows import HOLDS
 
 # What was lost before stays apart.
 _RELEASE = """
 WITH lost AS (
-    UPDATE leases SET lease_until = NULL WHERE token = %(token)s AND deaths > 0 RETURNING wallet_ids
+    UPDATE leases SET lease_until = NULL, token = gen_random_uuid() WHERE token = %(token)s AND deaths > 0
+ RETURNING wallet_ids
 ), free AS (
     DELETE FROM leases WHERE token = %(token)s AND deaths = 0 RETURNING wallet_ids
 )
@@ -43,10 +32,16 @@ _FORGET = "DELETE FROM leases WHERE token = %(token)s"
 
 # Under the lock of the network's row, as claims are. The second death in a row halves a batch, and each one after it:
 # then it has no window any more, for its wallets are some of those that were in it. One that is alone for the first
-# time is tried at once, whatever its batch has behind it: of the last two only one is what kills.
-_END = """
-WITH ended AS (
+# time is tried at once, whatever its batch has behind it: of the last two only one is what kills. What has left the
+# window meanwhile is free, and somebody else's perhaps.
+_END = f"""
+WITH ran_out AS (
     DELETE FROM leases WHERE network = %(network)s AND lease_until <= now() RETURNING *
+), ended AS (
+    SELECT l.token, l.lane, l.network, first_due, first_id, last_due, last_id, l.claimed_at, deaths,
+           ARRAY(SELECT s.wallet_id FROM unnest(l.wallet_ids) WITH ORDINALITY AS u (id, place)
+                   JOIN sync_schedule s ON s.wallet_id = u.id WHERE {HOLDS} ORDER BY place) AS wallet_ids
+      FROM ran_out l
 ), halves AS (
     SELECT e.*, gen_random_uuid() AS half, deaths > 0 AS split, piece
       FROM ended e, LATERAL (SELECT (cardinality(wallet_ids) + 1) / 2 AS middle) AS m,

@@ -112,6 +112,14 @@ leases = Table(
     Column("lease_until", Moment, comment="NULL: its worker never came back, and nobody has tried it since"),
     Column("deaths", Integer, nullable=False, server_default=text("0")),
     Column("wallet_ids", ARRAY(Uuid), nullable=False),
+    CheckConstraint("lane IN (0, 1, 2)", name="lane"),
+    CheckConstraint("deaths >= 0", name="deaths_not_negative"),
+    CheckConstraint("array_position(wallet_ids, NULL) IS NULL", name="wallets"),
+    CheckConstraint(
+        "lane = 2 OR (first_due, first_id, last_due, last_id) IS NOT NULL"
+        " AND (first_due, first_id) <= (last_due, last_id)",
+        name="window",
+    ),
     comment="The batches in hand: who reads what, and until when.",
 )
 

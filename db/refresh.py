@@ -15,7 +15,7 @@ for, and the others must not delay anybody's.
 another could deadlock. The locks last for milliseconds, and a wallet that was passed over is told as ``locked``.
 """
 
-from db.leases import HOLDER
+from db.windows import HOLDER
 
 LOCKED_PAUSE = 0.02
 """Seconds until a row that was passed over is tried again: its lock lasts for milliseconds."""

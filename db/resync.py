@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from config.settings import Network
 from db.enrolment import ENROL
-from db.leases import HOLDER, MASSES
+from db.windows import HOLDER, MASSES
 
 BUNDLE = 2000
 """Wallets that one transaction marks: a worker that writes waits for its rows for some hundredths of a second."""

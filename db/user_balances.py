@@ -9,8 +9,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from config.settings import Network
-from db.leases import HOLDER
 from db.prepared import Prepared
+from db.windows import HOLDER
 
 
 class WalletRow(NamedTuple):

@@ -4,7 +4,7 @@ A claim writes one lease row and no wallet (``db.leases``): its wallets keep the
 were read. So a batch that is handed back, or an outage, costs no wallet anything.
 
 The plans of these statements must not depend on what the planner knows of the table, which is stale after any rush:
-rows are found by the queue's order or by their key, one by one (docs/decisions/0018-windows.md).
+rows are found by the queue's order or by their key, one by one (docs/decisions/0020).
 """
 
 from collections.abc import Sequence
@@ -14,45 +14,17 @@ from random import random
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from config.settings import Network
-from db.leases import HOLDER, MASSES, NAMED, USUAL, end_leases, forget, take_lost
+from db.leases import end_leases, forget, take_lost
 from db.networks import NO_STATE, State, lock
+from db.queue import FREE_OF_LANE, NOTHING, beginnings, count_lane, note_beginning
 from db.refresh import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
+from db.windows import HOLDER, HOLDS, MASSES, NAMED, USUAL
 
 SHARE_OF_MASSES = 4
 """One wallet in so many of a batch may be of those that came in masses while others are due, and no more."""
-
-# What no window covers, in order: from the beginning of time to the first window, from its end to the next, and so on.
-# Windows may overlap, for a claim may reach over one that is there. One bound at either end and no more: with two at
-# one end, Postgres keeps to neither and looks at the whole queue.
-_STRETCHES = """
-held AS MATERIALIZED (
-    SELECT first_due, first_id, last_due, last_id FROM leases WHERE network = %(network)s AND lane = %(lane)s
-), named AS MATERIALIZED (
-    SELECT unnest(wallet_ids) AS wallet_id FROM leases WHERE network = %(network)s AND lane = 2
-), stretches AS MATERIALIZED (
-    SELECT b.due AS begin_due, b.id AS begin_id, e.due AS end_due, e.id AS end_id
-      FROM (SELECT %(begin)s::timestamptz AS due, '00000000-0000-0000-0000-000000000000'::uuid AS id
-            UNION SELECT last_due, last_id FROM held WHERE last_due >= %(begin)s::timestamptz) AS b
-     CROSS JOIN LATERAL (SELECT first_due AS due, first_id AS id FROM held
-                          WHERE (first_due, first_id) > (b.due, b.id) AND first_due <= now() + %(ahead)s
-                          UNION ALL SELECT now() + %(ahead)s, 'ffffffff-ffff-ffff-ffff-ffffffffffff'
-                          ORDER BY 1, 2 LIMIT 1) AS e
-     WHERE NOT EXISTS (SELECT FROM held h
-                        WHERE (h.first_due, h.first_id) <= (b.due, b.id) AND (b.due, b.id) < (h.last_due, h.last_id))
-     ORDER BY 1, 2
-), free AS MATERIALIZED (
-    SELECT f.* FROM stretches AS t CROSS JOIN LATERAL (
-           SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule
-            WHERE network = %(network)s AND lane = %(lane)s
-              AND (next_sync_at, wallet_id) > (t.begin_due, t.begin_id)
-              AND (next_sync_at, wallet_id) < (t.end_due, t.end_id)
-              AND wallet_id NOT IN (SELECT wallet_id FROM named)
-            ORDER BY next_sync_at, wallet_id LIMIT %(limit)s) AS f
-     LIMIT %(limit)s
-)"""
 
 # The address is the wallet's own, which the API shows, whatever the schedule's copy says; none where the schedule takes
 # the wallet for one of another network. By their keys, one by one, whatever the planner thinks of their number.
@@ -69,14 +41,14 @@ SELECT f.wallet_id, f.account, CASE WHEN w.network = %(network)s THEN w.address 
 # Something must be due for a claim to take anything. Then what falls due soon travels along: a batch costs the same
 # however many are in it.
 _DUE = f"""
-WITH {_STRETCHES}, leased AS (
+WITH {FREE_OF_LANE}, leased AS (
     INSERT INTO leases
            (token, lane, network, first_due, first_id, last_due, last_id, claimed_at, lease_until, wallet_ids)
     SELECT %(token)s, %(lane)s, %(network)s, a.next_sync_at, a.wallet_id, z.next_sync_at, z.wallet_id,
            now(), now() + %(lease)s, (SELECT array_agg(wallet_id) FROM free)
       FROM (SELECT next_sync_at, wallet_id FROM free ORDER BY 1, 2 LIMIT 1) AS a,
            (SELECT next_sync_at, wallet_id FROM free ORDER BY 1 DESC, 2 DESC LIMIT 1) AS z
-     WHERE a.next_sync_at <= now()
+     WHERE a.next_sync_at <= now() AND (SELECT count(*) FROM free) >= %(least)s
  RETURNING token
 )
 {_WALLETS} WHERE EXISTS (SELECT FROM leased)
@@ -99,23 +71,21 @@ WITH free AS MATERIALIZED (
 
 _LOST = f"""
 WITH free AS MATERIALIZED (
-    SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule
+    SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule AS s
      WHERE wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s
+       AND EXISTS (SELECT FROM leases l WHERE l.token = %(token)s AND {HOLDS})
+       AND NOT EXISTS (SELECT FROM leases l WHERE l.token <> %(token)s AND l.lease_until > now() AND {HOLDS})
 )
 {_WALLETS}
 """
 
-_COUNT_DUE = f"WITH {_STRETCHES} SELECT count(*) FROM free"
-
 _ANYWHERE = """
-SELECT (next_sync_at + (now() - next_sync_at) * random())::text FROM sync_schedule
+SELECT date_part('epoch', next_sync_at + (now() - next_sync_at) * random()) FROM sync_schedule
  WHERE network = %(network)s AND lane = 0 AND next_sync_at > '-infinity' AND next_sync_at < now()
  ORDER BY next_sync_at LIMIT 1
 """
 
-EVER = "-infinity"
 FOREVER = timedelta(days=3650)
-NOTHING = timedelta(0)
 
 
 class ClaimedWallet(NamedTuple):
@@ -135,6 +105,9 @@ class ClaimedWallet(NamedTuple):
     usdt: int | None
     native: int | None
     block_number: int | None
+
+
+_DUE_AT = ClaimedWallet._fields.index("due_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,39 +137,32 @@ def claim_due(
     """
     state = lock(connection, network)
     end_leases(connection, network)
-    beginnings = [EVER]
+    trial = None
     if state.out_since is not None:
         limit = max(int(limit ** random()), 1)  # noqa: S311  no secret
-        anywhere = connection.exec_driver_sql(_ANYWHERE, {"network": network}).scalar_one_or_none()
-        beginnings = [anywhere, EVER] if anywhere else [EVER]
-    for begin in beginnings:
-        if claim := _claim_from(connection, network, state, limit=limit, lease=lease, ahead=ahead, begin=begin):
-            return claim
-    return claim_lost(connection, network, lease=lease, state=state)
-
-
-def _claim_from(
-    connection: Connection, network: Network, state: State, *, limit: int, ahead: timedelta, **of_both: object
-) -> Claim | None:
-    token = uuid4()
-    masses = _count(connection, network, MASSES, bound=-(-limit // SHARE_OF_MASSES))
-    lanes = [(USUAL, NOTHING if masses else ahead)] + [(MASSES, NOTHING)] * bool(masses)
-    rows: list[Row[Any]] = []
-    for lane, within in lanes:
-        left = limit - (masses if lane == USUAL else len(rows))
-        lane_of = {"lane": lane, "limit": left, "ahead": within}
-        if left:
-            rows += connection.exec_driver_sql(_DUE, {"network": network, "token": token, **of_both, **lane_of}).all()
-    return _claim(network, token, rows, state=state)
+        trial = connection.exec_driver_sql(_ANYWHERE, {"network": network}).scalar_one_or_none()
+    token, of_both = uuid4(), {"network": network, "lease": lease}
+    share = int(limit / SHARE_OF_MASSES + random())  # noqa: S311  no secret; of a batch of one it is one in four
+    masses = count_lane(connection, network, MASSES, bound=max(share, 1))
+    rows: list[Any] = []
+    for lane in (USUAL, MASSES) if masses else (USUAL,):
+        left = limit - (min(masses, share) if lane == USUAL else len(rows))
+        of_lane = {**of_both, "token": token, "lane": lane, "limit": left, "ahead": NOTHING if masses else ahead}
+        for begin, least in beginnings(connection, network, lane, left, trial) if left else ():
+            if found := connection.exec_driver_sql(_DUE, {**of_lane, "begin": begin, "least": least}).all():
+                note_beginning(connection, network, lane, begin, found[0][_DUE_AT])
+                rows += found
+                break
+    return _claim(network, token, rows, state=state) or claim_lost(connection, network, lease=lease, state=state)
 
 
 def claim_these(
     connection: Connection, network: Network, wallet_ids: Sequence[UUID], *, limit: int, lease: timedelta
 ) -> Claim | None:
-    """Claim those of these wallets that are due and that nobody holds, up to `limit`."""
-    token = uuid4()
+    """Claim those of these wallets that are due and that nobody holds, up to `limit`. In turn, as by `claim_due`."""
+    state, token = lock(connection, network), uuid4()
     named = {"network": network, "token": token, "wallet_ids": list(wallet_ids), "limit": limit, "lease": lease}
-    return _claim(network, token, connection.exec_driver_sql(_THESE, named).all())
+    return _claim(network, token, connection.exec_driver_sql(_THESE, named).all(), state=state)
 
 
 def claim_lost(
@@ -205,12 +171,17 @@ def claim_lost(
     *,
     lease: timedelta,
     wallet_ids: Sequence[UUID] | None = None,
-    state: State = NO_STATE,
+    state: State | None = None,
 ) -> Claim | None:
-    """Claim a batch that was lost with its worker: with `wallet_ids`, one that has some of these."""
+    """Claim a batch that was lost with its worker: with `wallet_ids`, one that has some of these.
+
+    `state`: of the network, for whoever has it locked.
+    """
+    state = state or lock(connection, network)
     while taken := take_lost(connection, network, lease, None if wallet_ids is None else list(wallet_ids)):
         token, found, deaths = taken
-        rows = connection.exec_driver_sql(_LOST, {"network": network, "wallet_ids": found}).all()
+        lost = {"network": network, "token": token, "wallet_ids": found}
+        rows = connection.exec_driver_sql(_LOST, lost).all()
         if claim := _claim(network, token, rows, deaths=deaths, state=state):
             return claim
         forget(connection, token)
@@ -235,16 +206,6 @@ def _claim(network: Network, token: UUID, rows: Sequence[Any], **more: Any) -> C
 def _whole(amount: str | None) -> int | None:
     """An amount in base units. As text on its way: the driver would make a Decimal of it."""
     return None if amount is None else int(amount)
-
-
-def count_due(connection: Connection, network: Network, *, bound: int) -> int:
-    """How many wallets of a network are due now and free, in each lane counted up to `bound`."""
-    return sum(_count(connection, network, lane, bound=bound) for lane in (USUAL, MASSES))
-
-
-def _count(connection: Connection, network: Network, lane: int, *, bound: int) -> int:
-    of_lane = {"network": network, "lane": lane, "limit": bound, "begin": EVER, "ahead": NOTHING}
-    return int(connection.exec_driver_sql(_COUNT_DUE, of_lane).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The part of a worker that takes messages: Celery's own, less all by which strangers could tell it what to do."""
 
+from functools import partial
 from typing import Any
 
 from celery import bootsteps
@@ -8,6 +9,7 @@ from celery.worker import consumer
 from worker.life import show_life
 
 SHOWN_EACH = 2.0  # seconds
+LONGEST_PAUSE = 5.0  # seconds from one try to reach Redis to the next; kombu's grow to half a minute
 
 
 class LifeSign(bootsteps.StartStopStep):
@@ -40,6 +42,11 @@ class Consumer(consumer.Consumer):
     """It takes tasks out of the queues, and has no other ear: neither remote control nor other workers' events."""
 
     event_dispatcher = None
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """A connection, as soon as there is one."""
+        conn.ensure_connection = partial(conn.ensure_connection, interval_max=LONGEST_PAUSE)
+        return super().ensure_connected(conn)
 
     class Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc, valid-type]  # its stubs have a variable
         """The steps that are left."""

@@ -11,8 +11,8 @@ from config.broker import TICKS_QUEUE, sync_queue
 from config.settings import Network, worker_settings
 from db.enrolment import Changes, changes, reconcile
 from db.leases import count_lost
+from db.queue import count_due
 from db.session import transaction
-from db.wallets import count_due
 from worker.app import app
 from worker.chains import reader_for
 from worker.life import make_life_sign_folder, show_life

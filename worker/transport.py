@@ -4,7 +4,7 @@ somebody may have planted there (docs/operations.md, "Redis").
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty
 from time import time
 from typing import Any, TypeVar
@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import structlog
 from celery import current_app
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError as Lost
+from redis.exceptions import MasterDownError, NoPermissionError, ReadOnlyError, ResponseError
 
 from config.broker import QUEUES
 from worker.messages import BadMessage, message
@@ -28,6 +29,36 @@ MOST_RESTORED = 100
 def wrong_type(error: ResponseError) -> bool:
     """Whether Redis complains of a key's type: of what lies there, and not of the server or our rights."""
     return "WRONGTYPE" in str(error)
+
+
+REFUSALS = ("UNBLOCKED", "MISCONF", "NOREPLICAS", "CLUSTERDOWN")
+"""What redis-py knows no class for."""
+
+
+def of_the_server(error: ResponseError) -> bool:
+    """Whether Redis refuses because of what it is just now: a replica since a failover, cut off from its primary, full.
+
+    Another connection may lead to another server, and the next minute bring this one back.
+    """
+    return (
+        isinstance(error, ReadOnlyError | MasterDownError)
+        or getattr(error, "status_code", "") == "OOM"
+        or str(error).startswith(REFUSALS)
+    )
+
+
+class GivenUpWhenRefused:
+    """A connection that such a reply ends. Celery would end the worker for it; a lost connection is made anew."""
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        """The next reply. Raises ConnectionError."""
+        try:
+            return super().read_response(*args, **options)  # type: ignore[misc]  # of redis-py's, whose mixin this is
+        except ResponseError as error:
+            if not of_the_server(error):
+                raise
+            self.disconnect()  # type: ignore[attr-defined]
+            raise Lost(f"{type(error).__name__}: {error}") from None
 
 
 class QoS(redis.QoS):
@@ -102,6 +133,21 @@ class Channel(redis.Channel):
     """One that a lost connection does not leave half closed, and that passes on nothing but messages of ours."""
 
     QoS = QoS
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Raises ConnectionError where nothing can be written: a worker then waits, and connects anew."""
+        super().__init__(*args, **options)
+        try:
+            with suppress(NoPermissionError):  # of whoever only sends
+                self.client.delete("nothing")
+        except redis.Transport.connection_errors:
+            self.close()
+            raise
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        options: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]
+        options["connection_class"] = type("Connection", (GivenUpWhenRefused, options["connection_class"]), {})
+        return options
 
     def mended(self, command: Callable[[], T]) -> T:
         """What a command gives. Where a key of ours is of another type, it is deleted, and the command repeated."""

@@ -11,13 +11,14 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from leases import LATER, WAS_DUE, LEASE, SOON, claim, claimed, end_lease, good, only, write
+from leases import LATER, LEASE, SOON, WAS_DUE, claim, claim_ids, claimed, end_lease, good, only, write
 from running import await_lock_wait
 from tables import Tables
 
 from db.balances import Outcome, Recorded, record
+from db.queue import count_due
 from db.session import transaction
-from db.wallets import claim_due, count_due
+from db.wallets import claim_due
 from devstack.servers import CAP
 
 
@@ -119,6 +120,24 @@ def test_workers_at_once_never_hold_the_same_wallet(tables: Tables) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         taken = [wallet for mine in [pool.submit(work) for _ in range(6)] for wallet in mine.result()]
+    assert Counter(taken) == Counter(ids)
+
+
+def test_workers_that_claim_by_name_never_hold_what_another_one_holds(tables: Tables) -> None:
+    """As when a message comes twice, and while others claim what is due."""
+    ids = tables.add("tron", *(f"T{n}" for n in range(600)))
+    start = threading.Barrier(6)
+
+    def work(at: int) -> list[UUID]:
+        start.wait()
+        mine: list[UUID] = []
+        for batch in range(0, 600, 20):
+            found = claim(limit=20) if at % 2 else claim_ids(ids[batch : batch + 20])
+            mine += claimed(found)
+        return mine
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = [wallet for mine in [pool.submit(work, at) for at in range(6)] for wallet in mine.result()]
     assert Counter(taken) == Counter(ids)
 
 

@@ -8,8 +8,9 @@ from sqlalchemy import Connection
 from tables import Tables
 
 from db.balances import record
+from db.queue import count_due
 from db.session import transaction
-from db.wallets import claim_due, claim_these, count_due, request_user, request_wallets
+from db.wallets import claim_due, claim_these, request_user, request_wallets
 
 WALLETS = 20_000
 BATCH = 500

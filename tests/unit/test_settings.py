@@ -39,6 +39,26 @@ def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
             {**QUEUE, "REDIS_URL": "http://hunter2"},
             "REDIS_URL: must be a URL that begins with redis://",
         ),
+        (
+            WorkerSettings,
+            {**QUEUE, "REDIS_URL": "unix://hunter2/redis.sock"},
+            "REDIS_URL: must name the socket's whole path after three slashes",
+        ),
+        (
+            WorkerSettings,
+            {**QUEUE, "REDIS_URL": "redis://cache/0?password=hunter2"},
+            "REDIS_URL: takes no options after a ?",
+        ),
+        (
+            WorkerSettings,
+            {**QUEUE, "REDIS_URL": "rediss://cache/0?ssl_cert_reqs=hunter2"},
+            "REDIS_URL: takes ssl_cert_reqs=required",
+        ),
+        (
+            WorkerSettings,
+            {**QUEUE, "REDIS_URL": "redis://cache/hunter2"},
+            "REDIS_URL: must end with the number of a database",
+        ),
         (WorkerSettings, {**QUEUE, "ETHEREUM_RPC_URLS": "node/hunter2"}, "ETHEREUM_RPC_URLS: must be a URL"),
         (WorkerSettings, {**QUEUE, "TRON_RPC_URLS": "http://ok,ftp://hunter2"}, "TRON_RPC_URLS: must be a URL"),
         (

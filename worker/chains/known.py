@@ -231,6 +231,7 @@ class Known:
             yield self._client
         except redis.RedisError as error:
             self._back_at = self.clock() + LEFT_ALONE
+            self._client.close()  # what answers there may have become a replica: the next one is found anew
             log.warning("redis_unavailable", error=type(error).__name__, left_alone_seconds=LEFT_ALONE)
 
 

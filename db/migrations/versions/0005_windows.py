@@ -142,6 +142,14 @@ def upgrade() -> None:
         sa.Column("deaths", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("wallet_ids", sa.ARRAY(sa.Uuid()), nullable=False),
         sa.PrimaryKeyConstraint("token", "lane", name=op.f("pk_leases")),
+        sa.CheckConstraint("lane IN (0, 1, 2)", name=op.f("ck_leases_lane")),
+        sa.CheckConstraint("deaths >= 0", name=op.f("ck_leases_deaths_not_negative")),
+        sa.CheckConstraint("array_position(wallet_ids, NULL) IS NULL", name=op.f("ck_leases_wallets")),
+        sa.CheckConstraint(
+            "lane = 2 OR (first_due, first_id, last_due, last_id) IS NOT NULL"
+            " AND (first_due, first_id) <= (last_due, last_id)",
+            name=op.f("ck_leases_window"),
+        ),
         comment="The batches in hand: who reads what, and until when.",
     )
     # A window's ids are read whole when they are read at all.
