@@ -191,7 +191,7 @@ def confirmed(claim: Claim, doubts: Doubts, found: Sequence[Found], again: Mappi
             both = min(first, second, key=_number)
             settled[place] = both if not unlikely or first.endpoint != second.endpoint else _held(both)
         elif verdict is False:
-            known = unlikely and second.balance == (wallet.usdt, wallet.native) and not older(wallet, second)
+            known = unlikely and second.balance == (wallet.usdt, wallet.native)
             settled[place] = second if known else Found(error=_error(doubts, place))
         elif second.untried:
             settled[place] = second  # nothing is said against it

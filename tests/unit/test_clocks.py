@@ -96,7 +96,18 @@ def test_no_endpoint_rests_for_the_databases_clock_and_the_log_names_it() -> Non
     one.block = two.block = Block(102, int(reading.clock.now))
     reading.all_right(3)
     one.block = Block(103, int(reading.clock.now) + 40)
-    assert reading.parts(accounts(1))[0].endpoint == "two", "one alone is wrong itself"
+    with capture_logs() as logs:
+        assert reading.parts(accounts(1))[0].endpoint == "two"
+    assert [line["error"] for line in logs] == ["bad_reply"], "one alone is wrong itself"
+
+
+def test_an_endpoint_is_no_witness_for_itself() -> None:
+    node = FakeNode()
+    reading = Reading(node)
+    for _ in range(3):
+        node.block = Block(node.block.number + 1, int(reading.clock.now) + 40)
+        assert reading.failure().code == "bad_reply"
+        reading.clock.now += 60
 
 
 def test_the_only_endpoint_does_not_rest_where_this_hosts_clock_agrees_with_it() -> None:

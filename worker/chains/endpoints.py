@@ -66,7 +66,7 @@ class EndpointReader:
     _no_mark_until: float = 0.0
     _silent_since: float | None = None
     _skews: dict[str, tuple[float, int]] = field(default_factory=dict)
-    """Of each endpoint whose last reply failed by its block's time: by how much, and which block."""
+    """Of endpoints whose blocks were not in time since one was: by how much, and which block."""
 
     @property
     def max_wallets(self) -> int:
@@ -126,7 +126,7 @@ class EndpointReader:
                 expected = replace(task.expected, skews=tuple(v for k, v in self._skews.items() if k != node.id))
                 turn = Turn(node, replace(task, expected=expected), self.known, believed)
                 unread, failed = turn.take(unread)
-                self._keep_skew(node, failed)
+                self._keep_skew(turn, failed)
                 parts += turn.parts
                 turns.append(turn)
                 self._judge_rests(turn, entries, believed)
@@ -136,15 +136,17 @@ class EndpointReader:
         failure = failure or self._resting(entries)
         return parts + [Part(piece, failure=failure) for piece in unread]
 
-    def _keep_skew(self, node: Node, failure: ReadFailed | None) -> None:
-        self._skews.pop(node.id, None)
+    def _keep_skew(self, turn: Turn, failure: ReadFailed | None) -> None:
+        """What an endpoint's reply says of the database's clock. One that is in time says that it is right."""
+        if turn.parts:
+            self._skews.clear()
         if failure and failure.skew:
-            self._skews[node.id] = failure.skew
+            self._skews[turn.node.id] = failure.skew
             if isinstance(failure, ClockSkewed):
                 log.error(
                     "clock_skewed",
                     network=self.network,
-                    endpoint=node.name,
+                    endpoint=turn.node.name,
                     seconds=round(failure.skew[0]),
                     detail=str(failure),
                 )
