@@ -74,17 +74,20 @@ def rows(tables: Tables) -> list[UUID]:
             )
         tables.rows(
             "UPDATE sync_schedule SET next_sync_at = now() + %s * interval '1 min',"
-            " claimed_at = now() - %s * interval '1 min', failures = %s, last_error = %s,"
-            " lease_until = now() + %s * interval '1 min', lease_token = CASE WHEN %s THEN wallet_id END"
-            " WHERE wallet_id = %s",
+            " claimed_at = now() - %s * interval '1 min', failures = %s, last_error = %s WHERE wallet_id = %s",
             due,
             age,
             more.get("failures", 0),
             more.get("error"),
-            more.get("lease"),
-            "lease" in more,
             wallet,
         )
+        if "lease" in more:
+            tables.rows(
+                "INSERT INTO leases (token, lane, network, claimed_at, lease_until, wallet_ids)"
+                " VALUES (gen_random_uuid(), 2, 'tron', now(), now() + %s * interval '1 min', ARRAY[%s])",
+                more["lease"],
+                wallet,
+            )
 
     made = tables.add("tron", *(f"T{at}" for at in range(8)))
     with tables.connection.transaction():
