@@ -24,8 +24,8 @@ from db.session import transaction, twice
 from db.wallets import Claim, claim_due, claim_these, passed_over
 from worker.chains import ChainReader, reader_for
 from worker.chains.task import Part
-from worker.errors import OUR_ERROR
-from worker.interruption import FROM_OUTSIDE, handed_back_when_interrupted
+from worker.errors import FROM_OUTSIDE, OUR_ERROR
+from worker.interruption import handed_back_when_interrupted
 from worker.outcomes import (
     Found,
     accounts_of,

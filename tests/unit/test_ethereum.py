@@ -11,7 +11,7 @@ from replay import Replay
 
 from devstack.servers import CAP
 from worker.chains.ethereum import CODES, WORDS, EthereumNode
-from worker.chains.http import by_words
+from worker.chains.failures import by_words
 from worker.chains.snapshot import HEADER, RETURN, REVERT, Block
 from worker.chains.ways import Head
 from worker.errors import (
@@ -192,7 +192,10 @@ def test_a_body_that_is_not_json_is_refused(body: str | bytes) -> None:
         (401, {}, "request rate exceeded", Unauthorized, None),
         (413, {}, "request rate exceeded", TooMuch, None),
         (403, {}, error(-32000, "request rate exceeded"), Throttled, None),
-        (403, {}, "", Throttled, None),
+        (403, {}, "", Unauthorized, None),
+        (403, {}, "<html>error code: 1015</html>", Throttled, None),
+        (403, {"Retry-After": "9"}, "", Throttled, 9),
+        (403, {}, {"error": {"code": -32052, "message": "API key is not allowed to access blockchain"}}, Unauthorized, None),
         (402, {}, "", Throttled, None),
         (401, {}, error(-32000), Unauthorized, None),
         (404, {}, "", Unsupported, None),

@@ -10,7 +10,8 @@ from tronpy.providers.http import DEFAULT_API_KEYS
 from vectors import recorded
 
 from devstack.servers import CAP
-from worker.chains.http import by_words, takes_keys
+from worker.chains.failures import by_words
+from worker.chains.urls import takes_keys
 from worker.chains.snapshot import RETURN, Block
 from worker.chains.tron import WORDS, TronNode
 from worker.chains.ways import ApiKey, Head
