@@ -253,7 +253,7 @@ class EndpointReader:
             )
             return
         for node, name, rest in sorted(allowed, key=lambda each: each[2].until):
-            hearsay = rest.told and self.known.proved(name) is None and self._doubts()
+            hearsay = rest.told and self.known.proved(name) != entries[name] and self._doubts()
             if (not rest.told or hearsay) and trial.ours():
                 yield node, True
 

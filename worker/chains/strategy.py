@@ -51,8 +51,7 @@ class Ways:
     node: Node
     known: Known
     entries: Mapping[str, Any]
-    first_failure: ReadFailed | None = None
-    """Of the first way that was left."""
+    _first_failure: ReadFailed | None = None  # of the first way that was left
     _left: list[Way] = field(default_factory=list)
     _remembered: Sequence[Any] | None = None
     _proven: bool = False
@@ -75,24 +74,24 @@ class Ways:
         return self._left[0]
 
     @property
-    def refused_before(self) -> bool:
-        """Whether it was refused lately with words that say nothing."""
-        return f"refusals:{self.node.id}" in self.entries
+    def one_refusal_is_enough(self) -> bool:
+        """Whether there is a way to go on with, or it was refused lately with words that say nothing."""
+        return len(self._left) > 1 and (self._remembered is not None or f"refusals:{self.node.id}" in self.entries)
 
-    def next_after(self, failure: ReadFailed) -> bool:
-        """Go on to the next way, if the failure is about the way and there is another."""
+    def next_after(self, failure: ReadFailed) -> ReadFailed | None:
+        """Go on to the next way, if the failure is about the way and there is another: None. Otherwise what failed."""
         if not self._is_about_the_way(failure):
-            return False
-        self.first_failure = self.first_failure or failure
+            return failure
+        self._first_failure = self._first_failure or failure
         if len(self._left) == 1:
-            return False
+            return self._first_failure  # the best way's: the others were a try
         self._left.pop(0)
-        return True
+        return None
 
     def _is_about_the_way(self, failure: ReadFailed) -> bool:
         if self._proven or not isinstance(failure, Unsupported | Refused | BadReply):
             return False
-        if isinstance(failure, Unsupported) or self.first_failure or self._remembered:
+        if isinstance(failure, Unsupported) or self._first_failure or self._remembered:
             return True
         self._learns = self._said_again(failure)
         return self._learns or isinstance(failure, BadReply)
@@ -118,7 +117,7 @@ class Ways:
         if way == next(iter(self.node.ways)):
             self.known.put(name, [way, ""], WAY_HOLDS)
             return ""
-        reason = f"{self.first_failure.code}: {self.first_failure}" if self.first_failure else ""
+        reason = f"{self._first_failure.code}: {self._first_failure}" if self._first_failure else ""
         self.known.put(name, [way, reason, now + BETTER_AFTER], WAY_HOLDS)
         return reason
 

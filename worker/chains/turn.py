@@ -126,7 +126,7 @@ class Turn:
         try:
             return self._read(piece)
         except Refused:
-            if not self.task.alone or self._ways.refused_before:
+            if not self.task.alone or self._ways.one_refusal_is_enough:
                 raise
         except OutOfTime:
             pass
@@ -250,12 +250,11 @@ class Turn:
             if self._next_key():
                 return queue, None
             return queue, failure
-        if self._ways.next_after(failure):
-            self._size, self._too_much = self._most, []
-            return cut(queue, self._size), None
-        failure = self._ways.first_failure or failure  # the best way's: the others were a try
-        self._rest(failure)
-        return queue, failure
+        if final := self._ways.next_after(failure):
+            self._rest(final)
+            return queue, final
+        self._size, self._too_much = self._most, []
+        return cut(queue, self._size), None
 
     def _rest_key(self, key: ApiKey, failure: ReadFailed) -> None:
         now = self.known.clock()
