@@ -58,6 +58,12 @@ WORDS = (
         "header not found",
     ),
     words(r"not currently canonical", Lagging, "hash is not currently canonical"),  # what it was pinned to is gone
+    words(
+        r"(?:missing|no|without|requires?) (?:an? |the |field |parameter )?['\"`]?(?:to|recipient)\b"
+        r"|\bto['\"`]? (?:address |field )?(?:is |was )?(?:missing|required|not set|null)",
+        Unsupported,
+        "missing 'to' address",
+    ),
     # What a contract says in its revert is no word of the node's.
     words(r"execution reverted|vm exception", Refused, "execution reverted: rate limit exceeded"),
     *COMMON_WORDS,

@@ -186,6 +186,9 @@ class NodeSession(requests.Session):
 
 def _body(response: Response) -> bytes:
     body = bytearray()
+    if response.is_redirect:  # which is not followed, and says no more than that
+        response.close()
+        return b""
     for chunk in response.iter_content(2**16):
         body += chunk
         if len(body) > MAX_REPLY:

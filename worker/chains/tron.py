@@ -71,6 +71,7 @@ WORDS = (
         "class org.tron.core.vm.program.Program$OutOfEnergyException : Not enough energy for 'SSTORE'",
     ),
     words(r"body size is too big", TooMuch, "class java.lang.Exception : body size is too big, the limit is 4194304"),
+    words(r"contract_address isn't set", Unsupported, "OTHER_ERROR: contract_address isn't set."),  # before 4.7.2
     words(r"this node does not support constant", Unsupported, "this node does not support constant"),
     words(r"this API is (?:unavailable|closed)", Unsupported, "this API is unavailable due to config"),
     words(r"Smart contract is not exist", NoToken, "Smart contract is not exist."),
