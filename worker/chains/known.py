@@ -52,6 +52,7 @@ class Known:
     _own: dict[str, tuple[Any, float]] = field(default_factory=dict)
     _proved: dict[str, tuple[Any, float]] = field(default_factory=dict)
     _locks: dict[str, Lock] = field(default_factory=dict)
+    _kept: dict[str, float] = field(default_factory=dict)
     _unsent: Counter[str] = field(default_factory=Counter)
     _sent_at: dict[str, float] = field(default_factory=dict)
     _looked_up: dict[tuple[str, ...], float] = field(default_factory=dict)
@@ -121,10 +122,11 @@ class Known:
                 if left != GONE / 1000 and not 0 <= left <= most:
                     self._delete(name)
                 return max(float(left), 0.001)
-        return 0.0
+        return max(self._kept.get(name, 0.0) - self.clock(), 0.0)
 
     def keep(self, name: str, seconds: float) -> None:
         """Let what `take` gave us end by itself, after so many seconds. One command."""
+        self._kept[name] = self.clock() + seconds
         with self.redis() as client:
             if client and self._still_ours(name, seconds):
                 del self._locks[name]
