@@ -25,8 +25,8 @@ from db.session import transaction, until_done
 from db.wallets import Claim, claim_due, claim_lost, claim_these
 from worker.chains import ChainReader, reader_for
 from worker.chains.task import Part
-from worker.errors import OUR_ERROR, OverBudget, ReadFailed
-from worker.interruption import FROM_OUTSIDE, handed_back_when_interrupted
+from worker.errors import FROM_OUTSIDE, OUR_ERROR, OverBudget, ReadFailed
+from worker.interruption import handed_back_when_interrupted
 from worker.outcomes import Found, accounts_of, found_in, outage, outcomes, with_bad_addresses
 from worker.schedule import Policy
 from worker.verify import ATTEMPTS, Doubts, behind, believed, caught_up, confirmed, denies, doubted, lesson
