@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from benchmarks import endpoint, reading, refresh, scale
+from benchmarks import budget, endpoint, reading, refresh, scale
 from benchmarks.reading import Figure
 
 SUBJECTS = {
@@ -14,6 +14,7 @@ SUBJECTS = {
     "refresh": refresh.figures,
     "endpoint": endpoint.figures,
     "scale": scale.figures,
+    "budget": budget.figures,
 }
 
 
