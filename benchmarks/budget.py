@@ -99,7 +99,7 @@ def reader(seconds: float) -> None:
         sent.append(time())
         return send(*given, **more)
 
-    HTTPAdapter.send = noted  # type: ignore[method-assign,assignment]
+    HTTPAdapter.send = noted  # type: ignore[method-assign]
     end = monotonic() + seconds
     while monotonic() < end:
         deadline = monotonic() + settings.read_limit
