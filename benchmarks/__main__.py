@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from benchmarks import endpoint, reading, refresh, scale, sick
+from benchmarks import budget, endpoint, reading, refresh, scale, sick
 from benchmarks.reading import Figure
 
 SUBJECTS = {
@@ -14,6 +14,7 @@ SUBJECTS = {
     "refresh": refresh.figures,
     "sick": sick.figures,
     "endpoint": endpoint.figures,
+    "budget": budget.figures,
     "scale": scale.figures,
 }
 
