@@ -71,6 +71,7 @@ class Limits:
                 return await asyncio.get_running_loop().run_in_executor(self._threads, self._count, user_id)
         except Exception as error:  # noqa: BLE001  whatever is wrong with Redis, nobody's request fails by it
             log.warning("refresh_not_counted", error=type(error).__name__)
+            self.__dict__.pop("_redis", None)  # it may have become a replica: the next one is found anew
             self._rests_until = monotonic() + REST_SECONDS
             return Counted(user_id)
 

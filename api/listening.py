@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import structlog
 from psycopg import AsyncConnection, Error
 
+from config.database import connection_parameters
 from db.refresh import CHANNEL, LISTEN, TELL
 
 log = structlog.get_logger(__name__)
@@ -53,7 +54,9 @@ class Listener:
 
     async def _listen(self) -> None:
         async with asyncio.timeout(ANSWER_SECONDS):
-            connection = await AsyncConnection.connect(self._url, autocommit=True, application_name=APPLICATION_NAME)
+            connection = await AsyncConnection.connect(
+                **(connection_parameters(self._url) | {"autocommit": True, "application_name": APPLICATION_NAME})
+            )
         async with connection:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):

@@ -14,6 +14,7 @@ from api.limits import Bound
 from api.parameters import Parameters
 from api.problems import Problem, unavailable
 from api.refresh import Refresher
+from config.database import connection_parameters
 from config.settings import ApiSettings
 from db.prepared import Connection, Pool, array
 from db.user_balances import SCHEMA_VERSION_APPLIED, USER_BALANCES, USER_BALANCES_IN_FULL, WalletRow
@@ -63,8 +64,8 @@ class Reading:
                 of_user = user_id if len(wanted) > len(awaited) else None  # a first view is nobody's refresh
                 asked_at, beyond = await self._refresher.read_now(wanted, of_user=of_user, anyway=awaited)
                 found = (await self._rows(user_id, parameters, copies, told))._replace(asked_at=asked_at, beyond=beyond)
-        except (psycopg.OperationalError, TimeoutError) as error:
-            raise _unavailable(error) from error
+        except (psycopg.OperationalError, psycopg.InternalError, TimeoutError) as error:
+            raise _unavailable(error) from error  # the second: a primary that has become a replica takes no request
         if overdue := [row.wallet_id for row in found.rows if row.overdue and found.asked_at is None]:
             self._refresher.ask_in_background(overdue)
         return found
@@ -101,9 +102,9 @@ def _unavailable(error: Exception) -> Problem:
 def database_pool(settings: ApiSettings) -> Pool:
     """Connections that commit each statement by itself. Opens none yet."""
     limit = round(settings.api_database_timeout * 1000)  # milliseconds
-    url = settings.database_url.get_secret_value().replace("postgresql+psycopg://", "postgresql://", 1)
+    # A plan for each user would be the same plan, at half the statement's cost.
+    session = {"statement_timeout": limit, "plan_cache_mode": "force_generic_plan", "timezone": "UTC"}
     return AsyncConnectionPool(
-        url,
         connection_class=Connection,
         min_size=settings.api_pool_min,
         max_size=settings.api_pool_max,
@@ -114,10 +115,9 @@ def database_pool(settings: ApiSettings) -> Pool:
         reconnect_timeout=settings.api_database_timeout,
         open=False,
         kwargs={
+            **connection_parameters(settings.database_url.get_secret_value(), session),
             "autocommit": True,
             "connect_timeout": 2,
             "application_name": "balance-sync-api",
-            # A plan for each user would be the same plan, at half the statement's cost.
-            "options": f"-c statement_timeout={limit} -c plan_cache_mode=force_generic_plan -c timezone=UTC",
         },
     )

@@ -67,9 +67,8 @@ class Refresher:
         self._threads = ThreadPoolExecutor(MAX_SENDING, "send")
         self._sending = 0
         self._background: set[asyncio.Task[Any]] = set()
-        url = settings.database_url.get_secret_value().replace("postgresql+psycopg://", "postgresql://", 1)
         self._waits = Waits(pool, lambda: self._listener.hears)
-        self._listener = Listener(url, self._waits.heard)
+        self._listener = Listener(settings.database_url.get_secret_value(), self._waits.heard)
         self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:

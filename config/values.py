@@ -1,10 +1,13 @@
 """What a setting's value may be: the kinds of values, each with its check. Pure; what is wrong raises ValueError."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
+
+from config.database import connection_parameters
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -37,6 +40,15 @@ def _with_scheme(*schemes: str) -> Callable[[SecretStr], SecretStr]:
     return check
 
 
+def _as_libpq_reads_it(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    found = connection_parameters(url)
+    # Unescaped, an @ or a / in a password makes its end a host, a port or a database, which errors tell of.
+    if url.partition("?")[0].count("@") > 1 or "@" in f"{found.get('host')}{found.get('port')}{found.get('dbname')}":
+        raise ValueError("has more than one @: write those in the user's name and the password as %40, and / as %2F")
+    return value
+
+
 TLS_OPTIONS = ("ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
 REDIS_OPTIONS = {"redis": (), "rediss": TLS_OPTIONS, "unix": ("db",)}
 
@@ -60,9 +72,24 @@ def _redis_as_all_read_it(value: SecretStr) -> SecretStr:
     return SecretStr(f"{parts.scheme}://{parts.netloc}{parts.path}{query}")
 
 
+NAMED = re.compile(r"([A-Za-z0-9-]{1,40})=(?=[A-Za-z][A-Za-z0-9+.-]*://)", re.ASCII)
+
+
+def named_url(value: str) -> tuple[str, str]:
+    """The name and the URL of `NAME=URL`; the name is empty where the value is a URL alone."""
+    found = NAMED.match(value)
+    return (found[1], value[found.end() :]) if found else ("", value)
+
+
+def _named(value: SecretStr) -> SecretStr:
+    """A node's URL, which an operator may have given a name: NAME=URL."""
+    _with_scheme("http", "https")(SecretStr(named_url(value.get_secret_value())[1]))
+    return value
+
+
 def overheard(url: str) -> bool:
     """Whether a request to this URL leaves the machine in the clear."""
-    parts = urlsplit(url)
+    parts = urlsplit(named_url(url)[1])
     return parts.scheme != "https" and parts.hostname not in LOOPBACK
 
 
@@ -73,13 +100,17 @@ def _not_overheard(value: SecretStr) -> SecretStr:
 
 
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres"))]
+DatabaseUrl = Annotated[
+    SecretStr,
+    AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres")),
+    AfterValidator(_as_libpq_reads_it),
+]
 RedisUrl = Annotated[
     SecretStr, AfterValidator(_with_scheme("redis", "rediss", "unix")), AfterValidator(_redis_as_all_read_it)
 ]
 HttpUrl = Annotated[SecretStr, AfterValidator(_with_scheme("http", "https"))]
 KeysUrl = Annotated[HttpUrl, AfterValidator(_not_overheard)]
-HttpUrls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_split)]
+NodeUrls = Annotated[tuple[Annotated[SecretStr, AfterValidator(_named)], ...], BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Subnets = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
 Secret = Annotated[SecretStr, AfterValidator(_is_text)]

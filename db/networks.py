@@ -23,7 +23,7 @@ NO_STATE = State()
 
 _LOCK = """
 SELECT out_since, reason, coalesce(back_at > now() - interval '1 minute', false),
-       EXISTS (SELECT FROM leases WHERE network = %(network)s AND lease_until IS NULL)
+       EXISTS (SELECT FROM leases WHERE network = %(network)s AND (lease_until IS NULL OR lease_until <= now()))
   FROM network_state WHERE network = %(network)s FOR UPDATE
 """
 _ADD = "INSERT INTO network_state (network) VALUES (%(network)s) ON CONFLICT DO NOTHING"

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import structlog
 from psycopg import Error
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 
+from config.database import connection_parameters
 from config.settings import database_settings
 
 T = TypeVar("T")
@@ -18,11 +21,16 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT = 5  # seconds
+GONE_AFTER = 10_000  # milliseconds without a sign from the server's machine of what was sent to it
+PAUSES = (0.05, 2.0)  # seconds between two tries to write: the first, and the longest, to which it doubles
 OPTIONS = {
     "statement_timeout": 15_000,  # milliseconds; the longest statement, a bulk write, takes well below a second
-    "lock_timeout": 10_000,  # milliseconds
+    # Milliseconds. What our own statements lock they lock for less; whoever locks rows for long is passed over.
+    "lock_timeout": 1_000,
+    # A worker that is stopped in the middle of a claim holds up its network's others for so long at the most.
+    "idle_in_transaction_session_timeout": 15_000,
     # A plan made for one batch's numbers and the table's statistics of the moment is at times one that compares every
-    # wallet with every row. Made for any numbers it looks rows up by their keys (docs/decisions/0015).
+    # wallet with every row. Made for any numbers it looks rows up by their keys (docs/decisions/0020).
     "plan_cache_mode": "force_generic_plan",
     "enable_memoize": "off",  # no wallet is looked up twice in a batch
 }
@@ -31,17 +39,36 @@ OPTIONS = {
 @cache
 def engine() -> Engine:
     """The process's engine. Connects at first use; a forked child must make its own (``worker.app``)."""
-    url = make_url(database_settings().database_url.get_secret_value()).set(drivername="postgresql+psycopg")
-    return create_engine(
-        url,
+    made = create_engine(
+        "postgresql+psycopg://",
         pool_size=2,
         max_overflow=0,
+        hide_parameters=True,  # customers' balances
         connect_args={
+            "tcp_user_timeout": GONE_AFTER,
+            **connection_parameters(database_settings().database_url.get_secret_value(), OPTIONS),
             "connect_timeout": CONNECT_TIMEOUT,
             "application_name": "balance-sync",
-            "options": " ".join(f"-c {name}={value}" for name, value in OPTIONS.items()),
         },
     )
+    event.listen(made, "checkout", _still_there)
+    event.listen(made, "handle_error", _lost_when_read_only)
+    return made
+
+
+def _still_there(connection: Any, *_: object) -> None:
+    """Before each use, without a round trip: a server that has ended the connection has said so by now."""
+    try:
+        connection.pgconn.consume_input()  # its last words
+        connection.pgconn.consume_input()  # and the end
+    except Error:
+        raise DisconnectionError from None
+
+
+def _lost_when_read_only(context: ExceptionContext) -> None:
+    """A primary that has become a replica keeps its connections. A new one leads to the new primary."""
+    if isinstance(context.original_exception, ReadOnlySqlTransaction):
+        context.is_disconnect = True
 
 
 @contextmanager
@@ -55,17 +82,25 @@ def transaction() -> Iterator[Connection]:
             raise
 
 
-def twice(work: Callable[[Connection], T]) -> T:
-    """What `work` gives in a transaction, which is done once more when the database broke it off: by a deadlock with
-    somebody's change of several wallets, or with the connection. For work that does no harm twice.
+def until_done(work: Callable[[Connection], T], deadline: float) -> T:
+    """What `work` gives in a transaction, which is done anew for as long as the database breaks it off: by a deadlock
+    with somebody's change of several wallets, a lock that it waited for in vain, or with the connection, as in a
+    failover. For work that does no harm when it is done again.
+
+    `deadline` is a moment of the monotonic clock. Past it, and for any other error, raises what SQLAlchemy raises.
     """
-    try:
-        with transaction() as connection:
-            return work(connection)
-    except OperationalError as error:
-        log.warning("transaction_repeated", error=type(error.orig).__name__)
-    with transaction() as connection:
-        return work(connection)
+    pause = PAUSES[0]
+    while True:
+        try:
+            with transaction() as connection:
+                return work(connection)
+        except DBAPIError as error:
+            passing = isinstance(error, OperationalError) or error.connection_invalidated
+            if not passing or monotonic() + pause > deadline:
+                raise
+            log.warning("transaction_repeated", error=type(error.orig).__name__)
+        sleep(pause)
+        pause = min(pause * 2, PAUSES[1])
 
 
 def _break_off(connection: Connection) -> None:

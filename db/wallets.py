@@ -177,7 +177,9 @@ def claim_lost(
 
     `state`: of the network, for whoever has it locked.
     """
-    state = state or lock(connection, network)
+    if state is None:
+        state = lock(connection, network)
+        end_leases(connection, network)
     while taken := take_lost(connection, network, lease, None if wallet_ids is None else list(wallet_ids)):
         token, found, deaths = taken
         lost = {"network": network, "token": token, "wallet_ids": found}

@@ -214,9 +214,7 @@ class QueueMachine(RuleBasedStateMachine):
             claim = claim_due(connection, network, limit=size, lease=LEASE, ahead=AHEAD)
             ended = before.ended(network)
             self.check_claim(connection, claim, before, ended)
-        self.tokens -= {lease.token for lease in before.leases if not lease.runs(before.now)} - {
-            lease.token for lease in ended.leases if lease.until
-        }
+        self.put_aside(before, ended)
         taken = [wallet.id for wallet in claim.wallets] if claim else []
         healthy = ended.to_claim(network, limit=size)
         if healthy[0]:
@@ -250,14 +248,20 @@ class QueueMachine(RuleBasedStateMachine):
         with transaction() as connection:
             before = look(connection)
             claim = claim_lost(connection, network, lease=LEASE, wallet_ids=wallets)
-            self.check_claim(connection, claim, before, before)
+            ended = before.ended(network)
+            self.check_claim(connection, claim, before, ended)
+        self.put_aside(before, ended)
         lost = [
-            before.of_lost(lease)
-            for lease in before.leases
+            ended.of_lost(lease)
+            for lease in ended.leases
             if lease.until is None and lease.network == network and set(lease.wallets) & set(wallets)
         ]
         taken = [wallet.id for wallet in claim.wallets] if claim else []
         assert sorted(taken) in [sorted(each) for each in lost if each] or not (taken or any(lost))
+
+    def put_aside(self, before: Queue, ended: Queue) -> None:
+        """Whoever had a lease that is over may no longer write."""
+        self.tokens -= {lease.token for lease in before.leases} - {lease.token for lease in ended.leases if lease.until}
 
     def check_claim(self, connection: Connection, claim: Claim | None, before: Queue, ended: Queue) -> None:
         """It took nobody twice and nothing that is held, says what it found, and changed no row but one lease."""

@@ -278,14 +278,12 @@ class DirtyLease:
         """Add it to the leases; its wallets are some of `rows`."""
         if not rows:
             return
-        first, last = sorted(rows[end % len(rows)].place for end in self.ends)
+        first, last = sorted(rows[end % len(rows)].place for end in self.ends) if self.lane < 2 else [(None, None)] * 2
         ids = {rows[pick % len(rows)].wallet_id: None for pick in self.has}
         connection.exec_driver_sql(
             "INSERT INTO leases (token, lane, network, first_due, first_id, last_due, last_id, claimed_at, lease_until,"
-            " deaths, wallet_ids) SELECT gen_random_uuid(), %(lane)s, %(network)s,"
-            " CASE WHEN %(lane)s < 2 THEN %(first_due)s END, CASE WHEN %(lane)s < 2 THEN %(first_id)s END,"
-            " CASE WHEN %(lane)s < 2 THEN %(last_due)s END, CASE WHEN %(lane)s < 2 THEN %(last_id)s END,"
-            " now() - make_interval(secs => %(claimed)s),"
+            " deaths, wallet_ids) SELECT gen_random_uuid(), %(lane)s, %(network)s, %(first_due)s, %(first_id)s,"
+            " %(last_due)s, %(last_id)s, now() - make_interval(secs => %(claimed)s),"
             " now() + make_interval(secs => %(until)s), %(deaths)s, %(ids)s::uuid[]",
             {
                 "lane": self.lane,

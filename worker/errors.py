@@ -21,12 +21,17 @@
         └── NoToken            stop asking this endpoint: the token is not there; a person has to mend it
 
 A class's ``code`` is what ``sync_schedule.last_error`` holds and the logs say. Foreign outcomes are translated into
-these in one place per chain (``worker.chains.ethereum``, ``worker.chains.tron``; ``worker.chains.http`` for what both
-share) and never leave it. They are not chained: requests' messages quote the whole URL of a node, and that may hold
-its key.
+these in one place per chain (``worker.chains.ethereum``, ``worker.chains.tron``; ``worker.chains.failures`` for what
+both share) and never leave it. They are not chained: requests' messages quote the whole URL of a node, and that may
+hold its key.
 """
 
 from typing import ClassVar
+
+from billiard.exceptions import SoftTimeLimitExceeded
+
+FROM_OUTSIDE = (SystemExit, KeyboardInterrupt, SoftTimeLimitExceeded)
+"""What ends a batch that is sound itself: its process is told to end, or Celery's soft limit."""
 
 USDT_CALL_FAILED = "usdt_call_failed"
 """A wallet's code when the read was good but the token gave no usable balance for this one wallet."""

@@ -18,15 +18,15 @@ from sqlalchemy import Connection
 
 from config.settings import Network, WorkerSettings, worker_settings
 from db.balances import Outcome, Recorded, record
-from db.held import NO_HISTORY, History, history, learn
+from db.held import NO_HISTORY, History, Lesson, history, learn
 from db.leases import release
 from db.networks import note_back, note_out
-from db.session import transaction, twice
+from db.session import transaction, until_done
 from db.wallets import Claim, claim_due, claim_lost, claim_these
 from worker.chains import ChainReader, reader_for
 from worker.chains.task import Part
-from worker.errors import OUR_ERROR, OverBudget, ReadFailed
-from worker.interruption import FROM_OUTSIDE, handed_back_when_interrupted
+from worker.errors import FROM_OUTSIDE, OUR_ERROR, OverBudget, ReadFailed
+from worker.interruption import handed_back_when_interrupted
 from worker.outcomes import Found, accounts_of, found_in, outage, outcomes, with_bad_addresses
 from worker.schedule import Policy
 from worker.verify import ATTEMPTS, Doubts, behind, believed, caught_up, confirmed, denies, doubted, lesson
@@ -86,9 +86,10 @@ def _sync(
     with handed_back_when_interrupted() as hold:
         with transaction() as connection:
             claim = hold.claim = claim_batch(connection, network, lease=timedelta(seconds=settings.sync_lease))
+            known = history(connection, network, [wallet.id for wallet in claim.wallets]) if claim else NO_HISTORY
         if claim is None:
             return None, ()
-        parts, decided = _decide(reader, settings, claim, deadline, refresh=refresh)
+        parts, decided, learnt = _decide(reader, settings, claim, known, deadline, refresh=refresh)
         out = outage(parts, claim.state)
         if out or not decided:
             with transaction() as connection:
@@ -96,7 +97,8 @@ def _sync(
             if out:
                 _note_out(claim.network, out)
             return claim, ()
-        recorded = twice(_Write(claim, decided, reader.finality, back=any(part.snapshot for part in parts)))
+        write = _Write(claim, decided, learnt, reader.finality, back=any(part.snapshot for part in parts))
+        recorded = until_done(write, started + settings.sync_lease)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
     _tell(claim, parts, recorded, started, changed=changed, failed=failed, lost=len(decided) - recorded.recorded)
     return claim, recorded.asked_again
@@ -118,6 +120,7 @@ class _Write:
 
     claim: Claim
     decided: Sequence[Outcome]
+    learnt: Lesson
     finality: str
     back: bool
     """An endpoint has answered."""
@@ -128,21 +131,28 @@ class _Write:
         state = self.claim.state
         if self.back and state.out_since and note_back(connection, self.claim.network):
             log.info("network_back", network=self.claim.network, out_since=state.out_since.isoformat())
-        return record(
-            connection, self.claim.token, self.decided, finality=self.finality, pass_over_locked=self.tries > 1
-        )
+        token, pass_over = self.claim.token, self.tries > 1
+        recorded = record(connection, token, self.decided, finality=self.finality, pass_over_locked=pass_over)
+        if recorded.recorded and any(self.learnt):
+            learn(connection, self.claim.network, self.learnt)
+        return recorded
 
 
 def _decide(
-    reader: ChainReader, settings: WorkerSettings, claim: Claim, deadline: float, *, refresh: bool
-) -> tuple[list[Part], list[Outcome]]:
-    """What was read of a claim, and what comes of it. Our own mistake is a failure of each of its wallets, which then
-    come back at times of their own: else the same ones would come back together, for ever, before all others.
+    reader: ChainReader,
+    settings: WorkerSettings,
+    claim: Claim,
+    known: History,
+    deadline: float,
+    *,
+    refresh: bool,
+) -> tuple[list[Part], list[Outcome], Lesson]:
+    """What was read of a claim, what comes of it, and what it teaches. Our own mistake is a failure of each of its
+    wallets, which then come back at times of their own: else the same ones would come back together, for ever, before
+    all others.
     """
     policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
     accounts: list[bytes | None] = [None] * len(claim.wallets)
-    with transaction() as connection:
-        known = history(connection, claim.network, [wallet.id for wallet in claim.wallets])
     try:
         accounts = accounts_of(claim)
         rises_above = settings.chain(claim.network).confirm_rises
@@ -153,9 +163,7 @@ def _decide(
         log.exception("batch_broken", network=claim.network, wallets=len(claim.wallets))
         parts, found = [], [Found(error=OUR_ERROR, alone=True)] * len(claim.wallets)
     learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
-    if any(learnt):
-        twice(partial(learn, network=claim.network, lesson=learnt))
-    return parts, outcomes(claim, accounts, found, policy=policy, chance=random)
+    return parts, outcomes(claim, accounts, found, policy=policy, chance=random), learnt
 
 
 def _read(

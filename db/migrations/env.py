@@ -10,10 +10,10 @@ from alembic import context
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
+from config.database import connection_parameters
 from config.settings import database_settings
 from db.models import metadata
 from db.rights import grant
-from db.session import engine
 from db.wallets import limit_wallets
 
 # Any constant will do; it keeps two deployments from migrating at once.
@@ -46,7 +46,10 @@ END $$
 
 def run() -> None:
     # A connection of its own, which takes the lock and the role with it when it closes.
-    migrating = create_engine(engine().url, poolclass=NullPool, hide_parameters=True)
+    parameters = connection_parameters(database_settings().database_url.get_secret_value())
+    migrating = create_engine(
+        "postgresql+psycopg://", poolclass=NullPool, connect_args=parameters, hide_parameters=True
+    )
     with migrating.connect() as connection:
         # Asked for again and again: an index that is made CONCURRENTLY would wait for whoever waits for its lock.
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}):

@@ -57,6 +57,7 @@ def test_a_lost_batch_that_is_handed_back_stays_apart_and_is_tried_again(tables:
     tried = only(claim())
     interrupt(tried, SystemExit)
     assert held(tables) == {}
+    assert write(tried.token, *map(good, ids)).recorded == 0
     again = only(claim())
     assert (claimed(again), again.deaths) == (ids, tried.deaths)
 

@@ -121,7 +121,7 @@ def test_a_dry_run_changes_nothing_and_tells_what_it_would_come_to(env: Env, tab
 def test_the_size_of_a_request_is_what_the_workers_have_learnt(env: Env, many: int) -> None:
     from config.settings import WorkerSettings
     from worker.chains import known_of
-    from worker.chains.known import SIZE_HOLDS
+    from worker.chains.entries import SIZE_HOLDS
     from worker.chains.state import endpoints
 
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})

@@ -36,6 +36,26 @@ def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
         (WorkerSettings, DATABASE, "REDIS_URL: is required"),
         (
             WorkerSettings,
+            {**QUEUE, "DATABASE_URL": "postgresql://app:hunter2%et@host/name"},
+            "DATABASE_URL: cannot be read: write what is special in the user's name and the password as %XX",
+        ),
+        (
+            Settings,
+            {"DATABASE_URL": "postgresql://app:hunter2@cret@host/name"},
+            "DATABASE_URL: has more than one @",
+        ),
+        (
+            Settings,
+            {"DATABASE_URL": "postgresql://app:12/hunter2@host/name"},
+            "DATABASE_URL: has more than one @",
+        ),
+        (
+            Settings,
+            {"DATABASE_URL": "postgresql://app:secret@host/name?hunter2=true"},
+            "DATABASE_URL: cannot be read",
+        ),
+        (
+            WorkerSettings,
             {**QUEUE, "REDIS_URL": "http://hunter2"},
             "REDIS_URL: must be a URL that begins with redis://",
         ),
