@@ -34,8 +34,8 @@ class Net:
     holders: int = field(default=0x7A_0000)
 
     def new_holders(self) -> list[bytes]:
-        self.holders += WALLETS
-        return [(self.holders + at).to_bytes(20) for at in range(WALLETS)]
+        first, self.holders = self.holders, self.holders + WALLETS
+        return [(first + at).to_bytes(20) for at in range(WALLETS)]
 
     def address(self, holder: bytes) -> str:
         return "0x" + holder.hex() if self.network == "ethereum" else base58_address(holder)
