@@ -11,11 +11,13 @@ were read meanwhile (docs/decisions/0016).
 """
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection
-
 from config.settings import Network
+
+if TYPE_CHECKING:  # the endpoint loads this for HOLDER, and runs without SQLAlchemy
+    from sqlalchemy import Connection
 
 USUAL, MASSES, NAMED = 0, 1, 2
 """The lanes. A wallet is in the first or the second: there it has come with many others, by an import or a resync, and
@@ -95,28 +97,28 @@ SELECT count(*) FROM leases
 """
 
 
-def release(connection: Connection, token: UUID) -> int:
+def release(connection: "Connection", token: UUID) -> int:
     """Hand a claim back, as if it had never been made. Says how many wallets it still had. One statement."""
     return sum(connection.exec_driver_sql(_RELEASE, {"token": token}).scalars())
 
 
-def forget(connection: Connection, token: UUID) -> None:
+def forget(connection: "Connection", token: UUID) -> None:
     """End a lease of which no wallet is left."""
     connection.exec_driver_sql(_FORGET, {"token": token})
 
 
-def end_leases(connection: Connection, network: Network) -> None:
+def end_leases(connection: "Connection", network: Network) -> None:
     """Put aside what was lost: the wallets of leases that are over. For whoever has the network's row locked."""
     connection.exec_driver_sql(_END, {"network": network})
 
 
-def count_lost(connection: Connection, network: Network) -> int:
+def count_lost(connection: "Connection", network: Network) -> int:
     """How many lost batches wait to be tried now."""
     return int(connection.exec_driver_sql(_COUNT_LOST, {"network": network}).scalar_one())
 
 
 def take_lost(
-    connection: Connection, network: Network, lease: timedelta, wallet_ids: list[UUID] | None = None
+    connection: "Connection", network: Network, lease: timedelta, wallet_ids: list[UUID] | None = None
 ) -> tuple[UUID, list[UUID], int] | None:
     """A lost batch that nobody tries: the token of the new lease, its wallets, and the deaths it has behind it.
 
