@@ -3,6 +3,7 @@
 from alembic import context
 from sqlalchemy import text
 
+from config.logging import configure_logging
 from config.settings import database_settings
 from db.models import metadata
 from db.rights import grant
@@ -32,6 +33,7 @@ END $$
 
 
 def run() -> None:
+    configure_logging(database_settings().log_level, database_settings().log_format)
     with engine().connect() as connection:
         context.configure(connection=connection, target_metadata=metadata)
         with context.begin_transaction():
