@@ -253,7 +253,7 @@ def endpoint(reader: EndpointReader, decimals: int, ahead: float, blocks: list[S
         has = int.from_bytes(node.called(reader.token, DECIMALS))
     except ReadFailed as failure:
         return Finding(subject, f"{failure.code}: {failure}", TO_DO.get(failure.code, USE_ANOTHER).format(net=net))
-    way, _ = reader.known.get([f"way:{node.id}"])[f"way:{node.id}"]
+    way, *_ = reader.known.get([f"way:{node.id}"])[f"way:{node.id}"]
     if way == "single":
         detail = "it takes neither a call without a contract nor a Multicall3, but only wallet by wallet"
         return Finding(subject, detail, USE_ANOTHER.format(net=net))

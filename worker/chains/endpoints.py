@@ -231,13 +231,8 @@ class EndpointReader:
         if failure and failure.skew:
             self._skews[turn.node.id] = failure.skew
             if isinstance(failure, ClockSkewed):
-                log.error(
-                    "clock_skewed",
-                    network=self.network,
-                    endpoint=turn.node.name,
-                    seconds=round(failure.skew[0]),
-                    detail=str(failure),
-                )
+                told = {"endpoint": turn.node.name, "seconds": round(failure.skew[0]), "detail": str(failure)}
+                log.error("clock_skewed", network=self.network, **told)
 
     def _mark(self, entries: Mapping[str, Any], now: float) -> Block | None:
         """The newest block by others' word, if the chain can have made it, and their word was not wrong lately."""
