@@ -252,23 +252,17 @@ def _number(found: Found) -> int:
 
 def lesson(claim: Claim, found: Sequence[Found], history: History, *, chance: float) -> Lesson:
     """What is to be remembered of a batch whose doubts are settled. `chance` is in [0, 1): few batches are counted."""
-    pairs = zip(claim.wallets, found, strict=True)
+    pairs = list(zip(claim.wallets, found, strict=True))
     hold = {wallet.id: (*each.held, _number(each)) for wallet, each in pairs if each.held}
-    # A read that failed says nothing; one that shows something else, or that another endpoint contradicts, does.
-    forget = []
+    forget, believed_late = [], False
     if history.held:
+        # A read that failed says nothing; one that shows something else, or that another endpoint contradicts, does.
         over = {ZERO_UNCONFIRMED, CHANGE_UNCONFIRMED}
-        seen = [
-            wallet.id for wallet, each in zip(claim.wallets, found, strict=True) if each.balance or each.error in over
-        ]
-        forget = [wallet_id for wallet_id in seen if wallet_id in history.held]
-    believed_late = any(each.balance and wallet.id in history.held for wallet, each in pairs)
+        were_held = [(wallet.id, each) for wallet, each in pairs if wallet.id in history.held]
+        forget = [wallet_id for wallet_id, each in were_held if each.balance or each.error in over]
+        believed_late = any(each.balance for _, each in were_held)
     if chance >= COUNTED and not believed_late:
         return Lesson(hold, forget)
-    known = [
-        (wallet, each)
-        for wallet, each in zip(claim.wallets, found, strict=True)
-        if each.balance and wallet.block_number is not None
-    ]
+    known = [(wallet, each) for wallet, each in pairs if each.balance and wallet.block_number is not None]
     changed = sum(each.balance != (wallet.usdt, wallet.native) for wallet, each in known)
     return Lesson(hold, forget, Rates(len(known), changed, sum(any(_zeros(*pair)) for pair in known)))
