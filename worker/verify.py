@@ -258,9 +258,9 @@ def lesson(claim: Claim, found: Sequence[Found], history: History, *, chance: fl
     if history.held:
         # A read that failed says nothing; one that shows something else, or that another endpoint contradicts, does.
         over = {ZERO_UNCONFIRMED, CHANGE_UNCONFIRMED}
-        were_held = [(wallet.id, each) for wallet, each in pairs if wallet.id in history.held]
-        forget = [wallet_id for wallet_id, each in were_held if each.balance or each.error in over]
-        believed_late = any(each.balance for _, each in were_held)
+        were_held = [(wallet, each) for wallet, each in pairs if wallet.id in history.held]
+        forget = [wallet.id for wallet, each in were_held if each.balance or each.error in over]
+        believed_late = any(each.balance not in {None, (wallet.usdt, wallet.native)} for wallet, each in were_held)
     if chance >= COUNTED and not believed_late:
         return Lesson(hold, forget)
     known = [(wallet, each) for wallet, each in pairs if each.balance and wallet.block_number is not None]
