@@ -8,11 +8,26 @@ from typing import Any, Literal
 
 import structlog
 
+from config.redaction import mask_for
+from config.settings import secrets
+
 # What a terminal obeys, or what makes a line look like another: C0, DEL and C1, the separators of lines and paragraphs,
 # and what changes the direction of writing.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _LONGER = frozenset({"exception", "stack"})
 """Fields that have lines of their own."""
+
+
+# What libpq appends to an error: the row that a table did not take, with a customer's balances.
+_ROW = re.compile(r"(DETAIL|CONTEXT):  (?:(?!\\n|\n).)*")
+
+
+def without_rows(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor: no error of the database tells what was in a row."""
+    for name, value in event.items():
+        if isinstance(value, str) and ":  " in value:
+            event[name] = _ROW.sub(r"\1: …", value)
+    return event
 
 
 def escaped(text: str) -> str:
@@ -45,7 +60,12 @@ def _harmless(value: object) -> Any:
 
 
 def configure_logging(level: str, fmt: Literal["console", "json"]) -> None:
-    """Send structlog's events and the standard library's records to stderr in one form."""
+    """Send structlog's events and the standard library's records to stderr in one form, without secrets."""
+    mask = mask_for(secrets())
+
+    def masked(_: object, __: str, line: Any) -> str:
+        return mask(line)
+
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -57,6 +77,7 @@ def configure_logging(level: str, fmt: Literal["console", "json"]) -> None:
     last: list[structlog.typing.Processor] = [
         # Plain: other forms show what variables hold, and one may hold a token.
         structlog.processors.format_exc_info,
+        without_rows,
         escape_control_characters,
         structlog.processors.JSONRenderer()
         if fmt == "json"
@@ -74,11 +95,15 @@ def configure_logging(level: str, fmt: Literal["console", "json"]) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, masked],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    # Those of libraries, as the server's: their lines go the same way, or none would mask them.
+    for name in list(root.manager.loggerDict):
+        if (other := logging.getLogger(name)).handlers:
+            other.handlers[:], other.propagate = [], True
     root.setLevel(level)
     # urllib3 and web3 log whole URLs at DEBUG, and a node's URL may hold its key.
     for name in ("urllib3", "web3", "requests"):

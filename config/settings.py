@@ -15,7 +15,19 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.values import DatabaseUrl, KeysUrl, NodeUrls, RedisUrl, Seconds, Secret, Secrets, Subnets, Words, overheard
+from config.values import (
+    DatabaseUrl,
+    KeysUrl,
+    NodeUrls,
+    PerSecond,
+    RedisUrl,
+    Seconds,
+    Secret,
+    Secrets,
+    Subnets,
+    Words,
+    overheard,
+)
 
 Network = Literal["ethereum", "tron"]
 NETWORKS: tuple[Network, ...] = ("ethereum", "tron")
@@ -110,8 +122,8 @@ class WorkerSettings(QueueSettings):
         default="TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", pattern=r"^T[1-9A-HJ-NP-Za-km-z]{33}$"
     )
     tron_finality: Literal["latest", "solid"] = "solid"
-    ethereum_rps: float = Field(default=10, ge=0, le=10_000, allow_inf_nan=False)
-    tron_rps: float = Field(default=10, ge=0, le=10_000, allow_inf_nan=False)
+    ethereum_rps: PerSecond = 10
+    tron_rps: PerSecond = 10
     ethereum_max_head_age: float | None = Field(default=None, ge=0)
     tron_max_head_age: float | None = Field(default=None, ge=0)
     sync_lease: float = Field(default=60, ge=3, le=3600)
@@ -278,6 +290,22 @@ def _sentence(error: Any) -> str:
     if error["type"] == "missing":
         message = "is required; see the settings in README.md"
     return f"  {name}: {message}" if name else f"  {message}"
+
+
+def secrets() -> tuple[str, ...]:
+    """The value of every secret setting that this process's environment has, usable or not: what no log may show."""
+    found: list[str] = []
+    for kind in (WorkerSettings, ApiSettings):
+        for source in (EnvSettingsSource(kind), SecretFileSource(kind)):
+            for name, field in kind.model_fields.items():
+                if "SecretStr" in str(field.annotation):
+                    value, _, _ = source.get_field_value(field, name)
+                    found += (
+                        [part.strip() for part in (value.split(",") if "tuple" in str(field.annotation) else [value])]
+                        if value
+                        else []
+                    )
+    return tuple(dict.fromkeys(found))
 
 
 @cache

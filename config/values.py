@@ -99,7 +99,14 @@ def _not_overheard(value: SecretStr) -> SecretStr:
     return value
 
 
+def _not_too_slow(value: float) -> float:
+    if 0 < value < 0.1:  # noqa: PLR2004  a read takes two requests at the least, or three, and ends after half a minute
+        raise ValueError("must be 0, or 0.1 or more")
+    return value
+
+
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
+PerSecond = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False), AfterValidator(_not_too_slow)]
 DatabaseUrl = Annotated[
     SecretStr,
     AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres")),

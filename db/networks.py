@@ -16,14 +16,20 @@ class State(NamedTuple):
     back_lately: bool = False
     """It ended less than a minute ago."""
     lost: bool = False
-    """A batch that was lost with its worker waits to be tried."""
+    """A batch that was lost with its worker waits to be tried, or to be put aside."""
+    over: bool = False
+    """A lease is over, and its wallets are to be put aside."""
+    masses: bool = False
+    """Wallets are due in the lane of those that came with many others."""
 
 
 NO_STATE = State()
 
 _LOCK = """
 SELECT out_since, reason, coalesce(back_at > now() - interval '1 minute', false),
-       EXISTS (SELECT FROM leases WHERE network = %(network)s AND (lease_until IS NULL OR lease_until <= now()))
+       EXISTS (SELECT FROM leases WHERE network = %(network)s AND coalesce(lease_until <= now(), true)),
+       EXISTS (SELECT FROM leases WHERE network = %(network)s AND lease_until <= now()),
+       EXISTS (SELECT FROM sync_schedule WHERE network = %(network)s AND lane = 1 AND next_sync_at <= now())
   FROM network_state WHERE network = %(network)s FOR UPDATE
 """
 _ADD = "INSERT INTO network_state (network) VALUES (%(network)s) ON CONFLICT DO NOTHING"

@@ -136,14 +136,15 @@ def claim_due(
     another: the second sees the first one's window.
     """
     state = lock(connection, network)
-    end_leases(connection, network)
+    if state.over:
+        end_leases(connection, network)
     trial = None
     if state.out_since is not None:
         limit = max(int(limit ** random()), 1)  # noqa: S311  no secret
         trial = connection.exec_driver_sql(_ANYWHERE, {"network": network}).scalar_one_or_none()
     token, of_both = uuid4(), {"network": network, "lease": lease}
     share = int(limit / SHARE_OF_MASSES + random())  # noqa: S311  no secret; of a batch of one it is one in four
-    masses = count_lane(connection, network, MASSES, bound=max(share, 1))
+    masses = count_lane(connection, network, MASSES, bound=max(share, 1)) if state.masses else 0
     rows: list[Any] = []
     for lane in (USUAL, MASSES) if masses else (USUAL,):
         left = limit - (min(masses, share) if lane == USUAL else len(rows))

@@ -3,11 +3,24 @@
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from ssl import SSLContext
 from typing import Any, Self
 
-from devstack.servers import HOST
+import redis
+
+from devstack.servers import HOST, Server
+
+
+def port_of(server: Server) -> int:
+    """Of a Redis."""
+    return int(server.url.removesuffix("/0").rpartition(":")[2])
+
+
+def becomes_a_replica(server: Server, of: Server) -> None:
+    """A Redis follows another one, and its connections stay."""
+    with closing(redis.Redis.from_url(server.url)) as client:
+        client.replicaof(HOST, port_of(of))
 
 
 class Forwarder:

@@ -161,15 +161,16 @@ def resync(
 
 
 def sender(app: Any) -> "Send":
-    """Sends tasks through the queue that workers serve first."""
+    """Sends tasks through the queues that workers serve first."""
 
     def send(name: str, args: Sequence[Any]) -> bool:
         from kombu.exceptions import OperationalError
 
-        from config.broker import REFRESH_QUEUE
+        from config.broker import REFRESH_QUEUE, TICKS_QUEUE
 
+        queue = TICKS_QUEUE if name == "worker.tasks.dispatch_due_wallets" else REFRESH_QUEUE
         try:
-            app.send_task(name, args=args, queue=REFRESH_QUEUE, expires=MESSAGE_HOLDS)
+            app.send_task(name, args=args, queue=queue, expires=MESSAGE_HOLDS)
         except OperationalError:
             return False
         return True

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from db.held import HeldChange, History, Lesson, Rates
 from db.wallets import Claim, ClaimedWallet
+from worker.chains.snapshot import Balance
 from worker.errors import CHANGE_UNCONFIRMED, RISE_UNCONFIRMED, ZERO_UNCONFIRMED
 from worker.outcomes import Found, older
 
@@ -27,8 +28,11 @@ UNLIKELY = 5
 NEVER_UNLIKELY = 20  # wallets
 # What is usual is counted (db.held). Until a network has shown more than PRIOR_WEIGHT wallets it is mostly this.
 PRIOR_CHANGED, PRIOR_FALLEN = 0.1, 0.01  # shares of the wallets of a read
-PRIOR_WEIGHT = 10_000  # wallets
-COUNTED = 1 / 16  # the share of batches that are counted: enough, and the row is written so much less often
+PRIOR_WEIGHT = 500  # wallets
+COUNTED = (
+    1 / 16
+)  # the share of batches that are counted: enough, and the row is written so much less often. Those always
+# in which held changes came to be believed: where everything moves all the time, that is soon known for usual
 
 # A node that lost its state, or is cheated, is mended or noticed within minutes, and the chain goes on meanwhile.
 HOLD_SECONDS = 300.0
@@ -117,7 +121,7 @@ def _unlikely(claim: Claim, found: Sequence[Found], places: Iterable[int], histo
     What was never read does not change.
     """
     changed = [place for place in places if claim.wallets[place].block_number is not None]
-    unlikely = {place for place in changed if _same(history.held.get(claim.wallets[place].id), found[place])}
+    unlikely = {place for place in changed if claim.wallets[place].id in history.held}
     if len(changed) <= NEVER_UNLIKELY:
         return unlikely
     fallen = [place for place in changed if any(_zeros(claim.wallets[place], found[place]))]
@@ -148,8 +152,9 @@ def _most_likely(shown: int, of: int, prior: float, wallets: int) -> float:
     return max(UNLIKELY * usual * wallets, NEVER_UNLIKELY)
 
 
-def _same(held: HeldChange | None, found: Found) -> bool:
-    return held is not None and found.balance == (held.usdt, held.native)
+def _same_zeros(held: HeldChange, balance: Balance) -> bool:
+    """Whether what is read now has the zeros of what is held. Sums go on changing where there is business."""
+    return (held.usdt == 0, held.native == 0) == (balance.usdt == 0, balance.native == 0)
 
 
 def agrees(
@@ -230,10 +235,11 @@ def _held(found: Found) -> Found:
 
 
 def _long_enough(held: HeldChange | None, found: Found, now: float) -> bool:
-    """Whether one endpoint has said the same of a wallet for so long, so often, over so many blocks."""
+    """Whether one endpoint has said for so long, so often, over so many blocks, that a wallet changed."""
     return (
         held is not None
-        and found.held == (held.usdt, held.native)
+        and found.held is not None
+        and _same_zeros(held, found.held)
         and held.reads + 1 >= HOLD_READS
         and now - held.since >= HOLD_SECONDS
         and _number(found) - held.block_number >= HOLD_BLOCKS
@@ -256,7 +262,8 @@ def lesson(claim: Claim, found: Sequence[Found], history: History, *, chance: fl
             wallet.id for wallet, each in zip(claim.wallets, found, strict=True) if each.balance or each.error in over
         ]
         forget = [wallet_id for wallet_id in seen if wallet_id in history.held]
-    if chance >= COUNTED:
+    believed_late = any(each.balance and wallet.id in history.held for wallet, each in pairs)
+    if chance >= COUNTED and not believed_late:
         return Lesson(hold, forget)
     known = [
         (wallet, each)

@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from config.database import connection_parameters
+from config.logging import configure_logging
 from config.settings import database_settings
 from db.models import metadata
 from db.rights import grant
@@ -45,6 +46,7 @@ END $$
 
 
 def run() -> None:
+    configure_logging(database_settings().log_level, database_settings().log_format)
     # A connection of its own, which takes the lock and the role with it when it closes.
     parameters = connection_parameters(database_settings().database_url.get_secret_value())
     migrating = create_engine(

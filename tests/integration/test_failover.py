@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from forwarding import Forwarder
+from forwarding import Forwarder, becomes_a_replica, port_of
 from kombu import Connection, Consumer, Queue
 from running import send, sender
 
@@ -21,16 +21,7 @@ from worker.chains.known import LEFT_ALONE, Known
 def pair(folder: Path) -> Iterator[tuple[Server, Server, Forwarder]]:
     with ExitStack() as stack:
         first, second = (stack.enter_context(redis_server(folder / name)) for name in ("first", "second"))
-        yield first, second, stack.enter_context(Forwarder(port(first)))
-
-
-def port(server: Server) -> int:
-    return int(server.url.rpartition(":")[2].removesuffix("/0"))
-
-
-def becomes_a_replica(server: Server, of: Server) -> None:
-    with closing(redis.Redis.from_url(server.url)) as client:
-        client.replicaof(HOST, port(of))
+        yield first, second, stack.enter_context(Forwarder(port_of(first)))
 
 
 def drained(connection: Connection) -> None:
@@ -68,7 +59,7 @@ def test_a_consumer_finds_its_primary_a_replica_and_takes_that_for_a_lost_connec
                 received[0].ack()
             with pytest.raises(connection.connection_errors), Connection(url) as anew:
                 anew.connect()  # there is no use in one that takes no messages
-            forwarder.to = port(second)
+            forwarder.to = port_of(second)
             connection.collect()
             Consumer(connection, [Queue("refresh")], on_message=received.append).consume()
             send(sender(second.url), "sync_wallet", "another message")
@@ -99,7 +90,7 @@ def test_what_workers_know_is_shared_again_with_the_new_primary(tmp_path: Path) 
         known = Known("scope", f"redis://{HOST}:{forwarder.port}/0", clock=lambda: clock[0])
         known.put("newest", 1, 600)
         becomes_a_replica(first, of=second)
-        forwarder.to = port(second)
+        forwarder.to = port_of(second)
         known.put("newest", 1, 600)  # is refused
         clock[0] += LEFT_ALONE
         known.put("newest", 1, 600)

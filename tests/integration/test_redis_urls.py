@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from environment import forget_settings
-from forwarding import Forwarder
+from forwarding import Forwarder, port_of
 from kombu import Connection
 
 import worker.app  # noqa: F401  its transport
@@ -53,7 +53,7 @@ def redis_behind_tls(name: str, folder: Path) -> Iterator[tuple[int, Path, list[
     file = certificate(folder, name)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(file)
-    with redis_server(folder) as server, Forwarder(int(server.url[:-2].rpartition(":")[2]), tls) as forwarder:
+    with redis_server(folder) as server, Forwarder(port_of(server), tls) as forwarder:
         with closing(redis.Redis.from_url(server.url)) as client:
             client.acl_setuser("app", enabled=True, passwords=[f"+{SECRET}"], keys=["*"], categories=["+@all"])
         yield forwarder.port, file, forwarder.heard

@@ -66,7 +66,9 @@ def messages(env: Env) -> list[tuple[str, Any]]:
     """The tasks that wait, with their arguments."""
     queue: Any = redis.Redis.from_url(env["REDIS_URL"])
     assert not queue.exists("bal:sync.ethereum", "bal:sync.tron")
-    raw = [json.loads(each) for each in queue.lrange("bal:refresh", 0, -1)]
+    raw = [json.loads(each) for name in ("refresh", "ticks") for each in queue.lrange(f"bal:{name}", 0, -1)]
+    of_ticks = [json.loads(each)["headers"]["task"] for each in queue.lrange("bal:ticks", 0, -1)]
+    assert set(of_ticks) <= {"worker.tasks.dispatch_due_wallets"}
     return [(each["headers"]["task"], json.loads(base64.b64decode(each["body"]))[0]) for each in raw]
 
 

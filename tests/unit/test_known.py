@@ -259,7 +259,7 @@ def test_a_redis_that_has_become_a_replica_is_left_for_a_moment_by_new_connectio
             raise redis.ReadOnlyError("READONLY You can't write against a read only replica.")
 
     client = Replica()
-    client.connection_pool.disconnect = lambda: left.append("it")  # type: ignore[method-assign,assignment]
+    client.connection_pool.disconnect = lambda: left.append("it")
     one = Known("tron:1", "redis://given", clock, _client=client)
     with capture_logs() as logs:
         one.put("size:a", 5, 60)

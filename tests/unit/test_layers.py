@@ -120,7 +120,7 @@ def test_only_the_settings_read_the_environment() -> None:
     assert readers == set()
 
 
-def test_only_one_place_commits() -> None:
+def test_only_one_place_commits_but_for_migrations() -> None:
     begins = {
         name_of(path)
         for path in modules("api", "config", "db", "worker")

@@ -13,7 +13,7 @@ from worker.chains.snapshot import Balance, Block, Snapshot
 from worker.chains.task import Part
 from worker.errors import OutOfTime, ReadFailed, Throttled, TooMuch, Unreachable
 from worker.outcomes import Found, accounts_of, found_in, outcomes, with_bad_addresses
-from worker.schedule import NEVER, Policy
+from worker.schedule import JUDGED_AGAIN, Policy
 from worker.verify import Doubts, agrees, behind, believed, caught_up, confirmed, doubted
 
 NOW = 1_795_000_000.0
@@ -27,7 +27,6 @@ def wallet(number: int = 1, **known: Any) -> ClaimedWallet:
         "account": ACCOUNT,
         "address": ADDRESS,
         "failures": 0,
-        "lost": False,
         "touched_at": None,
         "due_at": NOW,
         "usdt": None,
@@ -65,7 +64,7 @@ def after(seconds: float) -> float:
 
 def test_a_first_read_is_a_change() -> None:
     assert decide(wallet(failures=3), balances=(Balance(0, 0),)) == [
-        Outcome(UUID(int=1), after(60), failures=0, changed=True, usdt=0, native=0, block_number=10, block_time=1)
+        Outcome(UUID(int=1), NOW, after(60), failures=0, changed=True, usdt=0, native=0, block_number=10, block_time=1)
     ]
 
 
@@ -80,7 +79,7 @@ def test_an_unchanged_wallet_is_written_all_the_same_and_rests_longer() -> None:
     known = wallet(usdt=5, native=5, block_number=9, touched_at=after(-600))
     (found,) = decide(known, balances=(Balance(5, 5),))
     assert found == Outcome(
-        UUID(int=1), after(300), failures=0, changed=False, usdt=5, native=5, block_number=10, block_time=1
+        UUID(int=1), NOW, after(300), failures=0, changed=False, usdt=5, native=5, block_number=10, block_time=1
     )
 
 
@@ -92,29 +91,29 @@ def test_a_wallet_that_a_user_asked_for_is_due_soon_though_nothing_changed() -> 
 def test_the_same_block_may_be_read_again_but_an_older_one_is_a_failure_and_no_balance() -> None:
     known = wallet(usdt=5, native=5, block_number=10, touched_at=after(-600))
     assert decide(known, balances=(Balance(7, 7),), block=10)[0].usdt == 7
-    assert decide(known, balances=(Balance(7, 7),), block=9) == [Outcome(UUID(int=1), after(5), 1, "older_block")]
+    assert decide(known, balances=(Balance(7, 7),), block=9) == [Outcome(UUID(int=1), NOW, after(5), 1, "older_block")]
 
 
 def test_a_wallet_without_a_usable_token_balance_fails_alone_and_has_no_balance_at_all() -> None:
     found = decide(wallet(1, failures=1), wallet(2), balances=(None, Balance(1, 2)))
-    assert found[0] == Outcome(UUID(int=1), after(120), 2, "usdt_call_failed")
+    assert found[0] == Outcome(UUID(int=1), NOW, after(120), 2, "usdt_call_failed")
     assert (found[1].usdt, found[1].error) == (1, None)
 
 
 def test_a_failed_read_fails_every_wallet_of_it_and_gives_none_a_balance() -> None:
     found = decide(wallet(1, usdt=5, native=5), wallet(2, failures=2), failure=Throttled())
     assert found == [
-        Outcome(UUID(int=1), after(5), 1, "throttled"),
-        Outcome(UUID(int=2), after(20), 3, "throttled"),
+        Outcome(UUID(int=1), NOW, after(5), 1, "throttled"),
+        Outcome(UUID(int=2), NOW, after(20), 3, "throttled"),
     ]
 
 
-def test_a_bad_address_is_not_asked_for_and_rests_whatever_became_of_the_read() -> None:
+def test_a_bad_address_is_not_asked_for_and_judged_again_in_half_a_day_whatever_became_of_the_read() -> None:
     bad = wallet(2, account=None, address="0xdAC17F958D2ee523a2206206994597C13D831ec7")
     with capture_logs() as logs:
         assert accounts_of(claimed(wallet(1), bad)) == [ACCOUNT, None]
     assert [(line["event"], line["log_level"]) for line in logs] == [("bad_address", "warning")]
-    expected = Outcome(bad.id, NEVER, 1, "bad_address")
+    expected = Outcome(bad.id, NOW, after(JUDGED_AGAIN), 1, "bad_address")
     assert decide(wallet(1), bad, balances=(Balance(1, 1),))[1] == expected
     assert decide(wallet(1), bad, failure=Throttled())[1] == expected
 

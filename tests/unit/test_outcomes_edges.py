@@ -1,6 +1,5 @@
-"""What a batch comes to, at the edges: answers that do not fit, reads that say nothing, and how batches shrink."""
+"""What a batch comes to, at the edges: answers that do not fit, and reads that say nothing."""
 
-from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from db.wallets import Claim, ClaimedWallet
 from worker.chains.snapshot import Balance, Block
 from worker.chains.task import Part
 from worker.errors import Throttled, Unreachable
-from worker.outcomes import Found, accounts_of, found_in, outcomes, share
+from worker.outcomes import Found, accounts_of, found_in, outcomes
 from worker.schedule import Policy
 from worker.verify import agrees, behind, doubted, lesson
 
@@ -89,10 +88,3 @@ def test_a_quiet_wallet_is_put_anywhere_in_its_interval_only_when_it_is_later_th
     quiet = wallet(**KNOWN, touched_at=NOW - 2000, due_at=NOW - late)
     (made,) = outcomes(claim(quiet), [bytes(20)], [read(977, 5)], policy=POLICY, chance=lambda: 1.0)
     assert made.due - NOW == pytest.approx(48 if spread else 650)
-
-
-def test_a_batch_is_tried_whole_after_one_death_and_halved_by_each_one_more_until_one_wallet_is_left() -> None:
-    sizes = [share(2447, deaths) for deaths in range(40)]
-    assert sizes[:4] == [2447, 2447, 1223, 611]
-    assert all(after == max(before // 2, 1) for before, after in pairwise(sizes[1:]))
-    assert sizes[-1] == 1

@@ -214,6 +214,16 @@ def workers_twin(reading: Reading) -> Reading:
     return twin
 
 
+def test_each_request_waits_for_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("worker.chains.budget.sleep", pauses.append)
+    monkeypatch.setattr("worker.chains.budget.monotonic", lambda: monotonic() + sum(pauses))
+    node = FakeNode()
+    Reading(node, per_second=0.5).all_right(64 * 3)
+    assert [way for way, _ in node.asked] == ["revert", "supply", "revert", "revert"]
+    assert sum(pauses) == pytest.approx(3 * 2.08, abs=0.2), "from each request to the next"
+
+
 def test_a_batch_that_finds_no_room_is_over_budget_and_no_endpoint_rests() -> None:
     one, other = FakeNode("one"), FakeNode("other")
     reading = Reading(one, other, per_second=0.2)

@@ -17,7 +17,7 @@ from worker.errors import OverBudget
 
 # A second and a margin: a request may be sent LATE after its slot, and still no second has one too many.
 SECOND = 1.04
-LATE = 0.035  # seconds; a slot that was not used by then is lost
+LATE = 0.025  # seconds; a slot that was not used by then is lost
 
 NEAR = 0.25  # seconds within which a slot of the other lane may be taken, though the others ask for slots as well
 AHEAD = 1.0  # seconds ahead of now for which a sweep may reserve: what is further must stay free for refreshes
@@ -164,6 +164,7 @@ class Budget:
         lanes = ("refresh", "sweep") if refresh else ("sweep", "refresh")
         keys = [self.known.key(each) for each in (name, *(f"{name}:{lane}" for lane in lanes))]
         answer: Any = None
+        asked_at = monotonic()
         with self.known.redis() as client:
             if client:
                 with self.known.removed_if_strange(name):
@@ -174,7 +175,7 @@ class Budget:
             return None
         if answer[0] == b"no":
             return max(float(answer[1]) / 1000, 0.001)
-        now = monotonic()
+        now = (asked_at + monotonic()) / 2  # when Redis said so, as nearly as can be known
         pairs = zip(answer[::2], answer[1::2], strict=True)
         return [Slot(now + float(at) / 1000, number.decode()) for number, at in pairs]
 
