@@ -138,6 +138,17 @@ def test_another_endpoint_confirms_an_unlikely_change_or_has_it_otherwise(
     assert [said(each) for each in every] == [becomes] * 60 + [Balance(977, 5)] * 40
 
 
+def test_a_doubted_wallet_whose_second_read_only_waits_for_our_budget_has_not_failed() -> None:
+    waits = Found(error="throttled", untried=True)
+    for first in (changes(60), changes(60, to=0), changes(1, to=0)):
+        every = judged(WALLETS, first, [waits] * 100, several=True)
+        doubted_ones = [each for each, was in zip(every, first, strict=True) if was.balance != Balance(977, 5)]
+        assert set(doubted_ones) == {waits}
+        policy = Policy(60, 900)
+        made = outcomes(WALLETS, [bytes(20)] * 100, every, policy=policy, chance=lambda: 0.0)
+        assert {each.usdt for each in made} == {977}, "the others are written, and no row of these"
+
+
 def test_an_unlikely_zero_that_another_endpoint_does_not_confirm_is_as_any_zero() -> None:
     zeros = changes(60, to=0)
     for silent in (Found(error="unreachable"), read(3, block=11, endpoint="b")):
