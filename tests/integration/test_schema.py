@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from tables import Tables
 from db import SCHEMA_VERSION
 from db.rights import OWNER
 from db.session import transaction
+from db.wallets import claim_due
 from devstack.roles import as_role
 from devstack.servers import CAP
 
@@ -57,6 +59,39 @@ def test_migrations_go_down_to_nothing_and_up_again(tables: Tables) -> None:
     assert tables.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace") == []
     command.upgrade(alembic(), "head")
     assert tables.add("tron", ADDRESS)
+
+
+def test_the_windows_migration_takes_every_wallet_along_both_ways(tables: Tables) -> None:
+    """Down with leases in hand and an outage noted: they are gone, and the wallets are due as they were."""
+    command.downgrade(alembic(), "0004")
+    ids = tables.add("tron", *(f"T{at}" for at in range(5)))
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '5 s' WHERE wallet_id = ANY(%s)", ids[:2])
+    tables.rows(
+        "UPDATE sync_schedule SET lease_token = gen_random_uuid(), lease_until = now() + interval '1 min'"
+        " WHERE wallet_id = %s",
+        ids[4],
+    )
+    tables.rows("INSERT INTO balance_cache SELECT id, 1, 2, 3, now(), 'solid', now() FROM wallets")
+    kept = "SELECT wallet_id, next_sync_at, failures, account, usdt_balance FROM sync_schedule JOIN balance_cache"
+    kept += " USING (wallet_id) ORDER BY wallet_id"
+    before = tables.rows(kept)
+    command.upgrade(alembic(), "head")
+    assert tables.rows(kept) == before
+    assert tables.rows("SELECT DISTINCT lane FROM sync_schedule") == [{"lane": 0}]
+    assert [row["network"] for row in tables.rows("SELECT network FROM network_state ORDER BY 1")] == [
+        "ethereum",
+        "tron",
+    ]
+    assert not tables.rows("SELECT FROM pg_index WHERE NOT indisvalid")
+    tables.rows("UPDATE sync_schedule SET lane = 1")
+    tables.rows("UPDATE network_state SET out_since = now()")
+    with transaction() as connection:
+        assert claim_due(connection, "tron", limit=2, lease=timedelta(hours=1), ahead=timedelta(hours=1))
+    command.downgrade(alembic(), "0004")
+    assert tables.rows(kept) == before
+    assert tables.add("tron", "T9")
+    command.upgrade(alembic(), "head")
+    assert len(tables.rows("SELECT FROM sync_schedule WHERE lane = 0")) == 6
 
 
 def test_a_wallet_inserted_with_plain_sql_is_due_at_once(tables: Tables) -> None:
