@@ -26,6 +26,11 @@ ADDRESS = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
 CHECKSUMMED = "0xdAC17F958D2ee523a2206206994597C13D831ec7"
 
 
+LEASE = (
+    "INSERT INTO leases (token, network, claimed_at, lane, first_due, first_id, last_due, last_id, deaths, wallet_ids)"
+    " VALUES (gen_random_uuid(), 'tron', now(),"
+)
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -92,6 +97,18 @@ def test_the_windows_migration_takes_every_wallet_along_both_ways(tables: Tables
     assert tables.add("tron", "T9")
     command.upgrade(alembic(), "head")
     assert len(tables.rows("SELECT FROM sync_schedule WHERE lane = 0")) == 6
+
+
+def test_the_windows_migration_is_done_again_after_it_was_broken_off(tables: Tables) -> None:
+    """It commits before it makes its index, so that nobody waits for that: what it has made by then is there."""
+    command.downgrade(alembic(), "0004")
+    tables.add("tron", ADDRESS)
+    command.upgrade(alembic(), "head")
+    tables.rows("UPDATE alembic_version SET version_num = '0004'")
+    tables.rows("DELETE FROM network_state WHERE network = 'tron'")
+    command.upgrade(alembic(), "head")
+    command.check(alembic())
+    assert len(tables.rows("SELECT FROM network_state")) == 2
 
 
 def test_a_wallet_inserted_with_plain_sql_is_due_at_once(tables: Tables) -> None:
@@ -178,6 +195,13 @@ def test_a_user_has_an_ethereum_address_once_however_it_is_spelt_and_a_tron_addr
         ("UPDATE wallets SET address = repeat('T', 129)", "ck_wallets_address_length"),
         ("UPDATE sync_schedule SET failures = -1", "ck_sync_schedule_failures_not_negative"),
         ("UPDATE sync_schedule SET last_error = repeat('x', 65)", "ck_sync_schedule_last_error_length"),
+        ("UPDATE sync_schedule SET lane = 2", "ck_sync_schedule_lane"),
+        (f"{LEASE} 3, NULL, NULL, NULL, NULL, 0, '{{}}')", "ck_leases_lane"),
+        (f"{LEASE} 2, NULL, NULL, NULL, NULL, -1, '{{}}')", "ck_leases_deaths_not_negative"),
+        (f"{LEASE} 2, NULL, NULL, NULL, NULL, 0, '{{NULL}}')", "ck_leases_wallets"),
+        (f"{LEASE} 0, NULL, NULL, NULL, NULL, 0, '{{}}')", "ck_leases_window"),
+        (f"{LEASE} 1, now(), gen_random_uuid(), now(), NULL, 0, '{{}}')", "ck_leases_window"),
+        (f"{LEASE} 0, now(), gen_random_uuid(), '-infinity', gen_random_uuid(), 0, '{{}}')", "ck_leases_window"),
         ("UPDATE balance_cache SET usdt_balance = -1", "ck_balance_cache_usdt_balance_not_negative"),
         ("UPDATE balance_cache SET native_balance = -1", "ck_balance_cache_native_balance_not_negative"),
         ("UPDATE balance_cache SET block_number = 0", "ck_balance_cache_block_number_positive"),
