@@ -29,10 +29,9 @@ NEVER_UNLIKELY = 20  # wallets
 # What is usual is counted (db.held). Until a network has shown more than PRIOR_WEIGHT wallets it is mostly this.
 PRIOR_CHANGED, PRIOR_FALLEN = 0.1, 0.01  # shares of the wallets of a read
 PRIOR_WEIGHT = 500  # wallets
-COUNTED = (
-    1 / 16
-)  # the share of batches that are counted: enough, and the row is written so much less often. Those always
-# in which held changes came to be believed: where everything moves all the time, that is soon known for usual
+# The share of batches that are counted: enough, and the row is written so much less often. Counted always are the
+# changes of those in which held ones came to be believed: where everything moves all the time, that is usual soon.
+COUNTED = 1 / 16
 
 # A node that lost its state, or is cheated, is mended or noticed within minutes, and the chain goes on meanwhile.
 HOLD_SECONDS = 300.0
@@ -265,4 +264,6 @@ def lesson(claim: Claim, found: Sequence[Found], history: History, *, chance: fl
         return Lesson(hold, forget)
     known = [(wallet, each) for wallet, each in pairs if each.balance and wallet.block_number is not None]
     changed = sum(each.balance != (wallet.usdt, wallet.native) for wallet, each in known)
-    return Lesson(hold, forget, Rates(len(known), changed, sum(any(_zeros(*pair)) for pair in known)))
+    # No sweep makes zeros usual: it would count sixteen times what it is, and the next lie would be likely.
+    fallen = 0 if believed_late else sum(any(_zeros(*pair)) for pair in known)
+    return Lesson(hold, forget, Rates(len(known), changed, fallen))

@@ -204,6 +204,15 @@ def test_where_everything_moves_all_the_time_that_is_usual_after_two_waits() -> 
     assert waits == 2
 
 
+def test_a_sweep_that_is_believed_after_a_wait_does_not_make_zeros_usual() -> None:
+    swept = LONG_AGO._replace(usdt=0)
+    history = History(Rates(), {each.id: swept for each in WALLETS.wallets})
+    zeros = changes(100, to=0)
+    every = judged(WALLETS, zeros, zeros, history=history)
+    assert [said(each) for each in every] == [Balance(0, 5)] * 100
+    assert lesson(WALLETS, every, history, chance=COUNTED).rates == Rates(100, 100, 0)
+
+
 def test_a_held_wallet_keeps_its_row_has_not_failed_and_is_read_again_soon() -> None:
     (each,) = judged(
         claimed(wallet(0)), [read(1)], history=History(Rates(), {UUID(int=0): LONG_AGO._replace(since=NOW)})
