@@ -2,7 +2,7 @@
 
 from kombu import Queue
 
-from config.broker import QUEUES, REFRESH_QUEUE, location, transport_options
+from config.broker import QUEUES, REFRESH_QUEUE, TICKS_QUEUE, location, transport_options
 from config.settings import worker_settings
 
 CLOCKS_DIFFER = 10  # seconds by which beat's clock and a worker's may be apart: a message expires at a moment
@@ -28,7 +28,7 @@ accept_content = ["json"]
 enable_utc = True
 timezone = "UTC"
 
-# A worker without -Q serves all three, the first before the others.
+# A worker without -Q serves all, the first two before the others.
 task_queues = [Queue(name) for name in QUEUES]
 task_default_queue = REFRESH_QUEUE
 task_create_missing_queues = False  # a mistyped queue is an error, not a place where messages rot
@@ -61,7 +61,7 @@ beat_schedule = {
         "task": "worker.tasks.dispatch_due_wallets",
         "schedule": _settings.dispatch_interval,
         # A tick that nobody took for long has nothing to add. Not at once: two hosts' clocks may differ by seconds.
-        "options": {"expires": _settings.dispatch_interval + CLOCKS_DIFFER},
+        "options": {"expires": _settings.dispatch_interval + CLOCKS_DIFFER, "queue": TICKS_QUEUE},
     }
 }
 beat_scheduler = "worker.dispatch:Scheduler"  # it reads and writes no schedule file, and bounds the ticks that wait

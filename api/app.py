@@ -89,6 +89,8 @@ class Endpoint:
         if found.beyond:
             request.told["refresh_limited"] = found.beyond
             headers += ((b"refresh-limited", found.beyond.encode()),)
+        if out := sorted({row.network for row in found.rows if row.out_since}):
+            headers += ((b"networks-out", ", ".join(out).encode()),)
         full = parameters.detail == "full"
         if len(found.rows) > ROWS_AT_ONCE:
             thread = asyncio.get_running_loop().run_in_executor

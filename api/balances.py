@@ -100,6 +100,14 @@ class WalletBalanceInFull(WalletBalance, frozen=True, forbid_unknown_fields=True
     error: Annotated[str, Meta(description="Why the last read failed, in a word.", examples=["unreachable"])] | None
 
 
+class Outage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A network that none of its endpoints reads just now: its balances are as old as they say."""
+
+    network: Annotated[Network, Meta(description="The blockchain.", examples=["tron"])]
+    since: Annotated[datetime, Meta(tz=True, description="Since when: UTC, whole seconds.")]
+    error: Annotated[str, Meta(description="Why, in a word.", examples=["unreachable"])]
+
+
 class UserBalancesInFull(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The same with `detail=full`: whether anything is left out, and what."""
 
@@ -122,6 +130,10 @@ class UserBalancesInFull(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             examples=[["de755c09-27e0-41cd-a791-41c5c858459c"]],
         ),
     ]
+    outages: (
+        Annotated[list[Outage], Meta(description="Networks of these wallets that are out; absent: none is.")]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
 
 
 def amount(base_units: int, decimals: int) -> str:
@@ -178,7 +190,18 @@ def reply_in_full(
         plain.synced_at,
         complete=is_complete(rows),
         excluded=[row.wallet_id for row in rows if row.usdt is None],
+        outages=outages(rows) or msgspec.UNSET,
     )
+
+
+def outages(rows: Sequence[WalletRow]) -> list[Outage]:
+    """The networks of these wallets that are out."""
+    out = {row.network: row for row in rows if row.out_since}
+    return [
+        Outage(network, _whole(row.out_since), row.out_reason or "unknown")
+        for network, row in sorted(out.items())
+        if row.out_since
+    ]
 
 
 def _balance(row: WalletRow, usdt_decimals: int, asked_at: datetime | None) -> tuple[Any, ...]:

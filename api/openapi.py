@@ -107,6 +107,12 @@ _LIMITED: _Headers = {
         {"type": "string", "enum": ["user", "all"]},
     )
 }
+_OUT: _Headers = {
+    "Networks-Out": (
+        "Only while networks of these wallets are out, so that none of their balances can be read: their names.",
+        {"type": "string"},
+    )
+}
 _REQUEST_HEADERS = {
     "If-None-Match": "The ETags of the copies that the client has, or `*`: if one is still good, the reply is 304.",
     "X-Request-ID": "An id for the logs: up to 128 letters, digits and `._:/+=@-`. Another one is replaced.",
@@ -160,7 +166,7 @@ def _balances(query: dict[str, Any]) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The balances; with `detail=full` the larger form.",
-                "headers": _headers(_ALWAYS | _ETAG | _COMPLETE) | _headers(_LIMITED, required=False),
+                "headers": _headers(_ALWAYS | _ETAG | _COMPLETE) | _headers(_LIMITED | _OUT, required=False),
                 "content": {
                     "application/json": {
                         "schema": {"oneOf": [in_full, plain]},

@@ -56,8 +56,10 @@ class Reading:
         """
         try:
             found = await self._rows(user_id, parameters, copies, told)
-            awaited = [row.wallet_id for row in found.rows if row.awaited]
-            wanted = [row.wallet_id for row in found.rows if row.awaited or (parameters.refresh and not row.hopeless)]
+            # Nobody waits for a network that is out; its wallets are due all the same, as soon as it is back.
+            here = [row for row in found.rows if row.out_since is None]
+            awaited = [row.wallet_id for row in here if row.awaited]
+            wanted = [row.wallet_id for row in here if row.awaited or (parameters.refresh and not row.hopeless)]
             if wanted:
                 of_user = user_id if len(wanted) > len(awaited) else None  # a first view is nobody's refresh
                 asked_at, beyond = await self._refresher.read_now(wanted, of_user=of_user, anyway=awaited)

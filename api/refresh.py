@@ -30,8 +30,8 @@ log = structlog.get_logger(__name__)
 
 LOCKED_SECONDS = 0.05
 """From one try to the next for a row that is being written, which takes some milliseconds."""
-MOST_IN_A_MESSAGE = 5000
-"""Wallets of one message, some 270 kB: workers take none of more than a megabyte (``worker.messages``)."""
+MOST_IN_A_MESSAGE = 2500
+"""Wallets of one message, some 135 kB: what one batch takes at the most. The others of the user are merely due."""
 MAX_SENDING = 4
 """Messages on their way at once. With Redis hung each takes seconds; more would only wait behind them."""
 
@@ -177,13 +177,9 @@ class Refresher:
             log.warning("refresh_not_sent", reason=type(error).__name__)
 
     def _publish(self, network: str, wallet_ids: list[str], headers: dict[str, str]) -> None:
-        for start in range(0, len(wallet_ids), MOST_IN_A_MESSAGE):
-            self._publish_some(network, wallet_ids[start : start + MOST_IN_A_MESSAGE], headers)
-
-    def _publish_some(self, network: str, wallet_ids: list[str], headers: dict[str, str]) -> None:
         self._celery.send_task(
             "worker.tasks.sync_wallets",
-            args=[network, wallet_ids],
+            args=[network, wallet_ids[:MOST_IN_A_MESSAGE]],
             queue=REFRESH_QUEUE,
             headers=headers,
             # Others join a request for a deadline's length, and wait for another. Then nobody relies on this message:

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from benchmarks import endpoint, reading, refresh, scale
+from benchmarks import budget, endpoint, reading, refresh, scale, sick
 from benchmarks.reading import Figure
 
 SUBJECTS = {
     "reading": reading.figures,
     "refresh": refresh.figures,
+    "sick": sick.figures,
     "endpoint": endpoint.figures,
+    "budget": budget.figures,
     "scale": scale.figures,
 }
 

@@ -19,8 +19,9 @@ from benchmarks.stage import Stage, Unsound, insert, stage
 from config.broker import sync_queue
 from config.logging import configure_logging
 from config.settings import NETWORKS
+from db.queue import count_due
 from db.session import engine, transaction
-from db.wallets import claim_due, count_due
+from db.wallets import claim_due
 from devstack.product import beat, worker
 from devstack.servers import Server, wait_for
 from worker.app import app
@@ -103,7 +104,7 @@ def looked_at(scene: Stage) -> Looked:
 
 _TOUCHED = """
 SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class
- WHERE relname ~ '(wallets|sync_schedule|balance_cache)' AND relkind IN ('r', 'i')
+ WHERE relname ~ '(wallets|sync_schedule|balance_cache|leases)' AND relkind IN ('r', 'i')
 """
 _WHOLE_SCANS = """
 SELECT sum(pg_stat_get_xact_numscans(oid)) FROM pg_class
@@ -161,11 +162,7 @@ def redis_commands(scene: Stage) -> float:
 
 
 def unread(scene: Stage) -> int:
-    row = scene.database.execute(
-        "SELECT count(*) FROM sync_schedule"
-        " WHERE network = 'ethereum' AND (next_sync_at < now() OR lease_token IS NOT NULL)"
-    ).fetchone()
-    return int(row[0]) if row else 0
+    return int(scene.value("SELECT count(*) FROM sync_schedule WHERE network = 'ethereum' AND next_sync_at < now()"))
 
 
 def cadence(scene: Stage, tell: Callable[[str], None]) -> Iterator[Figure]:
@@ -231,7 +228,12 @@ def measured(scene: Stage, running: list[Server]) -> Measured:
     memory = {name: process.memory_full_info().uss for name, process in processes.items()}
     # A pool's process is replaced after a thousand tasks: what counts is how large one gets.
     memory["pool"] = max(child.memory_full_info().uss for child in processes["worker"].children())
-    names = ("sync_schedule", "balance_cache", "ix_sync_schedule_network_next_sync_at", "pk_sync_schedule")
+    names = (
+        "sync_schedule",
+        "balance_cache",
+        "ix_sync_schedule_network_lane_next_sync_at_wallet_id",
+        "pk_sync_schedule",
+    )
     sizes = {name: scene.value("SELECT pg_relation_size(%s::regclass)", name) for name in names}
     written = "SELECT n_tup_ins + n_tup_upd FROM pg_stat_user_tables WHERE relname = 'balance_cache'"
     return Measured(

@@ -48,9 +48,8 @@ class Stage:
 
     def all_due(self) -> None:
         """Every wallet is due, in a table without dead rows."""
-        self.database.execute(
-            "UPDATE sync_schedule SET next_sync_at = to_timestamp(0), lease_token = NULL, lease_until = NULL"
-        )
+        self.database.execute("DELETE FROM leases")
+        self.database.execute("UPDATE sync_schedule SET next_sync_at = to_timestamp(0), lane = 0")
         self.database.execute("VACUUM sync_schedule, balance_cache")
 
     def value(self, query: LiteralString, *parameters: Any) -> Any:
@@ -81,9 +80,7 @@ class Stage:
     def done(self, network: str) -> bool:
         """Whether no wallet of a network is due or being read."""
         row = self.database.execute(
-            "SELECT count(*) FROM sync_schedule"
-            " WHERE network = %s AND (next_sync_at < now() OR lease_token IS NOT NULL)",
-            (network,),
+            "SELECT count(*) FROM sync_schedule WHERE network = %s AND next_sync_at < now()", (network,)
         ).fetchone()
         return row == (0,)
 

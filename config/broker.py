@@ -8,8 +8,11 @@ from redis.connection import parse_url
 
 from config.settings import Network
 
+TICKS_QUEUE = "ticks"
+"""Beat's, which are short: one in line behind batches would come too late for what it is for."""
+
 REFRESH_QUEUE = "refresh"
-"""What somebody waits for, and beat's ticks, which are short."""
+"""What somebody waits for."""
 
 
 def sync_queue(network: Network) -> str:
@@ -17,16 +20,18 @@ def sync_queue(network: Network) -> str:
     return f"sync.{network}"
 
 
-QUEUES = (REFRESH_QUEUE, sync_queue("ethereum"), sync_queue("tron"))
-"""All there are. A worker serves the first before the others, and those by turns (``RefreshFirst``)."""
+QUEUES = (TICKS_QUEUE, REFRESH_QUEUE, sync_queue("ethereum"), sync_queue("tron"))
+"""All there are. A worker serves the first two before the others, and those by turns (``RefreshFirst``)."""
 
+
+PRECEDENCE = {TICKS_QUEUE: 0, REFRESH_QUEUE: 1}
 
 BATCHES_IN_A_TURN = {sync_queue("ethereum"): 1, sync_queue("tron"): 5}
 """At its largest a batch of Ethereum's holds five times as many wallets as one of Tron's: a turn is as many of each."""
 
 
 class RefreshFirst:
-    """The order in which a worker looks at its queues, in kombu's form: refreshes before all else, networks by turns.
+    """The order in which a worker looks at its queues, in kombu's form: ticks, refreshes, and then networks by turns.
 
     A strict order would serve the last network only when the others have nothing left: never, where one cannot keep up.
     """
@@ -37,7 +42,7 @@ class RefreshFirst:
 
     def update(self, queues: Iterable[str]) -> None:
         """These are served from now on."""
-        self.queues = sorted(queues, key=lambda queue: queue != REFRESH_QUEUE)
+        self.queues = sorted(queues, key=lambda queue: PRECEDENCE.get(queue, len(PRECEDENCE)))
 
     def consume(self, count: int) -> list[str]:
         """The first `count` of them."""
@@ -45,7 +50,7 @@ class RefreshFirst:
 
     def rotate(self, served: str) -> None:
         """The network that was served just now comes last, once it has had its turn."""
-        if served == REFRESH_QUEUE or served not in self.queues:
+        if served in PRECEDENCE or served not in self.queues:
             return
         self._turn, self._batches = served, self._batches + 1 if served == self._turn else 1
         if self._batches >= BATCHES_IN_A_TURN.get(served, 1):

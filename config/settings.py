@@ -15,7 +15,19 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.values import DatabaseUrl, HttpUrls, KeysUrl, RedisUrl, Seconds, Secret, Secrets, Subnets, Words, overheard
+from config.values import (
+    DatabaseUrl,
+    KeysUrl,
+    NodeUrls,
+    PerSecond,
+    RedisUrl,
+    Seconds,
+    Secret,
+    Secrets,
+    Subnets,
+    Words,
+    overheard,
+)
 
 Network = Literal["ethereum", "tron"]
 NETWORKS: tuple[Network, ...] = ("ethereum", "tron")
@@ -96,13 +108,13 @@ class QueueSettings(Settings):
 class WorkerSettings(QueueSettings):
     """What the worker and beat need."""
 
-    ethereum_rpc_urls: HttpUrls = ()
+    ethereum_rpc_urls: NodeUrls = ()
     ethereum_chain_id: int = Field(default=1, gt=0)
     ethereum_usdt_contract: str = Field(
         default="0xdAC17F958D2ee523a2206206994597C13D831ec7", pattern=r"^0x[0-9a-fA-F]{40}$"
     )
     ethereum_finality: Literal["latest", "safe", "finalized"] = "latest"
-    tron_rpc_urls: HttpUrls = ()
+    tron_rpc_urls: NodeUrls = ()
     tron_api_keys: Secrets = ()
     tron_api_key_hosts: Words = ("trongrid.io",)
     tron_chain_id: int = Field(default=728126428, gt=0)
@@ -110,8 +122,8 @@ class WorkerSettings(QueueSettings):
         default="TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", pattern=r"^T[1-9A-HJ-NP-Za-km-z]{33}$"
     )
     tron_finality: Literal["latest", "solid"] = "solid"
-    ethereum_rps: int = Field(default=10, ge=0, le=10_000)
-    tron_rps: int = Field(default=10, ge=0, le=10_000)
+    ethereum_rps: PerSecond = 10
+    tron_rps: PerSecond = 10
     ethereum_max_head_age: float | None = Field(default=None, ge=0)
     tron_max_head_age: float | None = Field(default=None, ge=0)
     sync_lease: float = Field(default=60, ge=3, le=3600)
@@ -173,7 +185,7 @@ class WorkerSettings(QueueSettings):
     @property
     def networks(self) -> tuple[Network, ...]:
         """The networks that have a node; the others are not synced."""
-        urls: dict[Network, HttpUrls] = {"ethereum": self.ethereum_rpc_urls, "tron": self.tron_rpc_urls}
+        urls: dict[Network, NodeUrls] = {"ethereum": self.ethereum_rpc_urls, "tron": self.tron_rpc_urls}
         return tuple(network for network in NETWORKS if urls[network])
 
 
@@ -188,7 +200,7 @@ class ChainSettings:
     contract: str
     decimals: int
     finality: str
-    per_second: int
+    per_second: float
     max_head_age: float
     confirm_rises: int | None = None
 

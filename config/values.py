@@ -1,5 +1,6 @@
 """What a setting's value may be: the kinds of values, each with its check. Pure; what is wrong raises ValueError."""
 
+import re
 from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -71,9 +72,24 @@ def _redis_as_all_read_it(value: SecretStr) -> SecretStr:
     return SecretStr(f"{parts.scheme}://{parts.netloc}{parts.path}{query}")
 
 
+NAMED = re.compile(r"([A-Za-z0-9-]{1,40})=(?=[A-Za-z][A-Za-z0-9+.-]*://)", re.ASCII)
+
+
+def named_url(value: str) -> tuple[str, str]:
+    """The name and the URL of `NAME=URL`; the name is empty where the value is a URL alone."""
+    found = NAMED.match(value)
+    return (found[1], value[found.end() :]) if found else ("", value)
+
+
+def _named(value: SecretStr) -> SecretStr:
+    """A node's URL, which an operator may have given a name: NAME=URL."""
+    _with_scheme("http", "https")(SecretStr(named_url(value.get_secret_value())[1]))
+    return value
+
+
 def overheard(url: str) -> bool:
     """Whether a request to this URL leaves the machine in the clear."""
-    parts = urlsplit(url)
+    parts = urlsplit(named_url(url)[1])
     return parts.scheme != "https" and parts.hostname not in LOOPBACK
 
 
@@ -83,7 +99,14 @@ def _not_overheard(value: SecretStr) -> SecretStr:
     return value
 
 
+def _not_too_slow(value: float) -> float:
+    if 0 < value < 0.1:  # noqa: PLR2004  a read takes two requests at the least, or three, and ends after half a minute
+        raise ValueError("must be 0, or 0.1 or more")
+    return value
+
+
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
+PerSecond = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False), AfterValidator(_not_too_slow)]
 DatabaseUrl = Annotated[
     SecretStr,
     AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres")),
@@ -94,7 +117,7 @@ RedisUrl = Annotated[
 ]
 HttpUrl = Annotated[SecretStr, AfterValidator(_with_scheme("http", "https"))]
 KeysUrl = Annotated[HttpUrl, AfterValidator(_not_overheard)]
-HttpUrls = Annotated[tuple[HttpUrl, ...], BeforeValidator(_split)]
+NodeUrls = Annotated[tuple[Annotated[SecretStr, AfterValidator(_named)], ...], BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Subnets = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
 Secret = Annotated[SecretStr, AfterValidator(_is_text)]

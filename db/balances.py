@@ -9,28 +9,35 @@ from sqlalchemy import Connection
 
 from db.refresh import CHANNEL
 
-# Everything is under the claim's own token: a worker that lost its lease, to another worker or because the wallet's
-# address changed or the wallet is gone, writes nothing. The upsert is guarded besides by the block, and within one
-# block by the time of the read: what is older never overwrites. `awaited`: asked for so shortly before that somebody
-# may wait for it now. Only then is anybody told (db.refresh), for commits that tell something go one after another.
+# Everything is under the claim's own token: a worker that lost its lease writes nothing. Nor does one write a wallet
+# whose due time is no longer the one that it was claimed at: its address changed, or it is gone. The upsert is guarded
+# besides by the block, and within one block by the time of the read: what is older never overwrites. `awaited`: asked
+# for so shortly before that somebody may wait for it now. Only then is anybody told (db.refresh), for commits that tell
+# something go one after another.
 _RECORD = """
-WITH outcome AS (
+WITH ended AS (
+    DELETE FROM leases WHERE token = %(token)s RETURNING claimed_at
+), claim AS (
+    SELECT max(claimed_at) AS claimed_at FROM ended
+), outcome AS (
     SELECT * FROM unnest(
-        %(ids)s::uuid[], %(due)s::float8[], %(failures)s::int[], %(errors)s::text[], %(changed)s::bool[],
-        %(usdt)s::numeric[], %(native)s::numeric[], %(block_number)s::bigint[], %(block_time)s::bigint[],
-        %(one_block)s::bool[], %(accounts)s::text[]
-    ) AS o (wallet_id, due, failures, error, changed, usdt, native, block_number, block_time, one_block, account)
-), recorded AS (
+        %(ids)s::uuid[], %(was_due)s::float8[], %(due)s::float8[], %(failures)s::int[], %(errors)s::text[],
+        %(changed)s::bool[], %(usdt)s::numeric[], %(native)s::numeric[], %(block_number)s::bigint[],
+        %(block_time)s::bigint[], %(one_block)s::bool[], %(accounts)s::text[]
+    ) AS o (wallet_id, was_due, due, failures, error, changed, usdt, native, block_number, block_time, one_block,
+            account)
+){locked}, recorded AS (
     UPDATE sync_schedule s
-       SET lease_token = NULL,
-           lease_until = NULL,
+       SET lane = 0,
+           claimed_at = c.claimed_at,
            account = coalesce(decode(o.account, 'hex'), s.account),
-           next_sync_at = CASE WHEN s.requested_at > s.claimed_at THEN now() ELSE to_timestamp(o.due) END,
+           next_sync_at = CASE WHEN s.requested_at > c.claimed_at THEN now() ELSE to_timestamp(o.due) END,
            failures = o.failures,
            last_error = o.error,
-           last_changed_at = CASE WHEN o.changed THEN s.claimed_at ELSE s.last_changed_at END
-      FROM outcome o
-     WHERE s.wallet_id = o.wallet_id AND s.lease_token = %(token)s
+           last_changed_at = CASE WHEN o.changed THEN c.claimed_at ELSE s.last_changed_at END
+      FROM claim c, {outcome} o
+     WHERE s.wallet_id = o.wallet_id AND c.claimed_at IS NOT NULL
+       AND date_part('epoch', s.next_sync_at) = o.was_due
  RETURNING s.wallet_id, s.claimed_at, s.requested_at > s.claimed_at AS asked_again,
            s.requested_at > s.claimed_at - interval '1 minute' AS awaited,
            o.usdt, o.native, o.block_number, o.block_time, o.one_block
@@ -48,19 +55,28 @@ WITH outcome AS (
 )
 SELECT (SELECT count(*) FROM recorded) AS recorded,
        (SELECT count(*) FROM written) AS written,
-       (SELECT coalesce(array_agg(wallet_id), '{}') FROM recorded WHERE asked_again) AS asked_again,
+       (SELECT coalesce(array_agg(wallet_id), '{{}}') FROM recorded WHERE asked_again) AS asked_again,
        (SELECT count(pg_notify(%(channel)s, wallet_id::text)) FROM recorded WHERE awaited) AS told
 """
+_RECORD_ALL = _RECORD.format(locked="", outcome="outcome")
+
+# Passes over rows that somebody keeps locked. Dearer by a lock a row, so it is for when that has been met.
+_FREE = """, free AS (
+    SELECT o.* FROM outcome o JOIN sync_schedule USING (wallet_id) FOR NO KEY UPDATE OF sync_schedule SKIP LOCKED
+)"""
+_RECORD_FREE = _RECORD.format(locked=_FREE, outcome="free")
 
 
 class Outcome(NamedTuple):
     """What came of one wallet's read: both balances in base units and their block, or an error's code.
 
-    `due` and `block_time` are in unix seconds; `one_block` is False for balances of their block or a little later.
+    `was_due` (when it was claimed), `due` and `block_time` are in unix seconds; `one_block` is False for balances of
+    their block or a little later.
     `account` is what the wallet's address was found to be, where that was not known, or wrong.
     """
 
     wallet_id: UUID
+    was_due: float
     due: float
     failures: int
     error: str | None = None
@@ -82,18 +98,23 @@ class Recorded:
     asked_again: tuple[UUID, ...]
 
 
-def record(connection: Connection, token: UUID, outcomes: Sequence[Outcome], *, finality: str) -> Recorded:
-    """Write a batch's outcomes. One statement.
+def record(
+    connection: Connection, token: UUID, outcomes: Sequence[Outcome], *, finality: str, pass_over_locked: bool = False
+) -> Recorded:
+    """Write a batch's outcomes, and end its lease. One statement. A wallet without an outcome stays as due as it was.
 
-    A wallet that was requested while it was being read is due again at once.
+    A wallet that was requested while it was being read is due again at once. Rows are locked in the order of the
+    wallets' ids: whoever changes several wallets at once in this order is never in a deadlock with it.
     """
-    ids, due, failures, errors, changed, usdt, native, numbers, times, one_block, accounts = zip(*outcomes, strict=True)
+    in_order = zip(*sorted(outcomes, key=_id), strict=True)
+    ids, was_due, due, failures, errors, changed, usdt, native, numbers, times, one_block, accounts = in_order
     row = connection.exec_driver_sql(
-        _RECORD,
+        _RECORD_FREE if pass_over_locked else _RECORD_ALL,
         {
             "token": token,
             "channel": CHANNEL,
             "ids": _array([wallet.hex for wallet in ids]),
+            "was_due": _array(was_due),
             "due": _array(due),
             "failures": _array(failures),
             "errors": _array(errors),
@@ -108,6 +129,10 @@ def record(connection: Connection, token: UUID, outcomes: Sequence[Outcome], *, 
         },
     ).one()
     return Recorded(row.recorded, row.written, tuple(row.asked_again))
+
+
+def _id(outcome: Outcome) -> bytes:
+    return outcome.wallet_id.bytes
 
 
 def _array(values: Sequence[object]) -> str:

@@ -11,18 +11,22 @@ TIMEOUT = 120_000  # milliseconds; a pass over a million rows takes seconds
 
 # Parameters: grace interval. A wallet is held while a lease on it runs, and due when its time has come and nobody holds
 # it; overdue when that was `grace` ago. Fresh: the last read was good, and the next is not overdue. Its cadence is the
-# time from the read to when it is due again, known of those that wait for it after a good read.
+# time from the read to when it is due again, known of those that wait for it after a good read. Counted from the
+# wallets: one without a schedule is due since ever.
 _FRESHNESS = """
-WITH wallet AS (
-    SELECT s.network, s.last_error, s.failures > 0 AS failing, b.last_synced,
+WITH held AS MATERIALIZED (
+    SELECT DISTINCT unnest(wallet_ids) AS wallet_id FROM leases WHERE lease_until > now()
+), wallet AS (
+    SELECT w.network, s.last_error, coalesce(s.failures > 0, false) AS failing, b.last_synced,
            coalesce(s.last_error = 'bad_address', false) AS hopeless,
-           coalesce(s.lease_until > now(), false) AS held,
-           s.next_sync_at <= now() AND coalesce(s.lease_until <= now(), true) AS due,
-           s.next_sync_at <= now() - %(grace)s AND coalesce(s.lease_until <= now(), true) AS overdue,
-           CASE WHEN s.lease_token IS NULL AND s.failures = 0
+           h.wallet_id IS NOT NULL AS held,
+           coalesce(s.next_sync_at <= now(), true) AND h.wallet_id IS NULL AS due,
+           coalesce(s.next_sync_at <= now() - %(grace)s, true) AND h.wallet_id IS NULL AS overdue,
+           CASE WHEN h.wallet_id IS NULL AND s.failures = 0
                      AND s.next_sync_at > now() AND s.next_sync_at > s.claimed_at
                 THEN extract(epoch FROM s.next_sync_at - s.claimed_at)::float8 END AS cadence
-      FROM sync_schedule s LEFT JOIN balance_cache b USING (wallet_id)
+      FROM wallets w LEFT JOIN sync_schedule s ON s.wallet_id = w.id LEFT JOIN balance_cache b ON b.wallet_id = w.id
+      LEFT JOIN held h ON h.wallet_id = w.id
 )
 SELECT network, grouping(last_error) = 0 AS of_error, last_error, count(*) AS wallets, count(last_synced) AS read,
        count(*) FILTER (WHERE last_synced IS NOT NULL AND NOT failing AND NOT overdue) AS fresh,

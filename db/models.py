@@ -1,6 +1,6 @@
 """The tables. No queries here: they are in ``wallets``, ``balances`` and ``user_balances``.
 
-    wallets ◄── sync_schedule ◄── balance_cache
+    wallets ◄── sync_schedule ◄── balance_cache ◄── held_changes
 
 Each row hangs on the one before by its wallet's id and goes with it. ``balance_cache`` points to ``sync_schedule``, not
 to ``wallets``: a worker that writes holds the lock on the schedule row, so a wallet deleted at the same moment can
@@ -8,6 +8,7 @@ neither deadlock with it nor fail its whole batch (docs/decisions/0004-one-chain
 """
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Numeric,
+    SmallInteger,
     Table,
     Text,
     Uuid,
@@ -76,7 +78,9 @@ sync_schedule = Table(
     # A copy that nobody reads: workers of the version before do, until they are replaced.
     Column("address", Text, nullable=False),
     Column("account", LargeBinary, comment="the address as its chain knows it, once it has been checked"),
+    Column("lane", SmallInteger, nullable=False, server_default=text("0"), comment="1: it came with many"),
     Column("next_sync_at", Moment, nullable=False, server_default=text("to_timestamp(0)")),
+    # The same: leases are rows of their own.
     Column("lease_token", Uuid),
     Column("lease_until", Moment),
     Column("claimed_at", Moment),
@@ -87,11 +91,46 @@ sync_schedule = Table(
     # Network and address are checked in wallets, from where a trigger copies them.
     CheckConstraint("failures >= 0", name="failures_not_negative"),
     CheckConstraint("length(last_error) <= 64", name="last_error_length"),
-    # The queue. A claim changes no column of it, so that it costs no entries here, and none die at the front.
-    Index(None, "network", "next_sync_at"),
+    CheckConstraint("lane IN (0, 1)", name="lane"),
+    # The queue: two of them for each network. With the wallet's id, so that windows of due times have an exact end.
+    Index(None, "network", "lane", "next_sync_at", "wallet_id"),
     comment="When each wallet is read next. The worker's own: made with the wallet by a trigger, gone with it.",
-    # Every batch rewrites its rows twice; with room on the page a claim's new version stays beside the old one (HOT).
     postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02"},
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("token", Uuid, primary_key=True, comment="of a claim: its rows are the parts of its batch"),
+    Column("lane", SmallInteger, primary_key=True, comment="whose window it is; 2: it has none"),
+    Column("network", Text, nullable=False),
+    Column("first_due", Moment),
+    Column("first_id", Uuid),
+    Column("last_due", Moment),
+    Column("last_id", Uuid),
+    Column("claimed_at", Moment, nullable=False),
+    Column("lease_until", Moment, comment="NULL: its worker never came back, and nobody has tried it since"),
+    Column("deaths", Integer, nullable=False, server_default=text("0")),
+    Column("wallet_ids", ARRAY(Uuid), nullable=False),
+    CheckConstraint("lane IN (0, 1, 2)", name="lane"),
+    CheckConstraint("deaths >= 0", name="deaths_not_negative"),
+    CheckConstraint("array_position(wallet_ids, NULL) IS NULL", name="wallets"),
+    CheckConstraint(
+        "lane = 2 OR (first_due, first_id, last_due, last_id) IS NOT NULL"
+        " AND (first_due, first_id) <= (last_due, last_id)",
+        name="window",
+    ),
+    comment="The batches in hand: who reads what, and until when.",
+)
+
+network_state = Table(
+    "network_state",
+    metadata,
+    Column("network", Text, primary_key=True),
+    Column("out_since", Moment, comment="since when no endpoint answers; NULL: one does"),
+    Column("reason", Text, comment="an error's code"),
+    Column("back_at", Moment, comment="when the last outage ended"),
+    comment="Which networks are out. A claim locks its network's row: claims come one after another.",
 )
 
 wallet_limits = Table(
@@ -124,4 +163,26 @@ balance_cache = Table(
     comment="What was last read from the chain. Shared: anyone may read it, only the worker writes it.",
     # No indexed column ever changes, so with room on the page every update is HOT.
     postgresql_with={"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.02"},
+)
+
+held_changes = Table(
+    "held_changes",
+    metadata,
+    Column("wallet_id", Uuid, ForeignKey(balance_cache.c.wallet_id, ondelete="CASCADE"), primary_key=True),
+    Column("usdt_balance", BaseUnits, nullable=False, comment="USDT in base units, as it was read"),
+    Column("native_balance", BaseUnits, nullable=False, comment="wei or sun, as it was read"),
+    Column("block_number", BigInteger, nullable=False, comment="the block at which it was read first"),
+    Column("since", Moment, nullable=False),
+    Column("reads", Integer, nullable=False, comment="batches that read the very same since"),
+    comment="Changes that are not believed yet, part of an unlikely share of a batch: docs/decisions/0019.",
+)
+
+change_rates = Table(
+    "change_rates",
+    metadata,
+    Column("network", Text, primary_key=True),
+    Column("wallets", BigInteger, nullable=False, comment="wallets read again, of a sample of batches"),
+    Column("changed", BigInteger, nullable=False, comment="those that had another balance"),
+    Column("fallen", BigInteger, nullable=False, comment="those one of whose balances fell to zero"),
+    comment="What share of a network's wallets usually changes from one read to the next.",
 )

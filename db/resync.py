@@ -13,32 +13,35 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from config.settings import Network
+from db.enrolment import ENROL
+from db.windows import HOLDER, MASSES
 
 BUNDLE = 2000
 """Wallets that one transaction marks: a worker that writes waits for its rows for some hundredths of a second."""
 
 FIND_TIMEOUT = 120_000  # milliseconds; a pass over a million rows takes seconds
 
-# A wallet without a valid address is never asked for. It comes to light when it is named itself, and only then.
+# From the wallets: one that has no schedule is enrolled when it is marked. One without a valid address is asked for
+# when it is named itself or among those that failed: its address is judged anew. Otherwise it is left out.
 _FIND = """
-SELECT network, hopeless, count(*) AS wallets, CASE WHEN NOT hopeless THEN array_agg(wallet_id)::text END AS ids
-  FROM (SELECT s.network, s.wallet_id, NOT %(named)s AND coalesce(s.last_error = 'bad_address', false) AS hopeless,
+SELECT network, hopeless, count(*) AS wallets, CASE WHEN NOT hopeless THEN array_agg(id)::text END AS ids
+  FROM (SELECT w.network, w.id, NOT %(judged)s AND coalesce(s.last_error = 'bad_address', false) AS hopeless,
                (row_number() OVER () - 1) / %(bundle)s AS bundle
-          FROM sync_schedule s WHERE {scope}) AS found
+          FROM wallets w LEFT JOIN sync_schedule s ON s.wallet_id = w.id WHERE {scope}) AS found
  GROUP BY network, hopeless, bundle ORDER BY bundle
 """
 
 _SCOPES = {
-    "wallet_ids": "s.wallet_id = ANY(%(wallet_ids)s)",
-    "user_ids": "s.wallet_id IN (SELECT id FROM wallets WHERE user_id = ANY(%(user_ids)s))",
-    "network": "s.network = %(network)s",
+    "wallet_ids": "w.id = ANY(%(wallet_ids)s)",
+    "user_ids": "w.user_id = ANY(%(user_ids)s)",
+    "network": "w.network = %(network)s",
     "older_than": """NOT EXISTS (SELECT FROM balance_cache b
-                                  WHERE b.wallet_id = s.wallet_id AND b.last_synced >= now() - %(older_than)s)""",
+                                  WHERE b.wallet_id = w.id AND b.last_synced >= now() - %(older_than)s)""",
     "failed": "s.failures > 0",
 }
 
 _UNKNOWN_WALLETS = """
-SELECT asked FROM unnest(%(ids)s) AS asked WHERE NOT EXISTS (SELECT FROM sync_schedule WHERE wallet_id = asked)
+SELECT asked FROM unnest(%(ids)s) AS asked WHERE NOT EXISTS (SELECT FROM wallets WHERE id = asked)
 """
 _UNKNOWN_USERS = """
 SELECT asked FROM unnest(%(ids)s) AS asked WHERE NOT EXISTS (SELECT FROM wallets WHERE user_id = asked)
@@ -48,18 +51,20 @@ SELECT asked FROM unnest(%(ids)s) AS asked WHERE NOT EXISTS (SELECT FROM wallets
 # Were it requested as well, a million wallets would for half an hour be read as often as those that somebody looks at.
 # SKIP LOCKED for the reason given in db.refresh. Joined by key: a row that changed since the statement began is found
 # in its new place. A claim that began since then reads after the mark: it counts as the read that is asked for.
-_MARK = """
+_ENROL = ENROL.format(more=" AND id = ANY(%(ids)s::uuid[])")
+_MARK = f"""
 WITH asked AS (
     SELECT wallet_id FROM sync_schedule WHERE wallet_id = ANY(%(ids)s::uuid[])
 ), free AS (
-    SELECT wallet_id, least(claimed_at, now()) AS claimed_at, coalesce(lease_until > now(), false) AS held,
-           next_sync_at > now() AS early
-      FROM sync_schedule WHERE wallet_id = ANY(%(ids)s::uuid[])
-       FOR NO KEY UPDATE SKIP LOCKED
+    SELECT s.wallet_id, least(coalesce(h.claimed_at, s.claimed_at), now()) AS claimed_at, h.token IS NOT NULL AS held,
+           s.next_sync_at > now() AS early
+      FROM sync_schedule s LEFT JOIN {HOLDER} h ON true WHERE s.wallet_id = ANY(%(ids)s::uuid[])
+       FOR NO KEY UPDATE OF s SKIP LOCKED
 ), marked AS (
     UPDATE sync_schedule s
        SET requested_at = CASE WHEN f.held THEN now() ELSE s.requested_at END,
-           next_sync_at = least(s.next_sync_at, now())
+           next_sync_at = CASE WHEN f.held THEN s.next_sync_at ELSE now() END,
+           lane = CASE WHEN f.held THEN s.lane ELSE {MASSES} END
       FROM free f WHERE f.wallet_id = s.wallet_id AND (f.held OR f.early)
 )
 SELECT count(f.wallet_id) AS wallets,
@@ -71,7 +76,7 @@ SELECT count(f.wallet_id) AS wallets,
 
 # Done is what was claimed anew since it was marked, and whose lease is given back. Compared with the claim before, not
 # with the time of the mark: a claim's time is that of its transaction's start, which may lie before a mark that it saw.
-_LOOK = """
+_LOOK = f"""
 SELECT state, error, count(*) AS wallets,
        array_agg(wallet_id) FILTER (WHERE state = 'open')::text AS ids,
        array_agg(claimed_at) FILTER (WHERE state = 'open')::text AS claimed
@@ -79,8 +84,8 @@ SELECT state, error, count(*) AS wallets,
                CASE WHEN s.wallet_id IS NULL THEN 'gone' WHEN over THEN 'done' ELSE 'open' END AS state
           FROM unnest(%(ids)s::uuid[], %(claimed)s::timestamptz[]) AS m (wallet_id, claimed_at)
           LEFT JOIN sync_schedule s USING (wallet_id),
-               LATERAL (SELECT coalesce(s.lease_token IS NULL
-                               AND s.claimed_at > coalesce(m.claimed_at, '-infinity'), false) AS over) AS o) AS seen
+               LATERAL (SELECT coalesce(s.claimed_at > coalesce(m.claimed_at, '-infinity'), false)
+                               AND NOT EXISTS (SELECT FROM {HOLDER} h) AS over) AS o) AS seen
  GROUP BY state, error
 """
 
@@ -144,7 +149,7 @@ def find(connection: Connection, scope: Scope) -> Wanted:
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = {FIND_TIMEOUT}")
     conditions = " AND ".join(_SCOPES[name] for name in given) or "true"
     rows = connection.exec_driver_sql(
-        _FIND.format(scope=conditions), {**given, "named": bool(scope.wallet_ids), "bundle": BUNDLE}
+        _FIND.format(scope=conditions), {**given, "judged": bool(scope.wallet_ids) or scope.failed, "bundle": BUNDLE}
     ).all()
     hopeless: dict[Network, int] = {}
     for row in rows:
@@ -170,6 +175,7 @@ def mark(connection: Connection, bundle: Bundle) -> tuple[Bundle | None, Bundle 
 
     Those under a lease are read once more after it. A wallet that is gone is in neither.
     """
+    connection.exec_driver_sql(_ENROL, {"ids": bundle.ids})
     row = connection.exec_driver_sql(_MARK, {"ids": bundle.ids}).one()
     marked = Bundle(bundle.network, row.wallets, row.ids, row.claimed) if row.ids else None
     locked = Bundle(bundle.network, row.locked.count(",") + 1, row.locked) if row.locked else None

@@ -24,36 +24,45 @@ class Right(NamedTuple):
 
 
 _ASK = (
-    Right("SELECT", ("wallets", "balance_cache", "sync_schedule", "alembic_version")),
-    Right("UPDATE", ("sync_schedule",), ("requested_at", "next_sync_at")),  # a refresh, a resync
+    Right("SELECT", ("wallets", "balance_cache", "sync_schedule", "leases", "network_state", "alembic_version")),
+    Right("UPDATE", ("sync_schedule",), ("requested_at", "next_sync_at", "lane")),  # a refresh, a resync
 )
+
+# Where a wallet has no schedule, or one of another network (db.enrolment). What is read of a wallet is what `wallets`
+# says: the network and the address are copies there.
+_ENROL = Right("INSERT", ("sync_schedule",), ("wallet_id", "network", "address", "next_sync_at", "lane"))
 
 WORKER, API, OPS, REGISTRAR = "bal_worker", "bal_api", "bal_ops", "bal_registrar"
 OWNER = "bal_owner"
 
 RIGHTS: dict[str, tuple[Right, ...]] = {
     API: _ASK,
-    OPS: _ASK,
+    OPS: (*_ASK, _ENROL, Right("SELECT", ("held_changes",))),
     WORKER: (
         Right("SELECT", ("wallets", "sync_schedule", "balance_cache", "alembic_version")),
-        # Neither the network nor the address: what is read of a wallet is for its triggers to say.
+        _ENROL,
         Right(
             "UPDATE",
             ("sync_schedule",),
             (
                 "account",
+                "address",
                 "claimed_at",
                 "failures",
+                "lane",
                 "last_changed_at",
                 "last_error",
                 "lease_token",
                 "lease_until",
+                "network",
                 "next_sync_at",
                 "requested_at",
             ),
         ),
-        Right("INSERT", ("balance_cache",)),
-        Right("UPDATE", ("balance_cache",)),
+        Right("INSERT", ("balance_cache", "leases", "network_state", "held_changes", "change_rates")),
+        Right("UPDATE", ("balance_cache", "leases", "network_state", "held_changes", "change_rates")),
+        Right("SELECT", ("leases", "network_state", "held_changes", "change_rates")),
+        Right("DELETE", ("leases", "held_changes")),
     ),
     # Whoever keeps the wallets: the API's own backend. Its wallets' balances are for it to read.
     REGISTRAR: (
@@ -65,14 +74,24 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
 }
 """What each role needs, and has. The owner, who migrates, has all by owning the tables."""
 
-TABLES = ("wallets", "sync_schedule", "balance_cache", "wallet_limits", "alembic_version")
+TABLES = (
+    "wallets",
+    "sync_schedule",
+    "leases",
+    "network_state",
+    "balance_cache",
+    "held_changes",
+    "change_rates",
+    "wallet_limits",
+    "alembic_version",
+)
 
 _THERE = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s)"
 
 
 def grant(connection: Connection) -> None:
     """Give those of the roles that there are exactly their rights on the tables. For the tables' owner."""
-    if connection.exec_driver_sql("SELECT to_regclass('wallet_limits')").scalar_one() is None:
+    if connection.exec_driver_sql("SELECT to_regclass('held_changes')").scalar_one() is None:
         return  # a schema of before, which a downgrade made
     there = connection.exec_driver_sql(_THERE, {"roles": list(RIGHTS)}).scalars().all()
     for role in there:

@@ -25,9 +25,12 @@ GONE_AFTER = 10_000  # milliseconds without a sign from the server's machine of 
 PAUSES = (0.05, 2.0)  # seconds between two tries to write: the first, and the longest, to which it doubles
 OPTIONS = {
     "statement_timeout": 15_000,  # milliseconds; the longest statement, a bulk write, takes well below a second
-    "lock_timeout": 10_000,  # milliseconds
+    # Milliseconds. What our own statements lock they lock for less; whoever locks rows for long is passed over.
+    "lock_timeout": 1_000,
+    # A worker that is stopped in the middle of a claim holds up its network's others for so long at the most.
+    "idle_in_transaction_session_timeout": 15_000,
     # A plan made for one batch's numbers and the table's statistics of the moment is at times one that compares every
-    # wallet with every row. Made for any numbers it looks rows up by their keys (docs/decisions/0015).
+    # wallet with every row. Made for any numbers it looks rows up by their keys (docs/decisions/0020).
     "plan_cache_mode": "force_generic_plan",
     "enable_memoize": "off",  # no wallet is looked up twice in a batch
 }
@@ -118,3 +121,8 @@ def applied_schema() -> str | None:
             return None
         found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
         return found
+
+
+def clock(connection: Connection) -> float:
+    """The database's time just now, in unix seconds."""
+    return float(connection.execute(text("SELECT date_part('epoch', clock_timestamp())")).scalar_one())

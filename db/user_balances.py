@@ -10,12 +10,13 @@ from uuid import UUID
 
 from config.settings import Network
 from db.prepared import Prepared
+from db.windows import HOLDER
 
 
 class WalletRow(NamedTuple):
     """One wallet of a user. Amounts in base units; they and ``last_synced`` are None when it was never read.
 
-    The last six are there when they were asked for.
+    `out_since`: when its network went out, by the error `out_reason`. The last six are there when they were asked for.
     """
 
     wallet_id: UUID
@@ -27,6 +28,8 @@ class WalletRow(NamedTuple):
     hopeless: bool
     awaited: bool
     overdue: bool
+    out_since: datetime | None
+    out_reason: str | None
     block_number: int | None = None
     block_time: datetime | None = None
     finality: str | None = None
@@ -37,19 +40,21 @@ class WalletRow(NamedTuple):
 
 # Parameters: user_id uuid, networks text[], and the intervals deadline, patience and oldest. hopeless: no read will
 # ever help. awaited: never read, and a read may be on its way. overdue: nobody reads it in time.
-_WALLETS = """
+_WALLETS = f"""
 SELECT w.id AS wallet_id, w.address, w.network, b.usdt_balance AS usdt, b.native_balance AS native, b.last_synced,
        coalesce(s.last_error = 'bad_address', false) AS hopeless,
        b.wallet_id IS NULL AND s.failures = 0
-           AND (coalesce(s.requested_at <= s.claimed_at, false)
-                OR coalesce(s.requested_at >= now() - %(deadline)s::interval, true)) AS awaited,
+           AND (coalesce(s.requested_at >= now() - %(deadline)s::interval, true)
+                OR EXISTS (SELECT FROM {HOLDER} h WHERE s.requested_at <= h.claimed_at)) AS awaited,
        b.wallet_id IS NOT NULL
            AND coalesce(s.next_sync_at < now() - %(patience)s::interval, false)
-           AND coalesce(s.lease_until <= now(), true) AS overdue,
-       {more}w.created_at
+           AND NOT EXISTS (SELECT FROM {HOLDER} h WHERE h.lease_until > now()) AS overdue,
+       n.out_since, n.reason AS out_reason,
+       {{more}}w.created_at
   FROM wallets w
   LEFT JOIN balance_cache b ON b.wallet_id = w.id
   LEFT JOIN sync_schedule s ON s.wallet_id = w.id
+  LEFT JOIN network_state n ON n.network = w.network
  WHERE w.user_id = %(user_id)s::uuid AND w.network = ANY(%(networks)s::text[])
 """
 
@@ -82,7 +87,7 @@ _SHOWN = WalletRow._fields[: -len(WalletRow._field_defaults)]
 
 
 def _statement(*, detail: bool) -> Prepared:
-    version = _VERSION.format(status=f", s.last_error, {_STATUS}" if detail else "")
+    version = _VERSION.format(status=f", s.last_error, n.out_since, n.reason, {_STATUS}" if detail else "")
     more = version + (_DETAIL.format(status=_STATUS) if detail else "")
     columns = ", ".join(WalletRow._fields if detail else _SHOWN)
     name = "user_balances_in_full" if detail else "user_balances"

@@ -1,77 +1,95 @@
 """Claiming wallets: who reads what, and until when. Plain SQL in the driver's own form.
 
-A claim is a lease: ``lease_token`` says whose, ``lease_until`` until when. A wallet keeps its due time meanwhile, so
-that one whose lease has run out is due like any other, and earlier than most: nothing has to be cleaned up after a
-worker that died. Claims pass over what others hold, at the front of the queue: as many wallets as are being read.
+A claim writes one lease row and no wallet (``db.leases``): its wallets keep their due times, and are written when they
+were read. So a batch that is handed back, or an outage, costs no wallet anything.
 
 The plans of these statements must not depend on what the planner knows of the table, which is stale after any rush:
-rows are found by the queue's order, by where they lie (ctid) or by their key (docs/decisions/0015).
+rows are found by the queue's order or by their key, one by one (docs/decisions/0020).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
+from random import random
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
 from config.settings import Network
+from db.leases import end_leases, forget, take_lost
+from db.networks import NO_STATE, State, lock
+from db.queue import FREE_OF_LANE, NOTHING, beginnings, count_lane, note_beginning
 from db.refresh import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
+from db.windows import HOLDER, HOLDS, MASSES, NAMED, USUAL
 
-FREE = "(lease_until IS NULL OR lease_until <= now())"
-"""Nobody reads it: no claim was made, it was written, or its lease has run out."""
+SHARE_OF_MASSES = 4
+"""One wallet in so many of a batch may be of those that came in masses while others are due, and no more."""
 
 # The address is the wallet's own, which the API shows, whatever the schedule's copy says; none where the schedule takes
-# the wallet for one of another network. A wallet that still has a token was given up with its worker, and that counts
-# as a failure: see worker.sync.
-_CLAIM = """
-WITH claimed AS (
-    UPDATE sync_schedule
-       SET lease_token = %(token)s, claimed_at = now(), lease_until = now() + %(lease)s,
-           failures = failures + (lease_token IS NOT NULL)::int,
-           last_error = CASE WHEN lease_token IS NULL THEN last_error ELSE 'worker_lost' END
-     WHERE ctid = ANY(ARRAY(
-           SELECT ctid FROM sync_schedule WHERE {which} LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED))
- RETURNING wallet_id, account, failures, greatest(last_changed_at, requested_at) AS touched_at, next_sync_at,
-           last_error IS NOT DISTINCT FROM 'worker_lost' AS lost
-)
-SELECT c.wallet_id, c.account, CASE WHEN w.network = %(network)s THEN w.address END, c.failures,
-       date_part('epoch', c.touched_at), date_part('epoch', c.next_sync_at),
-       b.usdt_balance::text, b.native_balance::text, b.block_number, c.lost, date_part('epoch', now())
-  FROM claimed c JOIN wallets w ON w.id = c.wallet_id LEFT JOIN balance_cache b USING (wallet_id)
+# the wallet for one of another network. By their keys, one by one, whatever the planner thinks of their number.
+_WALLETS = """
+SELECT f.wallet_id, f.account, CASE WHEN w.network = %(network)s THEN w.address END, f.failures,
+       date_part('epoch', greatest(f.last_changed_at, f.requested_at)), date_part('epoch', f.next_sync_at),
+       b.usdt_balance::text, b.native_balance::text, b.block_number, date_part('epoch', now())
+  FROM free AS f
+ CROSS JOIN LATERAL (SELECT network, address FROM wallets WHERE id = f.wallet_id LIMIT 1) AS w
+  LEFT JOIN LATERAL (SELECT usdt_balance, native_balance, block_number FROM balance_cache
+                      WHERE wallet_id = f.wallet_id LIMIT 1) AS b ON true
 """
 
 # Something must be due for a claim to take anything. Then what falls due soon travels along: a batch costs the same
 # however many are in it.
-_FIRST = "(SELECT next_sync_at FROM sync_schedule WHERE network = %(network)s AND {free} ORDER BY next_sync_at LIMIT 1)"
-_NEXT = (
-    "network = %(network)s AND next_sync_at <= now() + %(ahead)s AND {free} AND {first} <= now() ORDER BY next_sync_at"
+_DUE = f"""
+WITH {FREE_OF_LANE}, leased AS (
+    INSERT INTO leases
+           (token, lane, network, first_due, first_id, last_due, last_id, claimed_at, lease_until, wallet_ids)
+    SELECT %(token)s, %(lane)s, %(network)s, a.next_sync_at, a.wallet_id, z.next_sync_at, z.wallet_id,
+           now(), now() + %(lease)s, (SELECT array_agg(wallet_id) FROM free)
+      FROM (SELECT next_sync_at, wallet_id FROM free ORDER BY 1, 2 LIMIT 1) AS a,
+           (SELECT next_sync_at, wallet_id FROM free ORDER BY 1 DESC, 2 DESC LIMIT 1) AS z
+     WHERE a.next_sync_at <= now() AND (SELECT count(*) FROM free) >= %(least)s
+ RETURNING token
 )
-_DUE = _CLAIM.format(which=_NEXT.format(free=FREE, first=_FIRST.format(free=FREE)))
+{_WALLETS} WHERE EXISTS (SELECT FROM leased)
+"""
 
 # A message that comes twice, or after somebody else has done its work, finds nothing: these are neither due nor asked
 # for.
-_NAMED = "wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s AND next_sync_at <= now() AND {free}"
-_THESE = _CLAIM.format(which=_NAMED.format(free=FREE))
-
-_PASSED = "SELECT wallet_id FROM sync_schedule WHERE {which}"
-_PASSED_OVER = _PASSED.format(which=_NAMED.format(free=FREE))
-
-# In the queue's order: then no more is looked at than is asked for.
-_COUNT = """
-SELECT count(*) FROM (
-    SELECT FROM sync_schedule WHERE network = %(network)s AND next_sync_at <= now() AND {free}
-     ORDER BY next_sync_at LIMIT %(bound)s
-) AS due
+_THESE = f"""
+WITH free AS MATERIALIZED (
+    SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule AS s
+     WHERE wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s AND next_sync_at <= now()
+       AND NOT EXISTS (SELECT FROM {HOLDER} AS h)
+     LIMIT %(limit)s
+), leased AS (
+    INSERT INTO leases (token, lane, network, claimed_at, lease_until, wallet_ids)
+    SELECT %(token)s, {NAMED}, %(network)s, now(), now() + %(lease)s, array_agg(wallet_id) FROM free HAVING count(*) > 0
+)
+{_WALLETS}
 """
-_COUNT_DUE = _COUNT.format(free=FREE)
+
+_LOST = f"""
+WITH free AS MATERIALIZED (
+    SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule AS s
+     WHERE wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s
+       AND EXISTS (SELECT FROM leases l WHERE l.token = %(token)s AND {HOLDS})
+       AND NOT EXISTS (SELECT FROM leases l WHERE l.token <> %(token)s AND l.lease_until > now() AND {HOLDS})
+)
+{_WALLETS}
+"""
+
+_ANYWHERE = """
+SELECT date_part('epoch', next_sync_at + (now() - next_sync_at) * random()) FROM sync_schedule
+ WHERE network = %(network)s AND lane = 0 AND next_sync_at > '-infinity' AND next_sync_at < now()
+ ORDER BY next_sync_at LIMIT 1
+"""
 
 FOREVER = timedelta(days=3650)
 
 
 class ClaimedWallet(NamedTuple):
-    """A wallet under this claim's lease, and what is known of it. `lost`: its last worker never came back with it.
+    """A wallet under this claim's lease, and what is known of it.
 
     Amounts in base units; None: never read. `account` is None until its address has been checked, and to be held
     against it: the schedule is one of many places. `address` is None for a wallet of another network. Times in unix
@@ -87,17 +105,24 @@ class ClaimedWallet(NamedTuple):
     usdt: int | None
     native: int | None
     block_number: int | None
-    lost: bool = False
+
+
+_DUE_AT = ClaimedWallet._fields.index("due_at")
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Wallets of one network that nobody else reads until the lease ends. `at` is in unix seconds."""
+    """Wallets of one network that nobody else reads until the lease ends. `at` is in unix seconds.
+
+    `deaths`: of workers that had these very wallets, in a row. `state`: of their network, when it was locked for this.
+    """
 
     network: Network
     token: UUID
     at: float
     wallets: tuple[ClaimedWallet, ...]
+    deaths: int = 0
+    state: State = NO_STATE
 
 
 def claim_due(
@@ -105,21 +130,68 @@ def claim_due(
 ) -> Claim | None:
     """Claim up to `limit` wallets, the longest overdue first, and fill up with those due within `ahead`.
 
-    None when nothing is due.
+    Up to a quarter is of the lane of masses, and what the others leave. Where nothing is due, it is a batch that was
+    lost with its worker; None when there is none either. While the network is out a claim is a trial: of some wallets
+    anywhere in the queue, so that none of them can be why every trial fails. Claims of one network come one after
+    another: the second sees the first one's window.
     """
-    return _claim(connection, _DUE, network, limit=limit, lease=lease, ahead=ahead)
+    state = lock(connection, network)
+    if state.over:
+        end_leases(connection, network)
+    trial = None
+    if state.out_since is not None:
+        limit = max(int(limit ** random()), 1)  # noqa: S311  no secret
+        trial = connection.exec_driver_sql(_ANYWHERE, {"network": network}).scalar_one_or_none()
+    token, of_both = uuid4(), {"network": network, "lease": lease}
+    share = int(limit / SHARE_OF_MASSES + random())  # noqa: S311  no secret; of a batch of one it is one in four
+    masses = count_lane(connection, network, MASSES, bound=max(share, 1)) if state.masses else 0
+    rows: list[Any] = []
+    for lane in (USUAL, MASSES) if masses else (USUAL,):
+        left = limit - (min(masses, share) if lane == USUAL else len(rows))
+        of_lane = {**of_both, "token": token, "lane": lane, "limit": left, "ahead": NOTHING if masses else ahead}
+        for begin, least in beginnings(connection, network, lane, left, trial) if left else ():
+            if found := connection.exec_driver_sql(_DUE, {**of_lane, "begin": begin, "least": least}).all():
+                note_beginning(connection, network, lane, begin, found[0][_DUE_AT])
+                rows += found
+                break
+    return _claim(network, token, rows, state=state) or claim_lost(connection, network, lease=lease, state=state)
 
 
 def claim_these(
     connection: Connection, network: Network, wallet_ids: Sequence[UUID], *, limit: int, lease: timedelta
 ) -> Claim | None:
-    """Claim those of `wallet_ids` that are due, as a request makes them, and that nobody holds. None: no such."""
-    return _claim(connection, _THESE, network, limit=limit, lease=lease, wallet_ids=list(wallet_ids))
+    """Claim those of these wallets that are due and that nobody holds, up to `limit`. In turn, as by `claim_due`."""
+    state, token = lock(connection, network), uuid4()
+    named = {"network": network, "token": token, "wallet_ids": list(wallet_ids), "limit": limit, "lease": lease}
+    return _claim(network, token, connection.exec_driver_sql(_THESE, named).all(), state=state)
 
 
-def _claim(connection: Connection, statement: str, network: Network, **parameters: object) -> Claim | None:
-    token = uuid4()
-    rows = connection.exec_driver_sql(statement, {"network": network, "token": token, **parameters}).all()
+def claim_lost(
+    connection: Connection,
+    network: Network,
+    *,
+    lease: timedelta,
+    wallet_ids: Sequence[UUID] | None = None,
+    state: State | None = None,
+) -> Claim | None:
+    """Claim a batch that was lost with its worker: with `wallet_ids`, one that has some of these.
+
+    `state`: of the network, for whoever has it locked.
+    """
+    if state is None:
+        state = lock(connection, network)
+        end_leases(connection, network)
+    while taken := take_lost(connection, network, lease, None if wallet_ids is None else list(wallet_ids)):
+        token, found, deaths = taken
+        lost = {"network": network, "token": token, "wallet_ids": found}
+        rows = connection.exec_driver_sql(_LOST, lost).all()
+        if claim := _claim(network, token, rows, deaths=deaths, state=state):
+            return claim
+        forget(connection, token)
+    return None
+
+
+def _claim(network: Network, token: UUID, rows: Sequence[Any], **more: Any) -> Claim | None:
     if not rows:
         return None
     return Claim(
@@ -127,26 +199,16 @@ def _claim(connection: Connection, statement: str, network: Network, **parameter
         token=token,
         at=rows[0][-1],
         wallets=tuple(
-            ClaimedWallet(wallet, account, address, failures, touched, due, _whole(usdt), _whole(native), block, lost)
-            for wallet, account, address, failures, touched, due, usdt, native, block, lost, _ in rows
+            ClaimedWallet(wallet, account, address, failures, touched, due, _whole(usdt), _whole(native), block)
+            for wallet, account, address, failures, touched, due, usdt, native, block, _ in rows
         ),
+        **more,
     )
 
 
 def _whole(amount: str | None) -> int | None:
     """An amount in base units. As text on its way: the driver would make a Decimal of it."""
     return None if amount is None else int(amount)
-
-
-def passed_over(connection: Connection, network: Network, wallet_ids: Sequence[UUID]) -> list[UUID]:
-    """Those of these wallets that are due and free: after a claim, those whose rows somebody had locked."""
-    parameters = {"network": network, "wallet_ids": list(wallet_ids)}
-    return list(connection.exec_driver_sql(_PASSED_OVER, parameters).scalars())
-
-
-def count_due(connection: Connection, network: Network, *, bound: int) -> int:
-    """How many wallets of a network are due now, counted up to `bound`."""
-    return int(connection.exec_driver_sql(_COUNT_DUE, {"network": network, "bound": bound}).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

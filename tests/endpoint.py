@@ -71,10 +71,9 @@ class Endpoint:
                 wallet,
             )
             self.tables.rows(
-                "UPDATE sync_schedule SET lease_token = NULL, lease_until = NULL,"
-                " next_sync_at = now() + interval '1 day' WHERE wallet_id = %s",
-                wallet,
+                "UPDATE sync_schedule SET next_sync_at = now() + interval '1 day' WHERE wallet_id = %s", wallet
             )
+            self.tables.rows("DELETE FROM leases WHERE %s = ANY(wallet_ids)", wallet)
 
     def read_all(self) -> None:
         """Every wallet of the contract's user read an hour ago, and not due for a day."""

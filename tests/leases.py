@@ -8,7 +8,7 @@ from tables import Tables
 from config.settings import Network
 from db.balances import Outcome, Recorded, record
 from db.session import transaction
-from db.wallets import Claim, claim_due, claim_these
+from db.wallets import Claim, claim_due, claim_lost, claim_these
 
 LEASE = timedelta(hours=2)  # longer than any test takes
 SOON = timedelta(seconds=15)
@@ -21,12 +21,26 @@ def claim(
     network: Network = "tron", limit: int = 1000, lease: timedelta = LEASE, ahead: timedelta = AHEAD
 ) -> Claim | None:
     with transaction() as connection:
-        return claim_due(connection, network, limit=limit, lease=lease, ahead=ahead)
+        return noted(claim_due(connection, network, limit=limit, lease=lease, ahead=ahead))
 
 
 def claim_ids(ids: list[UUID], network: Network = "tron") -> Claim | None:
     with transaction() as connection:
-        return claim_these(connection, network, ids, limit=1000, lease=LEASE)
+        return noted(claim_these(connection, network, ids, limit=1000, lease=LEASE))
+
+
+def claim_what_was_lost(network: Network = "tron", ids: list[UUID] | None = None) -> Claim | None:
+    with transaction() as connection:
+        return noted(claim_lost(connection, network, lease=LEASE, wallet_ids=ids))
+
+
+WAS_DUE: dict[UUID, float] = {}
+"""When each wallet was due that was claimed here last."""
+
+
+def noted(found: Claim | None) -> Claim | None:
+    WAS_DUE.update({wallet.id: wallet.due_at for wallet in found.wallets} if found else {})
+    return found
 
 
 def write(token: UUID, *outcomes: Outcome, block: int = 10) -> Recorded:
@@ -36,7 +50,7 @@ def write(token: UUID, *outcomes: Outcome, block: int = 10) -> Recorded:
 
 
 def good(wallet: UUID, usdt: int = 977_000_000, native: int = 5, *, changed: bool = True) -> Outcome:
-    return Outcome(wallet, LATER, failures=0, changed=changed, usdt=usdt, native=native)
+    return Outcome(wallet, WAS_DUE.get(wallet, 0.0), LATER, failures=0, changed=changed, usdt=usdt, native=native)
 
 
 def claimed(found: Claim | None) -> set[UUID]:
@@ -48,6 +62,14 @@ def only(found: Claim | None) -> Claim:
     return found
 
 
+def held(tables: Tables) -> dict[UUID, set[UUID]]:
+    """Who holds whom: by token, the wallets of the leases that run or ran out."""
+    found: dict[UUID, set[UUID]] = {}
+    for row in tables.rows("SELECT token, wallet_ids FROM leases WHERE lease_until IS NOT NULL"):
+        found.setdefault(row["token"], set()).update(row["wallet_ids"])
+    return found
+
+
 def end_lease(tables: Tables) -> None:
     """Time passes: every lease runs out."""
-    tables.rows("UPDATE sync_schedule SET lease_until = now() WHERE lease_token IS NOT NULL")
+    tables.rows("UPDATE leases SET lease_until = now() WHERE lease_until IS NOT NULL")

@@ -1,6 +1,7 @@
 """A machine for hypothesis that does to the queue, in any order, whatever can happen to it: see test_any_state."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random
@@ -9,14 +10,27 @@ from uuid import UUID, uuid4
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from queue_model import AHEAD, LEASE, NO_ADDRESS, POLICY, Dirty, Row, address, dirty_rows, look, to_claim
+from queue_model import (
+    AHEAD,
+    LEASE,
+    NO_ADDRESS,
+    POLICY,
+    Dirty,
+    DirtyLease,
+    Queue,
+    address,
+    dirty_leases,
+    dirty_rows,
+    look,
+)
 from sqlalchemy import Connection
 
 from config.settings import Network
 from db.balances import Outcome, Recorded, record
 from db.leases import release
+from db.queue import count_due
 from db.session import transaction
-from db.wallets import Claim, claim_due, claim_these, count_due
+from db.wallets import Claim, claim_due, claim_lost, claim_these
 from worker.chains.snapshot import Balance, Block
 from worker.outcomes import Found, accounts_of, outcomes
 
@@ -41,6 +55,13 @@ found_kinds = st.sampled_from(
 )
 
 
+NOBODY = UUID(int=0)
+
+
+def was_free(queue: Queue, wallets: Iterable[UUID]) -> bool:
+    return not any(queue.held(queue.rows[wallet]) for wallet in wallets)
+
+
 class Shown(NamedTuple):
     """What the cache has of a wallet."""
 
@@ -56,8 +77,10 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.ids: list[UUID] = []
         self.claims: list[Claim] = []
-        self.holders: dict[UUID, UUID] = {}
-        """The last claim of each wallet, until it was written, given back or taken away. Its lease may have ended."""
+        self.tokens: set[UUID] = set()
+        """Of the claims that may still write: not written, not given back, and not put aside by a later claim."""
+        self.clean = True
+        """Nothing stands in the tables that no code of ours would leave there."""
         self.shown: dict[UUID, Shown] = {}
         self.blocks: dict[UUID, int] = {}
         self.read_as: dict[int, tuple[UUID, str | None]] = {}
@@ -68,6 +91,7 @@ class QueueMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         with transaction() as connection:
             connection.exec_driver_sql("DELETE FROM wallets")
+            connection.exec_driver_sql("DELETE FROM leases")
 
     def next_number(self) -> int:
         self.number += 1
@@ -80,7 +104,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(network=networks, overdue=overdues, valid=st.sampled_from([True, True, True, False]))
     def insert(self, network: Network, overdue: list[int], *, valid: bool) -> None:
-        """New wallets are due since ever; those that are given a number, only for so many seconds."""
+        """New wallets are due now; those that are given a number, since so many seconds."""
         with transaction() as connection:
             for seconds in overdue:
                 wallet, number = uuid4(), self.next_number()
@@ -110,101 +134,162 @@ class QueueMachine(RuleBasedStateMachine):
     def change_address(self, pick: int, *, valid: bool) -> None:
         (wallet,) = self.some([pick])
         with transaction() as connection:
-            network = look(connection)[1][wallet].network
+            network = look(connection).rows[wallet].network
             where = address(network, self.next_number()) if valid else f"{NO_ADDRESS}{self.next_number()}"
             connection.exec_driver_sql("UPDATE wallets SET address = %s WHERE id = %s", (where, wallet))
         self.forget(wallet)
         with transaction() as connection:
-            now, rows = look(connection)
-            assert rows[wallet].due(now)
+            queue = look(connection)
+            assert queue.rows[wallet].next_sync_at <= queue.now
+            assert not any(lease.until is None and wallet in lease.wallets for lease in queue.leases)
 
     def forget(self, wallet: UUID) -> None:
         """Nothing of its past holds any more."""
-        for of_wallets in (self.holders, self.shown, self.blocks):
+        for of_wallets in (self.shown, self.blocks):
             of_wallets.pop(wallet, None)
 
     @precondition(lambda self: self.ids)
     @rule(rows=st.lists(st.tuples(picks, dirty_rows), min_size=1, max_size=6))
     def find_dirty(self, rows: list[tuple[int, Dirty]]) -> None:
         """Rows as no code of ours may have left them."""
+        self.clean = False
         with transaction() as connection:
             past = look(connection)
             for pick, row in rows:
                 (wallet,) = self.some([pick])
-                usdt, token = self.next_number(), uuid4()
-                row.write(connection, wallet, token, usdt)
+                usdt = self.next_number()
+                row.write(connection, wallet, usdt)
                 self.forget(wallet)
-                if row.lease is not None:
-                    self.holders[wallet] = token
                 if row.block is not None:
-                    self.read_as[usdt] = wallet, past[1][wallet].address
-                    self.shown[wallet] = Shown(usdt, row.block, past[0] - timedelta(hours=1))
+                    self.read_as[usdt] = wallet, past.rows[wallet].address
+                    self.shown[wallet] = Shown(usdt, row.block, past.now - timedelta(hours=1))
+
+    @rule(network=networks, leases=st.lists(dirty_leases, min_size=1, max_size=3))
+    def find_dirty_leases(self, network: Network, leases: list[DirtyLease]) -> None:
+        """The same of leases: with windows over one another, of wallets that others hold, or that are gone."""
+        self.clean = False
+        with transaction() as connection:
+            rows = [row for row in look(connection).rows.values() if row.network == network]
+            for lease in leases:
+                lease.write(connection, network, rows)
 
     @rule(seconds=st.sampled_from([1, 10, 45, 61, 4000]))
     def time_passes(self, seconds: int) -> None:
         span = timedelta(seconds=seconds)
-        columns = ("next_sync_at", "lease_until", "claimed_at", "requested_at", "last_changed_at")
+        times = {
+            "sync_schedule": ("next_sync_at", "lease_until", "claimed_at", "requested_at", "last_changed_at"),
+            "balance_cache": ("last_synced",),
+            "leases": ("first_due", "last_due", "claimed_at", "lease_until"),
+        }
         with transaction() as connection:
-            for table, names in (("sync_schedule", columns), ("balance_cache", ("last_synced",))):
+            for table, names in times.items():
                 shifts = ", ".join(f"{name} = {name} - %(span)s" for name in names)
                 connection.exec_driver_sql(f"UPDATE {table} SET {shifts}", {"span": span})
         self.shown = {
             wallet: shown._replace(last_synced=shown.last_synced - span) for wallet, shown in self.shown.items()
         }
+        self.claims = [
+            replace(
+                claim,
+                at=claim.at - seconds,
+                wallets=tuple(wallet._replace(due_at=wallet.due_at - seconds) for wallet in claim.wallets),
+            )
+            for claim in self.claims
+        ]
 
     # What workers do.
 
     @rule(network=networks, size=sizes)
     def claim(self, network: Network, size: int) -> None:
         with transaction() as connection:
-            now, before = look(connection)
-            expected = to_claim(before, network, now, limit=size)
-            due = sum(row.network == network and row.due(now) for row in before.values())
-            assert [count_due(connection, network, bound=bound) for bound in (size, 999)] == [min(size, due), due]
+            before = look(connection)
+            free = before.free(network)
+            lanes = [[row for row in free if row.lane == lane] for lane in (0, 1)]
+            assert [count_due(connection, network, bound=bound) for bound in (size, 999)] == [
+                sum(min(bound, len(lane)) for lane in lanes) for bound in (size, 999)
+            ]
             # Without the index nothing but the statement itself puts the rows in order.
             connection.exec_driver_sql("SET LOCAL enable_indexscan = off")
             connection.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
             claim = claim_due(connection, network, limit=size, lease=LEASE, ahead=AHEAD)
-            self.check_claim(connection, claim, before, now)
-        assert sorted(before[wallet.id].next_sync_at for wallet in (claim.wallets if claim else ())) == expected
+            ended = before.ended(network)
+            self.check_claim(connection, claim, before, ended)
+        self.put_aside(before, ended)
+        taken = [wallet.id for wallet in claim.wallets] if claim else []
+        healthy = ended.to_claim(network, limit=size)
+        if healthy[0]:
+            assert taken in healthy
+        else:
+            assert sorted(taken) in [sorted(lost) for lost in ended.lost(network) or [[]]]
 
     @precondition(lambda self: self.ids)
     @rule(network=networks, chosen=few, size=sizes)
     def claim_named(self, network: Network, chosen: set[int], size: int) -> None:
         wallets = self.some(chosen)
         with transaction() as connection:
-            now, before = look(connection)
+            before = look(connection)
             claim = claim_these(connection, network, wallets, limit=size, lease=LEASE)
-            self.check_claim(connection, claim, before, now)
+            self.check_claim(connection, claim, before, before)
         taken = {wallet.id for wallet in claim.wallets} if claim else set()
-        due = {wallet for wallet in wallets if before[wallet].network == network and before[wallet].due(now)}
+        rows = [before.rows[wallet] for wallet in wallets]
+        due = {
+            row.wallet_id
+            for row in rows
+            if row.network == network and row.next_sync_at <= before.now and not before.held(row)
+        }
         assert taken <= due
         assert len(taken) == min(size, len(due))
 
-    def check_claim(self, connection: Connection, claim: Claim | None, before: dict[UUID, Row], now: datetime) -> None:
-        """It took nobody twice and nothing that is held, says what it found, and changed no other row."""
+    @precondition(lambda self: self.ids)
+    @rule(network=networks, chosen=few)
+    def claim_what_was_lost(self, network: Network, chosen: set[int]) -> None:
+        """By name, whether it is its turn or not."""
+        wallets = self.some(chosen)
+        with transaction() as connection:
+            before = look(connection)
+            claim = claim_lost(connection, network, lease=LEASE, wallet_ids=wallets)
+            ended = before.ended(network)
+            self.check_claim(connection, claim, before, ended)
+        self.put_aside(before, ended)
+        lost = [
+            ended.of_lost(lease)
+            for lease in ended.leases
+            if lease.until is None and lease.network == network and set(lease.wallets) & set(wallets)
+        ]
+        taken = [wallet.id for wallet in claim.wallets] if claim else []
+        assert sorted(taken) in [sorted(each) for each in lost if each] or not (taken or any(lost))
+
+    def put_aside(self, before: Queue, ended: Queue) -> None:
+        """Whoever had a lease that is over may no longer write."""
+        self.tokens -= {lease.token for lease in before.leases} - {lease.token for lease in ended.leases if lease.until}
+
+    def check_claim(self, connection: Connection, claim: Claim | None, before: Queue, ended: Queue) -> None:
+        """It took nobody twice and nothing that is held, says what it found, and changed no row but one lease."""
         taken = {wallet.id: wallet for wallet in claim.wallets} if claim else {}
         assert len(taken) == len(claim.wallets if claim else ())
-        after = look(connection)[1]
-        assert after == before | {
-            wallet: before[wallet]._replace(
-                lease_token=claim.token if claim else None,
-                lease_until=now + LEASE,
-                claimed_at=now,
-                failures=before[wallet].failures + (before[wallet].lease_token is not None),
-                last_error=before[wallet].last_error if before[wallet].lease_token is None else "worker_lost",
-            )
-            for wallet in taken
-        }
+        after = look(connection)
+        assert after.rows == before.rows
+        mine = [lease for lease in after.leases if claim and lease.token == claim.token]
+        assert {wallet for lease in mine for wallet in lease.wallets} >= set(taken)
+        assert all((lease.claimed_at, lease.until) == (before.now, before.now + LEASE) for lease in mine)
+        # The rest is as it was, but for the lost batch that was taken, and others of which nobody is left.
+        others = [replace(lease, token=NOBODY) for lease in after.leases if lease not in mine]
+        were = [replace(lease, token=NOBODY) for lease in ended.leases]
+        for lease in others:
+            were.remove(lease)
+        assert all(lease.until is None for lease in were)
+        assert sum(bool(ended.of_lost(lease)) for lease in were) == bool(claim and not was_free(ended, taken))
         for wallet, found in taken.items():
-            assert before[wallet].free(now)
-            assert (found.address, found.account) == (before[wallet].address, before[wallet].account)
-            assert (found.failures, found.lost) == (after[wallet].failures, after[wallet].last_error == "worker_lost")
+            row = before.rows[wallet]
+            assert any(lease.holds(row) for lease in mine)
+            assert not any(lease.runs(before.now) for lease in before.held(row))
+            assert (found.address, found.account, found.failures) == (row.address, row.account, row.failures)
+            assert found.due_at == row.due_at
             shown = self.shown.get(wallet)
             assert (found.usdt, found.block_number) == ((shown.usdt, shown.block) if shown else (None, None))
         if claim:
             self.claims.append(claim)
-            self.holders |= dict.fromkeys(taken, claim.token)
+            self.tokens.add(claim.token)
 
     @precondition(lambda self: self.claims)
     @rule(
@@ -229,7 +314,7 @@ class QueueMachine(RuleBasedStateMachine):
         """A worker comes back and writes what it read, of whatever block: only the statement's own guards are left."""
         claim = self.taken_up(pick, again=again)
         good = partial(Outcome, due=claim.at + due, failures=0, native=7, block_number=block, block_time=1_795_000_000)
-        self.record(claim, [good(wallet.id, usdt=self.next_number()) for wallet in claim.wallets])
+        self.record(claim, [good(wallet.id, wallet.due_at, usdt=self.next_number()) for wallet in claim.wallets])
 
     @precondition(lambda self: self.ids)
     @rule(pick=picks, block_of_each=st.lists(blocks, min_size=2, max_size=3))
@@ -241,9 +326,9 @@ class QueueMachine(RuleBasedStateMachine):
                 connection.exec_driver_sql(
                     "UPDATE sync_schedule SET next_sync_at = least(next_sync_at, now()) WHERE wallet_id = %s", (wallet,)
                 )
-                now, rows = look(connection)
-            if rows[wallet].free(now):
-                self.claim_named(rows[wallet].network, {self.ids.index(wallet)}, 1)
+                queue = look(connection)
+            if not queue.held(queue.rows[wallet]):
+                self.claim_named(queue.rows[wallet].network, {self.ids.index(wallet)}, 1)
                 self.write_as_it_is(len(self.claims) - 1, block, 1000, again=False)
 
     def taken_up(self, pick: int, *, again: bool) -> Claim:
@@ -252,47 +337,53 @@ class QueueMachine(RuleBasedStateMachine):
         return self.claims[at] if again else self.claims.pop(at)
 
     def record(self, claim: Claim, made: list[Outcome]) -> None:
-        """Write, and hold what comes of it against who held the wallets and what was shown of them."""
+        """Write, and hold what comes of it against who may write and what was shown of the wallets."""
         addresses = {wallet.id: wallet.address for wallet in claim.wallets}
         with transaction() as connection:
-            now, before = look(connection)
+            before = look(connection)
             recorded = record(connection, claim.token, made, finality="solid")
-            after = look(connection)[1]
-        mine = {each.wallet_id: each for each in made if self.holders.get(each.wallet_id) == claim.token}
+            after = look(connection)
+        leases = [lease for lease in before.leases if lease.token == claim.token]
+        assert bool(leases) == (claim.token in self.tokens)
+        mine = {
+            each.wallet_id: each
+            for each in made
+            if leases and each.wallet_id in before.rows and before.rows[each.wallet_id].due_at == each.was_due
+        }
         written = 0
+        asked_again = set()
         for wallet, each in mine.items():
-            row = before[wallet]
-            assert (after[wallet].lease_token, after[wallet].lease_until) == (None, None)
-            assert (after[wallet].failures, after[wallet].last_error) == (each.failures, each.error)
-            assert not row.asked_for() or after[wallet].next_sync_at == now
-            del self.holders[wallet]
+            row, at = after.rows[wallet], leases[0].claimed_at
+            assert (row.lane, row.claimed_at, row.failures, row.last_error) == (0, at, each.failures, each.error)
+            if row.requested_at is not None and row.requested_at > at:
+                asked_again.add(wallet)
+                assert row.next_sync_at == before.now
             if each.usdt is None or each.block_number is None:
                 continue
-            assert row.claimed_at is not None
-            new, old = Shown(each.usdt, each.block_number, row.claimed_at), self.shown.get(wallet)
+            new, old = Shown(each.usdt, each.block_number, at), self.shown.get(wallet)
             self.read_as[each.usdt] = wallet, addresses[wallet]
             if old is None or new[1:] >= old[1:]:
                 written += 1
                 self.shown[wallet] = new
-        assert {wallet: row for wallet, row in after.items() if wallet not in mine} == {
-            wallet: row for wallet, row in before.items() if wallet not in mine
-        }
-        asked_again = {wallet for wallet in mine if before[wallet].asked_for()}
+        assert after.rows == before.rows | {wallet: after.rows[wallet] for wallet in mine}
+        assert after.leases == [lease for lease in before.leases if lease not in leases]
         assert recorded == Recorded(len(mine), written, recorded.asked_again)
         assert set(recorded.asked_again) == asked_again
+        self.tokens.discard(claim.token)
 
     @precondition(lambda self: self.claims)
-    @rule(pick=picks)
-    def hand_back(self, pick: int) -> None:
-        """A worker that is told to end gives back what it has."""
-        claim = self.claims.pop(pick % len(self.claims))
-        mine = {wallet.id for wallet in claim.wallets if self.holders.get(wallet.id) == claim.token}
+    @rule(pick=picks, again=st.booleans())
+    def hand_back(self, pick: int, *, again: bool) -> None:
+        """A worker that is told to end gives back what it has. It will not, but it might write all the same."""
+        claim = self.taken_up(pick, again=again)
         with transaction() as connection:
-            before = look(connection)[1]
-            assert release(connection, claim.token, [wallet.id for wallet in claim.wallets]) == len(mine)
-            after = look(connection)[1]
-        assert after == before | {
-            wallet: before[wallet]._replace(lease_token=None, lease_until=None, claimed_at=None) for wallet in mine
-        }
-        for wallet in mine:
-            del self.holders[wallet]
+            before = look(connection)
+            mine = [lease for lease in before.leases if lease.token == claim.token]
+            assert release(connection, claim.token) == sum(len(lease.wallets) for lease in mine)
+            after = look(connection)
+        assert after.rows == before.rows
+        lost = [replace(lease, until=None, token=NOBODY) for lease in mine if lease.deaths > 0]
+        others = [lease for lease in before.leases if lease not in mine]
+        assert [lease for lease in after.leases if lease in others] == others
+        assert [replace(lease, token=NOBODY) for lease in after.leases if lease not in others] == lost
+        self.tokens.discard(claim.token)

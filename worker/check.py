@@ -4,7 +4,8 @@ Nodes are asked what a worker asks them, in the way in which it would: a node th
 not be able to read a balance.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from secrets import token_bytes
 from time import monotonic, time
@@ -18,7 +19,6 @@ from config.keys import NOT_FETCHED, Provider, public_key, usable
 from config.settings import (
     NETWORKS,
     ApiSettings,
-    ChainSettings,
     Network,
     WorkerSettings,
     api_settings,
@@ -27,12 +27,14 @@ from config.settings import (
 from config.values import LOOPBACK
 from db import SCHEMA_VERSION
 from db.rights import WORKER, is_superuser, missing, runs_as_superuser
-from db.session import applied_schema, transaction
+from db.session import applied_schema, clock, transaction
 from worker.chains import nodes_for
 from worker.chains.addresses import account_bytes
-from worker.chains.snapshot import ACCOUNT_BYTES, WORD, Expected, Snapshot, check
-from worker.chains.ways import DECIMALS, READ, Node, Way, total_supply
-from worker.errors import BadAddress, BadReply, ReadFailed, Refused, Throttled, TooMuch, Unauthorized, Unsupported
+from worker.chains.endpoints import READ_REQUESTS, EndpointReader
+from worker.chains.known import Known
+from worker.chains.snapshot import ACCOUNT_BYTES, CLOCK_TOLERANCE, FUTURE_TOLERANCE, Snapshot
+from worker.chains.ways import DECIMALS, Node
+from worker.errors import BadAddress, ReadFailed, Throttled, Unauthorized
 
 OLDEST_REDIS = (6, 2)
 REDIS_TIMEOUT = 3.0  # seconds
@@ -45,9 +47,14 @@ TO_DO = {
     "wrong_chain": "correct {net}_RPC_URLS or {net}_CHAIN_ID",
     "no_token": "correct {net}_USDT_CONTRACT, or use a node of the right chain",
     "lagging": "wait until the node has caught up, or raise {net}_MAX_HEAD_AGE",
+    "clock_skewed": "set the clock of the database's server by NTP",
     "bad_reply": "see whether {net}_RPC_URLS is a node's whole URL, with its path",
 }
 CORRECT_TOKENS = "correct the JWT_ settings (README.md), or check --without-endpoint"
+Seen = tuple[float, float]
+"""The age of an endpoint's newest block by this machine's clock, and the most that it may have, 0: any. In seconds."""
+
+BY_NTP = "set by NTP (chrony, systemd-timesyncd): {whose}"
 USE_ANOTHER = "this endpoint cannot simulate calls: use another one in {net}_RPC_URLS"
 
 
@@ -74,11 +81,15 @@ def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Findi
     yield broker(settings.redis_url.get_secret_value())
     if not settings.networks:
         yield Finding("networks", "no network has a node", "set ETHEREUM_RPC_URLS or TRON_RPC_URLS")
+    ahead = database_ahead()
+    blocks: list[Seen] = []
     for network in NETWORKS:
         if network in settings.networks:
-            yield from chain(network, settings)
+            yield from chain(network, settings, ahead or 0.0, blocks)
         else:
             yield Finding(network, f"{network.upper()}_RPC_URLS is not set: its wallets are not synced")
+    if ahead is not None:
+        yield from clocks(ahead, blocks)
     if with_endpoint:
         yield from endpoint_settings()
 
@@ -170,7 +181,41 @@ def tokens(settings: ApiSettings) -> Finding:
     return Finding("tokens", said)
 
 
-def chain(network: Network, settings: WorkerSettings) -> Iterator[Finding]:
+def database_ahead() -> float | None:
+    """Seconds by which the database's clock is ahead of this machine's; None when it cannot be asked."""
+    with suppress(SQLAlchemyError), transaction() as connection:
+        before = time()
+        return clock(connection) - (before + time()) / 2
+    return None
+
+
+def clocks(ahead: float, blocks: Sequence[Seen]) -> Iterator[Finding]:
+    """Nothing where the database's clock, this machine's and the newest blocks agree. Else which of them is off.
+
+    A worker goes by the database's clock, which is `ahead` of this machine's by so many seconds.
+    """
+    of_database = _off([(age + ahead, most) for age, most in blocks])
+    of_machine = _off(blocks)
+    said = f"the database's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    if of_database and of_machine:
+        said = f"{said}, and both are off from the newest block of every endpoint"
+        yield Finding("clocks", said, BY_NTP.format(whose="both, unless the chain or these nodes stand still"))
+    elif of_database:
+        said = f"{said}, which the newest blocks agree with"
+        yield Finding("clocks", said, BY_NTP.format(whose="the database server's clock"))
+    elif abs(ahead) > CLOCK_TOLERANCE:
+        whose = "this machine's clock" if of_machine else "the wrong one of the two"
+        yield Finding("clocks", said, BY_NTP.format(whose=whose), warning=True)
+
+
+def _off(blocks: Sequence[Seen]) -> bool:
+    """Whether the newest blocks of all endpoints are in the future by a clock, or all too old."""
+    too_old = [0 < most < age for age, most in blocks]
+    return bool(blocks) and (all(too_old) or all(age < -FUTURE_TOLERANCE for age, _ in blocks))
+
+
+def chain(network: Network, settings: WorkerSettings, ahead: float, blocks: list[Seen]) -> Iterator[Finding]:
+    """Each endpoint of a network. Adds to `blocks` the newest block of each, as this machine's clock has it."""
     known, net = settings.chain(network), network.upper()
     try:
         token = account_bytes(network, known.contract)
@@ -185,42 +230,58 @@ def chain(network: Network, settings: WorkerSettings) -> Iterator[Finding]:
             "correct TRON_API_KEY_HOSTS, or TRON_RPC_URLS",
         )
     for node in nodes:
-        yield endpoint(network, node, token, known)
+        # As a worker reads, but for what workers know of the endpoint already.
+        of_chain = network, known.chain_id, token, known.finality
+        bounds = settings.request_limit, known.max_head_age, known.per_second
+        reader = EndpointReader(*of_chain, [node], Known("check"), *bounds)
+        yield endpoint(reader, known.decimals, ahead, blocks)
 
 
-def endpoint(network: Network, node: Node, token: bytes, known: ChainSettings) -> Finding:
-    """One endpoint, asked for balances of nobody, and with each of its keys."""
-    subject = f"{network} {node.name}"
+def endpoint(reader: EndpointReader, decimals: int, ahead: float, blocks: list[Seen]) -> Finding:
+    """One endpoint, asked for balances of nobody, and with each of its keys. By the database's clock, as a worker."""
+    node, net = reader.endpoints[0], reader.network.upper()
+    subject = f"{reader.network} {node.name}"
     if bad := refused_keys(node):
-        to_do = TO_DO[next(iter(bad.values())).code].format(net=network.upper())
+        to_do = TO_DO[next(iter(bad.values())).code].format(net=net)
         return Finding(subject, "; ".join(f"key {at} of {len(node.keys)}: {said}" for at, said in bad.items()), to_do)
     try:
-        node.session.use(node.keys[0].secret if node.keys else None)
+        _read(reader, 1, ahead, blocks)  # it learns the way, and the token's supply
         started = monotonic()
-        way, snapshot = best_way(node, token)
+        snapshot = _read(reader, 1, ahead, blocks)
         milliseconds = (monotonic() - started) * 1000
-        check(snapshot, Expected(known.chain_id, time(), known.max_head_age))
-        decimals = node.called(token, DECIMALS)
-        if snapshot.balances == (None,) or len(decimals) != WORD:
-            return Finding(subject, "there is no token", TO_DO["no_token"].format(net=network.upper()))
-        total_supply(node, token)  # which a worker holds every balance against
-        most = largest(node, way, token)
+        _read(reader, reader.max_wallets, ahead, blocks)  # it learns how many a request may ask for
+        has = int.from_bytes(node.called(reader.token, DECIMALS))
     except ReadFailed as failure:
-        to_do = TO_DO.get(failure.code, USE_ANOTHER).format(net=network.upper())
-        return Finding(subject, f"{failure.code}: {failure}", to_do)
+        return Finding(subject, f"{failure.code}: {failure}", TO_DO.get(failure.code, USE_ANOTHER).format(net=net))
+    way, *_ = reader.known.get([f"way:{node.id}"])[f"way:{node.id}"]
     if way == "single":
         detail = "it takes neither a call without a contract nor a Multicall3, but only wallet by wallet"
-        return Finding(subject, detail, USE_ANOTHER.format(net=network.upper()))
-    has = int.from_bytes(decimals)
-    if has != known.decimals:
-        to_do = f"set {network.upper()}_USDT_DECIMALS to {has}, if the contract is the right one"
-        return Finding(subject, f"the token has {has} decimals, not {known.decimals}", to_do)
-    age = max(time() - snapshot.block.time, 0)
+        return Finding(subject, detail, USE_ANOTHER.format(net=net))
+    if has != decimals:
+        to_do = f"set {net}_USDT_DECIMALS to {has}, if the contract is the right one"
+        return Finding(subject, f"the token has {has} decimals, not {decimals}", to_do)
+    age = max(time() + ahead - snapshot.block.time, 0)
     return Finding(
         subject,
         f"chain {snapshot.chain_id}, block {snapshot.block.number}, {age:.0f} s old, answers in {milliseconds:.0f} ms, "
-        f"{most} wallets a request ({way})",
+        f"{reader.max_wallets} wallets a request ({way})",
     )
+
+
+def _read(reader: EndpointReader, wallets: int, ahead: float, blocks: list[Seen]) -> Snapshot:
+    """A read as a worker's, of so many wallets. Raises ReadFailed where one was not read."""
+    nobody = [token_bytes(ACCOUNT_BYTES) for _ in range(wallets)]
+    parts = reader.read(nobody, time() + ahead, monotonic() + READ_REQUESTS * reader.request_limit)
+    for part in parts:
+        if part.failure and part.failure.skew:
+            blocks.append((-part.failure.skew[0] - ahead, reader.max_age))
+        if part.failure:
+            raise part.failure
+        if part.snapshot:
+            blocks.append((time() - part.snapshot.block.time, reader.max_age))
+    snapshot = parts[0].snapshot
+    assert snapshot
+    return snapshot
 
 
 def refused_keys(node: Node) -> dict[int, ReadFailed]:
@@ -235,27 +296,3 @@ def refused_keys(node: Node) -> dict[int, ReadFailed]:
         except ReadFailed:  # that is not about the key
             break
     return bad
-
-
-def best_way(node: Node, token: bytes) -> tuple[Way, Snapshot]:
-    """The first way that works. Raises the best one's failure when none does, and any other at once."""
-    first: ReadFailed | None = None
-    for way in node.ways:
-        try:
-            return way, READ[way](node, token, [token_bytes(ACCOUNT_BYTES)])
-        except (Unsupported, Refused, BadReply) as failure:
-            first = first or failure
-    raise first or Unsupported()
-
-
-def largest(node: Node, way: Way, token: bytes) -> int:
-    """How many wallets it takes at once, halving from what its chain allows."""
-    size = node.ways[way]
-    while size > 1:
-        try:
-            READ[way](node, token, [token_bytes(ACCOUNT_BYTES) for _ in range(size)])
-        except TooMuch:
-            size //= 2
-        else:
-            break
-    return size

@@ -68,10 +68,11 @@ Exit codes:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines, for scripts.")
 @click.option("--without-endpoint", is_flag=True, help="Leave out the settings that only the HTTP endpoint needs.")
 def check(*, as_json: bool, without_endpoint: bool, **_: Any) -> None:
-    from config.logging import escaped
+    from config.logging import configure_logging, escaped
     from config.settings import worker_settings
     from worker.check import findings
 
+    configure_logging("CRITICAL", "console")  # what a reader logs of its endpoints is what is found
     found = []
     for finding in findings(worker_settings(), with_endpoint=not without_endpoint):
         found.append(finding)
@@ -160,15 +161,16 @@ def resync(
 
 
 def sender(app: Any) -> "Send":
-    """Sends tasks through the queue that workers serve first."""
+    """Sends tasks through the queues that workers serve first."""
 
     def send(name: str, args: Sequence[Any]) -> bool:
         from kombu.exceptions import OperationalError
 
-        from config.broker import REFRESH_QUEUE
+        from config.broker import REFRESH_QUEUE, TICKS_QUEUE
 
+        queue = TICKS_QUEUE if name == "worker.tasks.dispatch_due_wallets" else REFRESH_QUEUE
         try:
-            app.send_task(name, args=args, queue=REFRESH_QUEUE, expires=MESSAGE_HOLDS)
+            app.send_task(name, args=args, queue=queue, expires=MESSAGE_HOLDS)
         except OperationalError:
             return False
         return True

@@ -1,14 +1,18 @@
 """How many batches are due, and as many messages. The messages carry no wallets: who claims decides which."""
 
+from math import inf
+from time import monotonic
 from typing import Any
 
 import structlog
 from celery import beat
 
-from config.broker import REFRESH_QUEUE, sync_queue
+from config.broker import TICKS_QUEUE, sync_queue
 from config.settings import Network, worker_settings
+from db.enrolment import Changes, changes, reconcile
+from db.leases import count_lost
+from db.queue import count_due
 from db.session import transaction
-from db.wallets import count_due
 from worker.app import app
 from worker.chains import reader_for
 from worker.life import make_life_sign_folder, show_life
@@ -21,8 +25,10 @@ MAX_WAITING = 40
 MAX_LOOKED_AT = 20_000
 """Wallets that a tick looks at: about a second of work. Where batches are large, fewer of them wait."""
 
-MAX_BEFORE_A_TICK = 1000
-"""Messages that may wait where beat's ticks do. Expired ones go at some 400 a second."""
+MAX_TICKS = 10
+"""Ticks that may wait: one has all to say that ten have."""
+
+RECONCILED_EACH = 20.0  # seconds
 
 
 def most_waiting(per_batch: int) -> int:
@@ -42,6 +48,33 @@ def dispatch() -> None:
     """Send a message for each batch that is due and has none."""
     for network in worker_settings().networks:
         dispatch_network(network)
+    reconciliation.look()
+
+
+class Reconciliation:
+    """Finds wallets without a schedule. Postgres' own counts say when a pass over the tables may find any."""
+
+    def __init__(self) -> None:
+        self._looked_at = -inf
+        self._seen: Changes | None = None
+
+    def look(self) -> None:
+        """Not more often than each RECONCILED_EACH seconds."""
+        now = monotonic()
+        if now - self._looked_at < RECONCILED_EACH:
+            return
+        self._looked_at = now
+        with transaction() as connection:
+            found = changes(connection)
+            if found is not None and found == self._seen:
+                return
+            mended = reconcile(connection)
+        self._seen = found if mended == 0 else None  # what was mended now has changed the counts
+        if mended:
+            log.warning("schedules_mended", wallets=mended)
+
+
+reconciliation = Reconciliation()
 
 
 def dispatch_network(network: Network) -> int:
@@ -59,6 +92,7 @@ def dispatch_network(network: Network) -> int:
             return 0
         with transaction() as connection:
             due = count_due(connection, network, bound=per_batch * most)
+            due += count_lost(connection, network) * per_batch  # a batch each, whatever its size
         batches = batches_to_send(due, per_batch, waiting)
         with producer.batch():
             for _ in range(batches):
@@ -69,8 +103,7 @@ def dispatch_network(network: Network) -> int:
 class Scheduler(beat.Scheduler):
     """Beat's plain one: with one entry there is nothing to keep, and Celery's default one unpickles a file.
 
-    Ticks that nobody takes are held back: without workers for a night, tens of thousands would wait, and the first
-    refreshes of the morning behind them.
+    Ticks that nobody takes are held back: without workers for a night, tens of thousands would wait.
     """
 
     _held = False
@@ -85,9 +118,9 @@ class Scheduler(beat.Scheduler):
         return float(super().tick(*args, **kwargs))
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
-        """Send a tick, unless too many messages wait before it. What this raises, beat logs, and goes on."""
-        waiting = producer.channel.waiting(REFRESH_QUEUE)
-        held, self._held = self._held, waiting >= MAX_BEFORE_A_TICK
+        """Send a tick, unless enough of them wait. What this raises, beat logs, and goes on."""
+        waiting = producer.channel.waiting(TICKS_QUEUE)
+        held, self._held = self._held, waiting >= MAX_TICKS
         if self._held:
             if not held:
                 log.warning("ticks_held", waiting=waiting)

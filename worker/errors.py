@@ -16,16 +16,22 @@
         ├── Refused            ask another endpoint: this one answered that it would not
         ├── Lagging            ask another endpoint: this one is behind
         ├── BadReply           ask another endpoint, and do not believe this one: the answer fails a check
+        ├── ClockSkewed        believe nothing: the database's clock is wrong, and no endpoint; a person has to mend it
         ├── WrongChain         stop asking this endpoint: it serves another network; a person has to mend it
         └── NoToken            stop asking this endpoint: the token is not there; a person has to mend it
 
 A class's ``code`` is what ``sync_schedule.last_error`` holds and the logs say. Foreign outcomes are translated into
-these in one place per chain (``worker.chains.ethereum``, ``worker.chains.tron``; ``worker.chains.http`` for what both
-share) and never leave it. They are not chained: requests' messages quote the whole URL of a node, and that may hold
-its key.
+these in one place per chain (``worker.chains.ethereum``, ``worker.chains.tron``; ``worker.chains.failures`` for what
+both share) and never leave it. They are not chained: requests' messages quote the whole URL of a node, and that may
+hold its key.
 """
 
 from typing import ClassVar
+
+from billiard.exceptions import SoftTimeLimitExceeded
+
+FROM_OUTSIDE = (SystemExit, KeyboardInterrupt, SoftTimeLimitExceeded)
+"""What ends a batch that is sound itself: its process is told to end, or Celery's soft limit."""
 
 USDT_CALL_FAILED = "usdt_call_failed"
 """A wallet's code when the read was good but the token gave no usable balance for this one wallet."""
@@ -40,10 +46,13 @@ OUR_ERROR = "our_error"
 """A wallet's code when this program failed in its batch, by a mistake of its own that the log tells of."""
 
 ZERO_UNCONFIRMED = "zero_unconfirmed"
-"""A wallet's code when a balance fell to zero in one read and a second read did not agree."""
+"""A wallet's code when a balance read as zero that was not known to be, and a second read did not agree."""
 
 RISE_UNCONFIRMED = "rise_unconfirmed"
 """A wallet's code when its USDT rose by more than CONFIRM_RISES in one read and a second read did not agree."""
+
+CHANGE_UNCONFIRMED = "change_unconfirmed"
+"""A wallet's code when its balance changed with an unlikely share of others', and another endpoint has it otherwise."""
 
 
 LONGEST_WAIT_TOLD = 3600.0  # seconds
@@ -85,6 +94,9 @@ class ReadFailed(SyncError):
 
     for_a_person: ClassVar[bool] = False
     """Whether waiting does not help: a setting is wrong, and the log says so at `error`."""
+
+    skew: tuple[float, int] | None = None
+    """Where it failed by its block's time: the seconds from the database's time to that, and the block's number."""
 
     def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -160,6 +172,13 @@ class BadReply(ReadFailed):
     """The endpoint's answer fails a check."""
 
     code = "bad_reply"
+
+
+class ClockSkewed(ReadFailed):
+    """The database's clock is off."""
+
+    code = "clock_skewed"
+    for_a_person = True
 
 
 class WrongChain(ReadFailed):

@@ -9,12 +9,13 @@ other wallets had the same mix, are divided by the wallets a request. That is th
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from time import time
 from typing import Any, Literal
 
 from config.settings import NETWORKS, Network, WorkerSettings
 from db.freshness import AGE_SHARES, NetworkFreshness, freshness
+from db.networks import SOUND, Condition, conditions
 from db.session import transaction
 from worker.chains import known_of
 from worker.chains.known import COUNT_SECONDS
@@ -49,6 +50,7 @@ class NetworkReport:
     requests: Requests | None
     endpoints: Sequence[EndpointState] | None
     """None: Redis is out of reach."""
+    condition: Condition = SOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def look(settings: WorkerSettings, *, daily_quota: int | None) -> Look:
     redis = known_of(NETWORKS[0], settings).answers()
     with transaction() as connection:
         found = {each.network: each for each in freshness(connection, grace=timedelta(seconds=settings.sync_lease))}
+        known = conditions(connection)
     made = []
     for network in NETWORKS:
         if network in found or network in settings.networks:
@@ -76,6 +79,7 @@ def look(settings: WorkerSettings, *, daily_quota: int | None) -> Look:
                     time(),
                     daily_quota=daily_quota,
                     synced=network in settings.networks,
+                    condition=known.get(network, SOUND),
                 )
             )
     return Look(made, redis)
@@ -89,6 +93,7 @@ def reported(
     *,
     daily_quota: int | None,
     synced: bool,
+    condition: Condition = SOUND,
 ) -> NetworkReport:
     """One network's report, out of what the database and the workers know. Pure."""
     wallets = wallets or NOBODYS
@@ -101,6 +106,7 @@ def reported(
         reads_per_hour=reads,
         requests=requests_made(states or (), now, None if reads is None else reads / size, daily_quota),
         endpoints=states,
+        condition=condition,
     )
 
 
@@ -154,6 +160,10 @@ def _network_json(each: NetworkReport) -> dict[str, Any]:
         "claimed": wallets.claimed,
         "failing": wallets.failing,
         "errors": wallets.errors,
+        "out_since": each.condition.out_since and each.condition.out_since.astimezone(UTC).isoformat(),
+        "out_reason": each.condition.reason,
+        "lost": each.condition.lost,
+        "doubted": each.condition.doubted,
         "reads_per_hour": each.reads_per_hour,
         "requests": None if each.requests is None else asdict(each.requests),
         "endpoints": None if each.endpoints is None else [_endpoint_json(state) for state in each.endpoints],
@@ -168,6 +178,7 @@ def lines(each: NetworkReport) -> Iterator[str]:
     """What a person reads of one network; its first line is a heading. Pure."""
     wallets = each.wallets
     yield _heading(each)
+    yield from _condition_lines(each.condition)
     if wallets.ages:
         yield "  age        " + ", ".join(
             f"{name} {told(age)}" for name, age in zip(("p50", "p95", "p99", "oldest"), wallets.ages, strict=True)
@@ -180,6 +191,16 @@ def lines(each: NetworkReport) -> Iterator[str]:
     yield from _cost_lines(each)
     for state in each.endpoints or ():
         yield f"  endpoint   {_endpoint_line(state)}"
+
+
+def _condition_lines(condition: Condition) -> Iterator[str]:
+    if condition.out_since:
+        seconds = (datetime.now(UTC) - condition.out_since).total_seconds()
+        yield f"  out        for {told(max(seconds, 0))}: no endpoint answers ({condition.reason})"
+    if condition.lost:
+        yield f"  lost       {counted(condition.lost, 'wallet')} whose worker never came back: tried apart from others"
+    if condition.doubted:
+        yield f"  doubted    {counted(condition.doubted, 'wallet')}: so many changed at once, by one endpoint's word"
 
 
 def _heading(each: NetworkReport) -> str:

@@ -6,24 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
-from billiard.exceptions import SoftTimeLimitExceeded
 from sqlalchemy.exc import SQLAlchemyError
 
 from db.leases import release
 from db.session import transaction
 from db.wallets import Claim
+from worker.errors import FROM_OUTSIDE
 
 log = structlog.get_logger(__name__)
 
 ENDING = {signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1}
 """What a pool sends to a process: an end (QUIT under REMAP_SIGTERM), and the soft limit."""
-
-FROM_OUTSIDE = (SystemExit, KeyboardInterrupt, SoftTimeLimitExceeded)
-"""What ends a batch that is sound itself: its process is told to end, or Celery's soft limit.
-
-An error of our own is not among them: handed back, such a batch would fail again at once, and for ever; it waits for
-the end of its lease.
-"""
 
 
 @dataclass(slots=True)
@@ -35,7 +28,7 @@ class Hold:
 
 @contextmanager
 def handed_back_when_interrupted() -> Iterator[Hold]:
-    """Give what is claimed in the block back, due at once, when the block is ended from outside.
+    """Give what is claimed in the block back, due at once, when the block is ended from outside (FROM_OUTSIDE).
 
     The claim is told of inside its transaction: the end may come in the middle of the commit, or just after it.
     """
@@ -69,7 +62,7 @@ def _undisturbed() -> Iterator[None]:
 def _hand_back(claim: Claim, reason: str) -> None:
     try:
         with transaction() as connection:
-            wallets = release(connection, claim.token, [wallet.id for wallet in claim.wallets])
+            wallets = release(connection, claim.token)
     except SQLAlchemyError as error:  # the leases expire
         log.warning("leases_not_handed_back", network=claim.network, reason=reason, error=type(error).__name__)
     else:

@@ -8,20 +8,13 @@ from typing import NamedTuple
 import structlog
 
 from db.balances import Outcome
+from db.networks import State
 from db.wallets import Claim, ClaimedWallet
 from worker import schedule
 from worker.chains.addresses import account_bytes, is_account
 from worker.chains.snapshot import Balance, Block
 from worker.chains.task import Part
-from worker.errors import (
-    OLDER_BLOCK,
-    RISE_UNCONFIRMED,
-    USDT_CALL_FAILED,
-    ZERO_UNCONFIRMED,
-    BadAddress,
-    ReadFailed,
-    TooMuch,
-)
+from worker.errors import OLDER_BLOCK, USDT_CALL_FAILED, BadAddress, OverBudget, ReadFailed, TooMuch
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +23,9 @@ class Found(NamedTuple):
     """What was read for one wallet: a balance and its block, or an error's code.
 
     `endpoint`: the id of the one that said so; `unknown`: that it does not know the account. `alone`: the fault is this
-    wallet's, and no other's. `told`: seconds for which the nodes want to be left alone.
+    wallet's, and no other's. `untried`: no endpoint was asked for it, for the budget had no room in time. `told`:
+    seconds for which the nodes want to be left alone. `held`: what was read, and is not believed yet
+    (``worker.verify``); then there is no balance.
     """
 
     balance: Balance | None = None
@@ -41,12 +36,11 @@ class Found(NamedTuple):
     error: str | None = None
     alone: bool = False
     told: float = 0.0
+    untried: bool = False
+    held: Balance | None = None
 
 
-ReadAgain = Callable[[Sequence[Found], Sequence[int]], Sequence[Found]]
-"""Reads the wallets at some places of what was found again."""
-
-ATTEMPTS = 2  # to have a zero or a rise confirmed
+MOST_FAILURES = 1_000_000  # beyond any that count
 
 
 def accounts_of(claim: Claim) -> list[bytes | None]:
@@ -102,7 +96,9 @@ def _failed(failure: ReadFailed | None, wallets: int) -> Found:
     failure = failure or ReadFailed()
     # What is too much for one wallet by itself is that wallet's fault: the others were read, or can be.
     alone = wallets == 1 and isinstance(failure, TooMuch)
-    return Found(error=failure.code, alone=alone, told=failure.retry_after or 0.0)
+    return Found(
+        error=failure.code, alone=alone, told=failure.retry_after or 0.0, untried=isinstance(failure, OverBudget)
+    )
 
 
 def with_bad_addresses(accounts: Sequence[bytes | None], found: Sequence[Found]) -> list[Found]:
@@ -113,118 +109,23 @@ def with_bad_addresses(accounts: Sequence[bytes | None], found: Sequence[Found])
     return [Found(error=BadAddress.code) if account is None else next(asked) for account in accounts]
 
 
-def behind(claim: Claim, found: Sequence[Found]) -> list[int]:
-    """The places of wallets that were read at a block before the one that their balances are from."""
-    return [
-        place for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True)) if _older(wallet, each)
-    ]
-
-
-def _older(wallet: ClaimedWallet, found: Found) -> bool:
+def older(wallet: ClaimedWallet, found: Found) -> bool:
+    """Whether a wallet was read at a block before the one that its balances are from."""
     return wallet.block_number is not None and found.block is not None and found.block.number < wallet.block_number
 
 
-def caught_up(claim: Claim, found: Sequence[Found], late: Sequence[int], read_again: ReadAgain) -> list[Found]:
-    """`found` with those that are `late` as `read_again` has them, where it has them and no older."""
-    settled = list(found)
-    for place, second in zip(late, read_again(found, late), strict=True):
-        if second.balance and not _older(claim.wallets[place], second):
-            settled[place] = second
-    return settled
+def outage(parts: Sequence[Part], state: State) -> ReadFailed | None:
+    """Why a batch of which no endpoint read anything says that its network is out; None when it does not.
 
-
-def fallen_to_zero(claim: Claim, found: Sequence[Found]) -> list[int]:
-    """The places of wallets one of whose balances was above zero and reads as zero: an error often looks like that.
-
-    So is an account that the node does not know, unless nothing was there before.
+    Then no wallet has failed. But where the network was out until just now, and came back with other wallets, it may be
+    these at which endpoints fail: they have, and come back at times of their own.
     """
-    return [
-        place
-        for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True))
-        if each.balance and 0 in each.balance and any(_falls(wallet, each))
-    ]
-
-
-def risen(claim: Claim, found: Sequence[Found], above: int | None) -> list[int]:
-    """The places of wallets whose USDT rose by more than `above`, in base units; None: no rise is suspect.
-
-    A wallet that was never read rises from nothing.
-    """
-    return [
-        place
-        for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True))
-        if _rises(wallet, each, above)
-    ]
-
-
-def _rises(wallet: ClaimedWallet, found: Found, above: int | None) -> bool:
-    return above is not None and found.balance is not None and found.balance.usdt - (wallet.usdt or 0) > above
-
-
-def _number(found: Found) -> int:
-    return found.block.number if found.block else 0
-
-
-def _falls(wallet: ClaimedWallet, found: Found) -> tuple[bool, bool]:
-    balance = found.balance
-    if balance is None:
-        return False, False
-    doubtful = bool(wallet.native) or (found.unknown and wallet.native is None)
-    return bool(wallet.usdt) and balance.usdt == 0, doubtful and balance.native == 0
-
-
-def agrees(wallet: ClaimedWallet, first: Found, second: Found, above: int | None = None) -> bool | None:
-    """Whether two reads have the same zeros, and, where the first is a rise by more than `above`, sums no further apart
-    than that. None: the second does not tell, having failed or being older and other.
-    """
-    usdt, native = falls = _falls(wallet, first)
-    if wallet.native and first.unknown:
-        return False  # an account that was there does not vanish
-    if second.balance is None or not (first.block and second.block) or (wallet.native and second.unknown):
+    if state.back_lately or any(part.snapshot for part in parts):
         return None
-    close = _close(wallet, first, second, above)
-    if second.block.number < first.block.number:
-        return True if close and falls == _falls(wallet, second) and not _older(wallet, second) else None
-    return close and not (usdt and second.balance.usdt) and not (native and second.balance.native)
-
-
-def _close(wallet: ClaimedWallet, first: Found, second: Found, above: int | None) -> bool:
-    if above is None or not first.balance or not second.balance or not _rises(wallet, first, above):
-        return True
-    return abs(first.balance.usdt - second.balance.usdt) <= above
-
-
-def confirmed(
-    claim: Claim, found: Sequence[Found], suspects: Sequence[int], read_again: ReadAgain, above: int | None = None
-) -> list[Found]:
-    """`found` with each zero, and each rise by more than `above`, that a second read did not confirm turned into a
-    failure.
-
-    Those of which the second read says nothing are read for the third time. Of two reads that agree the older one
-    counts: the other confirms it at a later block, whichever came first. So an endpoint that is always a block behind
-    can be asked too.
-    """
-    settled, unsettled = list(found), list(suspects)
-    for place in suspects:
-        zero = any(_falls(claim.wallets[place], found[place]))
-        settled[place] = Found(error=ZERO_UNCONFIRMED if zero else RISE_UNCONFIRMED)
-    for _ in range(ATTEMPTS):
-        if not unsettled:
-            break
-        again = dict(zip(unsettled, read_again(found, unsettled), strict=True))
-        verdicts = {place: agrees(claim.wallets[place], found[place], second, above) for place, second in again.items()}
-        for place in (place for place, verdict in verdicts.items() if verdict):
-            settled[place] = min(found[place], again[place], key=_number)
-        unsettled = [place for place, verdict in verdicts.items() if verdict is None]
-    return settled
-
-
-def share(wallets: int, deaths: int) -> int:
-    """How many wallets to try of a batch whose workers died so often in a row: half as many after each but the first.
-
-    Should one of them be what kills, it is alone in the end, and the others are read meanwhile.
-    """
-    return max(wallets >> max(deaths - 1, 0), 1)
+    failures = [part.failure for part in parts if part.failure and not isinstance(part.failure, OverBudget)]
+    if any(isinstance(failure, TooMuch) for failure in failures):
+        return None
+    return failures[-1] if failures else None
 
 
 def outcomes(
@@ -235,10 +136,11 @@ def outcomes(
     policy: schedule.Policy,
     chance: Callable[[], float],
 ) -> list[Outcome]:
-    """What came of each claimed wallet. `chance` gives a number in [0, 1) for each."""
+    """What came of each claimed wallet that was tried. `chance` gives a number in [0, 1) for each."""
     return [
         _outcome(claim, wallet, each, policy, jitter=chance(), account=None if wallet.account == account else account)
         for wallet, account, each in zip(claim.wallets, accounts, found, strict=True)
+        if not each.untried
     ]
 
 
@@ -246,9 +148,12 @@ def _outcome(
     claim: Claim, wallet: ClaimedWallet, found: Found, policy: schedule.Policy, *, jitter: float, account: bytes | None
 ) -> Outcome:
     balance, block, one_block, *_ = found
+    if found.held:
+        # The row keeps what it has. Nothing failed: the wallet is read again as one that is in use.
+        return Outcome(wallet.id, wallet.due_at, schedule.due_after_success(claim.at, claim.at, policy, jitter), 0)
     if balance is None or block is None:
         return _failure(claim, wallet, found, policy, jitter)
-    if _older(wallet, found):
+    if older(wallet, found):
         return _failure(claim, wallet, Found(error=OLDER_BLOCK), policy, jitter)
     now, usdt, native = claim.at, balance.usdt, balance.native
     changed = usdt != wallet.usdt or native != wallet.native
@@ -256,15 +161,17 @@ def _outcome(
     # While it failed it got one due time after another: it is as late as everything else that failed with it.
     late = inf if wallet.failures else now - wallet.due_at
     due = schedule.due_after_success(now, touched, policy, jitter, late=late)
-    return Outcome(wallet.id, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account)
+    return Outcome(
+        wallet.id, wallet.due_at, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account
+    )
 
 
 def _failure(claim: Claim, wallet: ClaimedWallet, found: Found, policy: schedule.Policy, jitter: float) -> Outcome:
-    failures = wallet.failures + 1
+    failures = min(wallet.failures, MOST_FAILURES) + 1
     if found.error == BadAddress.code:
-        due = schedule.NEVER
+        due = claim.at + schedule.JUDGED_AGAIN * (1 + jitter)
     elif found.alone:
         due = schedule.due_after_failed_wallet(claim.at, failures, policy, jitter)
     else:
         due = schedule.due_after_failed_read(claim.at, failures, policy, jitter, told=found.told)
-    return Outcome(wallet.id, due, failures, found.error)
+    return Outcome(wallet.id, wallet.due_at, due, failures, found.error)

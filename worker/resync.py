@@ -85,7 +85,7 @@ class Outcome:
         return self.read + self.failures + self.gone
 
 
-def share(wallets: int, size: int, per_second: int) -> Share:
+def share(wallets: int, size: int, per_second: float) -> Share:
     """What wallets of one network cost at `size` a request and `per_second` requests, 0 being no bound. Pure."""
     requests = -(-wallets // size)
     return Share(wallets, requests, requests / per_second if per_second and requests else None)
@@ -110,7 +110,7 @@ def _nobody(wallets: Sequence[object], users: Sequence[object]) -> str:
     return f"Nothing was marked: {', '.join(lacking[:5])}{', …' if len(lacking) > 5 else ''}."  # noqa: PLR2004
 
 
-def planned(wanted: Wanted, sizes: Mapping[Network, int], budgets: Mapping[Network, int]) -> Plan:
+def planned(wanted: Wanted, sizes: Mapping[Network, int], budgets: Mapping[Network, float]) -> Plan:
     """The plan for what was found. `sizes` and `budgets` are of the networks that have a node. Pure."""
     counts: Counter[Network] = Counter()
     for bundle in wanted.bundles:

@@ -127,7 +127,7 @@ def plan_lines(plan: Plan, settings: WorkerSettings) -> Iterator[str]:
         else:
             per_second = settings.chain(network).per_second
             least = f"at least {told(share.seconds)}" if share.seconds >= 1 else "about 1 s"
-            yield f"{line}, {least} at {per_second} requests a second ({network.upper()}_RPS)"
+            yield f"{line}, {least} at {per_second:g} requests a second ({network.upper()}_RPS)"
     if plan.hopeless:
         yield f"Left out: {counted(plan.hopeless, 'wallet')} without a valid address. Corrected, it is due by itself."
     for network, wallets in plan.not_synced.items():

@@ -4,10 +4,10 @@ Times are unix seconds, spans seconds, `jitter` is a number in [0, 1).
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-NEVER = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
-"""For a wallet that no read can help: it rests until its address changes, which makes it due again."""
+JUDGED_AGAIN = 86_400.0 / 2  # seconds
+"""For a wallet without a valid address: no node is asked for it, so it costs nothing to judge its address anew, by a
+later version perhaps, between this and twice as long from now."""
 
 SPREAD = 0.2
 """The share of the active interval over which chance spreads due times: wallets enrolled together drift apart."""

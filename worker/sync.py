@@ -6,11 +6,11 @@ Nothing here knows Celery, so that it can be called as it is. What a batch's wal
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from random import random, sample
-from time import monotonic, sleep
+from random import random
+from time import monotonic
 from uuid import UUID
 
 import structlog
@@ -18,28 +18,18 @@ from sqlalchemy import Connection
 
 from config.settings import Network, WorkerSettings, worker_settings
 from db.balances import Outcome, Recorded, record
+from db.held import NO_HISTORY, History, Lesson, history, learn
 from db.leases import release
-from db.refresh import LOCKED_PAUSE
+from db.networks import note_back, note_out
 from db.session import transaction, until_done
-from db.wallets import Claim, claim_due, claim_these, passed_over
+from db.wallets import Claim, claim_due, claim_lost, claim_these
 from worker.chains import ChainReader, reader_for
 from worker.chains.task import Part
-from worker.errors import OUR_ERROR
-from worker.interruption import FROM_OUTSIDE, handed_back_when_interrupted
-from worker.outcomes import (
-    Found,
-    accounts_of,
-    behind,
-    caught_up,
-    confirmed,
-    fallen_to_zero,
-    found_in,
-    outcomes,
-    risen,
-    share,
-    with_bad_addresses,
-)
+from worker.errors import FROM_OUTSIDE, OUR_ERROR, OverBudget, ReadFailed
+from worker.interruption import handed_back_when_interrupted
+from worker.outcomes import Found, accounts_of, found_in, outage, outcomes, with_bad_addresses
 from worker.schedule import Policy
+from worker.verify import ATTEMPTS, Doubts, behind, believed, caught_up, confirmed, denies, doubted, lesson
 
 log = structlog.get_logger(__name__)
 
@@ -52,93 +42,128 @@ time, and cost a request for each few. The price is that some are read by up to 
 
 
 def sync_due(network: Network) -> tuple[UUID, ...]:
-    """Sync one batch of what is due on a network. Returns the wallets that were asked for while they were being read.
+    """Sync one batch of what is due on a network, and one that was lost with its worker, if there is any.
 
-    Raises NotConfigured; a failed read is recorded, not raised.
+    Returns the wallets that were asked for while they were being read. Nothing is claimed while no endpoint may be
+    asked, or the budget has no room in time. Raises NotConfigured; a failed read is recorded, not raised.
     """
     settings, reader = worker_settings(), reader_for(network)
-    claim = partial(
-        claim_due,
-        network=network,
-        limit=reader.max_wallets,
-        lease=timedelta(seconds=settings.sync_lease),
-        ahead=timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD),
-    )
-    return tuple(_sync(reader, settings, claim)[1])
+    ahead = timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD)
+    claim, asked_again = _sync(reader, settings, network, partial(claim_due, limit=reader.max_wallets, ahead=ahead))
+    # Apart from those above, which are written by now: these may end the process.
+    if claim and claim.state.lost and not claim.deaths:
+        asked_again += _sync(reader, settings, network, claim_lost)[1]
+    return asked_again
 
 
 def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]:
-    """The same for those of these wallets that are due or asked for. More than a request takes are read in several.
-
-    A row that somebody has locked for a moment, as whoever asks for the wallet does, is tried again.
-    """
+    """The same for those of these wallets that are due or asked for: one batch, and one try of a lost one."""
+    if not wallet_ids:
+        return ()
     settings, reader = worker_settings(), reader_for(network)
-    patience = monotonic() + settings.request_limit
-    left = list(wallet_ids)
-    asked_again: list[UUID] = []
-    while True:
-        lease = timedelta(seconds=settings.sync_lease)
-        claim = partial(claim_these, network=network, wallet_ids=left, limit=len(left), lease=lease)
-        claimed, again = _sync(reader, settings, claim)
-        asked_again += again
-        if claimed == len(left):
-            return tuple(asked_again)
-        with transaction() as connection:
-            found = passed_over(connection, network, left)
-        left = [wallet for wallet in found if wallet not in asked_again]
-        if not left or monotonic() > patience:
-            return tuple(asked_again)
-        sleep(LOCKED_PAUSE)
+    these = partial(claim_these, wallet_ids=wallet_ids, limit=len(wallet_ids))
+    claim, asked_again = _sync(reader, settings, network, these, refresh=True)
+    if left := set(wallet_ids) - {wallet.id for wallet in (claim.wallets if claim else ())}:
+        lost = partial(claim_lost, wallet_ids=list(left))
+        asked_again += _sync(reader, settings, network, lost, refresh=True)[1]
+    return asked_again
 
 
 def _sync(
-    reader: ChainReader, settings: WorkerSettings, claim_batch: Callable[[Connection], Claim | None]
-) -> tuple[int, Sequence[UUID]]:
-    """How many wallets were claimed, and who was asked for meanwhile."""
+    reader: ChainReader,
+    settings: WorkerSettings,
+    network: Network,
+    claim_batch: Callable[..., Claim | None],
+    *,
+    refresh: bool = False,
+) -> tuple[Claim | None, tuple[UUID, ...]]:
+    """What was claimed, and who of it was asked for meanwhile."""
     started = monotonic()
+    deadline = started + settings.read_limit
+    if why := reader.may_read(deadline, refresh=refresh):
+        _note_out(network, why)
+        return None, ()
     with handed_back_when_interrupted() as hold:
         with transaction() as connection:
-            claim = claim_batch(connection)
-            claim = hold.claim = claim and _share(connection, claim)
+            claim = hold.claim = claim_batch(connection, network, lease=timedelta(seconds=settings.sync_lease))
+            known = history(connection, network, [wallet.id for wallet in claim.wallets]) if claim else NO_HISTORY
         if claim is None:
-            return 0, ()
-        parts, decided = _decide(reader, settings, claim, started + settings.read_limit)
-        write = partial(record, token=claim.token, outcomes=decided, finality=reader.finality)
+            return None, ()
+        parts, decided, learnt = _decide(reader, settings, claim, known, deadline, refresh=refresh)
+        out = outage(parts, claim.state)
+        if out or not decided:
+            with transaction() as connection:
+                release(connection, claim.token)
+            if out:
+                _note_out(claim.network, out)
+            return claim, ()
+        write = _Write(claim, decided, learnt, reader.finality, back=any(part.snapshot for part in parts))
         recorded = until_done(write, started + settings.sync_lease)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
-    _tell(claim, parts, recorded, started, changed=changed, failed=failed)
-    return len(claim.wallets), recorded.asked_again
+    _tell(claim, parts, recorded, started, changed=changed, failed=failed, lost=len(decided) - recorded.recorded)
+    return claim, recorded.asked_again
 
 
-def _share(connection: Connection, claim: Claim) -> Claim:
-    """What of a claim is tried. All of it, unless its workers died with it more than once: then some, by chance."""
-    deaths = max((wallet.failures for wallet in claim.wallets if wallet.lost), default=0)
-    size = share(len(claim.wallets), deaths)
-    if size == len(claim.wallets):
-        return claim
-    tried = tuple(sample(claim.wallets, size))
-    release(connection, claim.token, list({wallet.id for wallet in claim.wallets} - {wallet.id for wallet in tried}))
-    log.warning("batch_halved", network=claim.network, wallets=size, deaths=deaths)
-    return replace(claim, wallets=tried)
+def _note_out(network: Network, why: ReadFailed) -> None:
+    """No endpoint may be asked: that is the network's, and no wallet's. Our own budget is nobody's failure."""
+    if isinstance(why, OverBudget):
+        return
+    with transaction() as connection:
+        news = note_out(connection, network, why.code)
+    if news:
+        log.warning("network_out", network=network, reason=why.code, detail=str(why))
+
+
+@dataclass(slots=True)
+class _Write:
+    """Writes what came of a batch; once more, it passes over rows that somebody keeps locked."""
+
+    claim: Claim
+    decided: Sequence[Outcome]
+    learnt: Lesson
+    finality: str
+    back: bool
+    """An endpoint has answered."""
+    tries: int = 0
+
+    def __call__(self, connection: Connection) -> Recorded:
+        self.tries += 1
+        state = self.claim.state
+        if self.back and state.out_since and note_back(connection, self.claim.network):
+            log.info("network_back", network=self.claim.network, out_since=state.out_since.isoformat())
+        token, pass_over = self.claim.token, self.tries > 1
+        recorded = record(connection, token, self.decided, finality=self.finality, pass_over_locked=pass_over)
+        if recorded.recorded and any(self.learnt):
+            learn(connection, self.claim.network, self.learnt)
+        return recorded
 
 
 def _decide(
-    reader: ChainReader, settings: WorkerSettings, claim: Claim, deadline: float
-) -> tuple[list[Part], list[Outcome]]:
-    """What was read of a claim, and what comes of it. Our own mistake is a failure of each of its wallets, which then
-    come back at times of their own: else the same ones would come back together, for ever, before all others.
+    reader: ChainReader,
+    settings: WorkerSettings,
+    claim: Claim,
+    known: History,
+    deadline: float,
+    *,
+    refresh: bool,
+) -> tuple[list[Part], list[Outcome], Lesson]:
+    """What was read of a claim, what comes of it, and what it teaches. Our own mistake is a failure of each of its
+    wallets, which then come back at times of their own: else the same ones would come back together, for ever, before
+    all others.
     """
     policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
     accounts: list[bytes | None] = [None] * len(claim.wallets)
     try:
         accounts = accounts_of(claim)
-        parts, found = _read(reader, claim, accounts, deadline, settings.chain(claim.network).confirm_rises)
+        rises_above = settings.chain(claim.network).confirm_rises
+        parts, found = _read(reader, claim, accounts, deadline, rises_above=rises_above, known=known, refresh=refresh)
     except FROM_OUTSIDE:
         raise
     except Exception:
         log.exception("batch_broken", network=claim.network, wallets=len(claim.wallets))
         parts, found = [], [Found(error=OUR_ERROR, alone=True)] * len(claim.wallets)
-    return parts, outcomes(claim, accounts, found, policy=policy, chance=random)
+    learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
+    return parts, outcomes(claim, accounts, found, policy=policy, chance=random), learnt
 
 
 def _read(
@@ -146,25 +171,29 @@ def _read(
     claim: Claim,
     accounts: Sequence[bytes | None],
     deadline: float,
+    *,
     rises_above: int | None = None,
+    known: History = NO_HISTORY,
+    refresh: bool = False,
 ) -> tuple[list[Part], list[Found]]:
-    """What the nodes say, and for each claimed wallet what was found."""
+    """What the nodes say, and for each claimed wallet what is believed of it."""
     clock = claim.at - monotonic()
-    parts = reader.read([account for account in accounts if account], claim.at, deadline)
+    parts = reader.read([account for account in accounts if account], claim.at, deadline, refresh=refresh)
     found = with_bad_addresses(accounts, found_in(parts, len(accounts) - accounts.count(None)))
-    read_again = partial(_read_again, reader, accounts, clock=clock, deadline=deadline)
-    late = behind(claim, found) if reader.several else []
-    if late:
-        found = caught_up(claim, found, late, read_again)
+    read_again = partial(_read_again, reader, accounts, clock=clock, deadline=deadline, refresh=refresh)
+    if reader.several and (late := behind(claim, found)):
+        found = caught_up(claim, found, read_again(found, late))
         log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=len(behind(claim, found)))
-    zeros, rises = fallen_to_zero(claim, found), risen(claim, found, rises_above)
-    if zeros or rises:
-        found = confirmed(claim, found, sorted({*zeros, *rises}), read_again, rises_above)
-        for event, suspects in (("zeros_read_again", zeros), ("rises_read_again", rises)):
-            if suspects:
-                unconfirmed = sum(found[place].error is not None for place in suspects)
-                log.info(event, network=claim.network, wallets=len(suspects), unconfirmed=unconfirmed)
-    return parts, found
+    doubts = doubted(claim, found, known, rises_above=rises_above, several=reader.several)
+    if not doubts.places:
+        return parts, found
+    settled: dict[int, Found] = {}
+    for _ in range(ATTEMPTS):
+        if places := [place for place in doubts.to_read_again if place not in settled]:
+            settled |= confirmed(claim, doubts, found, read_again(found, places))
+    judged = believed(claim, doubts, found, settled, known)
+    _tell_doubts(claim, doubts, parts, found, judged)
+    return parts, judged
 
 
 def _read_again(
@@ -175,7 +204,8 @@ def _read_again(
     *,
     clock: float,
     deadline: float,
-) -> list[Found]:
+    refresh: bool,
+) -> dict[int, Found]:
     """What is found for the wallets at some places, each read by another endpoint than before, where there is one.
 
     `clock` is the database's time when the monotonic clock began.
@@ -183,9 +213,33 @@ def _read_again(
     again: dict[int, Found] = {}
     for before in {found[place].endpoint for place in places}:
         those = {place: account for place in places if found[place].endpoint == before and (account := accounts[place])}
-        parts = reader.read(list(those.values()), clock + monotonic(), deadline, avoid=(before,))
+        parts = reader.read(list(those.values()), clock + monotonic(), deadline, avoid=(before,), refresh=refresh)
         again |= zip(those, found_in(parts, len(those)), strict=True)
-    return [again[place] for place in places]
+    return again
+
+
+def _tell_doubts(
+    claim: Claim, doubts: Doubts, parts: Sequence[Part], found: Sequence[Found], judged: Sequence[Found]
+) -> None:
+    """What was doubted, and what became of it. An unlikely share is for a person to look at: a node is wrong, or so
+    much did happen at once.
+    """
+    for event, places in (("zeros_read_again", doubts.zeros), ("rises_read_again", doubts.rises)):
+        if places:
+            unconfirmed = sum(judged[place].error is not None for place in places)
+            log.info(event, network=claim.network, wallets=len(places), unconfirmed=unconfirmed)
+    if doubts.unlikely:
+        endpoints = {found[place].endpoint for place in doubts.unlikely}
+        log.error(
+            "unlikely_changes",
+            network=claim.network,
+            endpoint=", ".join(sorted({part.endpoint for part in parts if part.endpoint_id in endpoints})),
+            wallets=len(doubts.unlikely),
+            share=round(len(doubts.unlikely) / len(found), 3),
+            zeros=len(doubts.unlikely & doubts.zeros),
+            held=sum(judged[place].held is not None for place in doubts.unlikely),
+            unconfirmed=sum(denies(judged[place], found[place]) for place in doubts.unlikely),
+        )
 
 
 def _tell(claim: Claim, parts: Sequence[Part], recorded: Recorded, started: float, **counts: int) -> None:
@@ -199,7 +253,6 @@ def _tell(claim: Claim, parts: Sequence[Part], recorded: Recorded, started: floa
         network=claim.network,
         wallets=len(claim.wallets),
         written=recorded.written,
-        lost=len(claim.wallets) - recorded.recorded,
         block=max((snapshot.block.number for snapshot in read), default=None),
         one_block=len(read) <= 1 and all(snapshot.one_block for snapshot in read),
         endpoint=", ".join(sorted({part.endpoint for part in parts if part.endpoint})) or None,

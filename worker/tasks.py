@@ -59,7 +59,8 @@ def sync_due_wallets(network: str) -> None:
 @app.task(base=Refusing, throws=EXPECTED)
 def sync_wallets(network: str, wallet_ids: list[str]) -> None:
     """Sync those of these wallets that are due or asked for."""
-    _sync(_batches(_network(network), [_uuid(wallet_id) for wallet_id in _list(wallet_ids)]))
+    known, wallets = _first_batch(_network(network), [_uuid(wallet_id) for wallet_id in _list(wallet_ids)])
+    _send([(known, sync_these(known, wallets))])
 
 
 @app.task(base=Refusing, throws=EXPECTED)
@@ -91,27 +92,17 @@ def _sync_requested(request: Callable[[Connection], Requested], cooldown: timede
         asked |= found.networks
     if found.locked:
         log.warning("rows_locked", wallets=len(found.locked))
-    _sync(
-        [
-            batch
-            for network in networks
-            for batch in _batches(network, [wallet for wallet, of in asked.items() if of == network])
-        ]
-    )
-
-
-def _batches(network: Network, wallet_ids: Sequence[UUID]) -> list[Batch]:
-    size = reader_for(network).max_wallets
-    return [(network, wallet_ids[start : start + size]) for start in range(0, len(wallet_ids), size)]
-
-
-def _sync(batches: Sequence[Batch]) -> None:
-    """Sync the first of these and leave the others to whoever is free: a task is one read, however much is asked for,
-    and a network that hangs does not hold up the other.
-    """
+    batches = [_first_batch(each, [wallet for wallet, of in asked.items() if of == each]) for each in networks]
+    batches = [batch for batch in batches if batch[1]]
+    # One here and the other by whoever is free: a network that hangs does not hold up the other.
     _send(batches[1:])
     for network, wallet_ids in batches[:1]:
         _send([(network, sync_these(network, wallet_ids))])
+
+
+def _first_batch(network: Network, wallet_ids: Sequence[UUID]) -> Batch:
+    """What one request takes: however much is asked for, one batch overtakes others', and the rest is merely due."""
+    return network, wallet_ids[: reader_for(network).max_wallets]
 
 
 def _send(batches: Sequence[Batch]) -> None:

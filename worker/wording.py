@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import PurePath
+from traceback import extract_tb
 
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 PATTERN = re.compile("".join(rf"(?:(?P<{unit}>[0-9]{{1,9}}){unit})?" for unit in UNITS), re.ASCII)
@@ -53,3 +55,8 @@ def in_short(text: object, secrets: Iterable[str]) -> str:
     for secret in secrets:
         short = short.replace(secret, "…")
     return printable(short[:MAX_DETAIL])
+
+
+def where(error: BaseException) -> str:
+    """Where an error came from, without its words and values: a stranger's, or a secret, may be among them."""
+    return " ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in extract_tb(error.__traceback__)[-4:])

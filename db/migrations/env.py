@@ -1,17 +1,30 @@
-"""Alembic's entry: runs the migrations in one transaction, one process at a time, and what follows each."""
+"""Alembic's entry: runs each migration in a transaction of its own, one process at a time, and what follows them.
+
+How to write one for a table of ten million rows: nothing that looks at every row may hold a lock that reads wait for. A
+constraint is added NOT VALID and validated afterwards, an index made CONCURRENTLY, both in an ``autocommit_block``.
+"""
+
+from time import sleep
 
 from alembic import context
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
+from config.database import connection_parameters
 from config.logging import configure_logging
 from config.settings import database_settings
 from db.models import metadata
 from db.rights import grant
-from db.session import engine
 from db.wallets import limit_wallets
 
 # Any constant will do; it keeps two deployments from migrating at once.
 MIGRATION_LOCK = 0x62616C73
+
+LOCK_PAUSE = 0.5  # seconds
+
+LOCK_TIMEOUT = 1000
+"""Milliseconds that a migration waits for a table. Everyone else waits behind it, and the endpoint gives up after two
+seconds; a migration that gave up is run again."""
 
 # Whoever migrates does it as the tables' owner, if he may: what a migration adds belongs to the same role as what was
 # there, and the triggers' functions, which run with their owner's rights, find it theirs.
@@ -26,7 +39,7 @@ BEGIN
         IF NOT pg_has_role(current_user, owner, 'MEMBER') THEN
             RAISE EXCEPTION 'the tables belong to %: run alembic as that role (docs/operations.md, Postgres)', owner;
         END IF;
-        EXECUTE format('SET LOCAL ROLE %I', owner);
+        EXECUTE format('SET ROLE %I', owner);
     END IF;
 END $$
 """)
@@ -34,14 +47,25 @@ END $$
 
 def run() -> None:
     configure_logging(database_settings().log_level, database_settings().log_format)
-    with engine().connect() as connection:
-        context.configure(connection=connection, target_metadata=metadata)
+    # A connection of its own, which takes the lock and the role with it when it closes.
+    parameters = connection_parameters(database_settings().database_url.get_secret_value())
+    migrating = create_engine(
+        "postgresql+psycopg://", poolclass=NullPool, connect_args=parameters, hide_parameters=True
+    )
+    with migrating.connect() as connection:
+        # Asked for again and again: an index that is made CONCURRENTLY would wait for whoever waits for its lock.
+        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}):
+            connection.rollback()
+            sleep(LOCK_PAUSE)
+        connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT}"))
+        connection.execute(AS_THE_OWNER)
+        connection.commit()
+        context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
         with context.begin_transaction():
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-            connection.execute(AS_THE_OWNER)
             context.run_migrations()
-            limit_wallets(connection, database_settings().max_wallets_per_user)
-            grant(connection)
+        limit_wallets(connection, database_settings().max_wallets_per_user)
+        grant(connection)
+        connection.commit()
 
 
 run()

@@ -71,6 +71,7 @@ def endpoint_rows(endpoints_database: str, redis_process: Server, monkeypatch: p
     forget_settings()
     with psycopg.connect(endpoints_database, autocommit=True) as connection:
         connection.execute("DELETE FROM wallets")
+        connection.execute("DELETE FROM leases")
         insert(endpoints_database, wallets(0))
         yield Tables(connection)
     forget_settings()

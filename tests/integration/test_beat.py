@@ -46,7 +46,7 @@ def test_beat_runs_nothing_out_of_a_schedule_file_and_writes_none(
     monkeypatch.setattr(product, "BEAT", command)
     client = redis.Redis.from_url(redis_process.url)
     with beat(tmp_path / "beat", env) as ticked:
-        wait_for(lambda: client.llen("bal:refresh") >= 2, ticked, what="ticks to be sent")
+        wait_for(lambda: client.llen("bal:ticks") >= 2, ticked, what="ticks to be sent")
     assert not witness.exists()
     assert {path: path.read_bytes() for path in tmp_path.glob("schedule*")} == before
 

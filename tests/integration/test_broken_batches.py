@@ -4,23 +4,27 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
 from environment import forget_settings
-from leases import claim, claimed, end_lease, good, only, write
+from fake_reader import Died, FakeReader, in_place, sync_times
+from leases import NOTHING, claim, claim_ids, claim_what_was_lost, claimed, end_lease, good, held, only, write
+from queue_model import address
 from running import await_lock_wait
 from structlog.testing import capture_logs
 from tables import Tables
 
+from db import session
 from db.balances import record
+from db.leases import release
 from db.resync import Bundle, mark
 from db.session import transaction, until_done
+from db.wallets import request_wallets
 from devstack.servers import CAP
 from worker import sync
 from worker.chains import reader_for
-from worker.outcomes import share
 
 
 @pytest.fixture
@@ -35,26 +39,21 @@ def tron(monkeypatch: pytest.MonkeyPatch, tables: Tables) -> Tables:
 ADDRESS = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
 
 
-def test_a_refresh_does_not_lose_a_wallet_whose_row_somebody_has_locked_for_a_moment(
-    tron: Tables, monkeypatch: pytest.MonkeyPatch
+def test_a_batch_is_written_without_a_row_that_somebody_keeps_locked_and_that_one_is_read_again(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free, locked = (tron.add("tron", ADDRESS)[0] for _ in range(2))
-    with psycopg.connect(tron.dsn) as other:
+    monkeypatch.setitem(session.OPTIONS, "lock_timeout", 50)
+    in_place(FakeReader(), monkeypatch)
+    free, locked = tables.add("tron", address("tron", 1), address("tron", 2))
+    with psycopg.connect(tables.dsn) as other, capture_logs() as logs:
         other.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [locked])
-        monkeypatch.setattr(sync, "sleep", lambda _: other.rollback())
         sync.sync_these("tron", [free, locked])
-    assert {tron.schedule(wallet)["last_error"] for wallet in (free, locked)} == {"unreachable"}
-
-
-def test_a_row_that_stays_locked_is_not_waited_for_for_ever(tron: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
-    (locked,) = tron.add("tron", ADDRESS)
-    moments = iter(range(0, 1000, 3))
-    monkeypatch.setattr(sync, "monotonic", lambda: next(moments))
-    monkeypatch.setattr(sync, "sleep", lambda _: None)
-    with psycopg.connect(tron.dsn) as other:
-        other.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [locked])
-        assert sync.sync_these("tron", [locked]) == ()
-    assert tron.schedule(locked)["claimed_at"] is None
+    assert [line["event"] for line in logs] == ["transaction_repeated", "batch_synced"]
+    assert tables.balance(free)
+    assert not tables.balance(locked)
+    assert held(tables) == {}
+    sync_times(1)
+    assert tables.balance(locked)
 
 
 @pytest.mark.usefixtures("as_superuser")  # only such a one may say who looks for a deadlock
@@ -104,52 +103,68 @@ def test_a_write_that_goes_on_to_fail_fails_at_its_deadline(tables: Tables) -> N
     assert {line["event"] for line in logs} == {"transaction_repeated"}
 
 
-def test_a_worker_that_never_came_back_counts_as_a_failure_until_the_wallet_is_read(tables: Tables) -> None:
+def test_a_worker_that_never_came_back_is_counted_with_its_batch_and_fails_no_wallet(tables: Tables) -> None:
     (wallet,) = tables.add("tron", "T0")
-    assert not only(claim()).wallets[0].lost
-    for deaths in (1, 2, 3):
+    before = tables.rows("SELECT *, xmin, ctid FROM sync_schedule")
+    assert only(claim()).deaths == 0
+    for deaths in (1, 2):
         end_lease(tables)
-        (found,) = only(claim()).wallets
-        assert (found.lost, found.failures) == (True, deaths)
-        row = tables.schedule(wallet)
-        assert (row["failures"], row["last_error"]) == (deaths, "worker_lost")
-    write(row["lease_token"], good(wallet))
-    row = tables.schedule(wallet)
-    assert (row["failures"], row["last_error"]) == (0, None)
+        lost = only(claim())
+        assert (claimed(lost), lost.deaths, lost.wallets[0].failures) == ({wallet}, deaths, 0)
+    assert tables.rows("SELECT *, xmin, ctid FROM sync_schedule") == before
+    write(lost.token, good(wallet))
+    assert (tables.schedule(wallet)["last_error"], tables.rows("SELECT FROM leases")) == (None, [])
 
 
-@pytest.mark.parametrize(
-    ("wallets", "deaths", "tried"), [(2447, 0, 2447), (2447, 1, 2447), (2447, 2, 1223), (2447, 12, 1), (10, 99, 1)]
-)
-def test_of_a_batch_that_kills_half_as_many_are_tried_each_time(wallets: int, deaths: int, tried: int) -> None:
-    assert share(wallets, deaths) == tried
+def test_a_batch_that_kills_twice_falls_into_halves_again_and_again(tables: Tables) -> None:
+    tables.add("tron", *(f"T{at}" for at in range(9)))
+    tried: list[tuple[int, int]] = []
+    while found := claim():
+        tried.append((found.deaths, len(found.wallets)))
+        end_lease(tables)
+    alone = [(2, 1)] * 9  # each once; then they wait for their turn
+    assert [each for each in tried if each not in alone] == [
+        (0, 9),
+        (1, 9),
+        (2, 5),
+        (2, 4),
+        *[(3, 3)],
+        *[(3, 2)] * 3,
+        (4, 2),
+    ]
+    assert [each for each in tried if each in alone] == alone
 
 
 def test_one_wallet_that_kills_its_worker_is_alone_soon_and_the_others_are_read(
-    tron: Tables, monkeypatch: pytest.MonkeyPatch
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = [tron.add("tron", ADDRESS)[0] for _ in range(32)]
-    deadly = ids[7]
-
-    class Died(BaseException):
-        """What a kill leaves: no outcome, no lease handed back."""
-
-    def read(reader: Any, settings: Any, found: Any, deadline: float) -> Any:
-        if deadly in claimed(found):
-            raise Died
-        return decide(reader, settings, found, deadline)
-
-    decide = sync._decide
-    monkeypatch.setattr(sync, "_decide", read)
+    reader = in_place(FakeReader(), monkeypatch)
+    reader.deadly = {7}
+    ids = tables.add("tron", *(address("tron", number) for number in range(32)))
     lives = 0
-    while any(tron.schedule(wallet)["last_error"] != "unreachable" for wallet in ids if wallet != deadly):
+    while any(not tables.balance(wallet) for wallet in ids if wallet != ids[7]):
         lives += 1
-        assert lives < 60
+        assert lives < 20
         try:
-            sync.sync_due("tron")
+            sync_times(1)
         except Died:
-            end_lease(tron)
-    assert tron.schedule(deadly)["last_error"] == "worker_lost"
+            end_lease(tables)
+    (row,) = tables.rows("SELECT wallet_ids, lease_until FROM leases")
+    assert row == {"wallet_ids": [ids[7]], "lease_until": None}
+
+
+@pytest.mark.parametrize(("deaths", "minutes"), [(3, 1), (4, 2), (8, 32), (9, 60), (2**31 - 1, 60)])
+def test_a_wallet_that_kills_alone_is_tried_more_and_more_rarely_but_at_once_for_whoever_names_it(
+    tables: Tables, deaths: int, minutes: int
+) -> None:
+    (wallet,) = tables.add("tron", "T0")
+    only(claim())
+    tables.rows("UPDATE leases SET lease_until = NULL, deaths = %s", deaths)
+    tables.rows("UPDATE leases SET claimed_at = now() - make_interval(mins => %s, secs => -30)", minutes)
+    assert claim() is None
+    assert claimed(claim_what_was_lost(ids=[wallet])) == {wallet}
+    tables.rows("UPDATE leases SET lease_until = NULL, claimed_at = now() - make_interval(mins => %s)", minutes)
+    assert claimed(claim()) == {wallet}
 
 
 def test_a_mistake_of_our_own_fails_its_batch_which_then_falls_apart(
@@ -162,7 +177,8 @@ def test_a_mistake_of_our_own_fails_its_batch_which_then_falls_apart(
         sync.sync_due("tron")
     assert [line["event"] for line in logs if line["log_level"] == "error"] == ["batch_broken"]
     rows = [tron.schedule(wallet) for wallet in ids]
-    assert {(row["last_error"], row["failures"], row["lease_token"]) for row in rows} == {("our_error", 1, None)}
+    assert {(row["last_error"], row["failures"]) for row in rows} == {("our_error", 1)}
+    assert held(tron) == {}
     assert len({row["next_sync_at"] for row in rows}) == len(ids)
 
 
@@ -199,20 +215,16 @@ def test_a_mark_that_meets_writes_makes_due_whatever_it_says_it_marked(tables: T
 
 def test_a_request_after_a_lease_was_handed_back_is_made_anew(tables: Tables) -> None:
     """Its wallet travelled along before it was due, and an old request was served long ago."""
-    from datetime import timedelta
-
-    from db.leases import release
-    from db.wallets import claim_these, request_wallets
-
-    (wallet,) = tables.add("tron", "T0")
-    write(only(claim()).token, good(wallet))
+    wallet, due = tables.add("tron", "T0", "T1")
+    write(only(claim()).token, good(wallet), good(due))
     tables.rows(
-        "UPDATE sync_schedule SET requested_at = now() - interval '1 h', next_sync_at = now() + interval '10 s',"
-        " claimed_at = now() - interval '1 minute', lease_token = %s, lease_until = now() + interval '1 minute'",
-        token := uuid4(),
+        "UPDATE sync_schedule SET requested_at = now() - interval '1 h', claimed_at = now() - interval '1 minute',"
+        " next_sync_at = now() + interval '10 s' * (wallet_id = %s)::int",
+        wallet,
     )
+    batch = only(claim())
+    assert claimed(batch) == {wallet, due}
     with transaction() as connection:
-        release(connection, token, [wallet])
-        request_wallets(connection, [wallet], cooldown=timedelta(0))
-    with transaction() as connection:
-        assert claim_these(connection, "tron", [wallet], limit=1, lease=timedelta(seconds=60))
+        release(connection, batch.token)
+        request_wallets(connection, [wallet], cooldown=NOTHING)
+    assert claimed(claim_ids([wallet])) == {wallet}

@@ -30,7 +30,8 @@ def test_a_superuser_is_warned_of_and_can_go_on(look: Look, database_url: str) -
     ("revoked", "named"),
     [
         ("UPDATE ON balance_cache", "UPDATE ON balance_cache"),
-        ("UPDATE (lease_token) ON sync_schedule", "UPDATE (lease_token) ON sync_schedule"),
+        ("UPDATE (lane) ON sync_schedule", "UPDATE (lane) ON sync_schedule"),
+        ("DELETE ON leases", "DELETE ON leases"),
         ("SELECT ON alembic_version", "SELECT ON alembic_version"),
     ],
 )

@@ -11,13 +11,14 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from leases import LATER, LEASE, SOON, claim, claimed, end_lease, good, only, write
+from leases import LATER, LEASE, SOON, WAS_DUE, claim, claim_ids, claimed, end_lease, good, only, write
 from running import await_lock_wait
 from tables import Tables
 
 from db.balances import Outcome, Recorded, record
+from db.queue import count_due
 from db.session import transaction
-from db.wallets import claim_due, count_due
+from db.wallets import claim_due
 from devstack.servers import CAP
 
 
@@ -35,7 +36,7 @@ def test_a_claim_takes_one_network_alone(tables: Tables) -> None:
     assert claimed(claim("tron")) == {tron}
 
 
-def test_the_longest_overdue_goes_first_and_a_new_wallet_before_it(tables: Tables) -> None:
+def test_the_longest_overdue_goes_first(tables: Tables) -> None:
     ids = tables.add("tron", "T0", "T1", "T2")
     for wallet, overdue in zip(ids[:2], (10, 20), strict=True):
         tables.rows(
@@ -49,7 +50,7 @@ def test_the_longest_overdue_goes_first_and_a_new_wallet_before_it(tables: Table
             connection.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
             return claimed(claim_due(connection, "tron", limit=1, lease=LEASE, ahead=SOON))
 
-    assert [next_one() for _ in range(3)] == [{ids[2]}, {ids[1]}, {ids[0]}]
+    assert [next_one() for _ in range(3)] == [{ids[1]}, {ids[0]}, {ids[2]}]
 
 
 def test_what_is_due_soon_travels_along_but_does_not_set_off_alone(tables: Tables) -> None:
@@ -62,11 +63,16 @@ def test_what_is_due_soon_travels_along_but_does_not_set_off_alone(tables: Table
     assert claim() is None
 
 
-def test_a_claim_waits_for_no_row_that_somebody_else_has_locked(tables: Tables) -> None:
+def test_neither_a_claim_nor_a_write_waits_for_ever_for_a_row_that_somebody_else_has_locked(tables: Tables) -> None:
     locked, free = tables.add("tron", "T0", "T1")
     with psycopg.connect(tables.dsn) as other:
         other.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [locked])
-        assert claimed(claim()) == {free}
+        found = only(claim())
+        assert claimed(found) == {locked, free}
+        outcomes = [good(wallet)._replace(block_number=10, block_time=10) for wallet in (locked, free)]
+        with transaction() as connection:
+            written = record(connection, found.token, outcomes, finality="solid", pass_over_locked=True)
+        assert written == Recorded(1, 1, ())
     assert claimed(claim()) == {locked}
 
 
@@ -114,6 +120,24 @@ def test_workers_at_once_never_hold_the_same_wallet(tables: Tables) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         taken = [wallet for mine in [pool.submit(work) for _ in range(6)] for wallet in mine.result()]
+    assert Counter(taken) == Counter(ids)
+
+
+def test_workers_that_claim_by_name_never_hold_what_another_one_holds(tables: Tables) -> None:
+    """As when a message comes twice, and while others claim what is due."""
+    ids = tables.add("tron", *(f"T{n}" for n in range(600)))
+    start = threading.Barrier(6)
+
+    def work(at: int) -> list[UUID]:
+        start.wait()
+        mine: list[UUID] = []
+        for batch in range(0, 600, 20):
+            found = claim(limit=20) if at % 2 else claim_ids(ids[batch : batch + 20])
+            mine += claimed(found)
+        return mine
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = [wallet for mine in [pool.submit(work, at) for at in range(6)] for wallet in mine.result()]
     assert Counter(taken) == Counter(ids)
 
 
@@ -176,7 +200,7 @@ def test_a_failure_changes_no_balance_and_says_why(tables: Tables) -> None:
     write(only(claim()).token, good(wallet))
     before = tables.balance(wallet)
     tables.rows("UPDATE sync_schedule SET next_sync_at = now()")
-    assert write(only(claim()).token, Outcome(wallet, LATER, 4, "throttled")) == Recorded(1, 0, ())
+    assert write(only(claim()).token, Outcome(wallet, WAS_DUE[wallet], LATER, 4, "throttled")) == Recorded(1, 0, ())
     assert tables.balance(wallet) == before
     row = tables.schedule(wallet)
     assert (row["failures"], row["last_error"], row["lease_token"]) == (4, "throttled", None)

@@ -10,9 +10,11 @@ import msgspec
 import pytest
 import requests
 from endpoint import ETHEREUM, TRON, Endpoint
+from leases import claim, only
 
 from api.balances import UserBalancesInFull
 from api.openapi import EXAMPLE, ROUTE
+from config.settings import NETWORKS
 from devstack.seed import USER
 from devstack.servers import CAP, ROOT
 
@@ -214,7 +216,9 @@ def test_in_full_a_wallets_status_is_told(endpoint: Endpoint, change: str, statu
 def test_a_wallet_that_nobody_has_read_for_long_is_stale_even_while_it_is_claimed(endpoint: Endpoint) -> None:
     endpoint.read_all()
     endpoint.tables.rows("UPDATE balance_cache SET last_synced = now() - interval '2 days'")
-    endpoint.tables.rows("UPDATE sync_schedule SET claimed_at = now(), lease_until = now() + interval '1 hour'")
+    endpoint.tables.rows("UPDATE sync_schedule SET next_sync_at = now()")
+    for network in NETWORKS:
+        only(claim(network))
     assert {entry["status"] for entry in endpoint.get("?detail=full").json()["balances"]} == {"stale"}
 
 

@@ -26,7 +26,8 @@ from devstack.seed import fund, insert, wallets
 from devstack.servers import CAP, ROOT, Server
 from devstack.stack import LocalChain, settings
 from worker.chains import known, known_of
-from worker.chains.known import COUNT_SECONDS, SIZE_HOLDS, WAY_HOLDS, Known
+from worker.chains.entries import SIZE_HOLDS, WAY_HOLDS
+from worker.chains.known import COUNT_SECONDS, Known
 from worker.chains.state import endpoints
 from worker.errors import LONGEST_WAIT_TOLD
 
@@ -74,17 +75,20 @@ def rows(tables: Tables) -> list[UUID]:
             )
         tables.rows(
             "UPDATE sync_schedule SET next_sync_at = now() + %s * interval '1 min',"
-            " claimed_at = now() - %s * interval '1 min', failures = %s, last_error = %s,"
-            " lease_until = now() + %s * interval '1 min', lease_token = CASE WHEN %s THEN wallet_id END"
-            " WHERE wallet_id = %s",
+            " claimed_at = now() - %s * interval '1 min', failures = %s, last_error = %s WHERE wallet_id = %s",
             due,
             age,
             more.get("failures", 0),
             more.get("error"),
-            more.get("lease"),
-            "lease" in more,
             wallet,
         )
+        if "lease" in more:
+            tables.rows(
+                "INSERT INTO leases (token, lane, network, claimed_at, lease_until, wallet_ids)"
+                " VALUES (gen_random_uuid(), 2, 'tron', now(), now() + %s * interval '1 min', ARRAY[%s])",
+                more["lease"],
+                wallet,
+            )
 
     made = tables.add("tron", *(f"T{at}" for at in range(8)))
     with tables.connection.transaction():
@@ -164,7 +168,7 @@ def test_a_person_reads_how_it_is(env: Env) -> None:
         " 30 requests in the past hour"
     )
     assert re.fullmatch(
-        r"  endpoint   127\.0\.0\.1:1 #2: resting for \d+ \w+( \d+ \w+)?, throttled, 3 in a row, not read yet,"
+        r"  endpoint   127\.0\.0\.1:1#2: resting for \d+ \w+( \d+ \w+)?, throttled, 3 in a row, not read yet,"
         r" 2,447 wallets a request, 0 requests in the past hour",
         lines[6],
     )
@@ -193,7 +197,7 @@ def test_a_script_reads_the_same(env: Env) -> None:
     assert tron["requests"]["basis"] == "cadence"
     assert tron["requests"]["per_day"] == pytest.approx(tron["reads_per_hour"] / 500 * 24)
     assert tron["requests"]["share_of_quota"] == pytest.approx(tron["requests"]["per_day"] / 1000)
-    assert [each["name"] for each in ethereum["endpoints"]] == ["127.0.0.1:1", "127.0.0.1:1 #2"]
+    assert [each["name"] for each in ethereum["endpoints"]] == ["127.0.0.1:1", "127.0.0.1:1#2"]
     assert SECRET not in str(told)
 
 

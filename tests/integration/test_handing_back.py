@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
-from leases import NOTHING, claim, claim_ids, claimed, good, only, write
+from leases import NOTHING, claim, claim_ids, claimed, end_lease, good, held, only, write
 from running import await_lock_wait
 from structlog.testing import capture_logs
 from tables import Tables
@@ -35,7 +35,7 @@ def test_a_lease_handed_back_is_due_at_once_and_its_old_holder_writes_nothing(ta
     (wallet,) = tables.add("tron", "T0")
     first = only(claim())
     with transaction() as connection:
-        assert release(connection, first.token, [wallet]) == 1
+        assert release(connection, first.token) == 1
     assert claimed(claim()) == {wallet}
     assert write(first.token, good(wallet)).recorded == 0
 
@@ -43,10 +43,23 @@ def test_a_lease_handed_back_is_due_at_once_and_its_old_holder_writes_nothing(ta
 def test_nobody_elses_lease_is_handed_back(tables: Tables) -> None:
     (wallet,) = tables.add("tron", "T0")
     lost = only(claim(lease=NOTHING))
-    held = only(claim())
+    holder = only(claim())
     with transaction() as connection:
-        assert release(connection, lost.token, [wallet]) == 0
-    assert tables.schedule(wallet)["lease_token"] == held.token
+        assert release(connection, lost.token) == 0
+    assert held(tables) == {holder.token: {wallet}}
+
+
+def test_a_lost_batch_that_is_handed_back_stays_apart_and_is_tried_again(tables: Tables) -> None:
+    """Its worker was told to end, and has not died of it: no death more."""
+    ids = set(tables.add("tron", "T0", "T1"))
+    only(claim())
+    end_lease(tables)
+    tried = only(claim())
+    interrupt(tried, SystemExit)
+    assert held(tables) == {}
+    assert write(tried.token, *map(good, ids)).recorded == 0
+    again = only(claim())
+    assert (claimed(again), again.deaths) == (ids, tried.deaths)
 
 
 @pytest.mark.parametrize("how", [SystemExit, KeyboardInterrupt, SoftTimeLimitExceeded])
@@ -54,9 +67,10 @@ def test_a_batch_that_is_ended_from_outside_is_as_if_it_had_never_begun(
     tables: Tables, how: type[BaseException]
 ) -> None:
     (wallet,) = tables.add("tron", "T0")
+    before = tables.rows("SELECT *, xmin, ctid FROM sync_schedule")
     interrupt(only(claim()), how)
-    row = tables.schedule(wallet)
-    assert (row["lease_token"], row["claimed_at"], row["failures"], row["last_error"]) == (None, None, 0, None)
+    assert tables.rows("SELECT *, xmin, ctid FROM sync_schedule") == before
+    assert tables.rows("SELECT FROM leases") == []
     assert claimed(claim()) == {wallet}
 
 
@@ -68,7 +82,7 @@ def test_a_batch_that_ends_by_an_error_is_tried_again_when_its_lease_ends(
     (wallet,) = tables.add("tron", "T0")
     batch = only(claim())
     interrupt(batch, how)
-    assert tables.schedule(wallet)["lease_token"] == batch.token
+    assert held(tables) == {batch.token: {wallet}}
     assert claim() is None
 
 
@@ -166,7 +180,7 @@ def test_a_statement_that_a_signal_breaks_off_is_ended_and_its_locks_with_it(tab
                 write(batch.token, good(wallet))
             with transaction() as connection:  # waits for the broken-off statement's locks, should there be any
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{CAP:.0f}s'")
-                assert release(connection, batch.token, [wallet]) == 1
+                assert release(connection, batch.token) == 1
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert claimed(claim()) == {wallet}

@@ -163,8 +163,8 @@ def test_nobody_tells_a_worker_anything_whatever_its_command_line(
 
 
 def test_beat_goes_on_beside_keys_of_another_type(env: dict[str, str], client: Any, tmp_path: Path) -> None:
-    client.set("bal:refresh", "x")
-    client.set("bal:_kombu.binding.refresh", "x")
+    client.set("bal:ticks", "x")
+    client.set("bal:_kombu.binding.ticks", "x")
     with beat(tmp_path, env) as ticked:
-        wait_for(lambda: client.type("bal:refresh") == b"list", ticked, what="a tick to be sent")
+        wait_for(lambda: client.type("bal:ticks") == b"list", ticked, what="a tick to be sent")
         assert "Traceback" not in ticked.log.read_text()

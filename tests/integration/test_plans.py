@@ -1,15 +1,18 @@
 """What the worker's statements look at: no more than their batch, whatever the planner believes of the tables."""
 
+from collections import Counter
 from uuid import UUID, uuid4
 
 import pytest
-from leases import LEASE, SOON, good
+from leases import LEASE, SOON, good, noted, only
 from sqlalchemy import Connection
 from tables import Tables
 
 from db.balances import record
+from db.leases import release
+from db.queue import count_due
 from db.session import transaction
-from db.wallets import claim_due, claim_these, count_due, request_user, request_wallets
+from db.wallets import claim_due, claim_these, request_user, request_wallets
 
 WALLETS = 20_000
 BATCH = 500
@@ -45,8 +48,7 @@ def test_a_batch_goes_through_no_table_however_many_times_it_was_done_before(tab
         make_due(tables, many)
         with transaction() as connection:
             assert count_due(connection, "tron", bound=10 * BATCH) == BATCH
-            claim = claim_due(connection, "tron", limit=BATCH, lease=LEASE, ahead=SOON)
-            assert claim
+            claim = only(noted(claim_due(connection, "tron", limit=BATCH, lease=LEASE, ahead=SOON)))
             assert len(claim.wallets) == BATCH
             outcomes = [good(wallet)._replace(block_number=5, block_time=5) for wallet in many]
             assert record(connection, claim.token, outcomes, finality="solid").written == BATCH
@@ -63,10 +65,32 @@ def test_nor_do_claims_by_id_or_requests_or_a_claim_that_finds_nothing(many: lis
             assert scans(connection) == {}
 
 
-def test_a_claim_writes_nothing_into_any_index(tables: Tables, many: list[UUID]) -> None:
+def versions(connection: Connection) -> Counter[str]:
+    """How many versions of rows this connection has made or ended lately, by table."""
+    counted = """SELECT relname, pg_stat_get_xact_tuples_inserted(oid) + pg_stat_get_xact_tuples_updated(oid)
+                        + pg_stat_get_xact_tuples_deleted(oid) FROM pg_class WHERE relname = ANY(%(names)s)"""
+    names = ["wallets", "sync_schedule", "balance_cache", "leases", "network_state"]
+    found = connection.exec_driver_sql(counted, {"names": names}).all()
+    return Counter({name: number for name, number in found if number})
+
+
+def test_a_claim_writes_one_row_and_a_read_costs_a_wallet_two(tables: Tables, many: list[UUID]) -> None:
     make_due(tables, many)
-    tables.rows("VACUUM sync_schedule")
     with transaction() as connection:
-        claim_due(connection, "tron", limit=BATCH, lease=LEASE, ahead=SOON)
-        counted = "SELECT pg_stat_get_xact_tuples_hot_updated('sync_schedule'::regclass)"
-        assert connection.exec_driver_sql(counted).scalar_one() == BATCH
+        claim = only(noted(claim_due(connection, "tron", limit=BATCH, lease=LEASE, ahead=SOON)))
+        assert versions(connection) == {"leases": 1}
+        outcomes = [good(wallet)._replace(block_number=5, block_time=5) for wallet in many]
+        before = versions(connection)
+        assert record(connection, claim.token, outcomes, finality="solid").written == BATCH
+        assert versions(connection) - before == {"leases": 1, "sync_schedule": BATCH, "balance_cache": BATCH}
+
+
+def test_a_claim_that_is_handed_back_or_finds_nothing_writes_no_wallet(tables: Tables, many: list[UUID]) -> None:
+    with transaction() as connection:
+        assert claim_due(connection, "tron", limit=BATCH, lease=LEASE, ahead=SOON) is None
+        assert versions(connection) == {}
+    make_due(tables, many)
+    with transaction() as connection:
+        claim = only(claim_due(connection, "tron", limit=BATCH, lease=LEASE, ahead=SOON))
+        release(connection, claim.token)
+        assert versions(connection) == {"leases": 2}

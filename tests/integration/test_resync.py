@@ -66,7 +66,9 @@ def messages(env: Env) -> list[tuple[str, Any]]:
     """The tasks that wait, with their arguments."""
     queue: Any = redis.Redis.from_url(env["REDIS_URL"])
     assert not queue.exists("bal:sync.ethereum", "bal:sync.tron")
-    raw = [json.loads(each) for each in queue.lrange("bal:refresh", 0, -1)]
+    raw = [json.loads(each) for name in ("refresh", "ticks") for each in queue.lrange(f"bal:{name}", 0, -1)]
+    of_ticks = [json.loads(each)["headers"]["task"] for each in queue.lrange("bal:ticks", 0, -1)]
+    assert set(of_ticks) <= {"worker.tasks.dispatch_due_wallets"}
     return [(each["headers"]["task"], json.loads(base64.b64decode(each["body"]))[0]) for each in raw]
 
 
@@ -121,7 +123,7 @@ def test_a_dry_run_changes_nothing_and_tells_what_it_would_come_to(env: Env, tab
 def test_the_size_of_a_request_is_what_the_workers_have_learnt(env: Env, many: int) -> None:
     from config.settings import WorkerSettings
     from worker.chains import known_of
-    from worker.chains.known import SIZE_HOLDS
+    from worker.chains.entries import SIZE_HOLDS
     from worker.chains.state import endpoints
 
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})

@@ -6,11 +6,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from leases import LATER, LEASE, SOON, claim, claimed, good, only, write
+from leases import LATER, LEASE, SOON, WAS_DUE, claim, claimed, good, noted, only, write
 from tables import Tables
 
 from db import resync
 from db.balances import Outcome, record
+from db.leases import release
 from db.resync import Bundle, Scope, Seen
 from db.session import transaction
 from db.wallets import claim_due
@@ -107,7 +108,7 @@ def test_a_scope_is_all_that_it_says_at_once(
     assert found(Scope(**given)) == {several[name] for name in expected}
 
 
-def test_wallets_without_a_valid_address_are_counted_and_left_out_unless_they_are_named(
+def test_wallets_without_a_valid_address_are_counted_and_left_out_unless_they_are_named_or_asked_for_as_failed(
     tables: Tables, rested: list[UUID]
 ) -> None:
     tables.rows("UPDATE sync_schedule SET failures = 1, last_error = 'bad_address' WHERE wallet_id = %s", rested[0])
@@ -117,7 +118,7 @@ def test_wallets_without_a_valid_address_are_counted_and_left_out_unless_they_ar
         failed = resync.find(connection, Scope(failed=True))
     assert (sum(bundle.wallets for bundle in wanted.bundles), wanted.hopeless) == (2, {"tron": 1})
     assert ([ids(bundle) for bundle in named.bundles], named.hopeless) == ([[rested[0]]], {})
-    assert (failed.bundles, failed.hopeless) == ((), {"tron": 1})
+    assert ([ids(bundle) for bundle in failed.bundles], failed.hopeless) == ([[rested[0]]], {})
 
 
 def test_what_there_is_not_is_told(rested: list[UUID], tables: Tables) -> None:
@@ -161,9 +162,10 @@ def test_what_was_due_before_keeps_its_place_before_the_others(tables: Tables, r
 def test_a_wallet_under_a_lease_keeps_it_and_is_read_once_more(tables: Tables, rested: list[UUID]) -> None:
     tables.rows("UPDATE sync_schedule SET next_sync_at = now() WHERE wallet_id = %s", rested[0])
     held = only(claim(ahead=timedelta(0)))
-    lease_end = tables.schedule(rested[0])["lease_until"]
+    leases, due_at = tables.rows("SELECT * FROM leases"), tables.schedule(rested[0])["next_sync_at"]
     bundle = marked(rested[0])
-    assert tables.schedule(rested[0])["lease_until"] == lease_end
+    assert tables.rows("SELECT * FROM leases") == leases
+    assert tables.schedule(rested[0])["next_sync_at"] == due_at, "its write is not dropped"
     write(held.token, good(rested[0]))
     assert look(bundle) == Seen(0, {}, 0, bundle), "that read began before it was asked for"
     again = only(claim())
@@ -189,19 +191,20 @@ def test_a_wallet_is_done_when_it_was_claimed_anew_and_its_lease_given_back(rest
     assert look(bundle) == Seen(0, {}, 0, bundle)
     batch = only(claim())
     assert look(bundle).open == bundle, "it is being read"
-    throttled = Outcome(rested[1], LATER, 1, "throttled")
+    throttled = Outcome(rested[1], WAS_DUE[rested[1]], LATER, 1, "throttled")
     write(batch.token, good(rested[0]), throttled)
     seen = look(bundle)
     assert (seen.read, seen.failed, seen.gone, ids(seen.open)) == (1, {"throttled": 1}, 0, [rested[2]])
     assert seen.open
-    write(batch.token, good(rested[2]))
+    write(only(claim()).token, good(rested[2]))
     assert look(seen.open) == Seen(1, {}, 0, None)
 
 
-def test_a_lease_that_was_handed_back_unread_is_no_read(tables: Tables, rested: list[UUID]) -> None:
+def test_a_lease_that_was_handed_back_unread_is_no_read(rested: list[UUID]) -> None:
     bundle = marked(rested[0])
-    only(claim())
-    tables.rows("UPDATE sync_schedule SET lease_token = NULL, lease_until = NULL, claimed_at = NULL")
+    held = only(claim())
+    with transaction() as connection:
+        release(connection, held.token)
     assert look(bundle).open is not None
     write(only(claim()).token, good(rested[0]))
     assert look(bundle) == Seen(1, {}, 0, None)
@@ -228,13 +231,10 @@ def test_a_claim_that_began_before_the_mark_and_saw_it_counts(tables: Tables, re
     with transaction() as connection:
         connection.exec_driver_sql("SELECT now()")
         bundle = marked(*rested)
-        late = only(claim_due(connection, "tron", limit=1000, lease=LEASE, ahead=SOON))
-    assert claimed(late) == set(rested)
+        late = only(noted(claim_due(connection, "tron", limit=1000, lease=LEASE, ahead=SOON)))
+    assert claimed(late) == {rested[0]}
     with transaction() as connection:
-        record(
-            connection,
-            late.token,
-            [good(wallet)._replace(block_number=11, block_time=1_795_000_000) for wallet in rested],
-            finality="solid",
-        )
-    assert look(bundle) == Seen(3, {}, 0, None)
+        read = good(rested[0])._replace(block_number=11, block_time=1_795_000_000)
+        record(connection, late.token, [read], finality="solid")
+    seen = look(bundle)
+    assert (seen.read, seen.open and set(ids(seen.open))) == (1, set(rested[1:]))

@@ -10,7 +10,7 @@ import pytest
 from leases import claim, good, only, write
 from tables import Tables
 
-from db.rights import API, OPS, OWNER, REGISTRAR, RIGHTS, WORKER, missing
+from db.rights import API, OPS, OWNER, REGISTRAR, RIGHTS, TABLES, WORKER, missing
 from db.session import transaction
 from devstack.roles import as_role, make_roles
 from devstack.seed import TRON_ADDRESS
@@ -102,16 +102,27 @@ def test_a_temporary_table_of_whoever_inserts_wallets_is_not_taken_for_the_sched
 
 
 MAY_NOT = [
-    *((STRANGER, f"SELECT FROM {table}") for table in ("wallets", "sync_schedule", "balance_cache", "wallet_limits")),
+    *((STRANGER, f"SELECT FROM {table}") for table in TABLES if table != "alembic_version"),
+    *((role, f"INSERT INTO {table} SELECT * FROM {table}") for role in (API, OPS, REGISTRAR)
+      for table in ("held_changes", "change_rates")),
+    *((role, f"DELETE FROM {table}") for role in (API, OPS, REGISTRAR) for table in ("held_changes", "change_rates")),
     *((role, "DELETE FROM balance_cache") for role in (API, OPS, REGISTRAR, WORKER)),
     *((role, "UPDATE balance_cache SET usdt_balance = 1") for role in (API, OPS, REGISTRAR, STRANGER)),
     *(
         (role, "INSERT INTO balance_cache VALUES (gen_random_uuid(), 1, 1, 1, now(), 'solid', now())")
         for role in (API, OPS, REGISTRAR, STRANGER)
     ),
-    *((role, "UPDATE sync_schedule SET address = 'T'") for role in (API, OPS, REGISTRAR, WORKER, STRANGER)),
-    *((role, "UPDATE sync_schedule SET network = 'tron'") for role in (API, OPS, REGISTRAR, WORKER)),
-    *((role, "UPDATE sync_schedule SET lease_token = NULL") for role in (API, OPS, REGISTRAR)),
+    *((role, "UPDATE sync_schedule SET address = 'T'") for role in (API, OPS, REGISTRAR, STRANGER)),
+    *((role, "UPDATE sync_schedule SET network = 'tron'") for role in (API, OPS, REGISTRAR)),
+    *((role, "UPDATE sync_schedule SET failures = 0") for role in (API, OPS, REGISTRAR)),
+    *((role, "INSERT INTO sync_schedule (wallet_id, network, address) VALUES (gen_random_uuid(), 'tron', 'T')")
+      for role in (API, REGISTRAR, STRANGER)),
+    *((role, "INSERT INTO leases (network) VALUES ('tron')") for role in (API, OPS, REGISTRAR, STRANGER)),
+    *((role, "UPDATE leases SET lease_until = NULL") for role in (API, OPS, REGISTRAR)),
+    *((role, "DELETE FROM leases") for role in (API, OPS, REGISTRAR)),
+    *((role, "UPDATE network_state SET out_since = NULL") for role in (API, OPS, REGISTRAR)),
+    *((role, "DELETE FROM network_state") for role in (API, OPS, REGISTRAR, WORKER)),
+    *((role, f"SELECT FROM {table}") for role in (REGISTRAR, STRANGER) for table in ("leases", "network_state")),
     *((role, "UPDATE sync_schedule SET account = NULL") for role in (API, OPS, REGISTRAR)),
     *((role, "INSERT INTO sync_schedule SELECT * FROM sync_schedule") for role in (API, OPS, REGISTRAR, WORKER)),
     *((role, "DELETE FROM sync_schedule") for role in (API, OPS, REGISTRAR, WORKER)),
@@ -174,7 +185,7 @@ def test_the_registrar_keeps_wallets_and_reads_their_balances(connect: Connect, 
 def test_the_roles_can_be_made_again_and_take_over_what_somebody_else_has_made(
     database_url: str, tables: Tables
 ) -> None:
-    for table in ("wallets", "sync_schedule", "balance_cache", "wallet_limits", "alembic_version"):
+    for table in TABLES:
         tables.rows(f"ALTER TABLE {table} OWNER TO postgres")
     make_roles(database_url)
     owners = tables.rows("SELECT tableowner FROM pg_tables WHERE schemaname = 'public'")
@@ -182,7 +193,7 @@ def test_the_roles_can_be_made_again_and_take_over_what_somebody_else_has_made(
     assert not tables.rows("SELECT rolsuper FROM pg_roles WHERE rolname = %s", OWNER)[0]["rolsuper"]
 
 
-def migrated_as(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def migrated_as(url: str, monkeypatch: pytest.MonkeyPatch, down_to: str = "") -> None:
     from pathlib import Path
 
     from alembic import command
@@ -191,15 +202,19 @@ def migrated_as(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("DATABASE_URL", url)
     forget_settings()
-    command.upgrade(Config(toml_file=Path(__file__).parents[2] / "pyproject.toml"), "head")
+    config = Config(toml_file=Path(__file__).parents[2] / "pyproject.toml")
+    if down_to:
+        command.downgrade(config, down_to)
+    else:
+        command.upgrade(config, "head")
 
 
 def test_whoever_may_act_as_the_owner_migrates_as_the_owner(
     database_url: str, connect: Connect, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a superuser adds would be out of the triggers' reach, who are the owner's."""
-    tables.rows("DROP TABLE wallet_limits")
-    tables.rows("UPDATE alembic_version SET version_num = '0003'")
+    migrated_as(as_role(database_url, OWNER), monkeypatch, down_to="0003")
+    assert tables.rows("SELECT to_regclass('wallet_limits') AS there") == [{"there": None}]
     migrated_as(database_url, monkeypatch)
     assert tables.rows("SELECT tableowner FROM pg_tables WHERE tablename = 'wallet_limits'") == [{"tableowner": OWNER}]
     insert_wallets(connect(REGISTRAR), uuid4(), 1)

@@ -59,11 +59,25 @@ def test_migrations_go_down_to_nothing_and_up_again(tables: Tables) -> None:
     assert tables.add("tron", ADDRESS)
 
 
-def test_a_wallet_inserted_with_plain_sql_is_due_at_once_and_before_all_that_were_ever_read(tables: Tables) -> None:
+def test_a_wallet_inserted_with_plain_sql_is_due_at_once(tables: Tables) -> None:
     (wallet,) = tables.add("tron", ADDRESS)
     row = tables.schedule(wallet)
     assert (row["network"], row["address"], row["lease_token"], row["failures"]) == ("tron", ADDRESS, None, 0)
-    assert row["next_sync_at"].year == 1970
+    assert tables.rows("SELECT next_sync_at <= now() AS due, lane FROM sync_schedule") == [{"due": True, "lane": 0}]
+
+
+def test_a_few_new_wallets_are_usual_and_an_import_comes_in_masses_however_it_is_cut(tables: Tables) -> None:
+    lanes = "SELECT lane, count(*) FROM sync_schedule GROUP BY lane ORDER BY lane"
+    tables.add("tron", *(f"T{n}" for n in range(210)))  # a statement each
+    assert tables.rows(lanes) == [{"lane": 0, "count": 200}, {"lane": 1, "count": 10}]
+    tables.rows(
+        "INSERT INTO wallets (user_id, network, address) SELECT gen_random_uuid(), 'ethereum', 'e' || n"
+        " FROM generate_series(1, 201) AS n"
+    )
+    assert tables.rows(lanes) == [{"lane": 0, "count": 200}, {"lane": 1, "count": 211}]
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '1 hour'")
+    tables.add("tron", ADDRESS)
+    assert tables.rows(lanes)[0] == {"lane": 0, "count": 201}
 
 
 def test_many_wallets_in_one_statement_are_enrolled_by_one_statement(tables: Tables) -> None:
@@ -102,7 +116,7 @@ def test_another_address_takes_the_old_balance_the_lease_and_the_failures_away(t
     assert tables.balance(wallet) is None
     assert (row["address"], row["failures"]) == (ADDRESS, 0)
     assert row["lease_token"] is row["lease_until"] is row["account"] is None
-    assert row["next_sync_at"].year == 1970
+    assert tables.rows("SELECT FROM sync_schedule WHERE next_sync_at <= now()")
 
 
 def test_a_change_of_anything_else_of_a_wallet_changes_no_balance(tables: Tables) -> None:

@@ -274,11 +274,11 @@ def test_only_wallets_that_somebody_may_wait_for_are_told_of_and_only_when_they_
     asked, failed, long_ago, _ = ids
     ask(tables, asked, failed, long_ago)
     tables.rows("UPDATE sync_schedule SET requested_at = now() - interval '1 hour' WHERE wallet_id = %s", long_ago)
-    outcomes = [good(each) for each in ids if each != failed]
-    outcomes.append(good(failed)._replace(usdt=None, native=None, failures=1, error="unreachable"))
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(f"LISTEN {CHANNEL}")
         found = only(claim_ids(ids))
+        outcomes = [good(each) for each in ids if each != failed]
+        outcomes.append(good(failed)._replace(usdt=None, native=None, failures=1, error="unreachable"))
         dated = [each._replace(block_number=1, block_time=1) for each in outcomes]
         with transaction() as writing:
             assert record(writing, found.token, dated, finality="solid").recorded == 4

@@ -57,8 +57,8 @@ def test_what_is_wrong_is_known_a_second_later_and_again_when_it_is_over(clock: 
         assert await ready.wrong() is None
         for away, version, said in (
             (True, SCHEMA_VERSION, "away"),
-            (False, "older", "The schema is another version: run `alembic upgrade head`."),
-            (False, None, "The schema is another version: run `alembic upgrade head`."),
+            (False, "0001", "The schema is of an older version: run `alembic upgrade head`."),
+            (False, None, "The schema is of an older version: run `alembic upgrade head`."),
             (False, SCHEMA_VERSION, None),
         ):
             database.away, database.version = away, version

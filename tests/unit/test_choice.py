@@ -4,31 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.chains.choice import Rest, cut, halves, key_for, learnt, most_requests, rest_after, to_ask
-from worker.chains.ways import ApiKey
+from worker.chains.choice import (
+    Rest,
+    cut,
+    halves,
+    key_for,
+    learnt,
+    left_of,
+    most_requests,
+    most_wallets,
+    rest_after,
+)
+from worker.chains.ways import ApiKey, Way
 from worker.errors import Lagging, ReadFailed, Throttled, Unreachable
 
-AWAKE, ASLEEP = Rest(), Rest(until=5.0)
-
-
-@pytest.mark.parametrize(
-    ("rests", "now", "order"),
-    [
-        ([AWAKE, AWAKE, AWAKE], 0, [0, 1, 2]),
-        ([ASLEEP, AWAKE, AWAKE], 0, [1, 2]),
-        ([ASLEEP, AWAKE, AWAKE], 5, [0, 1, 2]),
-        ([ASLEEP, ASLEEP], 1, []),
-    ],
-)
-def test_endpoints_are_asked_best_first_but_for_those_left_alone(
-    rests: list[Rest], now: float, order: list[int]
-) -> None:
-    assert to_ask(rests, [[] for _ in rests], now) == order
-
-
-@pytest.mark.parametrize(("keys", "order"), [([AWAKE, ASLEEP], [0, 1]), ([ASLEEP, ASLEEP], [1]), ([], [0, 1])])
-def test_an_endpoint_all_of_whose_keys_rest_is_left_alone_too(keys: list[Rest], order: list[int]) -> None:
-    assert to_ask([AWAKE, AWAKE], [keys, []], 0) == order
+ASLEEP = Rest(until=5.0)
 
 
 def test_keys_are_used_by_turns_and_those_that_rest_are_passed_over() -> None:
@@ -41,6 +31,12 @@ def test_keys_are_used_by_turns_and_those_that_rest_are_passed_over() -> None:
     assert used({}, 6) == "abcabc"
     assert used({"b": ASLEEP}, 4) == "acac"
     assert used(dict.fromkeys("abc", ASLEEP), 4) == ""
+
+
+def test_in_a_trial_the_key_is_used_that_comes_back_first() -> None:
+    keys = [ApiKey(name, name) for name in "abc"]
+    rests = {"a": Rest(until=9.0), "b": ASLEEP, "c": Rest(until=7.0)}
+    assert key_for(keys, rests, 0, 0, trial=True) == keys[1]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +59,7 @@ def test_what_fails_rests_as_long_as_it_said_or_longer_each_time(
     failure: ReadFailed, strikes: int, *, alone: bool, seconds: float
 ) -> None:
     rest = rest_after(failure, Rest(0.0, strikes), 1000.0, alone=alone)
-    assert rest == Rest(1000.0 + seconds, strikes + 1, failure.code)
+    assert rest == Rest(1000.0 + seconds, strikes + 1, failure.code, told=failure.retry_after is not None)
 
 
 pieces = st.lists(st.integers(0, 50), max_size=6).map(
@@ -83,6 +79,22 @@ def test_halves_are_two_and_differ_by_one_at_most(start: int, size: int) -> None
     first, second = halves(range(start, start + size))
     assert [*first, *second] == list(range(start, start + size))
     assert 0 <= len(first) - len(second) <= 1
+
+
+@given(pieces, st.sets(st.integers(0, 300)))
+def test_what_is_left_is_all_that_was_not_read_in_the_same_order(whole: list[range], read: set[int]) -> None:
+    left = left_of(whole, [range(place, place + 1) for place in read])
+    assert [at for piece in left for at in piece] == [at for piece in whole for at in piece if at not in read]
+
+
+@pytest.mark.parametrize(
+    ("way", "per_second", "expected"),
+    [("revert", 0.2, 2447), ("single", 0, 20), ("single", 10, 20), ("single", 3, 6), ("single", 0.2, 1)],
+)
+def test_a_batch_of_single_requests_is_as_large_as_the_budget_allows(
+    way: Way, per_second: float, expected: int
+) -> None:
+    assert most_wallets(way, 2447 if way == "revert" else 20, per_second) == expected
 
 
 def learn(size: int, *, read: list[range], failed: list[range], lone: list[range]) -> int:

@@ -8,6 +8,7 @@ import pytest
 from fakes import NOW, FakeNode, Reading, accounts, asked, fails
 from structlog.testing import capture_logs
 
+from devstack.servers import CAP
 from worker.chains.choice import LONGEST_REST
 from worker.chains.known import Known
 from worker.chains.snapshot import Block
@@ -18,6 +19,7 @@ from worker.errors import (
     Refused,
     Throttled,
     Unauthorized,
+    Unavailable,
     Unreachable,
     WrongChain,
 )
@@ -85,16 +87,19 @@ def test_an_endpoint_that_says_how_long_is_left_alone_exactly_that_long() -> Non
     assert asked(best) == ["revert"] * 2
 
 
-def test_with_every_endpoint_at_rest_the_read_fails_as_throttled_says_when_and_asks_nobody() -> None:
+def test_with_every_endpoint_at_rest_that_said_for_how_long_the_read_says_when_and_asks_nobody() -> None:
     one, other = FakeNode("one"), FakeNode("other")
     reading = Reading(one, other)
-    one.fault, other.fault = fails(Throttled, retry_after=20), fails(Unreachable)
+    one.fault, other.fault = fails(Throttled, retry_after=20), fails(Unavailable, retry_after=5)
     reading.failure()
     reading.clock.now += 3
     before = len(one.asked) + len(other.asked)
     failure = reading.failure(5)
     assert (type(failure), failure.retry_after) == (Throttled, 2), "the other one may be asked in two seconds"
     assert len(one.asked) + len(other.asked) == before
+    refused = reading.reader.may_read(monotonic() + CAP)
+    assert refused
+    assert (refused.code, refused.retry_after) == ("throttled", 2)
 
 
 def two_workers(node: FakeNode, *others: FakeNode) -> tuple[Reading, Reading]:
@@ -236,13 +241,13 @@ def test_a_key_that_answers_again_has_failed_for_the_first_time_when_it_fails_ne
     for _ in range(3):
         keyed.fault = fails(Throttled)
         reading.all_right(1)
-        until, strikes, _ = reading.reader.known.get(["key:id-of-a"])["key:id-of-a"]
+        until, strikes, *_ = reading.reader.known.get(["key:id-of-a"])["key:id-of-a"]
         assert (until - reading.clock.now, strikes) == (Throttled.rest, 1)
         reading.clock.now = until
         keyed.block = free.block = Block(keyed.block.number + 2, int(until) - 5)
         keyed.fault = lambda _way, _accounts: None
         reading.all_right(1)
-    assert reading.reader.known.get(["key:id-of-a"]) == {"key:id-of-a": [0.0, 0, ""]}
+    assert reading.reader.known.get(["key:id-of-a"]) == {"key:id-of-a": [0.0, 0, "", False]}
 
 
 @pytest.mark.parametrize("kind", [Throttled, Unauthorized])
@@ -262,34 +267,6 @@ def test_no_key_is_told_in_a_log() -> None:
         Reading(node).failure()
     assert logs
     assert "secret-key" not in str(logs).replace("id-of-secret-key", "")
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that reads would have made: nobody waits for them, but the clock that they are made by goes on."""
-    made: list[float] = []
-    monkeypatch.setattr("worker.chains.turn.sleep", made.append)
-    monkeypatch.setattr("worker.chains.turn.monotonic", lambda: monotonic() + sum(made))
-    return made
-
-
-def test_a_budget_is_waited_for_a_moment(pauses: list[float]) -> None:
-    node = FakeNode()
-    reading = Reading(node, per_second=20)
-    reading.reader.known.clock = lambda: NOW + sum(pauses)
-    reading.all_right(64 * 3)
-    assert [way for way, _ in node.asked] == ["revert", "supply", "revert", "revert"]
-    assert pauses == [pytest.approx(0.055)] * 3, "from each request to the next"
-
-
-def test_a_budget_that_is_used_up_is_nobodys_fault(pauses: list[float]) -> None:
-    best, second = FakeNode("best"), FakeNode("second")
-    reading = Reading(best, second, per_second=1)  # the clock of its budget stands still
-    failure = reading.failure()
-    assert pauses == [1.1] * 2, "for the supply of each of them"
-    assert (failure.code, failure.retry_after) == ("throttled", 1.1)
-    assert [way for way, _ in best.asked + second.asked] == ["revert", "revert"], "and not their supply"
-    assert not reading.reader.known.get(["rest:best", "rest:second"])
 
 
 @pytest.mark.parametrize("order", list(permutations(["throttling", "lagging", "wrong", "good"])), ids="-".join)

@@ -11,7 +11,7 @@ from replay import Replay
 
 from devstack.servers import CAP
 from worker.chains.ethereum import CODES, WORDS, EthereumNode
-from worker.chains.http import by_words
+from worker.chains.failures import by_words
 from worker.chains.snapshot import HEADER, RETURN, REVERT, Block
 from worker.chains.ways import Head
 from worker.errors import (
@@ -126,7 +126,25 @@ def test_a_reply_of_another_shape_or_to_another_request_is_refused(reply: Any) -
         (error(-32005, "slow down", data={"backoff_seconds": 1e30}), Throttled, 3600),
         (error(-32005, "slow down", data={"backoff_seconds": float("nan")}), Throttled, None),
         (error(-32005, "slow down", data={"backoff_seconds": -5}), Throttled, None),
-        (error(-32005, "slow down", data={"backoff_seconds": "5"}), Throttled, None),
+        (error(-32005, "slow down", data={"backoff_seconds": "5"}), Throttled, 5),
+        (error(-32005, "slow down", data={"backoff_seconds": "soon"}), Throttled, None),
+        (error(-32005, "slow down", data={"backoff_seconds": 10**400}), Throttled, 3600),
+        (error(-32005, "slow down", data={"backoff_seconds": -(10**400)}), Throttled, None),
+        (error(-32005, "slow down", data={"backoff_seconds": True}), Throttled, None),
+        (error(-32603, "Internal error"), Refused, None),
+        (error(-32029, "Too Many Requests"), Throttled, None),
+        (error(-32603, "TOO MANY REQUESTS, try later"), Throttled, None),
+        (error(-32601, "rate limit"), Throttled, None),
+        (error(30, "Request timeout on the free tier, please upgrade"), Throttled, None),
+        (error(-33000, "you have exceeded the free usage quota"), Throttled, None),
+        (error(-32001, "throughput limit is reached"), Throttled, None),
+        (error(-32016, "over rate limit"), Throttled, None),
+        (error(-32000, "Unauthorized: authenticate with an API key"), Unauthorized, None),
+        (error(-32052, "API key is not allowed to access blockchain"), Unauthorized, None),
+        (error(3, "execution reverted: Unauthorized"), Refused, None),
+        (error(-32000, "execution reverted: rate limit exceeded"), Refused, None),
+        (error(-32000, "eth_call without a recipient is not supported"), Unsupported, None),
+        (error(-32000, "exceeds block gas limit"), TooMuch, None),
         (error(-32007, "project ID request rate exceeded"), Throttled, None),
         (error(-32007, "project ID request rate exceeded", data={"backoff_seconds": 120}), Throttled, 120),
         (error(-32601, "the method does not exist"), Unsupported, None),
@@ -192,7 +210,11 @@ def test_a_body_that_is_not_json_is_refused(body: str | bytes) -> None:
         (401, {}, "request rate exceeded", Unauthorized, None),
         (413, {}, "request rate exceeded", TooMuch, None),
         (403, {}, error(-32000, "request rate exceeded"), Throttled, None),
-        (403, {}, "", Throttled, None),
+        (403, {}, "", Unauthorized, None),
+        (403, {}, "<html>error code: 1015</html>", Throttled, None),
+        (403, {"Retry-After": "9"}, "", Throttled, 9),
+        (403, {}, error(-32052, "API key is not allowed to access blockchain"), Unauthorized, None),
+        (403, {}, error(-32000, "Too Many Requests"), Throttled, None),
         (402, {}, "", Throttled, None),
         (401, {}, error(-32000), Unauthorized, None),
         (404, {}, "", Unsupported, None),

@@ -1,6 +1,7 @@
 """A Redis that holds only what somebody planted, and true nodes: wallets are read all the same."""
 
 import json
+from time import time
 from typing import Any
 
 import fakeredis
@@ -116,14 +117,15 @@ def test_an_endpoint_out_of_reach_says_nothing_for_a_mark() -> None:
 def test_rests_of_every_endpoint_by_others_word_alone_are_put_to_the_test_after_a_minute() -> None:
     node = FakeNode(keys=["k"])
     planted = Planted(node)
-    planted.put("rest:node", [NOW + 3000, 5, "throttled"], NOW + 3500)
-    planted.put("key:id-of-k", [NOW + 3000, 5, "unauthorized"], NOW + 3500)
+    planted.put("rest:node", [NOW + 3000, 5, "throttled", True], NOW + 3500)
+    planted.put("key:id-of-k", [NOW + 3000, 5, "unauthorized", True], NOW + 3500)
     assert type(planted.reading.failure()) is Throttled
     assert node.asked == [], "taken for true"
     planted.reading.clock.now += DOUBT_AFTER
     planted.reading.all_right(2)
-    assert planted.another().get(["rest:node", "key:id-of-k"]) == {}
-    planted.put("rest:node", [NOW + 3000, 5, "throttled"], NOW + 3500)
+    ended = [0.0, 0, "", False]
+    assert planted.another().get(["rest:node", "key:id-of-k"]) == {"rest:node": ended, "key:id-of-k": ended}
+    planted.put("rest:node", [NOW + 3000, 5, "throttled", True], NOW + 3500)
     planted.reading.clock.now += 2
     planted.reading.all_right(2)
 
@@ -131,7 +133,7 @@ def test_rests_of_every_endpoint_by_others_word_alone_are_put_to_the_test_after_
 def test_rests_that_prove_true_are_believed_from_then_on() -> None:
     node = FakeNode()
     planted = Planted(node)
-    planted.another().put("rest:node", [NOW + 3000, 5, "throttled"], 3600)
+    planted.another().put("rest:node", [NOW + 3000, 5, "throttled", True], 3600)
     planted.reading.failure()
     planted.reading.clock.now += DOUBT_AFTER
     node.fault = fails(Throttled, retry_after=3000)
@@ -163,14 +165,15 @@ moments = st.sampled_from([0.0, NOW - 1, NOW + 1, NOW + 599, NOW + 3599, NOW + 4
 texts = st.sampled_from(["", "throttled", "revert", "return", "single", "\x1b[2J"]) | st.text(max_size=5)
 shapes = {
     "newest": st.tuples(numbers, moments) | st.sampled_from([*MARKS.values(), [2**60, NOW]]),
-    "rest:node": st.tuples(moments, numbers | st.integers(0, 30), texts),
+    "rest:node": st.tuples(moments, numbers | st.integers(0, 30), texts, st.booleans()),
     "key:id-of-k": st.tuples(moments, numbers | st.integers(0, 30), texts),
-    "way:node": st.none() | st.tuples(texts, texts),
+    "way:node": st.none() | st.tuples(texts, texts) | st.tuples(texts, texts, moments),
+    "refusals:node": st.tuples(texts, texts, numbers, moments),
     "size:node": numbers,
     "supply:node": numbers,
 }
 anything = st.none() | texts | numbers | st.lists(numbers | texts, max_size=3)
-kinds = st.sampled_from(["text", "list", "hash", "set"])
+kinds = st.sampled_from(["text", "list", "hash", "set", "sorted"])
 
 
 @st.composite
@@ -181,7 +184,7 @@ def entries(draw: st.DrawFn) -> dict[str, tuple[str, str]]:
         value = json.dumps([draw(shape | anything), draw(moments)])
         made[name] = (draw(st.sampled_from(["text"] * 5 + ["list"])), draw(st.just(value) | st.text(max_size=9)))
     made["trial"] = (draw(kinds), "x")
-    made["budget:node"] = (draw(kinds), draw(st.sampled_from(["9" * 20, "-1", "x", str(int(NOW + 2) * 10**6)])))
+    made["budget:1000:node"] = (draw(kinds), draw(st.sampled_from(["9" * 20, "-1", "x", str(int(NOW + 2) * 10**6)])))
     made[f"count:requests:node:{int(NOW // 300)}"] = (draw(kinds), draw(st.sampled_from(["-5", "x", str(2**63 - 1)])))
     return made
 
@@ -198,6 +201,8 @@ def test_whatever_is_planted_the_wallets_are_read_within_a_few_reads(made: dict[
                 planted.redis.rpush(key, value)
             case "set":
                 planted.redis.sadd(key, value)
+            case "sorted":
+                planted.redis.zadd(key, {value: time() * 1000 + 500, "7": 9e18})
             case _:
                 planted.redis.hset(key, "tat1", value)
     planted.read_in_the_end(3)

@@ -1,5 +1,6 @@
 """What workers share of their endpoints: entries that expire, budgets, and going on without Redis."""
 
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from worker.chains.known import COUNTED_EACH, LEFT_ALONE, Known
+from worker.chains.budget import Budget
+from worker.chains.known import COUNTED_EACH, FAILED_OVER, LEFT_ALONE, Known
 
 NOW = 1_795_000_000
 SOON = NOW + 60
@@ -29,7 +31,8 @@ def clock() -> Clock:
 @pytest.fixture
 def server(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServer:
     """A Redis of the same clock: a budget's entry lasts for a fifth of a second."""
-    monkeypatch.setattr("fakeredis._socket._base.time", SimpleNamespace(time=clock))
+    for module in ("_socket._base", "_helpers", "commands_mixins.server_mixin"):
+        monkeypatch.setattr(f"fakeredis.{module}.time", SimpleNamespace(time=clock))
     return fakeredis.FakeServer()
 
 
@@ -73,8 +76,6 @@ def test_without_redis_a_worker_goes_on_with_its_own_knowledge_and_comes_back_la
     with capture_logs() as logs:
         one.put("size:a", 32, 600)
         assert one.get(["size:a"]) == {"size:a": 32}
-        assert one.wait("node", 10) == 0.0
-        assert one.wait("node", 10) > 0, "its own budget holds"
     assert [line["event"] for line in logs] == ["redis_unavailable"], "told of once, not at each command"
     server.connected = True
     one.put("size:a", 16, 600)
@@ -139,64 +140,16 @@ def test_what_a_worker_puts_is_an_entry_to_the_others(
     assert worker(server, clock).get([name]) == {name: value}
 
 
-def test_a_budget_holds_over_all_workers_together(server: fakeredis.FakeServer, clock: Clock) -> None:
-    workers = [worker(server, clock) for _ in range(4)]
-    sent: list[float] = []
-    end = clock.now + 3
-    while clock.now < end:  # each worker as soon as it may
-        waits = [each.wait("node", 10) for each in workers]
-        sent += [clock.now for wait in waits if wait == 0.0]
-        clock.now += min((wait for wait in waits if wait), default=0.001)
-    assert 26 <= len(sent) <= 28, "ten in each second and its margin"
-    assert max(sum(at <= other < at + 1.0 for other in sent) for at in sent) <= 10
-
-
-def test_each_endpoint_has_a_budget_of_its_own(server: fakeredis.FakeServer, clock: Clock) -> None:
-    one = worker(server, clock)
-    assert [one.wait(name, 10) for name in ("a", "b")] == [0.0, 0.0]
-    assert one.wait("a", 10) == pytest.approx(0.11, abs=0.002)
-
-
-def test_what_one_worker_takes_no_other_has_until_it_is_given_back(server: fakeredis.FakeServer, clock: Clock) -> None:
-    one, other = worker(server, clock), worker(server, clock)
-    assert [each.take("trial", 25) for each in (one, other, one)] == [True, False, False]
-    one.give_back("trial")
-    assert other.take("trial", 25)
-    assert worker(server, clock, "tron:2").take("trial", 25), "each network has its own"
-
-
-def test_without_redis_each_worker_takes_what_it_wants(server: fakeredis.FakeServer, clock: Clock) -> None:
-    one, other = worker(server, clock), worker(server, clock)
-    assert one.take("trial", 25)
-    server.connected = False
-    assert other.take("trial", 25)
-    other.give_back("trial")
-
-
 def test_every_key_in_redis_expires(server: fakeredis.FakeServer, clock: Clock) -> None:
     one = worker(server, clock)
     one.put("newest", [1, 2], 60)
-    one.wait("node", 10)
     one.take("trial", 25)
+    budget = Budget(one, 10, 30)
+    assert not budget.reserve("node", 3, monotonic() + 25, refresh=False)
     client = fakeredis.FakeRedis(server=server)
     names = list(client.scan_iter())
-    assert len(names) == 3
+    assert len(names) == 4
     assert all(client.pttl(name) > 0 for name in names)
-
-
-@pytest.mark.parametrize("px", [None, 10**9])
-def test_a_leave_that_nobody_of_ours_can_have_for_so_long_is_removed(
-    server: fakeredis.FakeServer, clock: Clock, px: int | None
-) -> None:
-    fakeredis.FakeRedis(server=server).set("bal:chain:tron:1:trial", "x", px=px)
-    one = worker(server, clock)
-    assert [one.take("trial", 25, 30), one.take("trial", 25, 30)] == [False, True]
-
-
-def test_a_leave_that_another_read_has_is_left_to_it(server: fakeredis.FakeServer, clock: Clock) -> None:
-    one, other = worker(server, clock), worker(server, clock)
-    assert one.take("trial", 25, 25)
-    assert [other.take("trial", 1, 25), other.take("trial", 1, 25)] == [False, False]
 
 
 def planted(server: fakeredis.FakeServer, name: str, kind: str, value: str) -> str:
@@ -208,27 +161,6 @@ def planted(server: fakeredis.FakeServer, name: str, kind: str, value: str) -> s
     else:
         client.hset(key, "tat1", value)
     return key
-
-
-@pytest.mark.parametrize(
-    ("kind", "value"),
-    [
-        ("text", "x"),
-        ("list", "x"),
-        ("hash", str((NOW + 11) * 10**6)),  # microseconds; by more than clocks may differ
-        ("hash", "9" * 30),
-    ],
-)
-def test_a_budget_that_asks_for_longer_waits_than_its_rate_makes_is_deleted_and_told_of(
-    server: fakeredis.FakeServer, clock: Clock, kind: str, value: str
-) -> None:
-    key = planted(server, "budget:node", kind, value)
-    one = worker(server, clock)
-    with capture_logs() as logs:
-        assert one.wait("node", 10) == 0.0, "by its own budget"
-    assert [(line["event"], line["key"]) for line in logs] == [("entry_dropped", key)]
-    assert one.wait("node", 10) == 0.0, "it shares again"
-    assert worker(server, clock).wait("node", 10) == pytest.approx(0.11, abs=0.002)
 
 
 @pytest.mark.parametrize(("kind", "value"), [("text", "x"), ("text", str(2**63 - 1)), ("list", "x"), ("hash", "x")])
@@ -261,10 +193,75 @@ def test_what_is_about_the_server_is_an_outage_and_deletes_nothing(clock: Clock)
     assert [line["event"] for line in logs] == ["redis_unavailable"]
 
 
-def test_a_budget_holds_between_hosts_whose_clocks_differ(server: fakeredis.FakeServer, clock: Clock) -> None:
-    ahead = Clock()
-    ahead.now = NOW + 5
-    assert worker(server, ahead).wait("node", 10) == 0.0
+def test_what_one_worker_takes_no_other_has_until_it_is_given_back(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one, other = worker(server, clock), worker(server, clock)
+    assert one.take("trial", 25) == 0.0
+    assert 24 <= other.take("trial", 25) <= 25
+    assert one.take("trial", 25) == 0.0, "it has it still"
+    one.give_back("trial")
+    assert other.take("trial", 25) == 0.0
+    assert worker(server, clock, "tron:2").take("trial", 25) == 0.0, "each network has its own"
+
+
+def test_who_comes_too_late_to_give_back_what_he_took_takes_it_from_nobody(
+    server: fakeredis.FakeServer, clock: Clock
+) -> None:
+    one, other = worker(server, clock), worker(server, clock)
+    assert one.take("trial", 5) == 0.0
+    clock.now += 6
+    assert other.take("trial", 5) == 0.0
+    one.keep("trial", 0.1)
+    one.give_back("trial")
+    assert worker(server, clock).take("trial", 5) > 4
+    assert one.take("trial", 5) > 4
+    other.give_back("trial")
+    assert one.take("trial", 5) == 0.0
+
+
+def test_what_was_taken_may_be_left_to_end_by_itself(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one, other = worker(server, clock), worker(server, clock)
+    one.take("trial", 25)
+    one.keep("trial", 3)
+    assert one.take("trial", 25) == pytest.approx(3, abs=0.1), "not for him either"
+    clock.now += 3.1
+    assert other.take("trial", 25) == 0.0
+
+
+def test_without_redis_each_worker_takes_what_it_wants(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one, other = worker(server, clock), worker(server, clock)
+    assert one.take("trial", 25) == 0.0
+    server.connected = False
+    assert other.take("trial", 25) == 0.0
+    other.give_back("trial")
+
+
+@pytest.mark.parametrize("px", [None, 10**9])
+def test_a_leave_that_nobody_of_ours_can_have_for_so_long_is_removed(
+    server: fakeredis.FakeServer, clock: Clock, px: int | None
+) -> None:
+    fakeredis.FakeRedis(server=server).set("bal:chain:tron:1:trial", "x", px=px)
+    one = worker(server, clock)
+    assert one.take("trial", 25, 30) > 0
+    assert one.take("trial", 25, 30) == 0.0
+
+
+def test_a_leave_that_another_read_has_is_left_to_it(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one, other = worker(server, clock), worker(server, clock)
+    assert one.take("trial", 25, 25) == 0.0
+    assert all(other.take("trial", 1, 25) > 1 for _ in range(2))
+
+
+def test_a_redis_that_has_become_a_replica_is_left_for_a_moment_by_new_connections(clock: Clock) -> None:
+    left: list[str] = []
+
+    class Replica(fakeredis.FakeRedis):
+        def set(self, *_: object, **__: object) -> Any:
+            raise redis.ReadOnlyError("READONLY You can't write against a read only replica.")
+
+    client = Replica()
+    client.connection_pool.disconnect = lambda: left.append("it")
+    one = Known("tron:1", "redis://given", clock, _client=client)
     with capture_logs() as logs:
-        assert worker(server, clock).wait("node", 10) == pytest.approx(5.11, abs=0.01)
-    assert logs == [], "it is no stranger's"
+        one.put("size:a", 5, 60)
+    assert left == ["it"]
+    assert [line["left_alone_seconds"] for line in logs] == [FAILED_OVER]

@@ -129,6 +129,7 @@ def test_a_tick_that_nobody_took_expires_some_seconds_after_the_next_one_is_due(
     interval: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tick,) = celerys(monkeypatch, DISPATCH_INTERVAL=interval)["beat_schedule"].values()
+    assert tick["options"]["queue"] == "ticks", "never behind a batch, nor behind refreshes"
     assert tick["schedule"] == float(interval)
     assert tick["options"]["expires"] == float(interval) + 10, "beat's clock may be behind a worker's"
 
@@ -146,10 +147,12 @@ def test_socket_time_outs_outlast_a_wait_for_a_message() -> None:
 def next_queues(*served: str) -> list[str]:
     """The order in which a worker looks at its queues after it was served from these, as kombu loads the rule."""
     order = cycle_by_name(transport_options()["queue_order_strategy"])()
-    order.update(["sync.ethereum", "refresh", "sync.tron"])
+    order.update(["sync.ethereum", "refresh", "ticks", "sync.tron"])
     for queue in served:
         order.rotate(queue)
-    return list(order.consume(3))
+    first, *others = order.consume(4)
+    assert first == "ticks"
+    return others
 
 
 @pytest.mark.parametrize(
@@ -157,6 +160,7 @@ def next_queues(*served: str) -> list[str]:
     [
         ([], ["refresh", "sync.ethereum", "sync.tron"]),
         (["refresh"], ["refresh", "sync.ethereum", "sync.tron"]),
+        (["ticks", "ticks"], ["refresh", "sync.ethereum", "sync.tron"]),
         (["sync.ethereum"], ["refresh", "sync.tron", "sync.ethereum"]),
         (["sync.ethereum", "refresh"], ["refresh", "sync.tron", "sync.ethereum"]),
         (["sync.ethereum", *["sync.tron"] * 4], ["refresh", "sync.tron", "sync.ethereum"]),
@@ -170,7 +174,9 @@ def next_queues(*served: str) -> list[str]:
         (["of another version"], ["refresh", "sync.ethereum", "sync.tron"]),
     ],
 )
-def test_refreshes_overtake_everything_and_the_networks_take_turns(served: list[str], order: list[str]) -> None:
+def test_ticks_and_then_refreshes_overtake_everything_and_the_networks_take_turns(
+    served: list[str], order: list[str]
+) -> None:
     assert next_queues(*served) == order
 
 
@@ -181,7 +187,7 @@ def test_in_turns_each_network_has_about_as_many_wallets() -> None:
 
 
 def test_a_worker_serves_every_queue(tasks: ModuleType) -> None:
-    assert [queue.name for queue in tasks.app.conf.task_queues] == ["refresh", "sync.ethereum", "sync.tron"]
+    assert [queue.name for queue in tasks.app.conf.task_queues] == ["ticks", "refresh", "sync.ethereum", "sync.tron"]
 
 
 def test_messages_hold_json_alone_and_no_result_is_kept(tasks: ModuleType) -> None:

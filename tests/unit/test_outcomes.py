@@ -7,23 +7,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from db.balances import Outcome
+from db.held import NO_HISTORY
 from db.wallets import Claim, ClaimedWallet
 from worker.chains.snapshot import Balance, Block, Snapshot
 from worker.chains.task import Part
 from worker.errors import OutOfTime, ReadFailed, Throttled, TooMuch, Unreachable
-from worker.outcomes import (
-    Found,
-    accounts_of,
-    agrees,
-    behind,
-    caught_up,
-    confirmed,
-    fallen_to_zero,
-    found_in,
-    outcomes,
-    with_bad_addresses,
-)
-from worker.schedule import NEVER, Policy
+from worker.outcomes import Found, accounts_of, found_in, outcomes, with_bad_addresses
+from worker.schedule import JUDGED_AGAIN, Policy
+from worker.verify import Doubts, agrees, behind, believed, caught_up, confirmed, doubted
 
 NOW = 1_795_000_000.0
 POLICY = Policy(active=60, idle=900)
@@ -36,7 +27,6 @@ def wallet(number: int = 1, **known: Any) -> ClaimedWallet:
         "account": ACCOUNT,
         "address": ADDRESS,
         "failures": 0,
-        "lost": False,
         "touched_at": None,
         "due_at": NOW,
         "usdt": None,
@@ -74,7 +64,7 @@ def after(seconds: float) -> float:
 
 def test_a_first_read_is_a_change() -> None:
     assert decide(wallet(failures=3), balances=(Balance(0, 0),)) == [
-        Outcome(UUID(int=1), after(60), failures=0, changed=True, usdt=0, native=0, block_number=10, block_time=1)
+        Outcome(UUID(int=1), NOW, after(60), failures=0, changed=True, usdt=0, native=0, block_number=10, block_time=1)
     ]
 
 
@@ -89,7 +79,7 @@ def test_an_unchanged_wallet_is_written_all_the_same_and_rests_longer() -> None:
     known = wallet(usdt=5, native=5, block_number=9, touched_at=after(-600))
     (found,) = decide(known, balances=(Balance(5, 5),))
     assert found == Outcome(
-        UUID(int=1), after(300), failures=0, changed=False, usdt=5, native=5, block_number=10, block_time=1
+        UUID(int=1), NOW, after(300), failures=0, changed=False, usdt=5, native=5, block_number=10, block_time=1
     )
 
 
@@ -101,29 +91,29 @@ def test_a_wallet_that_a_user_asked_for_is_due_soon_though_nothing_changed() -> 
 def test_the_same_block_may_be_read_again_but_an_older_one_is_a_failure_and_no_balance() -> None:
     known = wallet(usdt=5, native=5, block_number=10, touched_at=after(-600))
     assert decide(known, balances=(Balance(7, 7),), block=10)[0].usdt == 7
-    assert decide(known, balances=(Balance(7, 7),), block=9) == [Outcome(UUID(int=1), after(5), 1, "older_block")]
+    assert decide(known, balances=(Balance(7, 7),), block=9) == [Outcome(UUID(int=1), NOW, after(5), 1, "older_block")]
 
 
 def test_a_wallet_without_a_usable_token_balance_fails_alone_and_has_no_balance_at_all() -> None:
     found = decide(wallet(1, failures=1), wallet(2), balances=(None, Balance(1, 2)))
-    assert found[0] == Outcome(UUID(int=1), after(120), 2, "usdt_call_failed")
+    assert found[0] == Outcome(UUID(int=1), NOW, after(120), 2, "usdt_call_failed")
     assert (found[1].usdt, found[1].error) == (1, None)
 
 
 def test_a_failed_read_fails_every_wallet_of_it_and_gives_none_a_balance() -> None:
     found = decide(wallet(1, usdt=5, native=5), wallet(2, failures=2), failure=Throttled())
     assert found == [
-        Outcome(UUID(int=1), after(5), 1, "throttled"),
-        Outcome(UUID(int=2), after(20), 3, "throttled"),
+        Outcome(UUID(int=1), NOW, after(5), 1, "throttled"),
+        Outcome(UUID(int=2), NOW, after(20), 3, "throttled"),
     ]
 
 
-def test_a_bad_address_is_not_asked_for_and_rests_whatever_became_of_the_read() -> None:
+def test_a_bad_address_is_not_asked_for_and_judged_again_in_half_a_day_whatever_became_of_the_read() -> None:
     bad = wallet(2, account=None, address="0xdAC17F958D2ee523a2206206994597C13D831ec7")
     with capture_logs() as logs:
         assert accounts_of(claimed(wallet(1), bad)) == [ACCOUNT, None]
     assert [(line["event"], line["log_level"]) for line in logs] == [("bad_address", "warning")]
-    expected = Outcome(bad.id, NEVER, 1, "bad_address")
+    expected = Outcome(bad.id, NOW, after(JUDGED_AGAIN), 1, "bad_address")
     assert decide(wallet(1), bad, balances=(Balance(1, 1),))[1] == expected
     assert decide(wallet(1), bad, failure=Throttled())[1] == expected
 
@@ -219,6 +209,10 @@ def test_a_read_that_leaves_a_wallet_out_or_speaks_of_one_twice_is_an_error_of_o
 KNOWN = {"usdt": 977, "native": 5, "block_number": 9}
 
 
+def doubts_of(claim: Claim, found: list[Found]) -> Doubts:
+    return doubted(claim, found, NO_HISTORY, rises_above=None, several=False)
+
+
 def read(usdt: int, native: int, block: int = 10) -> Found:
     return Found(Balance(usdt, native), Block(block, 1))
 
@@ -231,14 +225,19 @@ def read(usdt: int, native: int, block: int = 10) -> Found:
         (KNOWN, read(1, 1), False),
         (KNOWN, Found(error="throttled"), False),
         ({**KNOWN, "usdt": 0}, read(0, 5), False),
-        ({}, read(0, 0), False),  # never read: there is nothing to fall from
+        ({}, read(0, 5), True),  # never read: it may have anything
+        ({}, read(977, 0), True),
+        ({}, read(977, 5), False),
+        ({}, Found(error="throttled"), False),
+        ({**KNOWN, "native": 0}, read(1, 0), False),
+        (KNOWN, read(0, 0, block=8), False),  # older than what is known: not written anyhow
         ({}, Found(Balance(0, 0), Block(10, 1), unknown=True), True),
         ({**KNOWN, "native": 0}, Found(Balance(1, 0), Block(10, 1), unknown=True), False),
     ],
 )
-def test_a_balance_above_zero_that_reads_as_zero_is_suspect(known: dict[str, Any], now: Found, *, falls: bool) -> None:
-    claim = claimed(wallet(1, usdt=1, native=1), wallet(2, **known))
-    assert fallen_to_zero(claim, [read(1, 1), now]) == [1] * falls
+def test_a_zero_that_is_not_known_to_be_one_is_doubted(known: dict[str, Any], now: Found, *, falls: bool) -> None:
+    claim = claimed(wallet(1, usdt=1, native=1, block_number=9), wallet(2, **known))
+    assert doubts_of(claim, [read(1, 1), now]).to_read_again == [1] * falls
 
 
 @pytest.mark.parametrize(
@@ -295,25 +294,19 @@ def test_an_unknown_account_is_found_in_its_place() -> None:
     snapshot = Snapshot(Block(10, 1), 1, (Balance(1, 1), Balance(0, 0)), one_block=False, unknown=frozenset({1}))
     found = found_in([Part(range(2), snapshot)], 2)
     assert [each.unknown for each in found] == [False, True]
-    assert fallen_to_zero(claimed(wallet(1), wallet(2)), found) == [1]
+    assert doubts_of(claimed(wallet(1), wallet(2)), found).zeros == {1}
 
 
 def test_a_zero_that_is_not_confirmed_is_a_failure_that_is_soon_tried_again() -> None:
     claim = claimed(*(wallet(number, **KNOWN) for number in range(5)))
     found = [read(977, 5), *[read(0, 5)] * 4]
-    asked: list[list[int]] = []
-
-    def read_again(_found: Any, places: Any) -> list[Found]:
-        asked.append(list(places))
-        answers = [
-            {1: read(0, 5), 2: read(977, 5), 3: Found(error="unreachable"), 4: read(977, 5, block=9)},
-            {3: read(0, 5), 4: Found(error="unreachable")},
-        ][len(asked) - 1]
-        return [answers[place] for place in places]
-
-    settled = confirmed(claim, found, [1, 2, 3, 4], read_again)
-    assert asked == [[1, 2, 3, 4], [3, 4]], "what the second read does not tell, a third one may"
-    decided = settle(claim, settled)
+    doubts = doubts_of(claim, found)
+    second = {1: read(0, 5), 2: read(977, 5), 3: Found(error="unreachable"), 4: read(977, 5, block=9)}
+    settled = confirmed(claim, doubts, found, second)
+    assert settled.keys() == {1, 2}, "what the second read does not tell, a third one may"
+    settled |= confirmed(claim, doubts, found, {3: read(0, 5), 4: Found(error="unreachable")})
+    every = believed(claim, doubts, found, settled, NO_HISTORY)
+    decided = settle(claim, every)
     assert [(each.usdt, each.error) for each in decided] == [
         (977, None),
         (0, None),
@@ -326,9 +319,9 @@ def test_a_zero_that_is_not_confirmed_is_a_failure_that_is_soon_tried_again() ->
 
 def test_of_two_reads_with_the_same_zero_the_older_is_written_for_the_other_confirms_it_at_a_later_block() -> None:
     claim = claimed(*(wallet(number, **KNOWN) for number in range(3)))
-    answers = [read(0, 7, block=11), read(0, 7, block=10), read(0, 7, block=9)]
-    settled = confirmed(claim, [read(0, 6)] * 3, [0, 1, 2], lambda _found, _places: answers)
-    assert settled == [read(0, 6), read(0, 6), read(0, 7, block=9)]
+    answers, found = [read(0, 7, block=11), read(0, 7, block=10), read(0, 7, block=9)], [read(0, 6)] * 3
+    settled = confirmed(claim, doubts_of(claim, found), found, dict(enumerate(answers)))
+    assert settled == {0: read(0, 6), 1: read(0, 6), 2: read(0, 7, block=9)}
 
 
 def test_what_was_read_at_an_older_block_is_taken_from_a_second_read_that_is_not() -> None:
@@ -336,7 +329,7 @@ def test_what_was_read_at_an_older_block_is_taken_from_a_second_read_that_is_not
     found = [read(1, 1), read(2, 2), read(3, 3), read(4, 4)]
     assert behind(claim, found) == [1, 2, 3]
     answers = [read(22, 22, block=11), read(33, 33, block=10), Found(error="unreachable")]
-    settled = caught_up(claim, found, [1, 2, 3], lambda _found, _places: answers)
+    settled = caught_up(claim, found, dict(zip([1, 2, 3], answers, strict=True)))
     assert [(each.usdt, each.error) for each in settle(claim, settled)] == [
         (1, None),
         (22, None),

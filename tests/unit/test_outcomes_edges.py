@@ -1,29 +1,19 @@
-"""What a batch comes to, at the edges: answers that do not fit, reads that say nothing, and how batches shrink."""
+"""What a batch comes to, at the edges: answers that do not fit, and reads that say nothing."""
 
-from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
 
+from db.held import NO_HISTORY
 from db.wallets import Claim, ClaimedWallet
 from worker.chains.snapshot import Balance, Block
 from worker.chains.task import Part
 from worker.errors import Throttled, Unreachable
-from worker.outcomes import (
-    Found,
-    accounts_of,
-    agrees,
-    behind,
-    caught_up,
-    confirmed,
-    fallen_to_zero,
-    found_in,
-    outcomes,
-    share,
-)
+from worker.outcomes import Found, accounts_of, found_in, outcomes
 from worker.schedule import Policy
+from worker.verify import agrees, behind, doubted, lesson
 
 NOW = 1_795_000_000.0
 POLICY = Policy(active=60, idle=3600)
@@ -71,12 +61,10 @@ def test_a_node_that_does_not_say_how_long_to_wait_is_not_waited_for() -> None:
 @pytest.mark.parametrize("answers", [[], [read(0, 5)] * 3])
 def test_answers_that_are_more_or_fewer_than_the_wallets_are_never_paired_up(answers: list[Found]) -> None:
     two = claim(wallet(1, **KNOWN), wallet(2, **KNOWN))
-    found = [read(0, 5)] * 2
     for pairing in (
         lambda: behind(two, answers),
-        lambda: fallen_to_zero(two, answers),
-        lambda: caught_up(two, found, [0, 1], lambda _found, _places: answers),
-        lambda: confirmed(two, found, [0, 1], lambda _found, _places: answers),
+        lambda: doubted(two, answers, NO_HISTORY, rises_above=None, several=False),
+        lambda: lesson(two, answers, NO_HISTORY, chance=0.0),
         lambda: outcomes(two, [bytes(20)] * 2, answers, policy=POLICY, chance=lambda: 0.0),
     ):
         with pytest.raises(ValueError, match="zip"):
@@ -100,10 +88,3 @@ def test_a_quiet_wallet_is_put_anywhere_in_its_interval_only_when_it_is_later_th
     quiet = wallet(**KNOWN, touched_at=NOW - 2000, due_at=NOW - late)
     (made,) = outcomes(claim(quiet), [bytes(20)], [read(977, 5)], policy=POLICY, chance=lambda: 1.0)
     assert made.due - NOW == pytest.approx(48 if spread else 650)
-
-
-def test_a_batch_is_tried_whole_after_one_death_and_halved_by_each_one_more_until_one_wallet_is_left() -> None:
-    sizes = [share(2447, deaths) for deaths in range(40)]
-    assert sizes[:4] == [2447, 2447, 1223, 611]
-    assert all(after == max(before // 2, 1) for before, after in pairwise(sizes[1:]))
-    assert sizes[-1] == 1

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from db.held import NO_HISTORY
 from db.wallets import Claim, ClaimedWallet
 from worker.chains.snapshot import Balance, Block
 from worker.errors import Unreachable
-from worker.outcomes import Found, agrees, confirmed, risen
+from worker.outcomes import Found
 from worker.sync import _read
+from worker.verify import agrees, believed, confirmed, doubted
 
 ABOVE = 1000
 
@@ -46,7 +48,8 @@ def read(usdt: int, native: int = 5, block: int = 10, **more: Any) -> Found:
     ],
 )
 def test_a_rise_above_the_sum_is_suspect(known: ClaimedWallet, now: Found, above: int | None, *, suspect: bool) -> None:
-    assert risen(claimed(wallet(), known), [read(977), now], above) == [1] * suspect
+    doubts = doubted(claimed(wallet(), known), [read(977), now], NO_HISTORY, rises_above=above, several=False)
+    assert doubts.rises == {1} if suspect else not doubts.rises
 
 
 @pytest.mark.parametrize(
@@ -87,20 +90,22 @@ reads = st.builds(read, amounts, amounts, blocks) | st.just(Found(error="unreach
 def test_no_rise_above_the_sum_is_written_on_one_reads_word(
     known: ClaimedWallet, first: Found, answers: list[Found]
 ) -> None:
-    claim, said = claimed(known), iter(answers)
-    suspects = risen(claim, [first], ABOVE)
-    (settled,) = confirmed(claim, [first], suspects, lambda _found, _places: [next(said)], ABOVE)
-    if settled.balance and suspects:
+    claim = claimed(known)
+    doubts = doubted(claim, [first], NO_HISTORY, rises_above=ABOVE, several=False)
+    verdicts = [confirmed(claim, doubts, [first], {0: second}) for second in answers[:2]]
+    verdict = next((each for each in verdicts if each), {})
+    (settled,) = believed(claim, doubts, [first], verdict, NO_HISTORY)
+    if settled.balance and doubts.rises:
         others = [each.balance.usdt for each in answers if each.balance]
         assert first.balance
         assert any(abs(first.balance.usdt - usdt) <= ABOVE for usdt in others)
-    if suspects and not settled.balance:
+    if doubts.rises and not settled.balance:
         assert settled.error in {"rise_unconfirmed", "zero_unconfirmed"}
 
 
 def found(reading: Reading, above: int | None = 10**9) -> Found:
     claim = claimed(ClaimedWallet(UUID(int=1), accounts(1)[0], "", 0, None, NOW, 977, 5, 90))
-    return _read(reading.reader, claim, accounts(1), monotonic() + 60, above)[1][0]
+    return _read(reading.reader, claim, accounts(1), monotonic() + 60, rises_above=above)[1][0]
 
 
 def test_another_endpoint_confirms_a_rise_or_it_is_not_written() -> None:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 from heapq import heapify, heapreplace
 from math import inf
 from random import Random
@@ -12,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.schedule import (
-    NEVER,
     SPREAD,
     Policy,
     due_after_failed_read,
@@ -97,10 +95,6 @@ def test_chance_alone_spreads_wallets_that_are_alike(one: float, other: float) -
     dues = [due_after_success(NOW, NOW, POLICY, jitter) for jitter in sorted((one, other))]
     assert dues[0] >= dues[1]
     assert (dues[0] - dues[1]) <= POLICY.active * SPREAD
-
-
-def test_never_is_a_time_that_the_database_can_hold_and_nobody_will_see() -> None:
-    assert datetime.fromtimestamp(NEVER, UTC).year == 9999
 
 
 a_few = settings(max_examples=settings().max_examples // 20)

@@ -52,7 +52,7 @@ def test_endpoints_have_the_names_under_which_workers_know_them(network: Any) ->
 
 def test_endpoints_of_one_host_are_told_apart_without_their_secrets() -> None:
     named = endpoints("ethereum", SETTINGS)
-    assert [each.name for each in named] == ["one.example", "one.example #2", "two.example:8545"]
+    assert [each.name for each in named] == ["one.example", "one.example#2", "two.example:8545"]
     assert "secret" not in str(named) + str(endpoints("tron", SETTINGS))
 
 

@@ -10,9 +10,10 @@ from tronpy.providers.http import DEFAULT_API_KEYS
 from vectors import recorded
 
 from devstack.servers import CAP
-from worker.chains.http import by_words, takes_keys
+from worker.chains.failures import by_words
 from worker.chains.snapshot import RETURN, Block
 from worker.chains.tron import WORDS, TronNode
+from worker.chains.urls import takes_keys
 from worker.chains.ways import ApiKey, Head
 from worker.errors import (
     BadReply,
@@ -139,6 +140,9 @@ def test_a_failure_counts_even_beside_a_result(change: dict[str, Any]) -> None:
         ({"Error": "this API is unavailable due to config"}, 404, Unsupported, None),
         ("<html>", 413, TooMuch, None),
         ({"Error": "class java.lang.NullPointerException : null"}, 200, Refused, None),
+        ({"result": {"code": "SERVER_BUSY", "message": "736572766572206275737920"}}, 200, Throttled, None),
+        ({"Error": "TOO MANY REQUESTS"}, 200, Throttled, None),
+        ({"result": {"result": True, "message": b"REVERT opcode executed: rate limit".hex()}}, 200, Refused, None),
     ],
 )
 def test_throttling_and_refusals_are_told_whatever_the_status(

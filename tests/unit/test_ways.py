@@ -4,13 +4,13 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from fakes import NOW, TOKEN, FakeNode, Reading, accounts, asked, balance_of, fails, only
+from fakes import TOKEN, FakeNode, Reading, accounts, asked, balance_of, fails, only
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from worker.chains.snapshot import Balance, Block
-from worker.chains.turn import DOUBTFUL_WAY_HOLDS
+from worker.chains.strategy import BETTER_AFTER, REPEATED, REPEATED_OVER
 from worker.chains.ways import one_by_one
 from worker.errors import (
     BadReply,
@@ -44,7 +44,7 @@ def test_the_best_way_that_an_endpoint_takes_is_found_and_remembered(
         reading.all_right(4)
     found = [line for line in logs if line["event"] == "endpoint_read_another_way"]
     assert [(line["way"], line["reason"]) for line in found] == (
-        [] if expected == "revert" else [(expected, "refused: no revert here")]
+        [] if expected == "revert" else [(expected, "unsupported: no revert here")]
     )
     assert len(set(asked(node)) & {"revert", "return", "multicall3", "single"}) == requests
     node.asked.clear()
@@ -53,29 +53,93 @@ def test_the_best_way_that_an_endpoint_takes_is_found_and_remembered(
     assert reading.reader.max_wallets == node.ways[expected]  # type: ignore[index]
 
 
-def test_a_way_is_tried_anew_after_an_hour() -> None:
+def later(reading: Reading, node: FakeNode, seconds: float) -> None:
+    reading.clock.now += seconds
+    node.block = Block(node.block.number + int(seconds) // 12 + 1, int(reading.clock.now) - 4)
+
+
+def test_a_worse_way_is_doubted_within_minutes_and_the_better_ones_are_tried_again() -> None:
     node = FakeNode()
     node.fault = only("return")
     reading = Reading(node)
     reading.all_right(4)
     node.fault = lambda _way, _accounts: None
-    reading.clock.now += 3600
-    node.block = Block(400, int(NOW) - 4)
+    later(reading, node, BETTER_AFTER - 1)
+    reading.all_right(4)
+    assert asked(node)[-1] == "return"
+    later(reading, node, 1)
+    reading.all_right(4)
+    assert asked(node)[-1] == "revert"
+    assert reading.reader.max_wallets == node.ways["revert"]
+
+
+def test_a_doubt_that_proves_wrong_costs_a_request_a_way_and_no_wallet() -> None:
+    node = FakeNode()
+    node.fault = only("multicall3")
+    reading = Reading(node)
+    reading.all_right(4)
+    node.asked.clear()
+    node.fault = lambda way, _accounts: None if way in {"multicall3", "supply"} else Refused("some words")
+    later(reading, node, BETTER_AFTER)
+    reading.all_right(4)
+    reading.all_right(4)
+    assert asked(node) == ["revert", "return", "multicall3", "multicall3"]
+
+
+def test_a_way_that_works_is_left_for_no_refusal_but_for_the_word_that_it_is_not_supported() -> None:
+    node = FakeNode()
+    reading = Reading(node)
+    reading.all_right(4)
+    node.fault = lambda way, _accounts: Refused("internal error") if way == "revert" else None
+    for _ in range(10):
+        assert reading.failure(4).code == "refused"
+        later(reading, node, 40)
+    assert set(asked(node)) == {"revert"}
+    node.fault = lambda way, _accounts: Unsupported() if way == "revert" else None
+    assert reading.failure(4).code == "unsupported"
+    later(reading, node, 100)
+    reading.all_right(4)
+    assert asked(node)[-1] == "return"
+
+
+@pytest.mark.parametrize("kind", [Refused, BadReply])
+def test_an_error_that_passes_teaches_no_worse_way(kind: type[ReadFailed]) -> None:
+    node, other = FakeNode(), FakeNode("other")
+    reading = Reading(node, other)
+    for number in range(REPEATED + 3):
+        said = [kind(f"internal error {number}, no. {'abcdefgh'[number]}")]
+        node.fault = lambda _way, _accounts, said=said: said.pop() if said else None  # type: ignore[misc]
+        reading.parts(accounts(4))
+        assert "way:node" not in reading.reader.known.get(["way:node"])
+        later(reading, node, 100)
+        other.block = node.block
     reading.all_right(4)
     assert asked(node)[-1] == "revert"
 
 
-def test_a_way_that_stops_working_is_doubted_at_once_or_after_some_refusals() -> None:
-    for kind, failures in ((Unsupported, 1), (Refused, 3)):
-        node = FakeNode()
-        reading = Reading(node)
-        reading.all_right(4)
-        node.fault = lambda way, _accounts, kind=kind: kind() if way == "revert" else None  # type: ignore[misc]
-        for _ in range(failures):
-            assert reading.failure(4).code == kind.code
-            reading.clock.now += 100
-        reading.all_right(4)
-        assert asked(node)[-1] == "return"
+def test_an_error_that_passes_is_tried_once_more_where_there_is_no_other_endpoint() -> None:
+    node = FakeNode()
+    said = [Refused("internal error")]
+    node.fault = lambda _way, _accounts: said.pop() if said else None
+    reading = Reading(node)
+    reading.all_right(4)
+    assert asked(node) == ["revert", "revert"]
+    assert not reading.reader.known.get(["rest:node"])
+
+
+def test_words_that_say_nothing_are_believed_when_they_are_said_again_and_again() -> None:
+    node, other = FakeNode(), FakeNode("other")
+    reading = Reading(node, other)
+    node.fault = lambda way, _accounts: Refused("call 17 is odd") if way == "revert" else None
+    other.fault = fails(Unreachable)
+    for _ in range(REPEATED - 1):
+        assert reading.failure(4)
+        later(reading, node, REPEATED_OVER)
+    assert set(asked(node)) == {"revert"}
+    reading.all_right(4)
+    assert asked(node)[-2:] == ["revert", "return"]
+    reading.all_right(4)
+    assert asked(node)[-1] == "return"
 
 
 def test_an_endpoint_that_reads_in_no_way_fails_as_it_did_in_the_best() -> None:
@@ -103,18 +167,13 @@ def test_a_wrong_chain_behind_a_gateway_without_revert_data_is_an_error() -> Non
     assert logs[-1]["log_level"] == "error"
 
 
-def test_a_way_that_was_passed_over_for_one_bad_reply_is_tried_anew_in_minutes() -> None:
+def test_a_bad_reply_leads_to_another_way_for_one_read_alone() -> None:
     node = FakeNode()
     replies = iter([BadReply("truncated")])
     node.fault = lambda _way, _accounts: next(replies, None)
     reading = Reading(node)
     reading.all_right(4)
     assert asked(node) == ["revert", "return"]
-    reading.clock.now += DOUBTFUL_WAY_HOLDS - 1
-    node.block = Block(120, int(reading.clock.now) - 4)
-    reading.all_right(4)
-    assert asked(node)[-1] == "return"
-    reading.clock.now += 1
     reading.all_right(4)
     assert asked(node)[-1] == "revert"
 

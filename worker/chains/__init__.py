@@ -5,13 +5,14 @@ from functools import cache
 from typing import Protocol
 
 from config.settings import Network, WorkerSettings, worker_settings
+from config.values import named_url
 from worker.chains.addresses import account_bytes
 from worker.chains.endpoints import EndpointReader
-from worker.chains.http import digest
 from worker.chains.known import Known
 from worker.chains.task import Part
+from worker.chains.urls import digest, endpoint_names
 from worker.chains.ways import Node
-from worker.errors import NotConfigured
+from worker.errors import NotConfigured, ReadFailed
 
 
 class ChainReader(Protocol):
@@ -29,10 +30,29 @@ class ChainReader(Protocol):
     def several(self) -> bool:
         """Whether it has more than one endpoint."""
 
+    def may_read(self, deadline: float, *, refresh: bool = False) -> ReadFailed | None:
+        """Whether an endpoint may be asked, and its budget has room before `deadline`: to be asked before any claim.
+
+        None: yes, and the first request's slot in the budget is reserved for the next `read` of this process. If that
+        does not come within a few seconds, the slot is lost. Otherwise why not, with `retry_after` in seconds:
+        OverBudget when only our own budget is in the way, else what the endpoints are being left alone for. I/O, to
+        Redis alone; raises nothing.
+        """
+
     def read(
-        self, accounts: Sequence[bytes], now: float, deadline: float, *, avoid: Collection[str] = ()
+        self,
+        accounts: Sequence[bytes],
+        now: float,
+        deadline: float,
+        *,
+        avoid: Collection[str] = (),
+        refresh: bool = False,
     ) -> list[Part]:
-        """The balances of `accounts`, in parts, each at one block or with a failure. I/O."""
+        """The balances of `accounts`, in parts, each at one block or with a failure. I/O; raises nothing.
+
+        A part whose failure is OverBudget was not asked of any endpoint for want of budget: nothing is wrong.
+        `refresh`: somebody waits for these wallets.
+        """
 
 
 @cache
@@ -69,23 +89,27 @@ def known_of(network: Network, settings: WorkerSettings) -> Known:
 
 def nodes_for(network: Network, settings: WorkerSettings) -> list[Node]:
     """The endpoints of a network, best first."""
+    urls = [
+        url.get_secret_value()
+        for url in (settings.ethereum_rpc_urls if network == "ethereum" else settings.tron_rpc_urls)
+    ]
+    named = [(named_url(url)[1], name) for url, name in zip(urls, endpoint_names(urls), strict=True)]
     # web3 takes a second to load, and a worker that reads Tron alone never needs it.
     if network == "ethereum":
         from worker.chains.ethereum import EthereumNode
 
-        return [
-            EthereumNode(url.get_secret_value(), settings.ethereum_finality, settings.request_limit)
-            for url in settings.ethereum_rpc_urls
-        ]
+        return [EthereumNode(url, settings.ethereum_finality, settings.request_limit, name=name) for url, name in named]
     from worker.chains.tron import TronNode
 
+    keys = [key.get_secret_value() for key in settings.tron_api_keys]
     return [
         TronNode(
-            url.get_secret_value(),
+            url,
             settings.tron_finality,
             settings.request_limit,
-            keys=[key.get_secret_value() for key in settings.tron_api_keys],
+            name=name,
+            keys=keys,
             key_hosts=settings.tron_api_key_hosts,
         )
-        for url in settings.tron_rpc_urls
+        for url, name in named
     ]

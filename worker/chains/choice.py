@@ -4,44 +4,46 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.chains.ways import ApiKey
+from worker.chains.ways import ApiKey, Way, requests_of
 from worker.errors import ReadFailed
 
 LONGEST_REST = 300.0  # seconds, unless the endpoint itself said more
 LONGEST_REST_ALONE = 30.0  # where no other endpoint could be asked instead
+SINGLY = 5.0  # seconds of a budget that a batch takes where each wallet takes requests of its own
 STEP = 16  # a learnt size grows by this part of itself
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Until when an endpoint or a key is left alone (unix seconds), how often in a row it failed, and how last."""
+    """Until when an endpoint or a key is left alone (unix seconds), how often in a row it failed, and how last.
+
+    `told`: it said itself for how long.
+    """
 
     until: float = 0.0
     strikes: int = 0
     code: str = ""
+    told: bool = False
 
     @classmethod
     def from_entry(cls, entry: Any) -> "Rest":
         return cls(*entry) if entry else cls()
 
+    def entry(self) -> list[Any]:
+        return [self.until, self.strikes, self.code, self.told]
 
-def to_ask(rests: Sequence[Rest], keys: Sequence[Sequence[Rest]], now: float) -> list[int]:
-    """The positions of the endpoints to ask, best first.
 
-    Left out are those that rest, and those of which every key does. `keys` has a list for each endpoint, empty where it
-    takes none.
+def key_for(
+    keys: Sequence[ApiKey], rests: Mapping[str, Rest], now: float, turn: int, *, trial: bool = False
+) -> ApiKey | None:
+    """The key for the `turn`-th request, by turns out of those that do not rest; None where there is none.
+
+    In a trial it is then the one whose rest ends first.
     """
-    return [
-        at
-        for at, (rest, of_keys) in enumerate(zip(rests, keys, strict=True))
-        if rest.until <= now and (not of_keys or any(key.until <= now for key in of_keys))
-    ]
-
-
-def key_for(keys: Sequence[ApiKey], rests: Mapping[str, Rest], now: float, turn: int) -> ApiKey | None:
-    """The key for the `turn`-th request, by turns out of those that do not rest; None where there is none."""
     awake = [key for key in keys if rests.get(key.id, Rest()).until <= now]
-    return awake[turn % len(awake)] if awake else None
+    if awake:
+        return awake[turn % len(awake)]
+    return min(keys, key=lambda key: rests[key.id].until) if keys and trial else None
 
 
 def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) -> Rest:
@@ -50,11 +52,36 @@ def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) ->
     Where no other endpoint could be asked instead (`alone`), it is tried again sooner.
     """
     if failure.retry_after is not None:
-        seconds = failure.retry_after
-    else:
-        growth, longest = (2, LONGEST_REST_ALONE) if alone else (4, LONGEST_REST)
-        seconds = min(failure.rest * growth ** min(before.strikes, 16), longest)
+        return Rest(now + failure.retry_after, before.strikes + 1, failure.code, told=True)
+    growth, longest = (2, LONGEST_REST_ALONE) if alone else (4, LONGEST_REST)
+    seconds = min(failure.rest * growth ** min(before.strikes, 16), longest)
     return Rest(now + seconds, before.strikes + 1, failure.code)
+
+
+def most_wallets(way: Way, most: int, per_second: float) -> int:
+    """How many wallets a request, or a batch of single ones, takes at the most.
+
+    Singly, what a budget allows in SINGLY seconds: a batch is to be read whole within its deadline, and not to keep
+    others waiting for long.
+    """
+    if way != "single" or not per_second:
+        return most
+    return min(max(int((per_second * SINGLY - requests_of(way, 0)) / 2), 1), most)
+
+
+def left_of(pieces: Iterable[range], read: Iterable[range]) -> list[range]:
+    """The places of `pieces` that are not in `read`, in order, as ranges."""
+    done = {place for piece in read for place in piece}
+    left: list[range] = []
+    for piece in pieces:
+        for place in piece:
+            if place in done:
+                continue
+            if left and left[-1].stop == place != piece.start:
+                left[-1] = range(left[-1].start, place + 1)
+            else:
+                left.append(range(place, place + 1))
+    return left
 
 
 def cut(pieces: Iterable[range], size: int) -> list[range]:

@@ -1,24 +1,31 @@
 """A chain's endpoints, best first: one read through whichever of them answer truly."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import inf
+from secrets import token_bytes
 from time import monotonic
-from typing import Any, Self
+from typing import Any
 
 import structlog
 
 from config.settings import Network
-from worker.chains.choice import Rest, to_ask
-from worker.chains.known import NEWEST_HOLDS, Known
-from worker.chains.snapshot import Block, Expected, can_be
+from worker.chains.budget import AHEAD, Budget
+from worker.chains.choice import Rest, cut, left_of
+from worker.chains.entries import NEWEST_HOLDS
+from worker.chains.known import Known
+from worker.chains.snapshot import ACCOUNT_BYTES, Block, Expected, can_be
+from worker.chains.strategy import size_of, way_of
 from worker.chains.task import Part, Task
 from worker.chains.turn import Turn
-from worker.chains.ways import Node
-from worker.errors import ReadFailed, Throttled, Unreachable
+from worker.chains.ways import Node, requests_of
+from worker.errors import ClockSkewed, OverBudget, ReadFailed, Throttled, Unreachable
 
 log = structlog.get_logger(__name__)
 
 READ_REQUESTS = 3  # a read ends within so many times a request's limit (config.settings)
+TRIAL_EVERY = 3.0  # seconds from a trial that failed to the next, over all workers
+HELD_FOR_A_READ = 5.0  # seconds in which a read must follow that may_read has said yes to
 DOUBT_AFTER = 60.0  # seconds for which others' word that no endpoint may be asked is taken for true unheard
 
 KINDS = {kind.code: kind for kind in ReadFailed.__subclasses__()}
@@ -26,24 +33,53 @@ KINDS = {kind.code: kind for kind in ReadFailed.__subclasses__()}
 
 @dataclass(slots=True)
 class Trial:
-    """One read's leave to ask endpoints of its network that failed last time, taken when it is first needed."""
+    """Leave to ask endpoints that failed last time, which one read of a network has at a time, over all workers.
+
+    Should one of them hang, it holds up one process and not all of them. Taken when it is first needed, for `seconds`.
+    """
 
     known: Known
-    deadline: float
+    seconds: float
     longest: float
     """Seconds for which any read of the network has it at the most."""
     held: bool = False
+    wait: float = 0.0
+    """Seconds until it may be had, where another has it."""
 
     def ours(self) -> bool:
-        self.held = self.held or self.known.take("trial", self.deadline - monotonic(), self.longest)
+        if not self.held:
+            self.wait = self.known.take("trial", self.seconds, self.longest)
+            self.held = not self.wait
         return self.held
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.held:
+    def end(self, seconds: float) -> None:
+        """Let others have it, in some seconds."""
+        if self.held and seconds:
+            self.known.keep("trial", seconds)
+        elif self.held:
             self.known.give_back("trial")
+
+
+@dataclass(slots=True)
+class Failures:
+    """Why wallets were not read: by the endpoint that failed them by themselves, else by the last that was asked."""
+
+    _own: dict[int, Part] = field(default_factory=dict)
+    _last: Part | None = None
+
+    def note(self, turn: Turn, failure: ReadFailed | None) -> None:
+        of_node = Part(range(0), None, failure, turn.node.name, turn.node.id)
+        for piece in turn.lone:
+            self._own.setdefault(piece[0], replace(of_node, wallets=piece, failure=turn.lone_failure))
+        # What only waits for our budget is read as soon as that has room, whatever ails the other endpoints.
+        if failure and not (self._last and isinstance(self._last.failure, OverBudget)):
+            self._last = of_node
+
+    def parts(self, unread: Sequence[range], none_was_asked: ReadFailed) -> list[Part]:
+        own = [self._own[piece[0]] for piece in cut(unread, 1) if piece[0] in self._own]
+        others = left_of(unread, [part.wallets for part in own])
+        last = self._last or Part(range(0), failure=none_was_asked)
+        return [*own, *(replace(last, wallets=piece) for piece in others)]
 
 
 @dataclass(slots=True)
@@ -62,25 +98,75 @@ class EndpointReader:
     known: Known
     request_limit: float
     max_age: float = 0
-    per_second: int = 0
+    per_second: float = 0
+    _budget: Budget = field(init=False)
     _no_mark_until: float = 0.0
     _silent_since: float | None = None
+    _skews: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Of endpoints whose blocks were not in time since one was: by how much, and which block."""
+    _clock_behind: float = 0.0
+    """Seconds from this machine's clock to the database's, by the last read."""
+
+    def __post_init__(self) -> None:
+        self._budget = Budget(self.known, self.per_second, self._read_limit)
+
+    @property
+    def _read_limit(self) -> float:
+        return self.request_limit * READ_REQUESTS
 
     @property
     def max_wallets(self) -> int:
         """How many wallets the endpoint takes in one request that is asked next."""
-        entries = self.known.get(self._names())
-        node = next(self._in_order(entries, ()), self.endpoints[0])
-        best = next(iter(node.ways))
-        most = node.ways.get((entries.get(f"way:{node.id}") or [best])[0], node.ways[best])
-        return min(entries.get(f"size:{node.id}") or most, most)
+        entries = self._entries()
+        now = self.known.clock()
+        awake = (node for node in self.endpoints if self._rest_of(node, entries)[1].until <= now)
+        node = next(awake, self.endpoints[0])
+        return size_of(node, way_of(node, entries, now), entries, self.per_second)
 
     @property
     def several(self) -> bool:
         return len({node.id for node in self.endpoints}) > 1
 
+    def may_read(self, deadline: float, *, refresh: bool = False) -> ReadFailed | None:
+        """None: an endpoint may be asked, and its budget has room: the slots of a batch's requests are reserved.
+
+        Otherwise why not, and in how many seconds to ask again. With every endpoint at rest this is where the way back
+        is found: now and then one process asks an endpoint for the balance of nobody. Raises nothing.
+        """
+        entries = self._entries()
+        if all(self._rest_of(node, entries)[1].until > self.known.clock() for node in self.endpoints):
+            nobody, now = [token_bytes(ACCOUNT_BYTES)], self.known.clock() + self._clock_behind
+            (part,) = self._read(nobody, now, deadline, refresh=refresh, probe=True)
+            if part.failure:
+                return part.failure
+            entries = self._entries()
+        trial, waits = self._trial(HELD_FOR_A_READ), list[float]()
+        for node, _ in self._candidates(entries, (), trial):
+            seconds = self._reserve(node, entries, deadline, refresh=refresh)
+            if not seconds:
+                return None
+            waits.append(seconds)
+        trial.end(0.0)
+        if waits:
+            return OverBudget(f"{self.per_second:g} requests a second are used up", retry_after=min(waits))
+        return self._resting(entries, trial)
+
+    def _reserve(self, node: Node, entries: Mapping[str, Any], deadline: float, *, refresh: bool) -> float:
+        """0.0: the slots are had that a batch takes at this endpoint. Otherwise when to ask again, in seconds."""
+        way = way_of(node, entries, self.known.clock())
+        count = requests_of(way, size_of(node, way, entries, self.per_second))
+        count += self.known.proved(f"supply:{node.id}") is None
+        pace, ahead = node.session.pace, None if refresh else AHEAD
+        return self._budget.reserve(node.id, count, deadline, refresh=refresh, ahead=ahead, pace=pace)
+
     def read(
-        self, accounts: Sequence[bytes], now: float, deadline: float, *, avoid: Collection[str] = ()
+        self,
+        accounts: Sequence[bytes],
+        now: float,
+        deadline: float,
+        *,
+        avoid: Collection[str] = (),
+        refresh: bool = False,
     ) -> list[Part]:
         """The balances of `accounts`, in parts, each at one block: usually one part, more where a batch was split.
 
@@ -88,7 +174,20 @@ class EndpointReader:
         time in unix seconds, `deadline` ends the read on the monotonic clock. The endpoints in `avoid`, by their ids,
         are not asked, unless there is no other. Does I/O; raises nothing.
         """
-        entries = self.known.get(self._names())
+        self._clock_behind = now - self.known.clock()
+        return self._read(accounts, now, deadline, avoid=avoid, refresh=refresh)
+
+    def _read(
+        self,
+        accounts: Sequence[bytes],
+        now: float,
+        deadline: float,
+        *,
+        avoid: Collection[str] = (),
+        refresh: bool,
+        probe: bool = False,
+    ) -> list[Part]:
+        entries = self._entries()
         task = Task(
             network=self.network,
             token=self.token,
@@ -97,27 +196,43 @@ class EndpointReader:
             started=monotonic(),
             deadline=deadline,
             request_limit=self.request_limit,
-            per_second=self.per_second,
+            budget=self._budget,
+            refresh=refresh,
             alone=not self.several,
+            probe=probe,
             mark=self._mark(entries, now),
         )
-        unread, parts = [range(len(accounts))] if accounts else [], []
-        failure: ReadFailed | None = None
+        unread, parts = [range(len(accounts))] if accounts else [], list[Part]()
+        failed = Failures()
         turns: list[Turn] = []
-        with Trial(self.known, deadline, self.request_limit * READ_REQUESTS) as trial:
-            for node, believed in self._to_ask(entries, avoid, trial):
-                if not unread:
-                    break
-                turn = Turn(node, task, self.known, believed)
-                unread, failed = turn.take(unread)
-                parts += turn.parts
-                turns.append(turn)
-                self._judge_rests(turn, entries, believed)
-                failure = failed or failure
-                task = replace(task, expected=replace(task.expected, newest=turn.newest))
+        trial = self._trial(max(deadline - monotonic(), 0))
+        for node, trying in self._candidates(entries, avoid, trial) if unread else ():
+            expected = replace(task.expected, skews=tuple(v for k, v in self._skews.items() if k != node.id))
+            turn = Turn(node, replace(task, expected=expected), self.known, entries, trial=trying)
+            unread, failure = turn.take(unread)
+            self._keep_skew(turn, failure)
+            parts += turn.parts
+            turns.append(turn)
+            failed.note(turn, failure)
+            task = replace(task, expected=replace(task.expected, newest=turn.newest))
+            if not unread:
+                break
+        trial.end(0.0 if parts else TRIAL_EVERY)
         self._judge_mark(turns)
-        failure = failure or self._resting(entries)
-        return parts + [Part(piece, failure=failure) for piece in unread]
+        return parts + failed.parts(unread, self._resting(entries, trial))
+
+    def _trial(self, seconds: float) -> Trial:
+        return Trial(self.known, seconds, self._read_limit)
+
+    def _keep_skew(self, turn: Turn, failure: ReadFailed | None) -> None:
+        """What an endpoint's reply says of the database's clock. One that is in time says that it is right."""
+        if turn.parts:
+            self._skews.clear()
+        if failure and failure.skew:
+            self._skews[turn.node.id] = failure.skew
+            if isinstance(failure, ClockSkewed):
+                told = {"endpoint": turn.node.name, "seconds": round(failure.skew[0]), "detail": str(failure)}
+                log.error("clock_skewed", network=self.network, **told)
 
     def _mark(self, entries: Mapping[str, Any], now: float) -> Block | None:
         """The newest block by others' word, if the chain can have made it, and their word was not wrong lately."""
@@ -133,81 +248,60 @@ class EndpointReader:
             self._no_mark_until = self.known.clock() + NEWEST_HOLDS
             log.warning("mark_doubted", network=self.network, block=turns[0].task.mark and turns[0].task.mark.number)
 
-    def _to_ask(
+    def _candidates(
         self, entries: Mapping[str, Any], avoid: Collection[str], trial: Trial
-    ) -> Iterator[tuple[Node, Mapping[str, Any]]]:
-        """The endpoints that this read may ask, best first, with what is believed of them.
+    ) -> Iterator[tuple[Node, bool]]:
+        """The endpoints that may be asked, best first, and for each whether that is a trial of one that rests.
 
-        Where others' word alone has left none to ask for a minute, those are asked that this process did not see
-        failing itself.
+        Only where all of them rest is one tried that did not say itself for how long it wants to be left alone; or that
+        others say has said so, if nothing else was to be had for a minute: they may be wrong.
         """
-        asked = False
-        for node in self._in_order(entries, avoid):
-            if self._may_ask(node, entries, trial):
-                asked, self._silent_since = True, None
-                yield node, entries
-        if asked or not self._doubts():
+        now = self.known.clock()
+        rests = [(node, *self._rest_of(node, entries)) for node in self.endpoints]
+        others = any(node.id not in avoid for node in self.endpoints)
+        allowed = [each for each in rests if not others or each[0].id not in avoid]
+        if any(rest.until <= now for _, _, rest in rests):
+            self._silent_since = None
+            yield from (
+                (node, False) for node, _, rest in allowed if rest.until <= now and (not rest.strikes or trial.ours())
+            )
             return
-        believed = {name: value for name, value in entries.items() if not _is_rest(name) or self.known.proved(name)}
-        for node in self._in_order(believed, avoid):
-            if not Rest.from_entry(believed.get(f"rest:{node.id}")).strikes:
-                yield node, believed
+        for node, name, rest in sorted(allowed, key=lambda each: each[2].until):
+            hearsay = rest.told and self.known.proved(name) != entries[name] and self._doubts()
+            if (not rest.told or hearsay) and trial.ours():
+                yield node, True
 
     def _doubts(self) -> bool:
         now = self.known.clock()
         self._silent_since = now if self._silent_since is None else self._silent_since
         return now - self._silent_since >= DOUBT_AFTER
 
-    def _judge_rests(self, turn: Turn, entries: Mapping[str, Any], believed: Mapping[str, Any]) -> None:
-        """What came of asking an endpoint that rests by others' word: it does not, or they are believed once more."""
-        if believed is entries:
-            return
-        if not turn.parts:
-            self._silent_since = self.known.clock()
-            return
-        log.warning("rests_doubted", network=self.network, endpoint=turn.node.name)
-        for name in (f"rest:{turn.node.id}", *(f"key:{key.id}" for key in turn.node.keys)):
-            if name in entries and name not in believed:
-                self.known.forget(name)
+    def _entries(self) -> dict[str, Any]:
+        of_nodes = [f"{what}:{node.id}" for node in self.endpoints for what in ("rest", "way", "size", "refusals")]
+        return self.known.get(["newest", *of_nodes, *(f"key:{key.id}" for node in self.endpoints for key in node.keys)])
 
-    def _may_ask(self, node: Node, entries: Mapping[str, Any], trial: Trial) -> bool:
-        """Whether this read may ask an endpoint. One that failed last time is tried by one read at a time: should it
-        hang, it holds up one process and not all of them (docs/decisions/0009-a-network-that-hangs.md).
-        """
-        return not Rest.from_entry(entries.get(f"rest:{node.id}")).strikes or trial.ours()
+    def _rest_of(self, node: Node, entries: Mapping[str, Any]) -> tuple[str, Rest]:
+        """An endpoint's rest and its entry's name: while all of its keys rest, those of the key back first."""
+        now, name = self.known.clock(), f"rest:{node.id}"
+        own = Rest.from_entry(entries.get(name))
+        if own.until > now or not node.keys:
+            return name, own
+        keys = [(f"key:{key.id}", Rest.from_entry(entries.get(f"key:{key.id}"))) for key in node.keys]
+        first = min(keys, key=lambda each: each[1].until)
+        return first if first[1].until > now else (name, own)
 
-    def _names(self) -> list[str]:
-        of_nodes = [f"{what}:{node.id}" for node in self.endpoints for what in ("rest", "way", "size")]
-        return ["newest", *of_nodes, *(f"key:{key.id}" for node in self.endpoints for key in node.keys)]
-
-    def _in_order(self, entries: Mapping[str, Any], avoid: Collection[str]) -> Iterator[Node]:
-        rests, keys = self._rests(entries)
-        others = any(node.id not in avoid for node in self.endpoints)
-        for at in to_ask(rests, keys, self.known.clock()):
-            if not others or self.endpoints[at].id not in avoid:
-                yield self.endpoints[at]
-
-    def _rests(self, entries: Mapping[str, Any]) -> tuple[list[Rest], list[list[Rest]]]:
-        rests = [Rest.from_entry(entries.get(f"rest:{node.id}")) for node in self.endpoints]
-        keys = [[Rest.from_entry(entries.get(f"key:{key.id}")) for key in node.keys] for node in self.endpoints]
-        return rests, keys
-
-    def _resting(self, entries: Mapping[str, Any]) -> ReadFailed:
-        """Why no endpoint may be asked, and in how many seconds one may be."""
-        rests, keys = self._rests(entries)
+    def _resting(self, entries: Mapping[str, Any], trial: Trial) -> ReadFailed:
+        """Why no endpoint may be asked, and in how many seconds to see whether one may be."""
         now = self.known.clock()
-        every = [*rests, *(rest for of_keys in keys for rest in of_keys)]
+        rests = [self._rest_of(node, entries)[1] for node in self.endpoints]
         # None rests when another read is just trying those that failed last time.
-        waits = [rest for rest in every if rest.until > now] or [rest for rest in every if rest.strikes]
-        codes = {rest.code for rest in waits}
+        waits = [rest for rest in rests if rest.until > now] or [rest for rest in rests if rest.strikes]
         soonest = min(waits, key=lambda rest: rest.until, default=Rest(now, 0, Unreachable.code))
-        kind = Throttled if Throttled.code in codes else KINDS.get(soonest.code, Unreachable)
-        return kind("every endpoint is being left alone", retry_after=max(soonest.until - now, 0))
+        throttled = any(rest.code == Throttled.code for rest in waits)
+        kind = Throttled if throttled else KINDS.get(soonest.code, Unreachable)
+        until_tried = min(trial.wait, TRIAL_EVERY) if any(not rest.told for rest in rests) else inf
+        return kind("every endpoint is being left alone", retry_after=min(max(soonest.until - now, 0), until_tried))
 
 
 def _block(entry: Any) -> Block | None:
     return Block(*entry) if entry else None
-
-
-def _is_rest(name: str) -> bool:
-    return name.startswith(("rest:", "key:"))

@@ -10,18 +10,10 @@ import requests
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
-from worker.chains.http import (
-    BY_STATUS_ALONE,
-    NodeSession,
-    by_words,
-    digest,
-    endpoint_name,
-    keep_recursion_limit,
-    secrets_in,
-    translated,
-    words,
-)
+from worker.chains.failures import BY_STATUS_ALONE, COMMON_WORDS, by_words, seconds_in, translated, words
+from worker.chains.http import NodeSession, keep_recursion_limit
 from worker.chains.snapshot import HEADER, RETURN, Block
+from worker.chains.urls import digest, endpoint_name, secrets_in
 from worker.chains.ways import WAYS, ApiKey, Head, Way
 from worker.errors import (
     BadReply,
@@ -31,6 +23,7 @@ from worker.errors import (
     Refused,
     Throttled,
     TooMuch,
+    Unauthorized,
     Unsupported,
 )
 from worker.wording import in_short
@@ -47,6 +40,7 @@ CODES: dict[int, type[ReadFailed]] = {
     -32005: Throttled,  # EIP-1474: limit exceeded
     -32601: Unsupported,  # JSON-RPC 2.0: method not found
     -32602: Unsupported,  # JSON-RPC 2.0: invalid params
+    -32052: Unauthorized,  # Ankr: the key may not do this
     -38025: TooMuch,  # execution-apis: init code too large
 }
 
@@ -65,13 +59,14 @@ WORDS = (
     ),
     words(r"not currently canonical", Lagging, "hash is not currently canonical"),  # what it was pinned to is gone
     words(
-        r"(?:request|rate|capacity) (?:count |rate )?(?:limit|exceed)", Throttled, "project ID request rate exceeded"
+        r"(?:missing|no|without|requires?) (?:an? |the |field |parameter )?['\"`]?(?:to|recipient)\b"
+        r"|\bto['\"`]? (?:address |field )?(?:is |was )?(?:missing|required|not set|null)",
+        Unsupported,
+        "missing 'to' address",
     ),
-    words(
-        r"exceeded (?:its|your) compute units",
-        Throttled,
-        "Your app has exceeded its compute units per second capacity",
-    ),
+    # What a contract says in its revert is no word of the node's.
+    words(r"execution reverted|vm exception", Refused, "execution reverted: rate limit exceeded"),
+    *COMMON_WORDS,
 )
 
 
@@ -82,8 +77,8 @@ class EthereumNode:
     multicall3 = MULTICALL3
     keys: Sequence[ApiKey] = ()
 
-    def __init__(self, url: str, finality: str, time_limit: float) -> None:
-        self.name, self.id = endpoint_name(url), digest(url)
+    def __init__(self, url: str, finality: str, time_limit: float, *, name: str = "") -> None:
+        self.name, self.id = name or endpoint_name(url), digest(url)
         self.session = NodeSession(time_limit)
         self._secrets = secrets_in(url)
         self._finality = finality
@@ -155,12 +150,13 @@ class EthereumNode:
             return reply.get("result")
         known = error if isinstance(error, dict) else {"message": error}
         detail = f"error {known.get('code')}: {in_short(known.get('message'), self._secrets)}"
+        told = by_words(detail, WORDS, detail)
         kind = CODES.get(known["code"]) if isinstance(known.get("code"), int) else None
-        if kind is None:
-            kind = type(by_words(detail, WORDS, detail) or Refused())
+        if kind is None or isinstance(told, Throttled):  # a rate's limit comes with any code
+            kind = type(told or Refused())
         data = known.get("data")
         wait = data.get("backoff_seconds") if isinstance(data, dict) else None  # Infura's
-        raise kind(detail, retry_after=float(wait) if isinstance(wait, (int, float)) else None)
+        raise kind(detail, retry_after=seconds_in(wait))
 
 
 def _error_in(response: requests.Response) -> Any:

@@ -1,17 +1,13 @@
-"""What both chains' transports share: a session with bounds, and foreign failures in this project's words."""
+"""The HTTP of both chains' transports: a session for one node, each of whose requests ends in time."""
 
-import re
+import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from hashlib import sha256
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from socket import SHUT_RDWR, socket
-from threading import Event, Timer
-from time import time
+from threading import Event, Thread
+from time import monotonic
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 from weakref import WeakSet
 
 import requests
@@ -19,24 +15,15 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool
 
-from config.values import overheard
-from worker.errors import (
-    BadReply,
-    ReadFailed,
-    Refused,
-    Throttled,
-    TooMuch,
-    Unauthorized,
-    Unavailable,
-    Unreachable,
-    Unsupported,
-)
-
 CONNECT_TIMEOUT = 5.0  # seconds
 MAX_REPLY = 16 * 2**20  # bytes, decompressed; the largest that is asked for is a fifth of that
-MIN_SECRET = 6  # characters; a shorter part of a URL is a version or a network's name
+UNKNOWN_PACE = 0.1  # seconds
+MOST_ABANDONED = 8  # requests of a node that were given up and still hang, in a name's resolution for instance
 
 RECURSION_LIMIT = 1000  # Python's own
+
+QUOTE_URLS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry", "web3.providers.HTTPProvider")
+"""The loggers of libraries that put whole URLs into their lines, and a node's URL may hold its key."""
 
 
 def keep_recursion_limit() -> None:
@@ -48,22 +35,18 @@ def keep_recursion_limit() -> None:
     sys.setrecursionlimit(RECURSION_LIMIT)
 
 
-# Where the status alone tells. 403 is throttling at TronGrid and behind some firewalls, 402 a quota that is used up.
-STATUSES: dict[int, type[ReadFailed]] = {
-    401: Unauthorized,
-    402: Throttled,
-    403: Throttled,
-    404: Unsupported,
-    405: Unsupported,
-    413: TooMuch,
-    429: Throttled,
-    501: Unsupported,
-}
+def without_values(record: logging.LogRecord) -> bool:
+    """Keep a library's line, without the values in it and without its traceback."""
+    if isinstance(record.args, tuple):
+        record.args = tuple("…" if isinstance(value, str | BaseException) else value for value in record.args)
+    elif record.args:
+        record.args = dict.fromkeys(record.args, "…")
+    record.exc_info = record.exc_text = None
+    return True
 
-# Where what the body says does not count: a message about the limit may speak of anything.
-BY_STATUS_ALONE = {401, 402, 413, 429}
 
-BACKOFF = re.compile(r'"backoff_seconds"\s*:\s*([0-9]+(?:\.[0-9]+)?)', re.ASCII)  # Infura's
+for _name in QUOTE_URLS:
+    logging.getLogger(_name).addFilter(without_values)
 
 
 class Oversized(requests.RequestException):
@@ -71,11 +54,11 @@ class Oversized(requests.RequestException):
 
 
 class Adapter(HTTPAdapter):
-    """Keeps hold of the sockets that it opens, so that a request can be broken off at its deadline."""
+    """Keeps hold of the sockets that it opens, so that what it is doing can be broken off, for good."""
 
     def __init__(self) -> None:
         self.sockets: WeakSet[socket] = WeakSet()
-        self.overdue = Event()  # set at the deadline of the request that is under way
+        self.ended = Event()
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -99,14 +82,15 @@ class Adapter(HTTPAdapter):
         def connect(connection: Any) -> None:
             base.connect(connection)
             self.sockets.add(connection.sock)
-            if self.overdue.is_set():  # it was set while there was nothing to break off
+            if self.ended.is_set():  # while it was being made: nothing may be asked any more
                 self.break_off()
 
         kept = type(base.__name__, (base,), {"connect": connect})
         return type(pool.__name__, (pool,), {"ConnectionCls": kept})
 
     def break_off(self) -> None:
-        """End what is being read or written. From another thread."""
+        """End what is being read or written, and whatever is begun later. From another thread."""
+        self.ended.set()
         for opened in list(self.sockets):
             try:
                 opened.shutdown(SHUT_RDWR)
@@ -117,18 +101,24 @@ class Adapter(HTTPAdapter):
 class NodeSession(requests.Session):
     """A session for one node: its connection is kept alive, a request has a deadline and a reply a bound.
 
-    Follows no redirect: a node that redirects is set up wrongly, and a key must not travel to another host. Opens its
-    connection at first use, so it may be made before a fork, but not used. Not for several threads. Proxies and
-    certificates are those that the environment names; .netrc is not read.
+    Follows no redirect and keeps no cookie: a node that redirects is set up wrongly, and a key must not travel to
+    another host. Opens its connection at first use, so it may be made before a fork, but not used. Not for several
+    threads. Proxies and certificates are those that the environment names; .netrc is not read.
     """
 
     def __init__(self, time_limit: float, key_header: str = "") -> None:
         super().__init__()
         self.time_limit = time_limit
         """Seconds that a request may take from its start to the last byte of its reply."""
+        self.pace = UNKNOWN_PACE
+        """Seconds in which a request is usually answered, and a half more."""
         self._key_header = key_header
         self.permit: Callable[[], None] = lambda: None
         """Called before each request; raises to prevent it."""
+        self._abandoned: list[Thread] = []
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
         self._adapter = Adapter()
         self.mount("http://", self._adapter)
         self.mount("https://", self._adapter)
@@ -148,145 +138,60 @@ class NodeSession(requests.Session):
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         self.permit()
-        kwargs |= {
-            "stream": True,
-            "allow_redirects": False,
-            "timeout": (min(CONNECT_TIMEOUT, self.time_limit), self.time_limit),
-        }
-        # A time-out of requests is one of silence: a byte now and then would hold a worker for ever.
-        overdue = self._adapter.overdue = Event()
-
-        def break_off() -> None:
-            overdue.set()
-            self._adapter.break_off()
-
-        deadline = Timer(self.time_limit, break_off)
-        deadline.daemon = True
-        deadline.start()
-        try:
-            response = super().send(request, **kwargs)
-            response._content = _body(response)  # noqa: SLF001  what requests does itself when it does not stream
-        except requests.RequestException:
-            if not overdue.is_set():
-                raise
-        finally:
-            deadline.cancel()
-        if overdue.is_set():  # what was broken off may look like a short reply
-            raise requests.ReadTimeout(request=request)
+        response = self._answered(request, kwargs)
         if response.is_redirect:
             raise requests.TooManyRedirects(response=response)
         if response.status_code != requests.codes.ok:  # requests itself takes all below 400 for good
             raise requests.HTTPError(response=response)
         return response
 
+    def _answered(self, request: PreparedRequest, kwargs: Mapping[str, Any]) -> Response:
+        """The reply with its whole body, within the time limit, whatever the request hangs in.
+
+        A time-out of requests is one of silence, and there is none for the resolution of a name. So the request has a
+        thread, which is left to itself when the time is over; what it may still do is broken off, and the next request
+        begins with connections of its own.
+        """
+        self._abandoned = [thread for thread in self._abandoned if thread.is_alive()]
+        if len(self._abandoned) >= MOST_ABANDONED:
+            raise requests.ReadTimeout(request=request)
+        adapter = self.get_adapter(url=request.url or "")
+        options: dict[str, Any] = {name: kwargs[name] for name in ("verify", "cert", "proxies") if name in kwargs}
+        options |= {"stream": True, "timeout": (min(CONNECT_TIMEOUT, self.time_limit), self.time_limit)}
+        answer: Future[Response] = Future()
+
+        def ask() -> None:
+            try:
+                response = adapter.send(request, **options)
+                response._content = _body(response)  # noqa: SLF001  what requests does itself when it does not stream
+                answer.set_result(response)
+            except BaseException as error:  # noqa: BLE001  raised where the answer is waited for
+                answer.set_exception(error)
+
+        thread, began = Thread(target=ask, daemon=True), monotonic()
+        thread.start()
+        try:
+            response = answer.result(self.time_limit)
+            self.pace += (1.5 * (monotonic() - began) - self.pace) / 4
+            return response
+        except TimeoutError:
+            raise requests.ReadTimeout(request=request) from None
+        finally:  # whatever ended the wait
+            if not answer.done():
+                self._abandoned.append(thread)
+                if isinstance(adapter, Adapter):
+                    adapter.break_off()
+                    self._begin_anew()
+
 
 def _body(response: Response) -> bytes:
     body = bytearray()
+    if response.is_redirect:  # which is not followed, and says no more than that
+        response.close()
+        return b""
     for chunk in response.iter_content(2**16):
         body += chunk
         if len(body) > MAX_REPLY:
             response.close()
             raise Oversized(response=response)
     return bytes(body)
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What a node says where only its words tell. A number in the pattern's group is how many seconds to wait."""
-
-    pattern: re.Pattern[str]
-    kind: type[ReadFailed]
-    example: str
-    """As a node said it."""
-
-
-def words(pattern: str, kind: type[ReadFailed], example: str) -> Words:
-    return Words(re.compile(pattern, re.IGNORECASE), kind, example)
-
-
-def by_words(text: str, known: Iterable[Words], detail: str) -> ReadFailed | None:
-    """The failure that the first fitting pattern stands for."""
-    for each in known:
-        if found := each.pattern.search(text):
-            wait = float(found[1]) if found.groups() else None
-            return each.kind(detail, retry_after=wait)
-    return None
-
-
-def endpoint_name(url: str) -> str:
-    """Host and port: enough to know an endpoint by, and no secret."""
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
-
-
-def takes_keys(url: str, hosts: Iterable[str]) -> bool:
-    """Whether a URL is of one of `hosts` or below one: only there may an API key be sent, and never in the clear."""
-    name = "" if overheard(url) else urlsplit(url).hostname or ""
-    return any(name == host.lower() or name.endswith("." + host.lower().lstrip(".")) for host in hosts)
-
-
-def digest(secret: str) -> str:
-    """A name for something secret, the same in every process, that does not give it away."""
-    return sha256(secret.encode()).hexdigest()[:16]
-
-
-def secrets_in(url: str) -> tuple[str, ...]:
-    """The parts of a node's URL that may be its key: user, password, path segments, values of the query."""
-    parts = urlsplit(url)
-    values = [parts.username, parts.password, *parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
-    return tuple(value for value in values if value and len(value) >= MIN_SECRET)
-
-
-@contextmanager
-def translated(known: Sequence[Words]) -> Iterator[None]:
-    """Turn what requests and a JSON decoder raise into errors of this project.
-
-    requests' own messages are left out and not chained: they quote the whole URL.
-    """
-    try:
-        yield
-    except requests.HTTPError as error:
-        raise _for_status(error.response, known) from None
-    except requests.Timeout:
-        raise Unreachable("no answer in time") from None
-    except requests.TooManyRedirects:
-        raise Refused("a redirect, which is not followed") from None
-    except Oversized:
-        raise BadReply(f"a reply of more than {MAX_REPLY} bytes") from None
-    except requests.exceptions.ContentDecodingError:
-        raise BadReply("a compressed reply that cannot be read") from None
-    except (ValueError, RecursionError) as error:  # every JSON decoder's error is one; or it is nested too deeply
-        raise BadReply(f"not JSON ({type(error).__name__})") from None
-    except (requests.RequestException, OSError) as error:
-        raise Unreachable(type(error).__name__) from None
-
-
-def _for_status(response: Response, known: Sequence[Words]) -> ReadFailed:
-    """By the status first. Words tell more only of 403, other 4xx and 5xx, where several things have one status."""
-    status, detail = response.status_code, f"HTTP {response.status_code}"
-    # Not `response.text`: it would guess the encoding of megabytes, character by character.
-    text = response.content[:4096].decode(errors="replace")
-    told = by_words(text, known, detail)
-    wait = told.retry_after if told else None
-    if wait is None:
-        wait = _wait_in(text, response.headers.get("Retry-After", ""))
-    kind = STATUSES.get(status, Unavailable if status >= 500 else Refused)  # noqa: PLR2004  RFC 9110 §15.6
-    if told and status not in BY_STATUS_ALONE and (wait is None or not isinstance(told, TooMuch)):
-        kind = type(told)
-    elif kind is Unavailable and wait is not None:
-        # Whoever says when to come back wants to be left alone until then, be the status 429 or 503.
-        kind = Throttled
-    return kind(detail, retry_after=wait)
-
-
-def _wait_in(text: str, header: str) -> float | None:
-    """The seconds that a body, or else a Retry-After, asks for."""
-    if found := BACKOFF.search(text):
-        return float(found[1])
-    if header.isdecimal():
-        return float(header)
-    try:
-        seconds = parsedate_to_datetime(header).timestamp() - time()
-    except ValueError:
-        return None
-    return seconds if seconds > 0 else None

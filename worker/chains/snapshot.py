@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from eth_hash.auto import keccak
 
-from worker.errors import BadReply, Lagging, WrongChain
+from worker.errors import BadReply, ClockSkewed, Lagging, ReadFailed, WrongChain
 
 # reader.yul by solc 0.8.26, optimizer on, EVM version london: no PUSH0, which some networks of Tron's kind lack.
 READER = bytes.fromhex(
@@ -42,6 +42,7 @@ MAX_WALLETS_BY_REVERT = (49_152 - len(READER) - NONCE_BYTES - ACCOUNT_BYTES) // 
 
 # A block's time may be ahead of our clock by a slot's length and some drift; more than that is no time of a block.
 FUTURE_TOLERANCE = 30  # seconds
+CLOCK_TOLERANCE = 10  # seconds that this host's clock and the database's may differ by
 # Behind one address there are often several nodes, a few blocks apart: a minute of Tron, four minutes of Ethereum.
 LAG_TOLERANCE = 20  # blocks
 
@@ -107,14 +108,18 @@ class Snapshot:
 class Expected:
     """What a snapshot is held against: the settings, the time, and what was seen before.
 
-    `now` is the time of the claim in unix seconds; `max_age` bounds a block's age in seconds, 0 does not; `newest` is
-    the newest block that any endpoint of the network has lately shown, None when none is known.
+    `now` is the database's time in unix seconds; `max_age` bounds a block's age in seconds, 0 does not; `newest` is
+    the newest block that any endpoint of the network has lately shown, None when none is known. `host` is this host's
+    own time; `skews` are those of other endpoints' last replies, where these failed by their blocks' times
+    (``ReadFailed.skew``). Nothing is believed by either: they tell whose fault a block's time is.
     """
 
     chain_id: int
     now: float
     max_age: float = 0
     newest: Block | None = None
+    host: float | None = None
+    skews: tuple[tuple[float, int], ...] = ()
 
 
 def encode(token: bytes, accounts: Sequence[bytes], nonce: bytes | None = None, *, reader: bytes = READER) -> bytes:
@@ -159,24 +164,51 @@ def _whole(high: Sequence[int], low: Sequence[int]) -> Sequence[int]:
 
 
 def check(snapshot: Snapshot, expected: Expected) -> None:
-    """Raise WrongChain, BadReply or Lagging unless the snapshot is of the right chain and of a block that can be."""
+    """Raise WrongChain, BadReply, Lagging or ClockSkewed unless the snapshot is of the right chain and of a block that
+    can be.
+    """
     number, time = snapshot.block.number, snapshot.block.time
     if snapshot.chain_id != expected.chain_id:
         raise WrongChain(f"chain id {snapshot.chain_id} instead of {expected.chain_id}")
     if not 0 < time <= expected.now + FUTURE_TOLERANCE:
-        raise BadReply(f"block time {time} at {expected.now:.0f}")
+        raise _by_time(BadReply(f"block time {time} at {expected.now:.0f}"), snapshot.block, expected)
     pace = PACES.get(expected.chain_id, ANY_PACE)
     if not can_be(snapshot.block, expected.chain_id, expected.now):
         raise BadReply(f"block number {number}, when there are {pace.most(time):.0f} at the most")
     age = expected.now - time
     if 0 < expected.max_age < age:
-        raise Lagging(f"block {number} is {age:.0f} s old, more than {expected.max_age:.0f}")
+        failure = Lagging(f"block {number} is {age:.0f} s old, more than {expected.max_age:.0f}")
+        raise _by_time(failure, snapshot.block, expected)
     if expected.newest is None:
         return
     if number < expected.newest.number - LAG_TOLERANCE:
         raise Lagging(f"block {number}, when {expected.newest.number} has been seen")
     if number > pace._replace(number=expected.newest.number, time=expected.newest.time).most(time) + PACE_TOLERANCE:
         raise BadReply(f"block {number}, {time - expected.newest.time} s after {expected.newest.number}")
+
+
+def _by_time(failure: ReadFailed, block: Block, expected: Expected) -> ReadFailed:
+    """What a block's time fails by: the node, or the database's clock, where others agree with the node against it.
+
+    Others are this host's clock, if it differs from the database's, and endpoints whose blocks are as far off. A chain
+    that stands still is as old for all of them, so of old blocks the newer one has to be no older than the other was.
+    """
+    host, skew = expected.host, block.time - expected.now
+    of_host = host is not None and abs(host - expected.now) > CLOCK_TOLERANCE and _in_time(block, host, expected)
+    of_others = any(
+        abs(skew - other) <= FUTURE_TOLERANCE and (skew > 0 or block.number > number)
+        for other, number in expected.skews
+    )
+    if block.time > 0 and (of_host or of_others):
+        off = f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} block {block.number}"
+        witness = "this host's clock" if of_host else "another endpoint"
+        failure = ClockSkewed(f"the database's clock is {off}, and {witness} agrees with the node")
+    failure.skew = skew, block.number
+    return failure
+
+
+def _in_time(block: Block, now: float, expected: Expected) -> bool:
+    return 0 < block.time <= now + FUTURE_TOLERANCE and not 0 < expected.max_age < now - block.time
 
 
 def can_be(block: Block, chain_id: int, now: float) -> bool:

@@ -1,14 +1,14 @@
 """How a network's endpoints are, as the workers know it: for a person to look at. Asks no node, and loads no web3."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from config.settings import Network, WorkerSettings
-from worker.chains.choice import Rest
-from worker.chains.http import digest, endpoint_name, takes_keys
+from config.values import named_url
+from worker.chains.choice import Rest, most_wallets
 from worker.chains.known import Known
+from worker.chains.urls import digest, endpoint_names, takes_keys
 from worker.chains.ways import WAYS, Way
 
 
@@ -38,17 +38,14 @@ class EndpointState:
 
 
 def endpoints(network: Network, settings: WorkerSettings) -> list[Named]:
-    """A network's endpoints, best first. Those of one host are told apart by a number."""
-    urls = settings.ethereum_rpc_urls if network == "ethereum" else settings.tron_rpc_urls
-    keys = [digest(key.get_secret_value()) for key in settings.tron_api_keys] if network == "tron" else []
-    found, seen = [], Counter[str]()
-    for secret in urls:
-        url = secret.get_secret_value()
-        name = endpoint_name(url)
-        seen[name] += 1
-        numbered = name if seen[name] == 1 else f"{name} #{seen[name]}"
-        found.append(Named(digest(url), numbered, tuple(keys) if takes_keys(url, settings.tron_api_key_hosts) else ()))
-    return found
+    """A network's endpoints, best first."""
+    secrets = settings.ethereum_rpc_urls if network == "ethereum" else settings.tron_rpc_urls
+    urls = [url.get_secret_value() for url in secrets]
+    keys = tuple(digest(key.get_secret_value()) for key in settings.tron_api_keys) if network == "tron" else ()
+    return [
+        Named(digest(named_url(url)[1]), name, keys if takes_keys(url, settings.tron_api_key_hosts) else ())
+        for url, name in zip(urls, endpoint_names(urls), strict=True)
+    ]
 
 
 def endpoint_states(network: Network, settings: WorkerSettings, known: Known) -> list[EndpointState]:
@@ -57,20 +54,26 @@ def endpoint_states(network: Network, settings: WorkerSettings, known: Known) ->
     names = [f"{what}:{node.id}" for node in named for what in ("rest", "way", "size")]
     entries = known.get([*names, *(f"key:{key}" for node in named for key in node.keys)]) if named else {}
     counts = known.counts([f"requests:{node.id}" for node in named])
-    return [_state(network, node, entries, counts[f"requests:{node.id}"], known.clock()) for node in named]
+    per_second, now = settings.chain(network).per_second, known.clock()
+    return [_state(network, node, entries, counts[f"requests:{node.id}"], now, per_second) for node in named]
 
 
-def _state(
-    network: Network, node: Named, entries: Mapping[str, Any], requests: Mapping[float, int], now: float
+def _state(  # noqa: PLR0917
+    network: Network,
+    node: Named,
+    entries: Mapping[str, Any],
+    requests: Mapping[float, int],
+    now: float,
+    per_second: float,
 ) -> EndpointState:
-    way, reason = entries.get(f"way:{node.id}") or (None, "")
+    way, reason, *_ = entries.get(f"way:{node.id}") or (None, "")
     rest = Rest.from_entry(entries.get(f"rest:{node.id}"))
     keys = [Rest.from_entry(entries.get(f"key:{key}")) for key in node.keys]
     return EndpointState(
         name=node.name,
         way=way,
         way_reason=reason,
-        wallets_per_request=_size(network, way, entries.get(f"size:{node.id}")),
+        wallets_per_request=_size(network, way, entries.get(f"size:{node.id}"), per_second),
         resting_seconds=max(rest.until - now, 0.0),
         resting_reason=rest.code,
         failures_in_a_row=rest.strikes,
@@ -80,10 +83,10 @@ def _state(
     )
 
 
-def _size(network: Network, way: Way | None, learnt: int | None) -> int:
+def _size(network: Network, way: Way | None, learnt: int | None, per_second: float) -> int:
     ways = WAYS[network]
-    most = ways.get(way) if way else None
-    most = most or next(iter(ways.values()))
+    used = way if way and way in ways else next(iter(ways))
+    most = most_wallets(used, ways[used], per_second)
     return min(learnt or most, most)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from config.settings import Network
+from worker.chains.budget import Budget
 from worker.chains.snapshot import Block, Expected, Snapshot
 from worker.errors import ReadFailed
 
@@ -23,7 +24,8 @@ class Part:
 class Task:
     """What every endpoint's turn at one read has in common. `started` and `deadline` are on the monotonic clock.
 
-    `mark` is the newest block that other processes say they have seen: their word, through Redis.
+    `refresh`: somebody waits for it. `probe`: it only finds out whether an endpoint answers. `mark` is the newest block
+    that other processes say they have seen: their word, through Redis.
     """
 
     network: Network
@@ -33,6 +35,8 @@ class Task:
     started: float
     deadline: float
     request_limit: float
-    per_second: int
+    budget: Budget
+    refresh: bool
     alone: bool
+    probe: bool = False
     mark: Block | None = None

@@ -11,18 +11,10 @@ from typing import Any, ClassVar
 
 from tronpy.providers import HTTPProvider
 
-from worker.chains.http import (
-    NodeSession,
-    by_words,
-    digest,
-    endpoint_name,
-    keep_recursion_limit,
-    secrets_in,
-    takes_keys,
-    translated,
-    words,
-)
+from worker.chains.failures import COMMON_WORDS, by_words, translated, words
+from worker.chains.http import NodeSession, keep_recursion_limit
 from worker.chains.snapshot import Block
+from worker.chains.urls import digest, endpoint_name, secrets_in, takes_keys
 from worker.chains.ways import WAYS, ApiKey, Head, Way
 from worker.errors import (
     BadReply,
@@ -61,7 +53,7 @@ WORDS = (
         Throttled,
         "Exceed the user daily usage (100000),the maximum query frequency is 1 time per second",
     ),
-    words(r"rate exceeded|exceeds the frequency limit", Throttled, "request rate exceeded the allowed_rps(3)"),
+    words(r"exceeds the frequency limit", Throttled, "The key exceeds the frequency limit(15)"),
     words(r"ApiKey not exists", Unauthorized, "ApiKey not exists"),
     words(
         r"IllegalAccessException : lack of computing resources",
@@ -79,9 +71,13 @@ WORDS = (
         "class org.tron.core.vm.program.Program$OutOfEnergyException : Not enough energy for 'SSTORE'",
     ),
     words(r"body size is too big", TooMuch, "class java.lang.Exception : body size is too big, the limit is 4194304"),
+    words(r"contract_address isn't set", Unsupported, "OTHER_ERROR: contract_address isn't set."),  # before 4.7.2
     words(r"this node does not support constant", Unsupported, "this node does not support constant"),
     words(r"this API is (?:unavailable|closed)", Unsupported, "this API is unavailable due to config"),
     words(r"Smart contract is not exist", NoToken, "Smart contract is not exist."),
+    # What a contract does is no word of the node's.
+    words(r"REVERT opcode executed", Refused, "CONTRACT_EXE_ERROR: REVERT opcode executed"),
+    *COMMON_WORDS,
 )
 
 
@@ -92,9 +88,16 @@ class TronNode:
     multicall3 = MULTICALL3
 
     def __init__(
-        self, url: str, finality: str, time_limit: float, *, keys: Sequence[str] = (), key_hosts: Sequence[str] = ()
+        self,
+        url: str,
+        finality: str,
+        time_limit: float,
+        *,
+        name: str = "",
+        keys: Sequence[str] = (),
+        key_hosts: Sequence[str] = (),
     ) -> None:
-        self.name, self.id = endpoint_name(url), digest(url)
+        self.name, self.id = name or endpoint_name(url), digest(url)
         self.session = NodeSession(time_limit, KEY_HEADER)
         self.keys = tuple(ApiKey(digest(key), key) for key in keys) if takes_keys(url, key_hosts) else ()
         self._secrets = (*secrets_in(url), *keys)

@@ -46,6 +46,12 @@ WAYS: Mapping[Network, Mapping[Way, int]] = {
 }
 """The ways of each chain, the best first, and the most wallets that a request takes in each."""
 
+
+def requests_of(way: Way, wallets: int) -> int:
+    """How many requests a read takes in a way: all but one_by_one's is one."""
+    return 2 + 2 * wallets if way == "single" else 1
+
+
 TOTAL_SUPPLY = bytes.fromhex("18160ddd")
 DECIMALS = bytes.fromhex("313ce567")
 

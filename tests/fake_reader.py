@@ -1,0 +1,77 @@
+"""A reader without endpoints, in the place of `worker.chains.ChainReader`: it says at once what a test has set."""
+
+from collections.abc import Callable, Collection, Sequence
+
+import pytest
+from environment import forget_settings
+from structlog.testing import capture_logs
+
+from config.settings import Network
+from worker import sync
+from worker.chains.snapshot import Balance, Block, Snapshot
+from worker.chains.task import Part
+from worker.errors import ReadFailed
+
+
+class Died(BaseException):
+    """What a kill leaves: no outcome, and a lease that nobody hands back."""
+
+
+class FakeReader:
+    """Answers for every account, but for those in `deadly`, at which the worker dies; or fails with `failure`.
+
+    Wallets are known by the numbers that `queue_model.address` made their addresses of.
+    """
+
+    finality, several = "solid", False
+
+    def __init__(self, network: Network = "tron", max_wallets: int = 1000) -> None:
+        self.network, self.max_wallets = network, max_wallets
+        self.deadly: set[int] = set()
+        self.failure: Callable[[list[int]], ReadFailed | None] = lambda _numbers: None
+        self.closed: ReadFailed | None = None
+        """Why no endpoint may be asked."""
+        self.while_reading: Callable[[], object] = lambda: None
+        self.reads: list[list[int]] = []
+        """The accounts of each read, by number."""
+
+    def may_read(self, deadline: float, *, refresh: bool = False) -> ReadFailed | None:  # noqa: ARG002
+        return self.closed
+
+    def read(
+        self,
+        accounts: Sequence[bytes],
+        now: float,
+        deadline: float,  # noqa: ARG002  it answers at once
+        *,
+        avoid: Collection[str] = (),  # noqa: ARG002  there is but one
+        refresh: bool = False,  # noqa: ARG002  nor a budget
+    ) -> list[Part]:
+        numbers = [int.from_bytes(account) for account in accounts]
+        if self.deadly & set(numbers):
+            raise Died
+        self.reads.append(numbers)
+        self.while_reading()
+        everybody = range(len(numbers))
+        if failure := self.failure(numbers):
+            return [Part(everybody, failure=failure)]
+        balances = tuple(Balance(number + 1, 7) for number in numbers)
+        return [Part(everybody, Snapshot(Block(10, int(now)), 1, balances))]
+
+    def read_so_far(self) -> list[int]:
+        return [number for numbers in self.reads for number in numbers]
+
+
+def in_place(reader: FakeReader, monkeypatch: pytest.MonkeyPatch) -> FakeReader:
+    """Have batches of any network read by this one, without a pause between them."""
+    monkeypatch.setenv(f"{reader.network.upper()}_RPC_URLS", "http://127.0.0.1:1")
+    forget_settings()
+    monkeypatch.setattr(sync, "reader_for", lambda _network: reader)
+    return reader
+
+
+def sync_times(times: int, network: Network = "tron") -> None:
+    """So many messages of a network's queue, without a word."""
+    with capture_logs():
+        for _ in range(times):
+            sync.sync_due(network)

@@ -1,0 +1,300 @@
+"""Before anything is claimed: whether an endpoint may be asked, and how the way back is found while none may."""
+
+from time import monotonic
+from typing import Any
+
+import fakeredis
+import pytest
+from fakes import NOW, FakeNode, Reading, accounts, fails
+from structlog.testing import capture_logs
+
+from devstack.servers import CAP
+from worker.chains.endpoints import TRIAL_EVERY
+from worker.chains.known import Known
+from worker.chains.snapshot import Block
+from worker.errors import (
+    BadReply,
+    Lagging,
+    OverBudget,
+    ReadFailed,
+    Refused,
+    Throttled,
+    TooMuch,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+    WrongChain,
+)
+
+NOTHING: Any = lambda _way, _accounts: None  # noqa: E731
+
+
+def may(reading: Reading, *, refresh: bool = False, seconds: float = CAP) -> ReadFailed | None:
+    return reading.reader.may_read(monotonic() + seconds, refresh=refresh)
+
+
+def workers(number: int, *nodes: FakeNode, **more: Any) -> list[Reading]:
+    """Workers that share a Redis, whose trials end by the test's own clock."""
+    server = fakeredis.FakeServer()
+    readings = [Reading(*nodes, **more) for _ in range(number)]
+    for reading in readings:
+        reading.clock = readings[0].clock
+        known = Known("test", "redis://given", reading.clock, _client=fakeredis.FakeRedis(server=server))
+        reading.reader.known = reading.reader._budget.known = known
+    return readings
+
+
+def pass_time(reading: Reading, seconds: float, *nodes: FakeNode) -> None:
+    """On every clock: Redis' own keys end by the machine's, so what would have ended is ended."""
+    reading.clock.now += seconds
+    client = reading.reader.known._client
+    if client and seconds >= TRIAL_EVERY:
+        client.delete("bal:chain:test:trial")
+    for node in nodes:
+        node.block = Block(node.block.number, int(reading.clock.now) - 5)
+
+
+def test_with_an_endpoint_awake_a_read_may_begin_and_nobody_is_asked_for_that() -> None:
+    node = FakeNode()
+    reading = Reading(node)
+    assert may(reading) is None
+    assert node.asked == []
+
+
+@pytest.mark.parametrize("kind", [Unreachable, Unavailable, BadReply, Lagging, WrongChain, Refused, Throttled])
+def test_with_every_endpoint_at_rest_the_reason_is_that_of_the_endpoints(kind: type[ReadFailed]) -> None:
+    one, other = FakeNode("one"), FakeNode("other")
+    one.fault = other.fault = fails(kind)
+    reading = Reading(one, other)
+    reading.failure()
+    refused = may(reading)
+    assert refused
+    assert refused.code == kind.code
+    assert not isinstance(refused, OverBudget)
+    assert refused.retry_after is None or refused.retry_after <= TRIAL_EVERY
+
+
+def test_a_trial_asks_for_nobodys_balance_and_finds_the_way_back() -> None:
+    one, other = FakeNode("one"), FakeNode("other")
+    one.fault = other.fault = fails(Unreachable)
+    (reading,) = workers(1, one, other)
+    for _ in range(8):
+        reading.failure()
+        pass_time(reading, 10, one, other)
+    assert may(reading), "they rest for minutes by now"
+    pass_time(reading, TRIAL_EVERY, one, other)
+    other.fault = NOTHING
+    one.asked.clear()
+    other.asked.clear()
+    with capture_logs() as logs:
+        assert may(reading) is None
+    assert [count for way, count in one.asked + other.asked if way != "supply"] == [1, 1], "for one account each"
+    assert "endpoint_answers_again" in [line["event"] for line in logs]
+    reading.all_right(10)
+
+
+def test_while_it_rests_an_endpoint_is_tried_by_one_worker_and_every_few_seconds() -> None:
+    node = FakeNode()
+    node.fault = fails(Unreachable)
+    one, other, third = workers(3, node)
+    for _ in range(10):
+        one.failure()
+        pass_time(one, 400, node)
+    one.failure()
+    node.asked.clear()
+    for _ in range(20):
+        assert [reading.code for reading in map(may, (one, other, third)) if reading] == ["unreachable"] * 3
+    assert node.asked == [], "one was just tried"
+    for _ in range(5):
+        pass_time(one, TRIAL_EVERY, node)
+        for reading in (other, one, third):
+            assert may(reading)
+    assert len(node.asked) == 5
+
+
+def test_without_redis_a_worker_tries_every_few_seconds_all_the_same() -> None:
+    node = FakeNode()
+    node.fault = fails(Unreachable)
+    reading = Reading(node)
+    for _ in range(10):
+        reading.failure()
+        reading.clock.now += 400
+        node.block = Block(node.block.number, int(reading.clock.now) - 5)
+    reading.failure()
+    node.asked.clear()
+    for _ in range(5):
+        reading.clock.now += TRIAL_EVERY
+        for _ in range(5):
+            assert may(reading)
+    assert len(node.asked) == 5
+
+
+def test_after_a_trial_that_succeeds_the_others_wait_until_a_whole_batch_is_read() -> None:
+    node = FakeNode()
+    node.fault = fails(Unreachable)
+    one, other = workers(2, node)
+    one.failure()
+    node.fault = NOTHING
+    pass_time(one, TRIAL_EVERY, node)
+    assert may(one) is None
+    pass_time(one, 2, node)
+    assert may(other)
+    one.all_right(5)
+    pass_time(one, 2, node)
+    assert may(other) is None
+
+
+def test_an_endpoint_that_said_for_how_long_is_left_alone_for_so_long() -> None:
+    node = FakeNode()
+    node.fault = fails(Throttled, retry_after=50)
+    (reading,) = workers(1, node)
+    reading.failure()
+    node.asked.clear()
+    node.fault = NOTHING
+    for _ in range(16):
+        pass_time(reading, TRIAL_EVERY, node)
+        refused = may(reading)
+        assert refused
+        assert refused.code == "throttled"
+    assert node.asked == []
+    pass_time(reading, 2, node)
+    assert may(reading) is None
+
+
+@pytest.mark.parametrize("kind", [Throttled, Unauthorized])
+def test_an_endpoint_all_of_whose_keys_rest_is_tried_with_one_of_them(kind: type[ReadFailed]) -> None:
+    node = FakeNode(keys=["a", "b"])
+    node.fault = fails(kind)
+    (reading,) = workers(1, node)
+    reading.failure()
+    node.keys_used.clear()
+    pass_time(reading, TRIAL_EVERY, node)
+    assert may(reading)
+    assert len(node.keys_used) == 1
+    node.fault = NOTHING
+    pass_time(reading, TRIAL_EVERY, node)
+    assert may(reading) is None
+    reading.all_right(3)
+
+
+def test_a_trial_is_by_the_databases_clock_as_a_read_is() -> None:
+    node = FakeNode()
+    reading = Reading(node, max_age=60)
+    reading.all_right(1)
+    reading.clock.now -= 1000
+    moment = NOW
+    node.fault = fails(Unreachable)
+    reading.reader.read(accounts(1), moment, monotonic() + CAP)
+    node.fault = NOTHING
+    reading.clock.now += 1
+    assert may(reading) is None
+
+
+def test_without_room_in_the_budget_it_says_so_and_when_there_is() -> None:
+    node = FakeNode()
+    one, other = workers(2, node, per_second=0.5)
+    assert may(one) is None
+    assert may(other) is None, "a slot or two ahead"
+    refused = may(workers_twin(other))
+    assert isinstance(refused, OverBudget)
+    assert refused.code == "throttled"
+    assert refused.retry_after
+    assert not other.reader.known.get(["rest:node"])
+    assert may(workers_twin(other), refresh=True) is None, "who waits for it queues up to the deadline"
+    assert isinstance(may(workers_twin(other), refresh=True, seconds=1), OverBudget)
+
+
+def workers_twin(reading: Reading) -> Reading:
+    """Another worker beside one."""
+    (node,) = reading.reader.endpoints
+    assert isinstance(node, FakeNode)
+    twin = Reading(node, per_second=reading.reader.per_second)
+    known = reading.reader.known
+    twin.reader.known = twin.reader._budget.known = Known("test", "redis://given", reading.clock, _client=known._client)
+    return twin
+
+
+def test_each_request_waits_for_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("worker.chains.budget.sleep", pauses.append)
+    monkeypatch.setattr("worker.chains.budget.monotonic", lambda: monotonic() + sum(pauses))
+    node = FakeNode()
+    Reading(node, per_second=0.5).all_right(64 * 3)
+    assert [way for way, _ in node.asked] == ["revert", "supply", "revert", "revert"]
+    assert sum(pauses) == pytest.approx(3 * 2.08, abs=0.2), "from each request to the next"
+
+
+def test_a_batch_that_finds_no_room_is_over_budget_and_no_endpoint_rests() -> None:
+    one, other = FakeNode("one"), FakeNode("other")
+    reading = Reading(one, other, per_second=0.2)
+    (part,) = reading.parts(accounts(1), seconds=2)
+    assert isinstance(part.failure, OverBudget)
+    assert one.asked == other.asked == []
+    assert not reading.reader.known.get(["rest:one", "rest:other"])
+
+
+def test_a_wallet_that_was_too_much_for_one_endpoint_is_not_said_to_be_out_of_anothers_reach() -> None:
+    """Each wallet's failure is of the endpoint that failed it."""
+    first, dead = FakeNode("first"), FakeNode("dead")
+    wallets = accounts(64)
+    first.fault = lambda way, of: TooMuch() if way != "supply" and wallets[7] in of else None
+    dead.fault = fails(Unreachable)
+    failed = [part for part in Reading(first, dead).parts(wallets) if part.failure]
+    assert [(list(part.wallets), part.endpoint, part.failure.code) for part in failed if part.failure] == [
+        ([7], "first", "too_much")
+    ]
+
+
+def test_wallets_that_no_endpoint_read_have_the_name_of_the_last_that_was_asked() -> None:
+    first, last = FakeNode("first"), FakeNode("last")
+    first.fault, last.fault = fails(Unreachable), fails(Lagging)
+    (part,) = Reading(first, last).parts(accounts(3))
+    assert part.failure
+    assert (part.endpoint, part.endpoint_id, part.failure.code) == ("last", "last", "lagging")
+
+
+@pytest.mark.parametrize("error", [OverflowError, KeyError, RuntimeError, ZeroDivisionError, AssertionError, TypeError])
+def test_an_error_that_nobody_thought_of_is_its_endpoints_failure_and_the_next_is_asked(
+    error: type[Exception],
+) -> None:
+    odd, good = FakeNode("odd"), FakeNode("good")
+
+    def breaks(_way: str, _accounts: object) -> None:
+        raise error("https://node.example/secret-key")
+
+    odd.fault = breaks
+    reading = Reading(odd, good)
+    with capture_logs() as logs:
+        reading.all_right(3)
+    assert "secret-key" not in str(logs)
+    (broken,) = (line for line in logs if line["event"] == "endpoint_broken")
+    assert (broken["log_level"], broken["error"], broken["endpoint"]) == ("error", error.__name__, "odd")
+    assert "test_trials.py" in broken["where"]
+    assert reading.reader.known.get(["rest:odd"])["rest:odd"][1] == 1, "it rests"
+    reading.all_right(3)
+    assert len(odd.asked) == 1
+
+
+def test_what_was_read_before_such_an_error_is_kept() -> None:
+    odd, good = FakeNode("odd"), FakeNode("good")
+    asked = iter([None, None])
+
+    def breaks(_way: str, _accounts: object) -> None:
+        next(asked)
+
+    odd.fault = breaks
+    reading = Reading(odd, good)
+    reading.all_right(150)
+    assert [count for way, count in good.asked if way == "revert"] == [64, 22]
+
+
+@pytest.mark.parametrize("ended", [SystemExit, KeyboardInterrupt])
+def test_what_ends_a_process_ends_the_read(ended: type[BaseException]) -> None:
+    node = FakeNode()
+
+    def ends(_way: str, _accounts: object) -> None:
+        raise ended
+
+    node.fault = ends
+    with pytest.raises(ended):
+        Reading(node).parts(accounts(1))
