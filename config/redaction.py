@@ -14,16 +14,18 @@ SHORTEST = 8
 """Characters of a secret that is masked wherever it stands. A shorter one, or a mere word, is found in many a line."""
 SHORTEST_TOKEN = 12
 """Characters of a part of a URL that may be a key, and may be a name: it has digits and letters."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ESCAPE = re.compile(r"\\+(?:u([0-9a-f]{4})|x([0-9a-f]{2}))")
 
 
 def parts_of(secret: str) -> Iterator[str]:
     """What must not be shown of a secret: itself, and what a URL consists of as far as it may be secret."""
     yield secret
-    if "://" not in secret:
+    begins = _URL.search(secret)  # an endpoint's may stand behind its name
+    if not begins:
         return
     try:
-        url = urlsplit(secret)
+        url = urlsplit(secret[begins.start() :])
         user, password, host = url.username or "", url.password or "", url.hostname or ""
     except ValueError:
         return

@@ -125,11 +125,9 @@ class Scene:
 
     def await_all_fresh(self, since: datetime | None = None) -> None:
         """Wait until every wallet has been read since then, or after now."""
-        since = since or self.now()
-        stale = "SELECT count(*) FROM wallets w WHERE NOT EXISTS (SELECT FROM balance_cache WHERE wallet_id = w.id"
-        self.wait_for(
-            lambda: bool(self.value(f"{stale} AND last_synced > %s)", since) == 0), "every wallet to be fresh"
-        )
+        since, ids = since or self.now(), [wallet.id for wallet in self.wallets]
+        fresh = "SELECT count(*) FROM balance_cache WHERE wallet_id = ANY(%s) AND last_synced > %s"
+        self.wait_for(lambda: bool(self.value(fresh, ids, since) == len(ids)), "every wallet to be fresh")
 
     def tokens(self, since: datetime = EVER) -> list[UUID]:
         """The leases of the batches in hand that were claimed since then."""

@@ -38,10 +38,25 @@ class Tasks(consumer.Tasks):
     requires = (CONNECTION,)
 
 
+def watch_anew(pool: Any) -> None:
+    """Have a process watched that was heard to end, and was not reaped yet.
+
+    Celery 5.7 remembers that it is watched no longer, and would end the worker when it watches all of them again.
+    """
+    for process in getattr(getattr(pool, "_pool", None), "_pool", ()):
+        if getattr(process, "_sentinel_poll", 0) is None:
+            del process._sentinel_poll  # noqa: SLF001
+
+
 class Consumer(consumer.Consumer):
     """It takes tasks out of the queues, and has no other ear: neither remote control nor other workers' events."""
 
     event_dispatcher = None
+
+    def connect(self) -> Any:
+        """The connection to take tasks from. What the event loop watches is registered with it anew after this."""
+        watch_anew(self.pool)
+        return super().connect()
 
     def ensure_connected(self, conn: Any) -> Any:
         """A connection, as soon as there is one."""

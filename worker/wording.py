@@ -3,8 +3,11 @@
 import re
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 from pathlib import PurePath
 from traceback import extract_tb
+
+from config.redaction import mask_for
 
 UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 PATTERN = re.compile("".join(rf"(?:(?P<{unit}>[0-9]{{1,9}}){unit})?" for unit in UNITS), re.ASCII)
@@ -49,11 +52,15 @@ def printable(words: str) -> str:
     return "".join(letter if letter.isprintable() else "…" for letter in words)
 
 
+_masks = cache(mask_for)
+
+
 def in_short(text: object, secrets: Iterable[str]) -> str:
     """A node's own words, on one line, without the secrets, cut to a length that a log line bears."""
     short = re.sub(r"\s+", " ", str(text))
     for secret in secrets:
         short = short.replace(secret, "…")
+    short = _masks(tuple(secrets))(short)  # in other capitals, decoded, or whatever the node makes of them
     return printable(short[:MAX_DETAIL])
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from structlog.testing import capture_logs
 from tables import Tables
 
-from db.session import transaction, until_done
+from db.session import OPTIONS, transaction, until_done
 from devstack.servers import CAP, wait_for
 
 PID = text("SELECT pg_backend_pid()")
@@ -87,7 +87,7 @@ def test_the_endpoint_says_when_to_come_back_and_finds_the_new_primary(
     """Whoever asks for a read is told so; what can be read from a replica is answered."""
     read_only = "ALTER DATABASE {} SET default_transaction_read_only = {}"
     (database,) = tables.rows("SELECT current_database() AS name")
-    with start_endpoint(API_POOL_MAX="2") as endpoint:
+    with start_endpoint(API_POOL_MAX="2", REFRESH_DEADLINE="1") as endpoint:
         endpoint.read_all()
         assert endpoint.get().status_code == 200
         with psycopg.connect(tables.dsn, autocommit=True) as connection:
@@ -117,4 +117,4 @@ def test_options_of_the_url_hold_beside_ours(database_url: str, monkeypatch: pyt
     forget_settings()
     with transaction() as connection:
         assert connection.scalar(text("SHOW search_path")) == name
-        assert connection.scalar(text("SHOW lock_timeout")) == "10s"
+        assert connection.scalar(text("SHOW plan_cache_mode")) == OPTIONS["plan_cache_mode"]

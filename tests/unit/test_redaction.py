@@ -20,11 +20,11 @@ PASSWORD = 'p@ss/w0rd%&é"x'
 SECRETS = {
     "DATABASE_URL": f"postgresql://worker:{quote(PASSWORD, safe='')}@database/balances",
     "REDIS_URL": "redis://:short@cache:6379/0",
-    "ETHEREUM_RPC_URLS": f"https://{TOKEN}.node.example/v3/{TOKEN[::-1]}?apikey=hunter22, http://127.0.0.1:8545",
+    "ETHEREUM_RPC_URLS": f"mine=https://{TOKEN}.node.example/v3/{TOKEN[::-1]}?apikey=hunter22, http://127.0.0.1:8545",
     "TRON_API_KEYS": "1d5b6a40-9c6f-4d3e-8f55-2d0b7a1f9e11",
     "JWT_SECRET": "x" * 40,
 }
-SHOWN = ("postgres", "worker", "balances", "database", "ethereum", "cache", "node.example", "v3", "0", "short")
+SHOWN = ("mine", "postgres", "worker", "balances", "database", "ethereum", "cache", "node.example", "v3", "0", "short")
 
 
 def in_either_case(form: Callable[[str], str]) -> list[Callable[[str], str]]:

@@ -16,6 +16,11 @@ def test_a_nodes_words_are_one_line_without_controls_and_without_its_secrets() -
     assert in_short(f"no {ESCAPES} hunter2", ["hunter2"]) == "no …[2J…]0;pwn…x y…z… …"
 
 
+@pytest.mark.parametrize("said", ["hunter-2%2F", "HUNTER-2/", "hunter-2\\/", "%68unter-2/", "hunter-2%252f"])
+def test_a_node_may_say_a_secret_in_any_form(said: str) -> None:
+    assert in_short(f"bad key {said}.", ["hunter-2/"]) == "bad key …."
+
+
 @pytest.mark.usefixtures("database_url_alone")
 def test_a_refused_tasks_words_and_a_messages_request_id_are_printable() -> None:
     from worker.app import bind_task, tell_of_refusal, unbind_task
