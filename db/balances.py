@@ -31,14 +31,15 @@ WITH ended AS (
        SET lane = 0,
            claimed_at = c.claimed_at,
            account = coalesce(decode(o.account, 'hex'), s.account),
-           next_sync_at = CASE WHEN s.requested_at > c.claimed_at THEN now() ELSE to_timestamp(o.due) END,
+           next_sync_at = CASE WHEN s.requested_at > c.claimed_at AND s.requested_at <= now() THEN now()
+                               ELSE to_timestamp(o.due) END,
            failures = o.failures,
            last_error = o.error,
            last_changed_at = CASE WHEN o.changed THEN c.claimed_at ELSE s.last_changed_at END
       FROM claim c, {outcome} o
      WHERE s.wallet_id = o.wallet_id AND c.claimed_at IS NOT NULL
        AND date_part('epoch', s.next_sync_at) = o.was_due
- RETURNING s.wallet_id, s.claimed_at, s.requested_at > s.claimed_at AS asked_again,
+ RETURNING s.wallet_id, s.claimed_at, s.requested_at > s.claimed_at AND s.requested_at <= now() AS asked_again,
            s.requested_at > s.claimed_at - interval '1 minute' AS awaited,
            o.usdt, o.native, o.block_number, o.block_time, o.one_block
 ), written AS (
