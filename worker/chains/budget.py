@@ -136,11 +136,9 @@ class Budget:
         while True:
             if seconds := self.reserve(endpoint, 1, deadline, refresh=refresh):
                 raise OverBudget(f"{self.per_second:g} requests a second are used up", retry_after=seconds)
-            slots = self._slots[endpoint]
-            while slots[0].due < monotonic() - LATE:
-                slots.pop(0)
-            sleep(max(slots[0].due - monotonic(), 0))
-            if slots.pop(0).due >= monotonic() - LATE:
+            slot = self._slots[endpoint].pop(0)
+            sleep(max(slot.due - monotonic(), 0))
+            if slot.due >= monotonic() - LATE:
                 return
 
     def give_back(self, endpoint: str) -> None:
