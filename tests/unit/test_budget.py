@@ -223,6 +223,14 @@ def test_a_slot_that_came_while_its_process_was_busy_is_lost(world: World) -> No
     assert world.clock.now - began > 1.0
 
 
+def test_of_several_slots_those_that_are_over_are_passed_by(world: World) -> None:
+    budget = world.budget(1)
+    budget.reserve(NODE, 3, NOW + 25, refresh=False)
+    world.clock.now += 1.5
+    budget.wait(NODE, NOW + 25, refresh=False)
+    assert world.clock.now - NOW == pytest.approx(2.08, abs=0.01)
+
+
 def test_where_nobody_waits_a_late_request_costs_nothing(world: World) -> None:
     budget = world.budget(1)
     budget.reserve(NODE, 1, NOW + 25, refresh=False)

@@ -210,8 +210,8 @@ def test_who_comes_too_late_to_give_back_what_he_took_takes_it_from_nobody(
     assert one.take("trial", 5) == 0.0
     clock.now += 6
     assert other.take("trial", 5) == 0.0
-    one.keep("trial", 0.1)
     one.give_back("trial")
+    one.keep("trial", 0.1)
     assert worker(server, clock).take("trial", 5) > 4
     assert one.take("trial", 5) > 4
     other.give_back("trial")

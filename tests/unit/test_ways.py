@@ -73,6 +73,21 @@ def test_a_worse_way_is_doubted_within_minutes_and_the_better_ones_are_tried_aga
     assert reading.reader.max_wallets == node.ways["revert"]
 
 
+def test_a_size_that_was_learnt_of_a_worse_way_is_none_of_the_better_ones() -> None:
+    node = FakeNode()
+    node.fault = lambda way, of: (TooMuch() if len(of) > 8 else None) if way in {"return", "supply"} else Unsupported()
+    reading = Reading(node)
+    reading.all_right(32)
+    assert reading.reader.max_wallets == 8
+    node.fault = lambda _way, _accounts: None
+    later(reading, node, BETTER_AFTER)
+    node.asked.clear()
+    for _ in range(2):
+        reading.all_right(64)
+    assert node.asked == [("revert", 64)] * 2
+    assert reading.reader.max_wallets == 64
+
+
 def test_a_doubt_that_proves_wrong_costs_a_request_a_way_and_no_wallet() -> None:
     node = FakeNode()
     node.fault = only("multicall3")

@@ -129,18 +129,20 @@ class Budget:
         self._slots[endpoint] = found if isinstance(found, list) else []
         return 0.0 if isinstance(found, list) else found
 
+    def have(self, endpoint: str, count: int, deadline: float, *, refresh: bool, pace: float = 0.0) -> None:
+        """Have slots for so many requests, or raise OverBudget: half of a read is worth nothing."""
+        if seconds := self.reserve(endpoint, count, deadline, refresh=refresh, pace=pace):
+            raise OverBudget(f"{self.per_second:g} requests a second are used up", retry_after=seconds)
+
     def wait(self, endpoint: str, deadline: float, *, refresh: bool) -> None:
         """Return when the next request may be sent. Raises OverBudget when that is not before `deadline`."""
         if not self.per_second:
             return
         while True:
-            if seconds := self.reserve(endpoint, 1, deadline, refresh=refresh):
-                raise OverBudget(f"{self.per_second:g} requests a second are used up", retry_after=seconds)
-            slots = self._slots[endpoint]
-            while slots[0].due < monotonic() - LATE:
-                slots.pop(0)
-            sleep(max(slots[0].due - monotonic(), 0))
-            if slots.pop(0).due >= monotonic() - LATE:
+            self.have(endpoint, 1, deadline, refresh=refresh)
+            slot = self._slots[endpoint].pop(0)
+            sleep(max(slot.due - monotonic(), 0))
+            if slot.due >= monotonic() - LATE:
                 return
 
     def give_back(self, endpoint: str) -> None:

@@ -36,7 +36,9 @@ def way_of(node: Node, entries: Mapping[str, Any], now: float) -> Way:
 def size_of(node: Node, way: Way, entries: Mapping[str, Any], per_second: float) -> int:
     """How many wallets a request, or a batch of single ones, takes there just now."""
     most = most_wallets(way, node.ways[way], per_second)
-    return min(entries.get(f"size:{node.id}") or most, most)
+    used, *_ = entries.get(f"way:{node.id}") or (way,)
+    learnt = entries.get(f"size:{node.id}") if used == way else None  # it was learnt of the way that was used then
+    return min(learnt or most, most)
 
 
 def is_doubted(remembered: Sequence[Any], now: float) -> bool:

@@ -9,17 +9,8 @@ from typing import Any
 
 import structlog
 
-from worker.chains.choice import (
-    Rest,
-    cut,
-    halves,
-    key_for,
-    learnt,
-    left_of,
-    most_requests,
-    most_wallets,
-    rest_after,
-)
+from worker.chains import choice
+from worker.chains.choice import Rest
 from worker.chains.entries import NEWEST_HOLDS, SIZE_HOLDS, STRIKES_HOLD, SUPPLY_HOLDS
 from worker.chains.known import Known
 from worker.chains.snapshot import Block, Expected, Snapshot, check, richest
@@ -98,13 +89,13 @@ class Turn:
             self._tell(log.error, "endpoint_broken", error=type(error).__name__, where=where(error))
             failure = BadReply(f"a reply that cannot be read ({type(error).__name__})")
             self._rest(failure)
-            return left_of(pieces, [part.wallets for part in self.parts]), failure
+            return choice.left_of(pieces, [part.wallets for part in self.parts]), failure
         finally:
             self.task.budget.give_back(self.node.id)
 
     def _take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
-        queue = cut(pieces, self._size)
-        bound = most_requests(len(queue), sum(map(len, queue)))
+        queue = choice.cut(pieces, self._size)
+        bound = choice.most_requests(len(queue), sum(map(len, queue)))
         failure: ReadFailed | None = None
         while queue and failure is None:
             piece = queue.pop(0)
@@ -135,7 +126,9 @@ class Turn:
 
     def _read(self, piece: range) -> Snapshot:
         """One read that passed every check."""
-        self._reserve(requests_of(self._ways.way, len(piece)) + (self._supply is None))
+        requests = requests_of(self._ways.way, len(piece)) + (self._supply is None)
+        budget, pace = self.task.budget, self.node.session.pace
+        budget.have(self.node.id, requests, self.task.deadline, refresh=self.task.refresh, pace=pace)
         self._prepare()
         accounts = self.task.accounts[piece.start : piece.stop]
         snapshot = READ[self._ways.way](self.node, self.task.token, accounts)
@@ -169,14 +162,6 @@ class Turn:
         session.permit = self._permit
         if self.node.keys:
             session.use(self._key.secret if self._key else None)
-
-    def _reserve(self, requests: int) -> None:
-        """Have the budget for all of them, or ask for nothing: half of a read is worth nothing."""
-        seconds = self.task.budget.reserve(
-            self.node.id, requests, self.task.deadline, refresh=self.task.refresh, pace=self.node.session.pace
-        )
-        if seconds:
-            raise OverBudget(f"{self.task.budget.per_second:g} requests a second are used up", retry_after=seconds)
 
     def _permit(self) -> None:
         """Before each request: wait for its slot, bound its time, and count it. A way may take many requests.
@@ -228,7 +213,7 @@ class Turn:
         """Half of it, twice; until a single wallet is left that fails by itself."""
         self._too_much.append(piece)
         if len(piece) > 1:
-            return ([piece, *queue], failure) if spent else ([*halves(piece), *queue], None)
+            return ([piece, *queue], failure) if spent else ([*choice.halves(piece), *queue], None)
         self.lone.append(piece)
         self.lone_failure = failure
         if self.parts or len(self.lone) < NOT_THE_WALLETS:
@@ -255,18 +240,18 @@ class Turn:
             self._rest(final)
             return queue, final
         self._size, self._too_much = self._most, []
-        return cut(queue, self._size), None
+        return choice.cut(queue, self._size), None
 
     def _rest_key(self, key: ApiKey, failure: ReadFailed) -> None:
         now = self.known.clock()
-        rest = rest_after(failure, self._key_rests[key.id], now, alone=False)
+        rest = choice.rest_after(failure, self._key_rests[key.id], now, alone=False)
         self._key_rests[key.id] = rest
         self.known.put(f"key:{key.id}", rest.entry(), rest.until - now + STRIKES_HOLD)
         self._report(failure, rest.until - now, key=key.id)
 
     def _next_key(self) -> bool:
         trial = self.trial and self._key is None
-        self._key = key_for(self.node.keys, self._key_rests, self.known.clock(), next(_turns), trial=trial)
+        self._key = choice.key_for(self.node.keys, self._key_rests, self.known.clock(), next(_turns), trial=trial)
         return self._key is not None
 
     def _rest(self, failure: ReadFailed) -> None:
@@ -277,7 +262,7 @@ class Turn:
             self._report(failure, 0)
             return
         now, before = self.known.clock(), Rest.from_entry(self._entry("rest"))
-        rest = rest_after(failure, before, now, alone=self.task.alone)
+        rest = choice.rest_after(failure, before, now, alone=self.task.alone)
         self._put("rest", rest.entry(), rest.until - now + STRIKES_HOLD)
         self._ways.failed(failure)
         self._report(failure, rest.until - now)
@@ -301,13 +286,13 @@ class Turn:
         if self._sent:
             self.known.count(f"requests:{self.node.id}", self._sent)
         read = [part.wallets for part in self.parts]
-        size = learnt(self._size, self._most, read=read, failed=self._too_much, lone=self.lone)
-        if size != self._size:
+        size = choice.learnt(self._size, self._most, read=read, failed=self._too_much, lone=self.lone)
+        if size != (self._entry("size") or self._most):
             self._put("size", size, SIZE_HOLDS)
 
     @property
     def _most(self) -> int:
-        return most_wallets(self._ways.way, self.node.ways[self._ways.way], self.task.budget.per_second)
+        return choice.most_wallets(self._ways.way, self.node.ways[self._ways.way], self.task.budget.per_second)
 
     def _entry(self, what: str) -> Any:
         return self.entries.get(f"{what}:{self.node.id}")
