@@ -4,9 +4,13 @@ A trigger gives each new wallet its row, but not where triggers are off: a logic
 a bulk load under ``session_replication_role = replica``.
 """
 
+from datetime import timedelta
 from typing import NamedTuple
 
 from sqlalchemy import Connection
+
+DAY = timedelta(days=1)
+"""A wallet without a valid address may wait so long (``worker.schedule``)."""
 
 TIMEOUT = 120_000  # milliseconds; a pass over ten million wallets takes seconds
 
@@ -34,10 +38,10 @@ UPDATE sync_schedule AS s
   FROM wallets AS w WHERE w.id = s.wallet_id AND w.network <> s.network
 """
 
-# No code of ours makes a wallet with an address wait for longer. Along the queue from its end: few are there.
+# Later than anything that code of ours decides. Along the queue from its end: few are there.
 _MEND_DUES = """
 UPDATE sync_schedule SET next_sync_at = now(), lane = 1
- WHERE network = %(network)s AND lane = %(lane)s AND next_sync_at > now() + interval '2 days'
+ WHERE network = %(network)s AND lane = %(lane)s AND next_sync_at > now() + %(longest)s
 """
 
 
@@ -57,12 +61,16 @@ def changes(connection: Connection) -> Changes | None:
     return None if row is None else Changes(*row)
 
 
-def reconcile(connection: Connection) -> int:
-    """Enrol every wallet that has no schedule, mend what is wrong, and say how many that were. A pass over all."""
+def reconcile(connection: Connection, longest: timedelta) -> int:
+    """Enrol every wallet that has no schedule, mend what is wrong, and say how many that were. A pass over all.
+
+    No wallet waits for more than a day longer than `longest`.
+    """
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = {TIMEOUT}")
     mended = sum(connection.exec_driver_sql(statement).rowcount for statement in (_ENROL_ALL, _MEND_NETWORKS))
     networks = connection.exec_driver_sql("SELECT network FROM network_state").scalars().all()
     for network in networks:
         for lane in (0, 1):
-            mended += connection.exec_driver_sql(_MEND_DUES, {"network": network, "lane": lane}).rowcount
+            of_lane = {"network": network, "lane": lane, "longest": longest + DAY}
+            mended += connection.exec_driver_sql(_MEND_DUES, of_lane).rowcount
     return mended

@@ -38,8 +38,8 @@ SELECT b.wallet_id, c.usdt, c.native, c.block_number, now(), 1
                CASE WHEN same THEN h.block_number ELSE EXCLUDED.block_number END,
                CASE WHEN same THEN h.since ELSE EXCLUDED.since END,
                CASE WHEN same THEN h.reads + 1 ELSE 1 END
-          FROM (SELECT (h.usdt_balance, h.native_balance)
-                       = (EXCLUDED.usdt_balance, EXCLUDED.native_balance) AS same) AS compared)
+          FROM (SELECT (h.usdt_balance = 0, h.native_balance = 0)
+                       = (EXCLUDED.usdt_balance = 0, EXCLUDED.native_balance = 0) AS same) AS compared)
 """
 
 _FORGET = "DELETE FROM held_changes WHERE wallet_id = ANY(%(wallet_ids)s)"
@@ -63,8 +63,8 @@ class Rates(NamedTuple):
 
 
 class HeldChange(NamedTuple):
-    """A change that is not believed yet: what was read, in base units, first at which block, since when (unix seconds),
-    and how many batches have read the very same since.
+    """A change that is not believed yet: what was read last, in base units, first at which block and since when (unix
+    seconds) it has had these zeros, and how many batches have read such a change since.
     """
 
     usdt: int

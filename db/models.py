@@ -173,7 +173,7 @@ held_changes = Table(
     Column("native_balance", BaseUnits, nullable=False, comment="wei or sun, as it was read"),
     Column("block_number", BigInteger, nullable=False, comment="the block at which it was read first"),
     Column("since", Moment, nullable=False),
-    Column("reads", Integer, nullable=False, comment="batches that read the very same since"),
+    Column("reads", Integer, nullable=False, comment="batches that read such a change since"),
     comment="Changes that are not believed yet, part of an unlikely share of a batch: docs/decisions/0019.",
 )
 

@@ -121,14 +121,14 @@ GUARDS = (
     ),
     Guard(
         "a claim takes nothing that is in somebody's window",
-        "db/wallets.py",
+        "db/queue.py",
         "held AS MATERIALIZED (\n    SELECT first_due, first_id, last_due, last_id FROM leases WHERE ",
         "held AS MATERIALIZED (\n    SELECT first_due, first_id, last_due, last_id FROM leases WHERE false AND ",
         ROWS,
     ),
     Guard(
         "a claim takes nothing that was claimed by name",
-        "db/wallets.py",
+        "db/queue.py",
         "\n              AND wallet_id NOT IN (SELECT wallet_id FROM named)",
         "",
         ROWS,
@@ -156,7 +156,7 @@ GUARDS = (
     ),
     Guard(
         "a claim begins with the longest overdue",
-        "db/wallets.py",
+        "db/queue.py",
         "            ORDER BY next_sync_at, wallet_id LIMIT %(limit)s) AS f",
         "            LIMIT %(limit)s) AS f",
         ROWS,

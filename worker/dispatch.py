@@ -1,5 +1,6 @@
 """How many batches are due, and as many messages. The messages carry no wallets: who claims decides which."""
 
+from datetime import timedelta
 from math import inf
 from time import monotonic
 from typing import Any
@@ -68,7 +69,7 @@ class Reconciliation:
             found = changes(connection)
             if found is not None and found == self._seen:
                 return
-            mended = reconcile(connection)
+            mended = reconcile(connection, timedelta(seconds=worker_settings().sync_interval_idle))
         self._seen = found if mended == 0 else None  # what was mended now has changed the counts
         if mended:
             log.warning("schedules_mended", wallets=mended)

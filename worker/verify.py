@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from db.held import HeldChange, History, Lesson, Rates
 from db.wallets import Claim, ClaimedWallet
+from worker.chains.snapshot import Balance
 from worker.errors import CHANGE_UNCONFIRMED, RISE_UNCONFIRMED, ZERO_UNCONFIRMED
 from worker.outcomes import Found, older
 
@@ -27,8 +28,10 @@ UNLIKELY = 5
 NEVER_UNLIKELY = 20  # wallets
 # What is usual is counted (db.held). Until a network has shown more than PRIOR_WEIGHT wallets it is mostly this.
 PRIOR_CHANGED, PRIOR_FALLEN = 0.1, 0.01  # shares of the wallets of a read
-PRIOR_WEIGHT = 10_000  # wallets
-COUNTED = 1 / 16  # the share of batches that are counted: enough, and the row is written so much less often
+PRIOR_WEIGHT = 500  # wallets
+# The share of batches that are counted: enough, and the row is written so much less often. Counted always are the
+# changes of those in which held ones came to be believed: where everything moves all the time, that is usual soon.
+COUNTED = 1 / 16
 
 # A node that lost its state, or is cheated, is mended or noticed within minutes, and the chain goes on meanwhile.
 HOLD_SECONDS = 300.0
@@ -117,7 +120,7 @@ def _unlikely(claim: Claim, found: Sequence[Found], places: Iterable[int], histo
     What was never read does not change.
     """
     changed = [place for place in places if claim.wallets[place].block_number is not None]
-    unlikely = {place for place in changed if _same(history.held.get(claim.wallets[place].id), found[place])}
+    unlikely = {place for place in changed if claim.wallets[place].id in history.held}
     if len(changed) <= NEVER_UNLIKELY:
         return unlikely
     fallen = [place for place in changed if any(_zeros(claim.wallets[place], found[place]))]
@@ -148,8 +151,9 @@ def _most_likely(shown: int, of: int, prior: float, wallets: int) -> float:
     return max(UNLIKELY * usual * wallets, NEVER_UNLIKELY)
 
 
-def _same(held: HeldChange | None, found: Found) -> bool:
-    return held is not None and found.balance == (held.usdt, held.native)
+def _same_zeros(held: HeldChange, balance: Balance) -> bool:
+    """Whether what is read now has the zeros of what is held. Sums go on changing where there is business."""
+    return (held.usdt == 0, held.native == 0) == (balance.usdt == 0, balance.native == 0)
 
 
 def agrees(
@@ -230,10 +234,11 @@ def _held(found: Found) -> Found:
 
 
 def _long_enough(held: HeldChange | None, found: Found, now: float) -> bool:
-    """Whether one endpoint has said the same of a wallet for so long, so often, over so many blocks."""
+    """Whether one endpoint has said for so long, so often, over so many blocks, that a wallet changed."""
     return (
         held is not None
-        and found.held == (held.usdt, held.native)
+        and found.held is not None
+        and _same_zeros(held, found.held)
         and held.reads + 1 >= HOLD_READS
         and now - held.since >= HOLD_SECONDS
         and _number(found) - held.block_number >= HOLD_BLOCKS
@@ -246,22 +251,19 @@ def _number(found: Found) -> int:
 
 def lesson(claim: Claim, found: Sequence[Found], history: History, *, chance: float) -> Lesson:
     """What is to be remembered of a batch whose doubts are settled. `chance` is in [0, 1): few batches are counted."""
-    pairs = zip(claim.wallets, found, strict=True)
+    pairs = list(zip(claim.wallets, found, strict=True))
     hold = {wallet.id: (*each.held, _number(each)) for wallet, each in pairs if each.held}
-    # A read that failed says nothing; one that shows something else, or that another endpoint contradicts, does.
-    forget = []
+    forget, believed_late = [], False
     if history.held:
+        # A read that failed says nothing; one that shows something else, or that another endpoint contradicts, does.
         over = {ZERO_UNCONFIRMED, CHANGE_UNCONFIRMED}
-        seen = [
-            wallet.id for wallet, each in zip(claim.wallets, found, strict=True) if each.balance or each.error in over
-        ]
-        forget = [wallet_id for wallet_id in seen if wallet_id in history.held]
-    if chance >= COUNTED:
+        were_held = [(wallet, each) for wallet, each in pairs if wallet.id in history.held]
+        forget = [wallet.id for wallet, each in were_held if each.balance or each.error in over]
+        believed_late = any(each.balance not in {None, (wallet.usdt, wallet.native)} for wallet, each in were_held)
+    if chance >= COUNTED and not believed_late:
         return Lesson(hold, forget)
-    known = [
-        (wallet, each)
-        for wallet, each in zip(claim.wallets, found, strict=True)
-        if each.balance and wallet.block_number is not None
-    ]
+    known = [(wallet, each) for wallet, each in pairs if each.balance and wallet.block_number is not None]
     changed = sum(each.balance != (wallet.usdt, wallet.native) for wallet, each in known)
-    return Lesson(hold, forget, Rates(len(known), changed, sum(any(_zeros(*pair)) for pair in known)))
+    # No sweep makes zeros usual: it would count sixteen times what it is, and the next lie would be likely.
+    fallen = 0 if believed_late else sum(any(_zeros(*pair)) for pair in known)
+    return Lesson(hold, forget, Rates(len(known), changed, fallen))

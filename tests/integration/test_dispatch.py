@@ -7,7 +7,7 @@ import kombu.transport.redis
 import pytest
 from environment import forget_settings
 from kombu.utils.json import loads
-from leases import claim
+from leases import claim, end_lease
 from tables import Tables
 
 from config.settings import NETWORKS, Network
@@ -72,6 +72,33 @@ def test_what_is_being_read_needs_no_message(tables: Tables, server: fakeredis.F
     add(tables, 600)
     claim(limit=500)
     assert tick() == 1
+
+
+def test_each_lost_batch_has_a_message_once_its_lease_is_over(
+    tables: Tables,
+    server: fakeredis.FakeStrictRedis,
+) -> None:
+    add(tables, 900)
+    claim(limit=500)
+    claim(limit=500)
+    assert tick() == 0
+    end_lease(tables)
+    assert (tick(), len(messages(server, "sync.tron"))) == (2, 2)
+    server.flushall()
+    claim()  # it puts aside what was lost, and tries one of them
+    assert tick() == 1
+
+
+def test_a_wallet_that_kills_is_no_reason_for_a_message_until_its_turn(
+    tables: Tables,
+    server: fakeredis.FakeStrictRedis,
+) -> None:
+    add(tables, 1)
+    claim()
+    tables.rows("UPDATE leases SET deaths = 5, lease_until = NULL, claimed_at = now() - interval '3 min'")
+    assert tick() == 0
+    tables.rows("UPDATE leases SET claimed_at = now() - interval '5 min'")
+    assert (tick(), messages(server, "sync.tron")) == (1, ["['tron']"])
 
 
 def test_a_backlog_of_any_size_is_sent_a_few_seconds_of_work_and_nothing_more_until_half_of_that_is_done(

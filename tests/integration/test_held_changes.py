@@ -40,17 +40,17 @@ def read(tables: Tables) -> list[UUID]:
     return ids
 
 
-def test_a_held_change_keeps_when_it_was_first_read_as_long_as_the_same_is_read(
+def test_a_held_change_keeps_when_it_was_first_read_as_long_as_its_zeros_are_the_same(
     tables: Tables, read: list[UUID]
 ) -> None:
     one, two, _ = read
     remember(hold={one: (1, 2**200, 10), two: (3, 4, 10)})
     first = known(*read).held
     assert {wallet: each[:3] for wallet, each in first.items()} == {one: (1, 2**200, 10), two: (3, 4, 10)}
-    remember(hold={one: (1, 2**200, 12), two: (3, 5, 12)})
+    remember(hold={one: (7, 2**200, 12), two: (3, 0, 12)})
     second = known(*read).held
-    assert second[one] == first[one]._replace(reads=2)
-    assert (second[two][:3], second[two].reads) == ((3, 5, 12), 1)
+    assert second[one] == first[one]._replace(usdt=7, reads=2), "sums may go on changing"
+    assert (second[two][:3], second[two].reads) == ((3, 0, 12), 1), "another zero is another change"
     assert second[two].since > first[two].since
     remember(forget=[one])
     assert known(*read).held.keys() == {two}

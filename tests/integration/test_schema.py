@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,12 +18,18 @@ from tables import Tables
 from db import SCHEMA_VERSION
 from db.rights import OWNER
 from db.session import transaction
+from db.wallets import claim_due
 from devstack.roles import as_role
 from devstack.servers import CAP
 
 ADDRESS = "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
 CHECKSUMMED = "0xdAC17F958D2ee523a2206206994597C13D831ec7"
 
+
+LEASE = (
+    "INSERT INTO leases (token, network, claimed_at, lane, first_due, first_id, last_due, last_id, deaths, wallet_ids)"
+    " VALUES (gen_random_uuid(), 'tron', now(),"
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,6 +64,51 @@ def test_migrations_go_down_to_nothing_and_up_again(tables: Tables) -> None:
     assert tables.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace") == []
     command.upgrade(alembic(), "head")
     assert tables.add("tron", ADDRESS)
+
+
+def test_the_windows_migration_takes_every_wallet_along_both_ways(tables: Tables) -> None:
+    """Down with leases in hand and an outage noted: they are gone, and the wallets are due as they were."""
+    command.downgrade(alembic(), "0004")
+    ids = tables.add("tron", *(f"T{at}" for at in range(5)))
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '5 s' WHERE wallet_id = ANY(%s)", ids[:2])
+    tables.rows(
+        "UPDATE sync_schedule SET lease_token = gen_random_uuid(), lease_until = now() + interval '1 min'"
+        " WHERE wallet_id = %s",
+        ids[4],
+    )
+    tables.rows("INSERT INTO balance_cache SELECT id, 1, 2, 3, now(), 'solid', now() FROM wallets")
+    kept = "SELECT wallet_id, next_sync_at, failures, account, usdt_balance FROM sync_schedule JOIN balance_cache"
+    kept += " USING (wallet_id) ORDER BY wallet_id"
+    before = tables.rows(kept)
+    command.upgrade(alembic(), "head")
+    assert tables.rows(kept) == before
+    assert tables.rows("SELECT DISTINCT lane FROM sync_schedule") == [{"lane": 0}]
+    assert [row["network"] for row in tables.rows("SELECT network FROM network_state ORDER BY 1")] == [
+        "ethereum",
+        "tron",
+    ]
+    assert not tables.rows("SELECT FROM pg_index WHERE NOT indisvalid")
+    tables.rows("UPDATE sync_schedule SET lane = 1")
+    tables.rows("UPDATE network_state SET out_since = now()")
+    with transaction() as connection:
+        assert claim_due(connection, "tron", limit=2, lease=timedelta(hours=1), ahead=timedelta(hours=1))
+    command.downgrade(alembic(), "0004")
+    assert tables.rows(kept) == before
+    assert tables.add("tron", "T9")
+    command.upgrade(alembic(), "head")
+    assert len(tables.rows("SELECT FROM sync_schedule WHERE lane = 0")) == 6
+
+
+def test_the_windows_migration_is_done_again_after_it_was_broken_off(tables: Tables) -> None:
+    """It commits before it makes its index, so that nobody waits for that: what it has made by then is there."""
+    command.downgrade(alembic(), "0004")
+    tables.add("tron", ADDRESS)
+    command.upgrade(alembic(), "head")
+    tables.rows("UPDATE alembic_version SET version_num = '0004'")
+    tables.rows("DELETE FROM network_state WHERE network = 'tron'")
+    command.upgrade(alembic(), "head")
+    command.check(alembic())
+    assert len(tables.rows("SELECT FROM network_state")) == 2
 
 
 def test_a_wallet_inserted_with_plain_sql_is_due_at_once(tables: Tables) -> None:
@@ -143,6 +195,13 @@ def test_a_user_has_an_ethereum_address_once_however_it_is_spelt_and_a_tron_addr
         ("UPDATE wallets SET address = repeat('T', 129)", "ck_wallets_address_length"),
         ("UPDATE sync_schedule SET failures = -1", "ck_sync_schedule_failures_not_negative"),
         ("UPDATE sync_schedule SET last_error = repeat('x', 65)", "ck_sync_schedule_last_error_length"),
+        ("UPDATE sync_schedule SET lane = 2", "ck_sync_schedule_lane"),
+        (f"{LEASE} 3, NULL, NULL, NULL, NULL, 0, '{{}}')", "ck_leases_lane"),
+        (f"{LEASE} 2, NULL, NULL, NULL, NULL, -1, '{{}}')", "ck_leases_deaths_not_negative"),
+        (f"{LEASE} 2, NULL, NULL, NULL, NULL, 0, '{{NULL}}')", "ck_leases_wallets"),
+        (f"{LEASE} 0, NULL, NULL, NULL, NULL, 0, '{{}}')", "ck_leases_window"),
+        (f"{LEASE} 1, now(), gen_random_uuid(), now(), NULL, 0, '{{}}')", "ck_leases_window"),
+        (f"{LEASE} 0, now(), gen_random_uuid(), '-infinity', gen_random_uuid(), 0, '{{}}')", "ck_leases_window"),
         ("UPDATE balance_cache SET usdt_balance = -1", "ck_balance_cache_usdt_balance_not_negative"),
         ("UPDATE balance_cache SET native_balance = -1", "ck_balance_cache_native_balance_not_negative"),
         ("UPDATE balance_cache SET block_number = 0", "ck_balance_cache_block_number_positive"),

@@ -29,6 +29,8 @@ TRON = WalletRow(
     hopeless=False,
     awaited=False,
     overdue=False,
+    out_since=None,
+    out_reason=None,
 )
 ETHEREUM = WalletRow(
     UUID("de755c09-27e0-41cd-a791-41c5c858459c"),
@@ -40,6 +42,8 @@ ETHEREUM = WalletRow(
     hopeless=False,
     awaited=False,
     overdue=False,
+    out_since=None,
+    out_reason=None,
 )
 NEVER_READ = TRON._replace(usdt=None, native=None, last_synced=None)
 

@@ -77,7 +77,7 @@ def test_a_new_network_may_change_by_half_and_fall_by_a_twentieth_without_a_seco
 
 def test_what_a_network_usually_shows_sets_the_bound() -> None:
     usual = Rates(1_000_000, 1_000, 100)
-    assert most_likely_changed(usual, 10_000) == pytest.approx(5 * 2_000 / 1_010_000 * 10_000)
+    assert most_likely_changed(usual, 10_000) == pytest.approx(5 * 1_050 / 1_000_500 * 10_000)
     assert most_likely_fallen(usual, 10_000) == NEVER_UNLIKELY
     lively = Rates(1_000_000, 900_000, 0)
     assert most_likely_changed(lively, 1000) > 1000, "it may change as a whole, if it always does"
@@ -138,6 +138,17 @@ def test_another_endpoint_confirms_an_unlikely_change_or_has_it_otherwise(
     assert [said(each) for each in every] == [becomes] * 60 + [Balance(977, 5)] * 40
 
 
+def test_a_doubted_wallet_whose_second_read_only_waits_for_our_budget_has_not_failed() -> None:
+    waits = Found(error="throttled", untried=True)
+    for first in (changes(60), changes(60, to=0), changes(1, to=0)):
+        every = judged(WALLETS, first, [waits] * 100, several=True)
+        doubted_ones = [each for each, was in zip(every, first, strict=True) if was.balance != Balance(977, 5)]
+        assert set(doubted_ones) == {waits}
+        policy = Policy(60, 900)
+        made = outcomes(WALLETS, [bytes(20)] * 100, every, policy=policy, chance=lambda: 0.0)
+        assert {each.usdt for each in made} == {977}, "the others are written, and no row of these"
+
+
 def test_an_unlikely_zero_that_another_endpoint_does_not_confirm_is_as_any_zero() -> None:
     zeros = changes(60, to=0)
     for silent in (Found(error="unreachable"), read(3, block=11, endpoint="b")):
@@ -155,8 +166,9 @@ LONG_AGO = HeldChange(1, 5, 10 - HOLD_BLOCKS, NOW - HOLD_SECONDS, HOLD_READS - 1
         (LONG_AGO._replace(since=NOW - HOLD_SECONDS + 1), False),
         (LONG_AGO._replace(block_number=11 - HOLD_BLOCKS), False),
         (LONG_AGO._replace(reads=HOLD_READS - 2), False),
-        (LONG_AGO._replace(usdt=2), False),
-        (LONG_AGO._replace(native=6), False),
+        (LONG_AGO._replace(usdt=2, native=6), True),  # sums go on changing where there is business
+        (LONG_AGO._replace(usdt=0), False),
+        (LONG_AGO._replace(native=0), False),
     ],
 )
 def test_what_one_endpoint_keeps_saying_for_minutes_over_blocks_and_reads_is_believed(
@@ -171,10 +183,34 @@ def test_a_change_that_is_held_stays_so_in_a_batch_in_which_little_else_changes(
     history = History(Rates(), {UUID(int=0): LONG_AGO._replace(since=NOW - 1)})
     every = judged(WALLETS, changes(2), history=history)
     assert [said(each) for each in every[:2]] == [None, Balance(1, 5)]
-    assert said(judged(WALLETS, changes(1, to=3), history=history)[0]) == Balance(3, 5), "another change is another one"
+    assert said(judged(WALLETS, changes(1, to=3), history=history)[0]) is None, "whatever it changes to"
+    assert said(judged(WALLETS, changes(1, to=977), history=history)[0]) == Balance(977, 5), (
+        "what the row has is believed"
+    )
     assert said(judged(WALLETS, changes(1), changes(1, endpoint="b"), history=history, several=True)[0]) == Balance(
         1, 5
     )
+
+
+def test_where_everything_moves_all_the_time_that_is_usual_after_two_waits() -> None:
+    wallets, rates = WALLETS.wallets[:50], Rates()
+    waits = 0
+    while most_likely_changed(rates, 50) < 50:
+        history = History(rates, {each.id: LONG_AGO for each in wallets})
+        every = judged(claimed(*wallets), changes(50, 50), history=history)
+        learnt = lesson(claimed(*wallets), every, history, chance=COUNTED).rates
+        assert learnt == Rates(50, 50, 0), "what was believed after a wait always counts"
+        rates, waits = Rates(*map(sum, zip(rates, learnt, strict=True))), waits + 1
+    assert waits == 2
+
+
+def test_a_sweep_that_is_believed_after_a_wait_does_not_make_zeros_usual() -> None:
+    swept = LONG_AGO._replace(usdt=0)
+    history = History(Rates(), {each.id: swept for each in WALLETS.wallets})
+    zeros = changes(100, to=0)
+    every = judged(WALLETS, zeros, zeros, history=history)
+    assert [said(each) for each in every] == [Balance(0, 5)] * 100
+    assert lesson(WALLETS, every, history, chance=COUNTED).rates == Rates(100, 100, 0)
 
 
 def test_a_held_wallet_keeps_its_row_has_not_failed_and_is_read_again_soon() -> None:

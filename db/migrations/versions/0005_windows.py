@@ -120,13 +120,16 @@ def replace_functions(enrol: str, restart: str) -> None:
 
 
 def upgrade() -> None:
+    # It commits before it makes its index: where it was broken off after that, all this is there when it is run again.
     moment = sa.DateTime(timezone=True)
     op.add_column(
         "sync_schedule",
         sa.Column(
             "lane", sa.SmallInteger(), server_default=sa.text("0"), nullable=False, comment="1: it came with many"
         ),
+        if_not_exists=True,
     )
+    op.execute("ALTER TABLE sync_schedule DROP CONSTRAINT IF EXISTS ck_sync_schedule_lane")
     op.execute("ALTER TABLE sync_schedule ADD CONSTRAINT ck_sync_schedule_lane CHECK (lane IN (0, 1)) NOT VALID")
     op.create_table(
         "leases",
@@ -151,6 +154,7 @@ def upgrade() -> None:
             name=op.f("ck_leases_window"),
         ),
         comment="The batches in hand: who reads what, and until when.",
+        if_not_exists=True,
     )
     # A window's ids are read whole when they are read at all.
     op.execute("ALTER TABLE leases ALTER COLUMN wallet_ids SET STORAGE EXTERNAL")
@@ -162,8 +166,9 @@ def upgrade() -> None:
         sa.Column("back_at", moment, comment="when the last outage ended"),
         sa.PrimaryKeyConstraint("network", name=op.f("pk_network_state")),
         comment="Which networks are out. A claim locks its network's row: claims come one after another.",
+        if_not_exists=True,
     )
-    op.execute("INSERT INTO network_state (network) VALUES ('ethereum'), ('tron')")
+    op.execute("INSERT INTO network_state (network) VALUES ('ethereum'), ('tron') ON CONFLICT DO NOTHING")
     replace_functions(ENROL, RESTART)
     with op.get_context().autocommit_block():
         op.execute("ALTER TABLE sync_schedule VALIDATE CONSTRAINT ck_sync_schedule_lane")
@@ -176,13 +181,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     with op.get_context().autocommit_block():
-        op.create_index(
-            INDEX_BEFORE,
-            "sync_schedule",
-            ["network", "next_sync_at"],
-            postgresql_concurrently=True,
-            if_not_exists=True,
-        )
+        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX_BEFORE}")
+        op.create_index(INDEX_BEFORE, "sync_schedule", ["network", "next_sync_at"], postgresql_concurrently=True)
     replace_functions(ENROL_BEFORE, RESTART_BEFORE)
     op.drop_table("network_state")
     op.drop_table("leases")

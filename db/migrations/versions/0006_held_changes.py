@@ -17,7 +17,7 @@ def upgrade() -> None:
         sa.Column("native_balance", sa.Numeric(78, 0), nullable=False, comment="wei or sun, as it was read"),
         sa.Column("block_number", sa.BigInteger(), nullable=False, comment="the block at which it was read first"),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("reads", sa.Integer(), nullable=False, comment="batches that read the very same since"),
+        sa.Column("reads", sa.Integer(), nullable=False, comment="batches that read such a change since"),
         sa.ForeignKeyConstraint(
             ["wallet_id"],
             ["balance_cache.wallet_id"],
