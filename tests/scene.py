@@ -133,12 +133,12 @@ class Scene:
 
     def tokens(self, since: datetime = EVER) -> list[UUID]:
         """The leases of the batches in hand that were claimed since then."""
-        held = "SELECT DISTINCT lease_token FROM sync_schedule WHERE lease_token IS NOT NULL AND claimed_at > %s"
-        return [row["lease_token"] for row in self.rows(held, since)]
+        held = "SELECT DISTINCT token FROM leases WHERE lease_until IS NOT NULL AND claimed_at > %s"
+        return [row["token"] for row in self.rows(held, since)]
 
     def end_leases(self, tokens: list[UUID]) -> None:
         """Time passes: these leases run out."""
-        self.rows("UPDATE sync_schedule SET lease_until = now() WHERE lease_token = ANY(%s)", tokens)
+        self.rows("UPDATE leases SET lease_until = now() WHERE token = ANY(%s)", tokens)
 
     def main_process_has_heard(self) -> bool:
         """Whether the worker's main process has read all that its pool has told it. It learns of each batch a moment

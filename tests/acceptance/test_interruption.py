@@ -20,8 +20,8 @@ Start = Callable[..., tuple[Scene, Audit]]
 
 def untouched(scene: Scene) -> bool:
     """Every wallet is as if the batch had never begun."""
-    as_before = "lease_token IS NULL AND claimed_at IS NULL AND failures = 0 AND next_sync_at <= now()"
-    return bool(scene.value(f"SELECT bool_and({as_before}) FROM sync_schedule"))
+    as_before = "bool_and(failures = 0 AND next_sync_at <= now()) AND NOT EXISTS (SELECT FROM leases)"
+    return bool(scene.value(f"SELECT {as_before} FROM sync_schedule"))
 
 
 def twice(number: signal.Signals) -> Callable[[Scene], None]:

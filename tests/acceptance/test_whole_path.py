@@ -81,7 +81,7 @@ def test_a_worker_that_was_killed_loses_nothing_and_its_leases_run_out_by_themse
     assert scene.rows(rows) == before
     scene.env |= LONG_LEASE  # which is the second worker's own
     scene.worker.start()
-    ends = scene.value("SELECT min(lease_until) FROM sync_schedule WHERE lease_token = ANY(%s)", leases)
+    ends = scene.value("SELECT min(lease_until) FROM leases WHERE token = ANY(%s)", leases)
     scene.await_all_fresh(since=ends)
     scene.check_balances()
 
