@@ -57,7 +57,7 @@ class Changes(NamedTuple):
 
 def changes(connection: Connection) -> Changes | None:
     row = connection.exec_driver_sql(_CHANGES).one_or_none()
-    return row and Changes(*row)
+    return None if row is None else Changes(*row)
 
 
 def reconcile(connection: Connection, longest: timedelta) -> int:
