@@ -121,12 +121,24 @@ class Scene:
         return [(int(row["usdt_balance"]), int(row["native_balance"])) if row else None for row in found]
 
     def errors(self) -> set[str | None]:
-        return {self.tables.schedule(wallet)["last_error"] for wallet in self.ids}
+        """The wallets' errors, and why their network is out, where it is: then they have none for that."""
+        of_wallets = {self.tables.schedule(wallet)["last_error"] for wallet in self.ids}
+        return set(self.outages()) | (of_wallets - {None} if self.outages() else of_wallets)
+
+    def outages(self) -> list[str]:
+        out = "SELECT reason FROM network_state WHERE out_since IS NOT NULL AND network = %s"
+        return [row["reason"] for row in self.tables.rows(out, self.net.network)]
 
     def sync(self) -> None:
-        """One batch of all wallets, and a look at every row: it has what its wallet held since the last good read."""
+        """One batch of all wallets, and a look at every row: it has what its wallet held since the last good read.
+
+        While the network is out it is a trial, of some; and where it ends the outage, the others come next.
+        """
         self.tables.rows("UPDATE sync_schedule SET next_sync_at = now()")
+        due = "SELECT FROM sync_schedule WHERE next_sync_at <= now()"
         sync_due(self.net.network)
+        while self.tables.rows(due) and not self.outages():
+            sync_due(self.net.network)
         for at, (row, held) in enumerate(zip(self.rows(), self.history, strict=True)):
             since = held[self.read[at] :]
             assert row in (None, self.shown(held), *since), "a wrong row"
