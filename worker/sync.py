@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from random import random
-from time import monotonic
+from time import monotonic, sleep
 from uuid import UUID
 
 import structlog
@@ -39,6 +39,11 @@ CLAIM_AHEAD = 0.25
 Due times are spread, so that hardly any fall on one moment: without this a thousand wallets would come a few at a
 time, and cost a request for each few. The price is that some are read by up to this share too early.
 """
+
+
+WAITS_FOR_BUDGET = 1.0
+"""Seconds that a batch of what is due waits for a slot in the budget: then beat's next tick asks for another. Whoever
+is refreshed has no such tick, and waits as long as the read may take."""
 
 
 def sync_due(network: Network) -> tuple[UUID, ...]:
@@ -80,9 +85,13 @@ def _sync(
     """What was claimed, and who of it was asked for meanwhile."""
     started = monotonic()
     deadline = started + settings.read_limit
-    if why := reader.may_read(deadline, refresh=refresh):
-        _note_out(network, why)
-        return None, ()
+    patience = deadline if refresh else started + WAITS_FOR_BUDGET
+    while why := reader.may_read(deadline, refresh=refresh):
+        pause = why.retry_after or 0.0
+        if not isinstance(why, OverBudget) or monotonic() + pause > patience:
+            _note_out(network, why)
+            return None, ()
+        sleep(pause)
     with handed_back_when_interrupted() as hold:
         with transaction() as connection:
             claim = hold.claim = claim_batch(connection, network, lease=timedelta(seconds=settings.sync_lease))
