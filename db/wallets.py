@@ -226,7 +226,7 @@ def claim_lost(
     return None
 
 
-def _claim(network: Network, token: UUID, rows: Sequence[Row[Any]], **more: Any) -> Claim | None:
+def _claim(network: Network, token: UUID, rows: Sequence[Any], **more: Any) -> Claim | None:
     if not rows:
         return None
     return Claim(
