@@ -89,7 +89,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        wallets.random = Random(1).random  # what share of a small batch the masses have; the test puts it back
+        # What share of a small batch the masses have. The test puts it back.
+        wallets.random = Random(1).random  # type: ignore[attr-defined]
         with transaction() as connection:
             connection.exec_driver_sql("DELETE FROM wallets")
             connection.exec_driver_sql("DELETE FROM leases")

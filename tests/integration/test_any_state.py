@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from math import ceil
+from random import random
 from uuid import UUID
 
 import pytest
@@ -14,7 +15,7 @@ from structlog.testing import capture_logs
 from tables import Tables
 
 from config.settings import Network
-from db import resync, wallets
+from db import resync
 from db.session import transaction
 from db.wallets import Claim, claim_due, request_wallets
 from worker.chains.addresses import account_bytes
@@ -192,7 +193,7 @@ once_each = settings(
 def test_whatever_happens_in_whatever_order_nothing_is_lost_and_nothing_is_claimed_twice(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wallets, "random", wallets.random)
+    monkeypatch.setattr("db.wallets.random", random)
     assert tables.rows("SELECT FROM wallets") == []
     with capture_logs():
         run_state_machine_as_test(Queue, settings=once_each)
