@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from math import ceil
+from random import random
 from uuid import UUID
 
 import pytest
@@ -197,7 +198,10 @@ once_each = settings(
 )
 
 
-def test_whatever_happens_in_whatever_order_nothing_is_lost_and_nothing_is_claimed_twice(tables: Tables) -> None:
+def test_whatever_happens_in_whatever_order_nothing_is_lost_and_nothing_is_claimed_twice(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.wallets.random", random)
     assert tables.rows("SELECT FROM wallets") == []
     with capture_logs():
         run_state_machine_as_test(Queue, settings=once_each)
