@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import structlog
 
-from config.redaction import mask_for
-from config.settings import secrets
+from config.redaction import mask_for, secrets
 
 # What a terminal obeys, or what makes a line look like another: C0, DEL and C1, the separators of lines and paragraphs,
 # and what changes the direction of writing.

@@ -9,6 +9,10 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from pydantic_settings import EnvSettingsSource
+
+from config.settings import ApiSettings, SecretFileSource, WorkerSettings
+
 MASK = "…"
 SHORTEST = 8
 """Characters of a secret that is masked wherever it stands. A shorter one, or a mere word, is found in many a line."""
@@ -105,3 +109,19 @@ def _any_form_of(letter: str) -> str:
             encoded = "".join(f"%(?:25)?{byte:02x}" for byte in case.encode(errors="surrogatepass"))
             forms += [encoded, rf"\\+u{ord(case):04x}", rf"\\+x{ord(case):02x}"]
     return f"(?:{'|'.join(forms)})"
+
+
+def secrets() -> tuple[str, ...]:
+    """The value of every secret setting that this process's environment has, usable or not: what no log may show."""
+    found: list[str] = []
+    for kind in (WorkerSettings, ApiSettings):
+        for source in (EnvSettingsSource(kind), SecretFileSource(kind)):
+            for name, field in kind.model_fields.items():
+                if "SecretStr" in str(field.annotation):
+                    value, _, _ = source.get_field_value(field, name)
+                    found += (
+                        [part.strip() for part in (value.split(",") if "tuple" in str(field.annotation) else [value])]
+                        if value
+                        else []
+                    )
+    return tuple(dict.fromkeys(found))

@@ -292,22 +292,6 @@ def _sentence(error: Any) -> str:
     return f"  {name}: {message}" if name else f"  {message}"
 
 
-def secrets() -> tuple[str, ...]:
-    """The value of every secret setting that this process's environment has, usable or not: what no log may show."""
-    found: list[str] = []
-    for kind in (WorkerSettings, ApiSettings):
-        for source in (EnvSettingsSource(kind), SecretFileSource(kind)):
-            for name, field in kind.model_fields.items():
-                if "SecretStr" in str(field.annotation):
-                    value, _, _ = source.get_field_value(field, name)
-                    found += (
-                        [part.strip() for part in (value.split(",") if "tuple" in str(field.annotation) else [value])]
-                        if value
-                        else []
-                    )
-    return tuple(dict.fromkeys(found))
-
-
 @cache
 def database_settings() -> Settings:
     return load(Settings)
