@@ -13,7 +13,7 @@ from config.settings import Network
 from worker.chains.budget import AHEAD, Budget
 from worker.chains.choice import Rest, cut, left_of
 from worker.chains.entries import NEWEST_HOLDS
-from worker.chains.known import Known
+from worker.chains.known import Known, Trial
 from worker.chains.snapshot import ACCOUNT_BYTES, Block, Expected, can_be
 from worker.chains.strategy import size_of, way_of
 from worker.chains.task import Part, Task
@@ -29,35 +29,6 @@ HELD_FOR_A_READ = 5.0  # seconds in which a read must follow that may_read has s
 DOUBT_AFTER = 60.0  # seconds for which others' word that no endpoint may be asked is taken for true unheard
 
 KINDS = {kind.code: kind for kind in ReadFailed.__subclasses__()}
-
-
-@dataclass(slots=True)
-class Trial:
-    """Leave to ask endpoints that failed last time, which one read of a network has at a time, over all workers.
-
-    Should one of them hang, it holds up one process and not all of them. Taken when it is first needed, for `seconds`.
-    """
-
-    known: Known
-    seconds: float
-    longest: float
-    """Seconds for which any read of the network has it at the most."""
-    held: bool = False
-    wait: float = 0.0
-    """Seconds until it may be had, where another has it."""
-
-    def ours(self) -> bool:
-        if not self.held:
-            self.wait = self.known.take("trial", self.seconds, self.longest)
-            self.held = not self.wait
-        return self.held
-
-    def end(self, seconds: float) -> None:
-        """Let others have it, in some seconds."""
-        if self.held and seconds:
-            self.known.keep("trial", seconds)
-        elif self.held:
-            self.known.give_back("trial")
 
 
 @dataclass(slots=True)

@@ -225,3 +225,32 @@ ABOUT_THE_ENTRY = ("STRANGE", "WRONGTYPE", "not an integer", "would overflow")
 """What Redis, or a script of ours, says of an entry. All else is about the server, or about our rights there."""
 
 GONE = -2  # Redis' answer when it is asked how long a key has, and there is none
+
+
+@dataclass(slots=True)
+class Trial:
+    """Leave to ask endpoints that failed last time, which one read of a network has at a time, over all workers.
+
+    Should one of them hang, it holds up one process and not all of them. Taken when it is first needed, for `seconds`.
+    """
+
+    known: Known
+    seconds: float
+    longest: float
+    """Seconds for which any read of the network has it at the most."""
+    held: bool = False
+    wait: float = 0.0
+    """Seconds until it may be had, where another has it."""
+
+    def ours(self) -> bool:
+        if not self.held:
+            self.wait = self.known.take("trial", self.seconds, self.longest)
+            self.held = not self.wait
+        return self.held
+
+    def end(self, seconds: float) -> None:
+        """Let others have it, in some seconds."""
+        if self.held and seconds:
+            self.known.keep("trial", seconds)
+        elif self.held:
+            self.known.give_back("trial")
