@@ -98,8 +98,8 @@ class EndpointReader:
     def several(self) -> bool:
         return len({node.id for node in self.endpoints}) > 1
 
-    def may_read(self, deadline: float, *, refresh: bool = False) -> ReadFailed | None:
-        """None: an endpoint may be asked, and its budget has room: the slots of a batch's requests are reserved.
+    def may_read(self, deadline: float, *, refresh: bool = False, wallets: int | None = None) -> ReadFailed | None:
+        """None: an endpoint may be asked, and its budget has room: slots are reserved for so many wallets, or a batch.
 
         Otherwise why not, and in how many seconds to ask again. With every endpoint at rest this is where the way back
         is found: now and then one process asks an endpoint for the balance of nobody. Raises nothing.
@@ -113,7 +113,7 @@ class EndpointReader:
             entries = self._entries()
         trial, waits = self._trial(HELD_FOR_A_READ), list[float]()
         for node, _ in self._candidates(entries, (), trial):
-            seconds = self._reserve(node, entries, deadline, refresh=refresh)
+            seconds = self._reserve(node, entries, deadline, wallets, refresh=refresh)
             if not seconds:
                 return None
             waits.append(seconds)
@@ -122,10 +122,18 @@ class EndpointReader:
             return OverBudget(f"{self.per_second:g} requests a second are used up", retry_after=min(waits))
         return self._resting(entries, trial)
 
-    def _reserve(self, node: Node, entries: Mapping[str, Any], deadline: float, *, refresh: bool) -> float:
-        """0.0: the slots are had that a batch takes at this endpoint. Otherwise when to ask again, in seconds."""
+    def give_back(self) -> None:
+        """Let others have the slots that no read will use."""
+        for node in self.endpoints:
+            self._budget.give_back(node.id)
+
+    def _reserve(
+        self, node: Node, entries: Mapping[str, Any], deadline: float, wallets: int | None, *, refresh: bool
+    ) -> float:
+        """0.0: the slots are had that a read takes at this endpoint. Otherwise when to ask again, in seconds."""
         way = way_of(node, entries, self.known.clock())
-        count = requests_of(way, size_of(node, way, entries, self.per_second))
+        size = size_of(node, way, entries, self.per_second)
+        count = requests_of(way, size if wallets is None else min(wallets, size))
         count += self.known.proved(f"supply:{node.id}") is None
         pace, ahead = node.session.pace, None if refresh else AHEAD
         return self._budget.reserve(node.id, count, deadline, refresh=refresh, ahead=ahead, pace=pace)
