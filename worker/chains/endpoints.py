@@ -88,9 +88,8 @@ class EndpointReader:
     @property
     def max_wallets(self) -> int:
         """How many wallets the endpoint takes in one request that is asked next."""
-        entries = self._entries()
-        now = self.known.clock()
-        awake = (node for node in self.endpoints if self._rest_of(node, entries)[1].until <= now)
+        entries, now = self._entries(), self.known.clock()
+        awake = (node for node in self._in_order() if self._rest_of(node, entries)[1].until <= now)
         node = next(awake, self.endpoints[0])
         return size_of(node, way_of(node, entries, now), entries, self.per_second)
 
@@ -196,6 +195,7 @@ class EndpointReader:
             task = replace(task, expected=replace(task.expected, newest=turn.newest))
             if not unread:
                 break
+        self.give_back()
         trial.end(0.0 if parts else TRIAL_EVERY)
         self._judge_mark(turns)
         return parts + failed.parts(unread, self._resting(entries, trial))
@@ -236,7 +236,7 @@ class EndpointReader:
         others say has said so, if nothing else was to be had for a minute: they may be wrong.
         """
         now = self.known.clock()
-        rests = [(node, *self._rest_of(node, entries)) for node in self.endpoints]
+        rests = [(node, *self._rest_of(node, entries)) for node in self._in_order()]
         others = any(node.id not in avoid for node in self.endpoints)
         allowed = [each for each in rests if not others or each[0].id not in avoid]
         if any(rest.until <= now for _, _, rest in rests):
@@ -249,6 +249,10 @@ class EndpointReader:
             hearsay = rest.told and self.known.proved(name) != entries[name] and self._doubts()
             if (not rest.told or hearsay) and trial.ours():
                 yield node, True
+
+    def _in_order(self) -> list[Node]:
+        """Best first. A read begins where slots were reserved for it: a better one had no room."""
+        return sorted(self.endpoints, key=lambda node: not self._budget.holds(node.id))
 
     def _doubts(self) -> bool:
         now = self.known.clock()
