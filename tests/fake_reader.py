@@ -35,8 +35,17 @@ class FakeReader:
         self.reads: list[list[int]] = []
         """The accounts of each read, by number."""
 
-    def may_read(self, deadline: float, *, refresh: bool = False) -> ReadFailed | None:  # noqa: ARG002
+    def may_read(
+        self,
+        deadline: float,  # noqa: ARG002
+        *,
+        refresh: bool = False,  # noqa: ARG002
+        wallets: int | None = None,  # noqa: ARG002
+    ) -> ReadFailed | None:
         return self.closed
+
+    def give_back(self) -> None:
+        """It has no budget."""
 
     def read(
         self,

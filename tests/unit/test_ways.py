@@ -3,12 +3,14 @@
 from time import monotonic
 from typing import Any
 
+import fakeredis
 import pytest
 from fakes import TOKEN, FakeNode, Reading, accounts, asked, balance_of, fails, only
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from worker.chains.known import Known
 from worker.chains.snapshot import Balance, Block
 from worker.chains.strategy import BETTER_AFTER, REPEATED, REPEATED_OVER
 from worker.chains.ways import one_by_one
@@ -130,6 +132,27 @@ def test_an_error_that_passes_teaches_no_worse_way(kind: type[ReadFailed]) -> No
         other.block = node.block
     reading.all_right(4)
     assert asked(node)[-1] == "revert"
+
+
+@pytest.mark.parametrize("kind", [Refused, BadReply])
+@pytest.mark.parametrize("alone", [True, False])
+def test_nor_does_it_in_a_process_that_has_a_ways_proof_from_others_alone(
+    kind: type[ReadFailed], *, alone: bool
+) -> None:
+    """A process that has just started, or one whose own proof is an hour old."""
+    node = FakeNode()
+    nodes = [node] if alone else [node, FakeNode("other")]
+    one, fresh = Reading(*nodes), Reading(*nodes)
+    server = fakeredis.FakeServer()
+    for reading in (one, fresh):
+        client = fakeredis.FakeRedis(server=server)
+        reading.reader.known = Known("test", "redis://given", one.clock, _client=client)
+    one.all_right(4)
+    said = [kind("internal error")]
+    node.fault = lambda _way, _accounts: said.pop() if said else None
+    fresh.parts(accounts(4))
+    assert one.reader.known.get(["way:node", "more"])["way:node"] == ["revert", ""]
+    assert "return" not in asked(node) or kind is BadReply
 
 
 def test_an_error_that_passes_is_tried_once_more_where_there_is_no_other_endpoint() -> None:

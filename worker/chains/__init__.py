@@ -30,14 +30,18 @@ class ChainReader(Protocol):
     def several(self) -> bool:
         """Whether it has more than one endpoint."""
 
-    def may_read(self, deadline: float, *, refresh: bool = False) -> ReadFailed | None:
+    def may_read(self, deadline: float, *, refresh: bool = False, wallets: int | None = None) -> ReadFailed | None:
         """Whether an endpoint may be asked, and its budget has room before `deadline`: to be asked before any claim.
 
-        None: yes, and the first request's slot in the budget is reserved for the next `read` of this process. If that
-        does not come within a few seconds, the slot is lost. Otherwise why not, with `retry_after` in seconds:
-        OverBudget when only our own budget is in the way, else what the endpoints are being left alone for. I/O, to
-        Redis alone; raises nothing.
+        None: yes, and slots in the budget are reserved for the next `read` of this process, for so many wallets, or a
+        whole batch. If that does not come within a few seconds, they are lost; if none will come, `give_back` lets
+        others have them. Otherwise why not, with `retry_after` in seconds: OverBudget when only our own budget is in
+        the way, else what the endpoints are being left alone for. I/O, to Redis; where all endpoints rest, now and then
+        to one of them. Raises nothing.
         """
+
+    def give_back(self) -> None:
+        """Let others have what `may_read` reserved: no read will come. At most one command an endpoint."""
 
     def read(
         self,

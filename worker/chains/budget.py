@@ -125,6 +125,7 @@ class Budget:
         wanted = Wanted(count, pace, within if ahead is None else min(ahead, within), within)
         found = self._shared(endpoint, wanted, [slot.number for slot in mine], refresh=refresh)
         if found is None:
+            self._unreserve(endpoint, mine)
             found = self._alone(endpoint, wanted)
         self._slots[endpoint] = found if isinstance(found, list) else []
         return 0.0 if isinstance(found, list) else found
@@ -145,13 +146,23 @@ class Budget:
             if slot.due >= monotonic() - LATE:
                 return
 
+    def holds(self, endpoint: str) -> bool:
+        """Whether there are slots for requests to an endpoint."""
+        return any(slot.due >= monotonic() - LATE for slot in self._slots.get(endpoint, []))
+
     def give_back(self, endpoint: str) -> None:
         """Let others have the slots that are left over. One command, if there are any."""
-        left = [slot.number for slot in self._slots.pop(endpoint, []) if slot.number and slot.due > monotonic()]
-        if left:
+        mine = self._slots.pop(endpoint, [])
+        self._unreserve(endpoint, mine)
+        if left := [slot.number for slot in mine if slot.number]:
             with self.known.redis() as client:
                 if client:
                     client.zrem(self.known.key(self._name(endpoint)), *left)
+
+    def _unreserve(self, endpoint: str, mine: Sequence[Slot]) -> None:
+        """What this process had reserved by itself, and not used."""
+        if own := [slot.due for slot in mine if not slot.number]:
+            self._own_next[endpoint] = min(own)
 
     def _shared(
         self, endpoint: str, wanted: Wanted, mine: Sequence[str], *, refresh: bool

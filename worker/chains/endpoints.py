@@ -88,9 +88,8 @@ class EndpointReader:
     @property
     def max_wallets(self) -> int:
         """How many wallets the endpoint takes in one request that is asked next."""
-        entries = self._entries()
-        now = self.known.clock()
-        awake = (node for node in self.endpoints if self._rest_of(node, entries)[1].until <= now)
+        entries, now = self._entries(), self.known.clock()
+        awake = (node for node in self._in_order() if self._rest_of(node, entries)[1].until <= now)
         node = next(awake, self.endpoints[0])
         return size_of(node, way_of(node, entries, now), entries, self.per_second)
 
@@ -98,8 +97,8 @@ class EndpointReader:
     def several(self) -> bool:
         return len({node.id for node in self.endpoints}) > 1
 
-    def may_read(self, deadline: float, *, refresh: bool = False) -> ReadFailed | None:
-        """None: an endpoint may be asked, and its budget has room: the slots of a batch's requests are reserved.
+    def may_read(self, deadline: float, *, refresh: bool = False, wallets: int | None = None) -> ReadFailed | None:
+        """None: an endpoint may be asked, and its budget has room: slots are reserved for so many wallets, or a batch.
 
         Otherwise why not, and in how many seconds to ask again. With every endpoint at rest this is where the way back
         is found: now and then one process asks an endpoint for the balance of nobody. Raises nothing.
@@ -113,7 +112,7 @@ class EndpointReader:
             entries = self._entries()
         trial, waits = self._trial(HELD_FOR_A_READ), list[float]()
         for node, _ in self._candidates(entries, (), trial):
-            seconds = self._reserve(node, entries, deadline, refresh=refresh)
+            seconds = self._reserve(node, entries, deadline, wallets, refresh=refresh)
             if not seconds:
                 return None
             waits.append(seconds)
@@ -122,10 +121,18 @@ class EndpointReader:
             return OverBudget(f"{self.per_second:g} requests a second are used up", retry_after=min(waits))
         return self._resting(entries, trial)
 
-    def _reserve(self, node: Node, entries: Mapping[str, Any], deadline: float, *, refresh: bool) -> float:
-        """0.0: the slots are had that a batch takes at this endpoint. Otherwise when to ask again, in seconds."""
+    def give_back(self) -> None:
+        """Let others have the slots that no read will use."""
+        for node in self.endpoints:
+            self._budget.give_back(node.id)
+
+    def _reserve(
+        self, node: Node, entries: Mapping[str, Any], deadline: float, wallets: int | None, *, refresh: bool
+    ) -> float:
+        """0.0: the slots are had that a read takes at this endpoint. Otherwise when to ask again, in seconds."""
         way = way_of(node, entries, self.known.clock())
-        count = requests_of(way, size_of(node, way, entries, self.per_second))
+        size = size_of(node, way, entries, self.per_second)
+        count = requests_of(way, size if wallets is None else min(wallets, size))
         count += self.known.proved(f"supply:{node.id}") is None
         pace, ahead = node.session.pace, None if refresh else AHEAD
         return self._budget.reserve(node.id, count, deadline, refresh=refresh, ahead=ahead, pace=pace)
@@ -188,6 +195,7 @@ class EndpointReader:
             task = replace(task, expected=replace(task.expected, newest=turn.newest))
             if not unread:
                 break
+        self.give_back()
         trial.end(0.0 if parts else TRIAL_EVERY)
         self._judge_mark(turns)
         return parts + failed.parts(unread, self._resting(entries, trial))
@@ -228,7 +236,7 @@ class EndpointReader:
         others say has said so, if nothing else was to be had for a minute: they may be wrong.
         """
         now = self.known.clock()
-        rests = [(node, *self._rest_of(node, entries)) for node in self.endpoints]
+        rests = [(node, *self._rest_of(node, entries)) for node in self._in_order()]
         others = any(node.id not in avoid for node in self.endpoints)
         allowed = [each for each in rests if not others or each[0].id not in avoid]
         if any(rest.until <= now for _, _, rest in rests):
@@ -241,6 +249,10 @@ class EndpointReader:
             hearsay = rest.told and self.known.proved(name) != entries[name] and self._doubts()
             if (not rest.told or hearsay) and trial.ours():
                 yield node, True
+
+    def _in_order(self) -> list[Node]:
+        """Best first. A read begins where slots were reserved for it: a better one had no room."""
+        return sorted(self.endpoints, key=lambda node: not self._budget.holds(node.id))
 
     def _doubts(self) -> bool:
         now = self.known.clock()

@@ -78,7 +78,12 @@ class Ways:
     @property
     def one_refusal_is_enough(self) -> bool:
         """Whether there is a way to go on with, or it was refused lately with words that say nothing."""
-        return len(self._left) > 1 and (self._remembered is not None or f"refusals:{self.node.id}" in self.entries)
+        return len(self._left) > 1 and (self._is_a_try or f"refusals:{self.node.id}" in self.entries)
+
+    @property
+    def _is_a_try(self) -> bool:
+        """Whether the way that is next is a better one than the one that is known to work."""
+        return self._remembered is not None and self.way != self._remembered[0]
 
     def next_after(self, failure: ReadFailed) -> ReadFailed | None:
         """Go on to the next way, if the failure is about the way and there is another: None. Otherwise what failed."""
@@ -93,7 +98,7 @@ class Ways:
     def _is_about_the_way(self, failure: ReadFailed) -> bool:
         if self._proven or not isinstance(failure, Unsupported | Refused | BadReply):
             return False
-        if isinstance(failure, Unsupported) or self._first_failure or self._remembered:
+        if isinstance(failure, Unsupported) or self._first_failure or self._is_a_try:
             return True
         self._learns = self._said_again(failure)
         return self._learns or isinstance(failure, BadReply)

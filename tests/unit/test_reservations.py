@@ -1,0 +1,78 @@
+"""What is reserved of the budget before a claim: for whom, at which endpoint, and what becomes of it."""
+
+from time import monotonic
+from typing import Any
+
+import fakeredis
+import pytest
+from fakes import FakeNode, Reading, accounts
+
+from devstack.servers import CAP
+from worker.chains.known import Known
+from worker.errors import ReadFailed
+
+
+def workers(number: int, *nodes: FakeNode, per_second: float) -> list[Reading]:
+    """Workers that share a Redis."""
+    server = fakeredis.FakeServer()
+    readings = [Reading(*nodes, per_second=per_second) for _ in range(number)]
+    for each in readings:
+        known = Known("test", "redis://given", each.clock, _client=fakeredis.FakeRedis(server=server))
+        each.reader.known = each.reader._budget.known = known
+    return readings
+
+
+def may(reading: Reading, seconds: float = CAP, **more: Any) -> ReadFailed | None:
+    return reading.reader.may_read(monotonic() + seconds, **more)
+
+
+def slots(reading: Reading, node: FakeNode) -> int:
+    return len(reading.reader._budget._slots.get(node.id, []))
+
+
+@pytest.mark.parametrize(("wallets", "wanted"), [(1, 4), (2, 6), (100, 10), (None, 10)])
+def test_a_read_of_a_few_wallets_reserves_for_those_alone(wallets: int | None, wanted: int) -> None:
+    """Singly: two requests each, the head's two; beside the token's supply, as long as that is not known."""
+    node = FakeNode(ways={"single": 4})
+    (reading,) = workers(1, node, per_second=10)
+    assert may(reading, wallets=wallets) is None
+    assert slots(reading, node) == wanted + 1
+
+
+def test_what_no_read_will_use_is_given_back() -> None:
+    node = FakeNode()
+    one, other = workers(2, node, per_second=0.5)
+    assert may(one) is None
+    assert may(other, seconds=3), "the first has it"
+    one.reader.give_back()
+    assert may(other, seconds=3) is None
+
+
+def test_without_redis_too_what_is_given_back_may_be_had_again() -> None:
+    node = FakeNode(ways={"single": 4})
+    reading = Reading(node, per_second=1)
+    assert may(reading, wallets=2) is None
+    reading.reader.give_back()
+    assert may(reading, seconds=6, wallets=1) is None, "five requests fit, and would not after the others"
+
+
+def test_a_read_begins_with_the_endpoint_at_which_its_slots_are() -> None:
+    """Not with the best one, which has no room: there it would queue, and its slots at the other would be lost."""
+    best, second = FakeNode("best"), FakeNode("second")
+    one, other = workers(2, best, second, per_second=0.5)
+    assert may(one) is None
+    assert may(other, seconds=3, wallets=1) is None
+    assert (slots(other, best), slots(other, second)) == (0, 2)
+    other.all_right(1)
+    assert (best.asked, len(second.asked)) == ([], 2)
+
+
+def test_slots_at_an_endpoint_that_the_read_did_not_come_to_are_given_back() -> None:
+    best, second = FakeNode("best"), FakeNode("second")
+    one, other = workers(2, best, second, per_second=0.5)
+    assert may(one) is None
+    assert may(other, seconds=3) is None
+    assert slots(other, second) == 2
+    one.reader.give_back()
+    other.parts(accounts(1), avoid=("second",))
+    assert slots(other, second) == 0
