@@ -32,7 +32,7 @@ MAX_TICKS = 10
 
 RECONCILED_EACH = 20.0  # seconds
 PASSED_EACH = 3600.0  # seconds
-MENDS_FOR = 10.0  # seconds, before a tick goes on to others
+MOST_PIECES = 10  # that one tick mends: some seconds' work
 
 
 def most_waiting(per_batch: int) -> int:
@@ -70,7 +70,7 @@ class Reconciliation:
         self._seen: Changes | None = None
 
     def look(self) -> None:
-        """Not more often than each RECONCILED_EACH seconds. As long as there is more to mend, for MENDS_FOR."""
+        """Not more often than each RECONCILED_EACH seconds. Up to MOST_PIECES, as long as there is more to mend."""
         now = monotonic()
         if now - self._looked_at < RECONCILED_EACH:
             return
@@ -80,7 +80,7 @@ class Reconciliation:
         if found is not None and found == self._seen and now - self._passed_at < PASSED_EACH:
             return
         longest, mended = timedelta(seconds=worker_settings().sync_interval_idle), 0
-        while monotonic() < now + MENDS_FOR:
+        for _ in range(MOST_PIECES):
             with transaction() as connection:
                 some = reconcile(connection, longest)
             mended += some or 0

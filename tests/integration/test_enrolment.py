@@ -68,11 +68,11 @@ def test_a_schedule_of_a_wallet_that_is_gone_reads_nothing(tables: Tables) -> No
     assert [wallet.address for wallet in only(claim()).wallets] == [None], "it rests as one without an address"
 
 
-@pytest.mark.usefixtures("triggers_off")
 def test_what_was_read_of_a_wallet_that_got_another_address_without_triggers_is_older_than_what_is_read_next(
     tables: Tables, rested: list[UUID]
 ) -> None:
     tables.rows("UPDATE balance_cache SET block_number = 80000000")
+    tables.rows("SET session_replication_role = replica")
     tables.rows("UPDATE wallets SET network = 'ethereum', address = '0x7' WHERE id = %s", rested[0])
     assert mended() == 1
     found = only(claim("ethereum"))
