@@ -97,6 +97,16 @@ def test_a_batch_of_single_requests_is_as_large_as_the_budget_allows(
     assert most_wallets(way, 2447 if way == "revert" else 20, per_second) == expected
 
 
+@pytest.mark.parametrize(
+    ("per_second", "pace", "limit", "expected"),
+    [(0, 0.1, 25, 20), (10, 0.6, 25, 9), (0, 0.6, 25, 9), (0, 60, 25, 1), (10, 0.01, 1.25, 2)],
+)
+def test_nor_is_it_larger_than_what_is_read_in_half_of_a_reads_time(
+    per_second: float, pace: float, limit: float, expected: int
+) -> None:
+    assert most_wallets("single", 20, per_second, pace=pace, limit=limit) == expected
+
+
 def learn(size: int, *, read: list[range], failed: list[range], lone: list[range]) -> int:
     return learnt(size, 64, read=read, failed=failed, lone=lone)
 

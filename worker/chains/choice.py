@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from worker.chains.ways import ApiKey, Way, requests_of
@@ -58,15 +59,18 @@ def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) ->
     return Rest(now + seconds, before.strikes + 1, failure.code)
 
 
-def most_wallets(way: Way, most: int, per_second: float) -> int:
+def most_wallets(way: Way, most: int, per_second: float, *, pace: float = 0.0, limit: float = inf) -> int:
     """How many wallets a request, or a batch of single ones, takes at the most.
 
-    Singly, what a budget allows in SINGLY seconds: a batch is to be read whole within its deadline, and not to keep
-    others waiting for long.
+    Singly, what a budget allows in SINGLY seconds, not to keep others waiting for long. And what is read in half of a
+    read's `limit`, at a request each `pace` seconds: a batch is to be read whole.
     """
-    if way != "single" or not per_second:
+    if way != "single":
         return most
-    return min(max(int((per_second * SINGLY - requests_of(way, 0)) / 2), 1), most)
+    by_budget = per_second * min(SINGLY, limit / 2) if per_second else inf
+    by_time = limit / 2 / pace if pace else inf
+    requests = min(by_budget, by_time, requests_of(way, most))
+    return min(max(int((requests - requests_of(way, 0)) / 2), 1), most)
 
 
 def left_of(pieces: Iterable[range], read: Iterable[range]) -> list[range]:

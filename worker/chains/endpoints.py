@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from config.settings import Network
-from worker.chains.budget import AHEAD, Budget
+from worker.chains.budget import AHEAD, Budget, latest_slot
 from worker.chains.choice import Rest, cut, left_of
 from worker.chains.entries import NEWEST_HOLDS
 from worker.chains.known import Known, Trial
@@ -23,7 +23,7 @@ from worker.errors import ClockSkewed, OverBudget, ReadFailed, Throttled, Unreac
 
 log = structlog.get_logger(__name__)
 
-READ_REQUESTS = 3  # a read ends within so many times a request's limit (config.settings)
+READ_REQUESTS = 2.5  # a read ends within so many times a request's limit (config.settings)
 TRIAL_EVERY = 3.0  # seconds from a trial that failed to the next, over all workers
 HELD_FOR_A_READ = 5.0  # seconds in which a read must follow that may_read has said yes to
 DOUBT_AFTER = 60.0  # seconds for which others' word that no endpoint may be asked is taken for true unheard
@@ -91,7 +91,7 @@ class EndpointReader:
         entries, now = self._entries(), self.known.clock()
         awake = (node for node in self._in_order() if self._rest_of(node, entries)[1].until <= now)
         node = next(awake, self.endpoints[0])
-        return size_of(node, way_of(node, entries, now), entries, self.per_second)
+        return size_of(node, way_of(node, entries, now), entries, self._budget)
 
     @property
     def several(self) -> bool:
@@ -131,11 +131,12 @@ class EndpointReader:
     ) -> float:
         """0.0: the slots are had that a read takes at this endpoint. Otherwise when to ask again, in seconds."""
         way = way_of(node, entries, self.known.clock())
-        size = size_of(node, way, entries, self.per_second)
+        size = size_of(node, way, entries, self._budget)
         count = requests_of(way, size if wallets is None else min(wallets, size))
         count += self.known.proved(f"supply:{node.id}") is None
         pace, ahead = node.session.pace, None if refresh else AHEAD
-        return self._budget.reserve(node.id, count, deadline, refresh=refresh, ahead=ahead, pace=pace)
+        latest = latest_slot(deadline, pace, self.request_limit)
+        return self._budget.reserve(node.id, count, latest, refresh=refresh, ahead=ahead, pace=pace)
 
     def read(
         self,
