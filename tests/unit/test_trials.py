@@ -74,6 +74,20 @@ def test_with_every_endpoint_at_rest_the_reason_is_that_of_the_endpoints(kind: t
     assert refused.retry_after is None or refused.retry_after <= TRIAL_EVERY
 
 
+def test_of_endpoints_that_fail_in_different_ways_every_process_says_the_same_trial_after_trial() -> None:
+    """Each change of the reason is written to the network's row."""
+    nodes = [FakeNode("one"), FakeNode("other"), FakeNode("third")]
+    for node, kind in zip(nodes, (Unreachable, Lagging, BadReply), strict=True):
+        node.fault = fails(kind)
+    readings = workers(3, *nodes)
+    readings[0].failure()
+    reasons = set()
+    for _ in range(40):
+        pass_time(readings[0], TRIAL_EVERY, *nodes)
+        reasons |= {refused.code for reading in readings if (refused := may(reading))}
+    assert reasons == {"unreachable"}, "the best one's"
+
+
 def test_a_trial_asks_for_nobodys_balance_and_finds_the_way_back() -> None:
     one, other = FakeNode("one"), FakeNode("other")
     one.fault = other.fault = fails(Unreachable)

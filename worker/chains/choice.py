@@ -8,6 +8,7 @@ from typing import Any
 from worker.chains.ways import ApiKey, Way, requests_of
 from worker.errors import ReadFailed
 
+SHORTEST_REST = 1.0  # seconds, whatever the endpoint itself said
 LONGEST_REST = 300.0  # seconds, unless the endpoint itself said more
 LONGEST_REST_ALONE = 30.0  # where no other endpoint could be asked instead
 SINGLY = 5.0  # seconds of a budget that a batch takes where each wallet takes requests of its own
@@ -52,8 +53,8 @@ def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) ->
 
     Where no other endpoint could be asked instead (`alone`), it is tried again sooner.
     """
-    if failure.retry_after is not None:
-        return Rest(now + failure.retry_after, before.strikes + 1, failure.code, told=True)
+    if failure.retry_after:  # a zero is no rest at all, and each trial would be a whole batch
+        return Rest(now + max(failure.retry_after, SHORTEST_REST), before.strikes + 1, failure.code, told=True)
     growth, longest = (2, LONGEST_REST_ALONE) if alone else (4, LONGEST_REST)
     seconds = min(failure.rest * growth ** min(before.strikes, 16), longest)
     return Rest(now + seconds, before.strikes + 1, failure.code)

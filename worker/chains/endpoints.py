@@ -107,9 +107,11 @@ class EndpointReader:
         if all(self._rest_of(node, entries)[1].until > self.known.clock() for node in self.endpoints):
             nobody, now = [token_bytes(ACCOUNT_BYTES)], self.known.clock() + self._clock_behind
             (part,) = self._read(nobody, now, deadline, refresh=refresh, probe=True)
-            if part.failure:
-                return part.failure
             entries = self._entries()
+            if isinstance(part.failure, OverBudget | ClockSkewed):
+                return part.failure
+            if part.failure:  # said as by those who did not try
+                return self._resting(entries, TRIAL_EVERY)
         trial, waits = self._trial(HELD_FOR_A_READ), list[float]()
         for node, _ in self._candidates(entries, (), trial):
             seconds = self._reserve(node, entries, deadline, wallets, refresh=refresh)
@@ -119,7 +121,7 @@ class EndpointReader:
         trial.end(0.0)
         if waits:
             return OverBudget(f"{self.per_second:g} requests a second are used up", retry_after=min(waits))
-        return self._resting(entries, trial)
+        return self._resting(entries, trial.wait)
 
     def give_back(self) -> None:
         """Let others have the slots that no read will use."""
@@ -199,7 +201,7 @@ class EndpointReader:
         self.give_back()
         trial.end(0.0 if parts else TRIAL_EVERY)
         self._judge_mark(turns)
-        return parts + failed.parts(unread, self._resting(entries, trial))
+        return parts + failed.parts(unread, self._resting(entries, trial.wait))
 
     def _trial(self, seconds: float) -> Trial:
         return Trial(self.known, seconds, self._read_limit)
@@ -274,17 +276,20 @@ class EndpointReader:
         first = min(keys, key=lambda each: each[1].until)
         return first if first[1].until > now else (name, own)
 
-    def _resting(self, entries: Mapping[str, Any], trial: Trial) -> ReadFailed:
-        """Why no endpoint may be asked, and in how many seconds to see whether one may be."""
+    def _resting(self, entries: Mapping[str, Any], wait: float) -> ReadFailed:
+        """Why no endpoint may be asked, the best one's reason, and in how many seconds to see whether one may be.
+
+        Every process says the same, trial after trial: what the network's row tells is written when that changes.
+        """
         now = self.known.clock()
         rests = [self._rest_of(node, entries)[1] for node in self.endpoints]
         # None rests when another read is just trying those that failed last time.
         waits = [rest for rest in rests if rest.until > now] or [rest for rest in rests if rest.strikes]
-        soonest = min(waits, key=lambda rest: rest.until, default=Rest(now, 0, Unreachable.code))
-        throttled = any(rest.code == Throttled.code for rest in waits)
-        kind = Throttled if throttled else KINDS.get(soonest.code, Unreachable)
-        until_tried = min(trial.wait, TRIAL_EVERY) if any(not rest.told for rest in rests) else inf
-        return kind("every endpoint is being left alone", retry_after=min(max(soonest.until - now, 0), until_tried))
+        codes = [rest.code for rest in waits] or [Unreachable.code]
+        kind = Throttled if Throttled.code in codes else KINDS.get(codes[0], Unreachable)
+        soonest = min((rest.until for rest in waits), default=now)
+        until_tried = min(wait, TRIAL_EVERY) if any(not rest.told for rest in rests) else inf
+        return kind("every endpoint is being left alone", retry_after=min(max(soonest - now, 0), until_tried))
 
 
 def _block(entry: Any) -> Block | None:
