@@ -259,7 +259,8 @@ class EndpointReader:
 
     def _doubts(self) -> bool:
         now = self.known.clock()
-        self._silent_since = now if self._silent_since is None else self._silent_since
+        if self._silent_since is None or now < self._silent_since:
+            self._silent_since = now
         return now - self._silent_since >= DOUBT_AFTER
 
     def _entries(self) -> dict[str, Any]:
@@ -285,7 +286,7 @@ class EndpointReader:
         rests = [self._rest_of(node, entries)[1] for node in self.endpoints]
         # None rests when another read is just trying those that failed last time.
         waits = [rest for rest in rests if rest.until > now] or [rest for rest in rests if rest.strikes]
-        codes = [rest.code for rest in waits] or [Unreachable.code]
+        codes = [rest.code for rest in rests if rest in waits or rest.strikes] or [Unreachable.code]
         kind = Throttled if Throttled.code in codes else KINDS.get(codes[0], Unreachable)
         soonest = min((rest.until for rest in waits), default=now)
         until_tried = min(wait, TRIAL_EVERY) if any(not rest.told for rest in rests) else inf
