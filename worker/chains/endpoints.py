@@ -11,12 +11,12 @@ import structlog
 
 from config.settings import Network
 from worker.chains.budget import AHEAD, Budget, latest_slot
-from worker.chains.choice import Rest, cut, left_of
+from worker.chains.choice import Rest
 from worker.chains.entries import NEWEST_HOLDS
 from worker.chains.known import Known, Trial
 from worker.chains.snapshot import ACCOUNT_BYTES, Block, Expected, can_be
 from worker.chains.strategy import size_of, way_of
-from worker.chains.task import Part, Task
+from worker.chains.task import Failures, Part, Task
 from worker.chains.turn import Turn
 from worker.chains.ways import Node, requests_of
 from worker.errors import ClockSkewed, OverBudget, ReadFailed, Throttled, Unreachable
@@ -25,32 +25,12 @@ log = structlog.get_logger(__name__)
 
 READ_REQUESTS = 2.5  # a read ends within so many times a request's limit (config.settings)
 TRIAL_EVERY = 3.0  # seconds from a trial that failed to the next, over all workers
+SELDOM = 30.0  # the same of an endpoint that failed by what passes seldom: a setting, or a quota
 HELD_FOR_A_READ = 5.0  # seconds in which a read must follow that may_read has said yes to
 DOUBT_AFTER = 60.0  # seconds for which others' word that no endpoint may be asked is taken for true unheard
 
 KINDS = {kind.code: kind for kind in ReadFailed.__subclasses__()}
-
-
-@dataclass(slots=True)
-class Failures:
-    """Why wallets were not read: by the endpoint that failed them by themselves, else by the last that was asked."""
-
-    _own: dict[int, Part] = field(default_factory=dict)
-    _last: Part | None = None
-
-    def note(self, turn: Turn, failure: ReadFailed | None) -> None:
-        of_node = Part(range(0), None, failure, turn.node.name, turn.node.id)
-        for piece in turn.lone:
-            self._own.setdefault(piece[0], replace(of_node, wallets=piece, failure=turn.lone_failure))
-        # What only waits for our budget is read as soon as that has room, whatever ails the other endpoints.
-        if failure and not (self._last and isinstance(self._last.failure, OverBudget)):
-            self._last = of_node
-
-    def parts(self, unread: Sequence[range], none_was_asked: ReadFailed) -> list[Part]:
-        own = [self._own[piece[0]] for piece in cut(unread, 1) if piece[0] in self._own]
-        others = left_of(unread, [part.wallets for part in own])
-        last = self._last or Part(range(0), failure=none_was_asked)
-        return [*own, *(replace(last, wallets=piece) for piece in others)]
+PASS_SELDOM = {Throttled.code, *(code for code, kind in KINDS.items() if kind.for_a_person)}
 
 
 @dataclass(slots=True)
@@ -75,8 +55,8 @@ class EndpointReader:
     _silent_since: float | None = None
     _skews: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Of endpoints whose blocks were not in time since one was: by how much, and which block."""
-    _clock_behind: float = 0.0
-    """Seconds from this machine's clock to the database's, by the last read."""
+    _clock_behind: float | None = None
+    """Seconds from this machine's clock to the database's, by the last read; None: there was none yet."""
 
     def __post_init__(self) -> None:
         self._budget = Budget(self.known, self.per_second, self._read_limit)
@@ -105,7 +85,7 @@ class EndpointReader:
         """
         entries = self._entries()
         if all(self._rest_of(node, entries)[1].until > self.known.clock() for node in self.endpoints):
-            nobody, now = [token_bytes(ACCOUNT_BYTES)], self.known.clock() + self._clock_behind
+            nobody, now = [token_bytes(ACCOUNT_BYTES)], self.known.clock() + (self._clock_behind or 0.0)
             (part,) = self._read(nobody, now, deadline, refresh=refresh, probe=True)
             entries = self._entries()
             if isinstance(part.failure, OverBudget | ClockSkewed):
@@ -181,6 +161,7 @@ class EndpointReader:
             refresh=refresh,
             alone=not self.several,
             probe=probe,
+            any_time=probe and self._clock_behind is None,
             mark=self._mark(entries, now),
         )
         unread, parts = [range(len(accounts))] if accounts else [], list[Part]()
@@ -194,7 +175,7 @@ class EndpointReader:
             self._keep_skew(turn, failure)
             parts += turn.parts
             turns.append(turn)
-            failed.note(turn, failure)
+            failed.note(Part(range(0), None, failure, node.name, node.id), turn.lone, turn.lone_failure)
             task = replace(task, expected=replace(task.expected, newest=turn.newest))
             if not unread:
                 break
@@ -250,8 +231,18 @@ class EndpointReader:
             return
         for node, name, rest in sorted(allowed, key=lambda each: each[2].until):
             hearsay = rest.told and self.known.proved(name) != entries[name] and self._doubts()
-            if (not rest.told or hearsay) and trial.ours():
+            if (not rest.told or hearsay) and trial.ours() and self._is_time_for(node, rest):
                 yield node, True
+
+    def _is_time_for(self, node: Node, rest: Rest) -> bool:
+        """Whether an endpoint that rests may be tried: by what passes seldom it is tried seldom, over all workers."""
+        name = f"trial:{node.id}"
+        if rest.code not in PASS_SELDOM:
+            return True
+        if self.known.take(name, SELDOM):
+            return False
+        self.known.keep(name, SELDOM)
+        return True
 
     def _in_order(self) -> list[Node]:
         """Best first. A read begins where slots were reserved for it: a better one had no room."""

@@ -51,6 +51,8 @@ BY_STATUS_ALONE = {401, 402, 413, 429}
 
 BACKOFF = re.compile(r'"backoff_seconds"\s*:\s*"?([0-9]+(?:\.[0-9]+)?)', re.ASCII)  # Infura's
 
+NO_REQUEST = "no request can be made of these settings: URL, key or proxy ({})"
+
 # What is raised where there is no reply, or none that can be read: the first that fits.
 RAISED: Sequence[tuple[tuple[type[Exception], ...], type[ReadFailed], str]] = (
     ((requests.Timeout,), Unreachable, "no answer in time"),
@@ -63,10 +65,9 @@ RAISED: Sequence[tuple[tuple[type[Exception], ...], type[ReadFailed], str]] = (
             requests.exceptions.InvalidURL,
             requests.exceptions.MissingSchema,
             requests.exceptions.InvalidSchema,
-            requests.exceptions.InvalidHeader,
         ),
         Unreachable,
-        "no request can be made of these settings: URL, key or proxy ({})",
+        NO_REQUEST,
     ),
     # Every JSON decoder's error is a ValueError; or it is nested too deeply.
     ((ValueError, RecursionError), BadReply, "not JSON ({})"),
@@ -149,6 +150,10 @@ def translated(known: Sequence[Words]) -> Iterator[None]:
         yield
     except requests.HTTPError as error:
         raise _for_status(error.response, known) from None
+    except requests.exceptions.InvalidHeader as error:
+        if error.request is None:  # it was ours, and nothing was sent
+            raise Unreachable(NO_REQUEST.format(type(error).__name__)) from None
+        raise BadReply("a header that cannot be read") from None
     except (requests.RequestException, HTTPError, OSError, ValueError, RecursionError) as error:
         kind, detail = next((kind, detail) for errors, kind, detail in RAISED if isinstance(error, errors))
         raise kind(detail.format(type(error).__name__)) from None

@@ -169,7 +169,10 @@ class NodeSession(requests.Session):
                 answer.set_exception(error)
 
         thread, began = Thread(target=ask, daemon=True), monotonic()
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # this machine has no more threads: that is no endpoint's reply
+            raise requests.ConnectionError(request=request) from None
         try:
             response = answer.result(self.time_limit)
             self.pace += (1.5 * (monotonic() - began) - self.pace) / 4

@@ -94,6 +94,8 @@ class Turn:
             return choice.left_of(pieces, [part.wallets for part in self.parts]), failure
         finally:
             self.task.budget.give_back(self.node.id)
+            if self._sent:
+                self.known.count(f"requests:{self.node.id}", self._sent)
 
     def _take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
         queue = choice.cut(pieces, self._size)
@@ -135,6 +137,7 @@ class Turn:
         accounts = self.task.accounts[piece.start : piece.stop]
         snapshot = READ[self._ways.way](self.node, self.task.token, accounts)
         now = self.task.expected.now + monotonic() - self.task.started  # other endpoints may have taken their time
+        now = snapshot.block.time if self.task.any_time else now
         expected = replace(self.task.expected, now=now, newest=self.newest, host=self.known.clock())
         check(snapshot, expected)
         self._check_mark(snapshot, expected)
@@ -269,7 +272,8 @@ class Turn:
         now = self.known.clock()
         rest = choice.rest_after(failure, before, now, alone=alone)
         self.known.put(name, rest.entry(), rest.until - now + STRIKES_HOLD)
-        self._report(failure, rest.until - now, **more)
+        if not self.task.probe or failure.code != before.code:  # else it was told of when it began
+            self._report(failure, rest.until - now, **more)
         return rest
 
     def _cut_short(self) -> bool:
@@ -289,8 +293,6 @@ class Turn:
         report(event, network=self.task.network, endpoint=self.node.name, **more)
 
     def _learn(self) -> None:
-        if self._sent:
-            self.known.count(f"requests:{self.node.id}", self._sent)
         read = [part.wallets for part in self.parts]
         most = most_of(self.node, self._ways.way, self.task.budget)
         size = choice.learnt(self._size, most, read=read, failed=self._too_much, lone=self.lone)
