@@ -333,7 +333,7 @@ GUARDS = (
     Guard(
         "budget: that each request waits for it",
         "worker/chains/turn.py",
-        "self.task.budget.wait(self.node.id, self._latest, refresh=self.task.refresh)",
+        "self.task.budget.wait(self.node.id, latest, refresh=self.task.refresh)",
         "pass",
         ("tests/unit/test_trials.py",),
     ),

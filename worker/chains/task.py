@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from config.settings import Network
-from worker.chains.budget import Budget
+from worker.chains.budget import Budget, latest_slot
 from worker.chains.choice import cut, left_of
 from worker.chains.snapshot import Block, Expected, Snapshot
 from worker.errors import OverBudget, ReadFailed
@@ -65,3 +65,7 @@ class Task:
     probe: bool = False
     any_time: bool = False
     mark: Block | None = None
+
+    def latest_slot(self, pace: float) -> float:
+        """By when a request's slot in the budget has to come, where answers take `pace` seconds."""
+        return latest_slot(self.deadline, pace, self.request_limit)

@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 
 from worker.chains import choice
-from worker.chains.budget import latest_slot
 from worker.chains.choice import Rest
 from worker.chains.entries import NEWEST_HOLDS, SIZE_HOLDS, STRIKES_HOLD, SUPPLY_HOLDS
 from worker.chains.known import Known
@@ -121,18 +120,16 @@ class Turn:
         """
         try:
             return self._read(piece)
-        except Refused:
-            if not self.task.alone or self._ways.one_refusal_is_enough:
+        except (OutOfTime, Refused) as error:
+            if isinstance(error, Refused) and (not self.task.alone or self._ways.one_refusal_is_enough):
                 raise
-        except OutOfTime:
-            pass
         return self._read(piece)
 
     def _read(self, piece: range) -> Snapshot:
         """One read that passed every check."""
         requests = requests_of(self._ways.way, len(piece)) + (self._supply is None)
         budget, pace = self.task.budget, self.node.session.pace
-        budget.have(self.node.id, requests, self._latest, refresh=self.task.refresh, pace=pace)
+        budget.have(self.node.id, requests, self.task.latest_slot(pace), refresh=self.task.refresh, pace=pace)
         self._prepare()
         accounts = self.task.accounts[piece.start : piece.stop]
         snapshot = READ[self._ways.way](self.node, self.task.token, accounts)
@@ -173,9 +170,9 @@ class Turn:
 
         Raises Unreachable when there is no time left.
         """
-        asked = monotonic()
+        asked, latest = monotonic(), self.task.latest_slot(self.node.session.pace)
         if self.task.deadline > asked:
-            self.task.budget.wait(self.node.id, self._latest, refresh=self.task.refresh)
+            self.task.budget.wait(self.node.id, latest, refresh=self.task.refresh)
             self._waited += monotonic() - asked
         left = self.task.deadline - monotonic()
         if left <= 0:
@@ -225,8 +222,7 @@ class Turn:
         self.lone_failure = failure
         if self.parts or len(self.lone) < NOT_THE_WALLETS:
             return queue, None
-        self.lone, spoilt = [], self.lone
-        self._too_much = []
+        self.lone, self._too_much, spoilt = [], [], self.lone
         return self._other_way(Unsupported(f"every request is too much: {failure}"), spoilt[0], [*spoilt[1:], *queue])
 
     def _other_way(
@@ -285,9 +281,8 @@ class Turn:
     def _report(self, failure: ReadFailed, seconds: float, **more: Any) -> None:
         # What waiting does not mend is a mistake in the settings, which only a person can.
         report = log.error if failure.for_a_person else log.warning
-        self._tell(
-            report, "read_failed", error=failure.code, detail=str(failure), left_alone_seconds=round(seconds), **more
-        )
+        more |= {"error": failure.code, "detail": str(failure), "left_alone_seconds": round(seconds)}
+        self._tell(report, "read_failed", **more)
 
     def _tell(self, report: Callable[..., Any], event: str, **more: Any) -> None:
         report(event, network=self.task.network, endpoint=self.node.name, **more)
@@ -298,10 +293,6 @@ class Turn:
         size = choice.learnt(self._size, most, read=read, failed=self._too_much, lone=self.lone)
         if size != (self._entry("size") or most):
             self.known.put(f"size:{self.node.id}", size, SIZE_HOLDS)
-
-    @property
-    def _latest(self) -> float:
-        return latest_slot(self.task.deadline, self.node.session.pace, self.task.request_limit)
 
     def _entry(self, what: str) -> Any:
         return self.entries.get(f"{what}:{self.node.id}")
