@@ -6,6 +6,7 @@ from typing import Any
 import fakeredis
 import pytest
 from fakes import FakeNode, Reading, accounts
+from structlog.testing import capture_logs
 
 from devstack.servers import CAP
 from worker.chains.known import Known
@@ -113,3 +114,17 @@ def test_who_waited_for_the_budget_until_it_was_late_blames_no_endpoint(monkeypa
     passed[0] = 0
     assert one.failure(1).code == "unreachable", "it had a request's whole time"
     assert one.reader.known.get(["rest:node"])
+
+
+def test_a_budget_in_which_a_read_can_never_fit_is_told_of_once() -> None:
+    """Wallet by wallet it takes five requests: no setting tells so before."""
+    node = FakeNode(ways={"single": 4})
+    reading = Reading(node, per_second=0.1)
+    with capture_logs() as logs:
+        for _ in range(5):
+            assert isinstance(may(reading, 25, refresh=True), OverBudget)
+    assert [(line["event"], line["log_level"], line["requests"]) for line in logs] == [("budget_too_small", "error", 5)]
+    with capture_logs() as logs:
+        assert may(Reading(node, per_second=1)) is None
+        assert may(Reading(node, per_second=0)) is None
+    assert logs == []

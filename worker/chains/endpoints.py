@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from config.settings import Network
-from worker.chains.budget import AHEAD, Budget, latest_slot
+from worker.chains.budget import AHEAD, SECOND, Budget, latest_slot
 from worker.chains.choice import Rest
 from worker.chains.entries import NEWEST_HOLDS
 from worker.chains.known import Known, Trial
@@ -53,6 +53,8 @@ class EndpointReader:
     _budget: Budget = field(init=False)
     _no_mark_until: float = 0.0
     _silent_since: float | None = None
+    _too_slow: set[str] = field(default_factory=set)
+    """Endpoints for a read of which the budget can never have room: told of."""
     _skews: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Of endpoints whose blocks were not in time since one was: by how much, and which block."""
     _clock_behind: float | None = None
@@ -116,6 +118,14 @@ class EndpointReader:
         size = size_of(node, way, entries, self._budget)
         count = requests_of(way, size if wallets is None else min(wallets, size))
         count += self.known.proved(f"supply:{node.id}") is None
+        if (
+            self.per_second
+            and (count - 1) * SECOND / self.per_second > self._read_limit
+            and node.id not in self._too_slow
+        ):
+            self._too_slow.add(node.id)
+            told = {"endpoint": node.name, "requests": count, "per_second": self.per_second}
+            log.error("budget_too_small", network=self.network, **told)
         pace, ahead = node.session.pace, None if refresh else AHEAD
         latest = latest_slot(deadline, pace, self.request_limit)
         return self._budget.reserve(node.id, count, latest, refresh=refresh, ahead=ahead, pace=pace)
