@@ -119,9 +119,9 @@ class NodeSession(requests.Session):
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._adapter = Adapter()
-        self.mount("http://", self._adapter)
-        self.mount("https://", self._adapter)
+        adapter = Adapter()
+        self.mount("http://", adapter)
+        self.mount("https://", adapter)
 
     def use(self, key: str | None) -> None:
         """Send this key with the requests that follow, or none."""

@@ -241,6 +241,7 @@ class Trial:
     longest: float
     """Seconds for which any read of the network has it at the most."""
     held: bool = False
+    """This read has it; without Redis there is no lock that says so."""
     wait: float = 0.0
     """Seconds until it may be had, where another has it."""
 
