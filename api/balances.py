@@ -104,7 +104,9 @@ class Outage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A network that none of its endpoints reads just now: its balances are as old as they say."""
 
     network: Annotated[Network, Meta(description="The blockchain.", examples=["tron"])]
-    since: Annotated[datetime, Meta(tz=True, description="Since when: UTC, whole seconds.")]
+    since: Annotated[
+        datetime, Meta(tz=True, description="Since when: UTC, whole seconds.", examples=["2026-01-16T09:02:11Z"])
+    ]
     error: Annotated[str, Meta(description="Why, in a word.", examples=["unreachable"])]
 
 
@@ -131,7 +133,13 @@ class UserBalancesInFull(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         ),
     ]
     outages: (
-        Annotated[list[Outage], Meta(description="Networks of these wallets that are out; absent: none is.")]
+        Annotated[
+            list[Outage],
+            Meta(
+                description="Networks of these wallets that are out; absent: none is.",
+                examples=[[{"network": "tron", "since": "2026-01-16T09:02:11Z", "error": "unreachable"}]],
+            ),
+        ]
         | msgspec.UnsetType
     ) = msgspec.UNSET
 

@@ -56,7 +56,7 @@ class Reading:
         """
         try:
             found = await self._rows(user_id, parameters, copies, told)
-            # Nobody waits for a network that is out; its wallets are due all the same, as soon as it is back.
+            # Nobody waits for a network that is out, and no row is written for that: it is read when it is back.
             here = [row for row in found.rows if row.out_since is None]
             awaited = [row.wallet_id for row in here if row.awaited]
             wanted = [row.wallet_id for row in here if row.awaited or (parameters.refresh and not row.hopeless)]
@@ -66,7 +66,8 @@ class Reading:
                 found = (await self._rows(user_id, parameters, copies, told))._replace(asked_at=asked_at, beyond=beyond)
         except (psycopg.OperationalError, psycopg.InternalError, TimeoutError) as error:
             raise _unavailable(error) from error  # the second: a primary that has become a replica takes no request
-        if overdue := [row.wallet_id for row in found.rows if row.overdue and found.asked_at is None]:
+        late = [row.wallet_id for row in found.rows if row.overdue and row.out_since is None]
+        if overdue := late if found.asked_at is None else []:
             self._refresher.ask_in_background(overdue)
         return found
 

@@ -137,7 +137,9 @@ class Refresher:
         first = rows = await self._mark(wallet_ids)
         waiting: list[UUID] = []
         while True:
-            waiting += [row.wallet_id for row in rows if row.wait]
+            for network in NETWORKS:  # no more than one batch reads: the others of a network are merely due
+                coming = [row.wallet_id for row in rows if row.wait and row.network == network]
+                waiting += coming[:MOST_IN_A_MESSAGE]
             marked += [row.wallet_id for row in rows if row.marked]
             self._send(rows)
             locked = [row.wallet_id for row in rows if row.locked]

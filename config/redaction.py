@@ -7,6 +7,7 @@ a stranger's words should take them out itself: this is for the places that nobo
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic_settings import EnvSettingsSource
@@ -113,16 +114,18 @@ def _any_form_of(letter: str) -> str:
 
 
 def secrets() -> tuple[str, ...]:
-    """The value of every secret setting that this process's environment has, usable or not: what no log may show."""
+    """The value of every secret setting that this process's environment has, usable or not: what no log may show.
+
+    A file of another process's setting may be out of reach here.
+    """
     found: list[str] = []
     for kind in (WorkerSettings, ApiSettings):
         for source in (EnvSettingsSource(kind), SecretFileSource(kind)):
             for name, field in kind.model_fields.items():
-                if "SecretStr" in str(field.annotation):
+                if "SecretStr" not in str(field.annotation):
+                    continue
+                with suppress(SystemExit):
                     value, _, _ = source.get_field_value(field, name)
-                    found += (
-                        [part.strip() for part in (value.split(",") if "tuple" in str(field.annotation) else [value])]
-                        if value
-                        else []
-                    )
+                    several = value.split(",") if value and "tuple" in str(field.annotation) else [value]
+                    found += [part.strip() for part in several if part]
     return tuple(dict.fromkeys(found))

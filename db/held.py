@@ -93,6 +93,9 @@ class Lesson(NamedTuple):
     rates: Rates | None = None
 
 
+NO_LESSON = Lesson({}, ())
+
+
 def history(connection: Connection, network: Network, wallet_ids: Sequence[UUID]) -> History:
     """What is known. The wallets are asked for only while anything is held at all."""
     row = connection.exec_driver_sql(_RATES, {"network": network}).one()

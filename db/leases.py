@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from config.settings import Network
-from db.windows import HOLDS
+from db.windows import HOLDS, ITS_TURN, WAITS
 
 # What was lost before stays apart.
 _RELEASE = """
@@ -58,8 +58,6 @@ SELECT half, CASE WHEN split THEN 2 ELSE lane END, network,
   FROM halves
 """
 
-# A wallet that is alone and goes on killing is tried more and more rarely, each hour in the end; whoever names it has
-# it tried now.
 _TRY = """
 UPDATE leases SET token = %(token)s, claimed_at = now(), lease_until = now() + %(lease)s
  WHERE (token, lane) = (
@@ -68,15 +66,10 @@ UPDATE leases SET token = %(token)s, claimed_at = now(), lease_until = now() + %
         ORDER BY deaths, claimed_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING wallet_ids, deaths
 """
-_ITS_TURN = """(cardinality(wallet_ids) > 1 OR deaths < 3
-                OR claimed_at + least(interval '1 minute' * 2 ^ least(deaths - 3, 6), interval '1 hour') <= now())"""
-_TRY_ANY = _TRY.format(wanted=_ITS_TURN)
+_TRY_ANY = _TRY.format(wanted=ITS_TURN)
 _TRY_THESE = _TRY.format(wanted="wallet_ids && %(wallet_ids)s::uuid[]")
 
-_COUNT_LOST = f"""
-SELECT count(*) FROM leases
- WHERE network = %(network)s AND (lease_until <= now() OR (lease_until IS NULL AND {_ITS_TURN}))
-"""
+_COUNT_LOST = f"SELECT count(*) FROM leases WHERE network = %(network)s AND {WAITS}"
 
 
 def release(connection: Connection, token: UUID) -> int:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from config.settings import Network
+from db.windows import WAITS
 
 
 class State(NamedTuple):
@@ -25,11 +26,12 @@ class State(NamedTuple):
 
 NO_STATE = State()
 
-_LOCK = """
+_LOCK = f"""
 SELECT out_since, reason, coalesce(back_at > now() - interval '1 minute', false),
-       EXISTS (SELECT FROM leases WHERE network = %(network)s AND coalesce(lease_until <= now(), true)),
+       EXISTS (SELECT FROM leases WHERE network = %(network)s AND {WAITS}),
        EXISTS (SELECT FROM leases WHERE network = %(network)s AND lease_until <= now()),
-       EXISTS (SELECT FROM sync_schedule WHERE network = %(network)s AND lane = 1 AND next_sync_at <= now())
+       coalesce((SELECT true FROM sync_schedule WHERE network = %(network)s AND lane = 1 AND next_sync_at <= now()
+                  ORDER BY next_sync_at LIMIT 1), false)
   FROM network_state WHERE network = %(network)s FOR UPDATE
 """
 _ADD = "INSERT INTO network_state (network) VALUES (%(network)s) ON CONFLICT DO NOTHING"

@@ -44,14 +44,19 @@ held AS MATERIALIZED (
 """Wallets of a lane that nobody holds, as a CTE `free`. Parameters: network, lane, begin (unix seconds), ahead and
 limit."""
 
-_COUNT_DUE = f"WITH {FREE_OF_LANE} SELECT count(*) FROM free"
+_COUNT_DUE = f"""
+WITH {FREE_OF_LANE} SELECT count(*), date_part('epoch', coalesce(min(next_sync_at), now())) FROM free
+"""
 
 EVER = -inf
 NOTHING = timedelta(0)
 
 BEGIN_HOLDS = 5.0
-"""Seconds for which a connection begins to look at a queue where it last found the first due wallet, as long as it
-finds enough there: while somebody's transaction is open, all entries that died since stand before it."""
+"""Seconds for which a connection begins to look at a queue where it last found the first due wallet: while somebody's
+transaction is open, all entries that died since stand before it. If too few are found there, it looks from the
+beginning after all, unless that took long the last time."""
+
+LONG = 0.25  # seconds
 
 
 def count_due(connection: Connection, network: Network, *, bound: int) -> int:
@@ -64,10 +69,13 @@ def count_lane(connection: Connection, network: Network, lane: int, *, bound: in
     of_lane = {"network": network, "lane": lane, "limit": bound, "ahead": NOTHING}
     counted = 0
     for begin, least in beginnings(connection, network, lane, bound):
-        counted = int(connection.exec_driver_sql(_COUNT_DUE, {**of_lane, "begin": begin}).scalar_one())
+        started = monotonic()
+        counted, first = connection.exec_driver_sql(_COUNT_DUE, {**of_lane, "begin": begin}).one()
+        if begin == EVER:
+            note_beginning(connection, network, lane, first, seconds=monotonic() - started)
         if counted >= least:
             break
-    return counted
+    return int(counted)
 
 
 def beginnings(
@@ -76,12 +84,11 @@ def beginnings(
     """From when on to look, and how many must be found there to look no further. `trial`: there first, at any price."""
     if trial is not None:
         return [(trial, 1), (EVER, 1)]
-    at, begin = connection.info.get((network, lane), (-inf, EVER))
-    known = [(begin, wanted)] if monotonic() - at < BEGIN_HOLDS else []
+    at, begin, long = connection.info.get((network, lane), (-inf, EVER, False))
+    known = [(begin, 0 if long else wanted)] if monotonic() - at < BEGIN_HOLDS else []
     return [*known, (EVER, 1)]
 
 
-def note_beginning(connection: Connection, network: Network, lane: int, looked_from: float, first: float) -> None:
-    """Where the first due wallet was, if that was looked for from the beginning of time."""
-    if looked_from == EVER:
-        connection.info[network, lane] = monotonic(), first
+def note_beginning(connection: Connection, network: Network, lane: int, first: float, *, seconds: float) -> None:
+    """Where the first due wallet was when it was looked for from the beginning of time, and how long that took."""
+    connection.info[network, lane] = monotonic(), first, seconds > LONG

@@ -42,7 +42,7 @@ WITH asked AS (
            h.token IS NOT NULL AS held,
            coalesce(h.lease_until > now(), false) AS read_now,
            coalesce(s.requested_at < now() - %(patience)s::interval, false) AS lost,
-           coalesce(s.claimed_at > now() - %(cooldown)s::interval, false) AS cooling
+           coalesce(s.claimed_at > now() - %(cooldown)s::interval AND s.claimed_at <= now(), false) AS cooling
       FROM sync_schedule s LEFT JOIN {HOLDER} h ON true
      WHERE s.wallet_id IN (SELECT id FROM asked)
        FOR NO KEY UPDATE OF s SKIP LOCKED

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from random import random
+from time import monotonic
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -19,7 +20,7 @@ from sqlalchemy import Connection
 from config.settings import Network
 from db.leases import end_leases, forget, take_lost
 from db.networks import NO_STATE, State, lock
-from db.queue import FREE_OF_LANE, NOTHING, beginnings, count_lane, note_beginning
+from db.queue import EVER, FREE_OF_LANE, NOTHING, beginnings, count_lane, note_beginning
 from db.refresh import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
 from db.windows import HOLDER, HOLDS, MASSES, NAMED, USUAL
 
@@ -27,13 +28,14 @@ SHARE_OF_MASSES = 4
 """One wallet in so many of a batch may be of those that came in masses while others are due, and no more."""
 
 # The address is the wallet's own, which the API shows, whatever the schedule's copy says; none where the schedule takes
-# the wallet for one of another network. By their keys, one by one, whatever the planner thinks of their number.
+# the wallet for one of another network, or where there is no such wallet. By their keys, one by one, whatever the
+# planner thinks of their number.
 _WALLETS = """
 SELECT f.wallet_id, f.account, CASE WHEN w.network = %(network)s THEN w.address END, f.failures,
        date_part('epoch', greatest(f.last_changed_at, f.requested_at)), date_part('epoch', f.next_sync_at),
        b.usdt_balance::text, b.native_balance::text, b.block_number, date_part('epoch', now())
   FROM free AS f
- CROSS JOIN LATERAL (SELECT network, address FROM wallets WHERE id = f.wallet_id LIMIT 1) AS w
+  LEFT JOIN LATERAL (SELECT network, address FROM wallets WHERE id = f.wallet_id LIMIT 1) AS w ON true
   LEFT JOIN LATERAL (SELECT usdt_balance, native_balance, block_number FROM balance_cache
                       WHERE wallet_id = f.wallet_id LIMIT 1) AS b ON true
 """
@@ -150,9 +152,12 @@ def claim_due(
         left = limit - (min(masses, share) if lane == USUAL else len(rows))
         of_lane = {**of_both, "token": token, "lane": lane, "limit": left, "ahead": NOTHING if masses else ahead}
         for begin, least in beginnings(connection, network, lane, left, trial) if left else ():
-            if found := connection.exec_driver_sql(_DUE, {**of_lane, "begin": begin, "least": least}).all():
-                note_beginning(connection, network, lane, begin, found[0][_DUE_AT])
-                rows += found
+            started = monotonic()
+            found = connection.exec_driver_sql(_DUE, {**of_lane, "begin": begin, "least": max(least, 1)}).all()
+            rows += found
+            if found and begin == EVER:
+                note_beginning(connection, network, lane, found[0][_DUE_AT], seconds=monotonic() - started)
+            if found or least == 0:
                 break
     return _claim(network, token, rows, state=state) or claim_lost(connection, network, lease=lease, state=state)
 

@@ -18,3 +18,11 @@ HOLDER = f"""
 LATERAL (SELECT l.token, l.claimed_at, l.lease_until FROM leases l WHERE {HOLDS}
           ORDER BY l.claimed_at DESC LIMIT 1)"""
 """The lease that a wallet `s` of sync_schedule is under. For `LEFT JOIN … ON true`, or `EXISTS`."""
+
+ITS_TURN = """(cardinality(wallet_ids) > 1 OR deaths < 3
+                OR claimed_at + least(interval '1 minute' * 2 ^ least(deaths - 3, 6), interval '1 hour') <= now())"""
+"""Whether a lost batch is to be tried now. A wallet that is alone and goes on killing is tried more and more rarely,
+each hour in the end; whoever names it has it tried now."""
+
+WAITS = f"(lease_until <= now() OR (lease_until IS NULL AND {ITS_TURN}))"
+"""Whether a lease is of a lost batch that is to be tried now, or put aside first."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 from celery import beat
+from sqlalchemy.exc import DBAPIError
 
 from config.broker import TICKS_QUEUE, sync_queue
 from config.settings import Network, worker_settings
@@ -30,6 +31,8 @@ MAX_TICKS = 10
 """Ticks that may wait: one has all to say that ten have."""
 
 RECONCILED_EACH = 20.0  # seconds
+PASSED_EACH = 3600.0  # seconds
+MENDS_FOR = 10.0  # seconds, before a tick goes on to others
 
 
 def most_waiting(per_batch: int) -> int:
@@ -46,31 +49,45 @@ def batches_to_send(due: int, per_batch: int, waiting: int) -> int:
 
 
 def dispatch() -> None:
-    """Send a message for each batch that is due and has none."""
-    for network in worker_settings().networks:
-        dispatch_network(network)
-    reconciliation.look()
+    """Send a message for each batch that is due and has none. What goes wrong with one network is no other's."""
+    for network in (*worker_settings().networks, None):
+        try:
+            if network:
+                dispatch_network(network)
+            else:
+                reconciliation.look()
+        except DBAPIError as error:
+            log.warning("dispatch_failed", error=type(error.orig).__name__)
 
 
 class Reconciliation:
-    """Finds wallets without a schedule. Postgres' own counts say when a pass over the tables may find any."""
+    """Finds wallets without a schedule. Postgres' own counts say when a pass over the tables may find any; they may be
+    lost in a crash, so there is one now and then in any case.
+    """
 
     def __init__(self) -> None:
-        self._looked_at = -inf
+        self._looked_at = self._passed_at = -inf
         self._seen: Changes | None = None
 
     def look(self) -> None:
-        """Not more often than each RECONCILED_EACH seconds."""
+        """Not more often than each RECONCILED_EACH seconds. As long as there is more to mend, for MENDS_FOR."""
         now = monotonic()
         if now - self._looked_at < RECONCILED_EACH:
             return
         self._looked_at = now
         with transaction() as connection:
             found = changes(connection)
-            if found is not None and found == self._seen:
-                return
-            mended = reconcile(connection, timedelta(seconds=worker_settings().sync_interval_idle))
-        self._seen = found if mended == 0 else None  # what was mended now has changed the counts
+        if found is not None and found == self._seen and now - self._passed_at < PASSED_EACH:
+            return
+        longest, mended = timedelta(seconds=worker_settings().sync_interval_idle), 0
+        while monotonic() < now + MENDS_FOR:
+            with transaction() as connection:
+                some = reconcile(connection, longest)
+            mended += some or 0
+            if not some:
+                # What was mended has changed the counts.
+                self._seen, self._passed_at = (found if some == 0 and not mended else None), now
+                break
         if mended:
             log.warning("schedules_mended", wallets=mended)
 

@@ -39,9 +39,6 @@ USDT_CALL_FAILED = "usdt_call_failed"
 OLDER_BLOCK = "older_block"
 """A wallet's code when the block that was read is older than the one its balance is from."""
 
-WORKER_LOST = "worker_lost"
-"""A wallet's code from when it is claimed after a worker that never came back with it, until it has been read."""
-
 OUR_ERROR = "our_error"
 """A wallet's code when this program failed in its batch, by a mistake of its own that the log tells of."""
 

@@ -1,5 +1,4 @@
-"""The use case: claim a batch, read it at one block, decide, write. Two short transactions, none open while a node is
-asked.
+"""The use case: claim a batch, read it at one block, decide, write. No transaction is open while a node is asked.
 
 Nothing here knows Celery, so that it can be called as it is. What a batch's wallets come to is decided in
 ``worker.outcomes``, from what was claimed and what was read.
@@ -18,7 +17,7 @@ from sqlalchemy import Connection
 
 from config.settings import Network, WorkerSettings, worker_settings
 from db.balances import Outcome, Recorded, record
-from db.held import NO_HISTORY, History, Lesson, history, learn
+from db.held import NO_HISTORY, NO_LESSON, History, Lesson, history, learn
 from db.leases import release
 from db.networks import note_back, note_out
 from db.session import transaction, until_done
@@ -42,8 +41,11 @@ time, and cost a request for each few. The price is that some are read by up to 
 
 
 WAITS_FOR_BUDGET = 1.0
-"""Seconds that a batch of what is due waits for a slot in the budget: then beat's next tick asks for another. Whoever
-is refreshed has no such tick, and waits as long as the read may take."""
+"""Seconds that a batch of what is due waits for a slot in the budget: then beat's next tick asks for another."""
+
+WAITS_FOR_REFRESH = 5.0
+"""Seconds that a refresh does: about as long as somebody waits for it. Then it is merely due; were it to wait for
+longer, a few users would have every process of a small budget wait, and other networks with it."""
 
 
 def sync_due(network: Network) -> tuple[UUID, ...]:
@@ -52,12 +54,13 @@ def sync_due(network: Network) -> tuple[UUID, ...]:
     Returns the wallets that were asked for while they were being read. Nothing is claimed while no endpoint may be
     asked, or the budget has no room in time. Raises NotConfigured; a failed read is recorded, not raised.
     """
-    settings, reader = worker_settings(), reader_for(network)
+    settings, reader, started = worker_settings(), reader_for(network), monotonic()
     ahead = timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD)
-    claim, asked_again = _sync(reader, settings, network, partial(claim_due, limit=reader.max_wallets, ahead=ahead))
+    due = partial(claim_due, limit=reader.max_wallets, ahead=ahead)
+    claim, asked_again = _sync(reader, settings, network, due, started=started)
     # Apart from those above, which are written by now: these may end the process.
     if claim and claim.state.lost and not claim.deaths:
-        asked_again += _sync(reader, settings, network, claim_lost)[1]
+        asked_again += _sync(reader, settings, network, claim_lost, started=started)[1]
     return asked_again
 
 
@@ -65,12 +68,12 @@ def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]
     """The same for those of these wallets that are due or asked for: one batch, and one try of a lost one."""
     if not wallet_ids:
         return ()
-    settings, reader = worker_settings(), reader_for(network)
-    these = partial(claim_these, wallet_ids=wallet_ids, limit=len(wallet_ids))
-    claim, asked_again = _sync(reader, settings, network, these, refresh=True)
-    if left := set(wallet_ids) - {wallet.id for wallet in (claim.wallets if claim else ())}:
-        lost = partial(claim_lost, wallet_ids=list(left))
-        asked_again += _sync(reader, settings, network, lost, refresh=True)[1]
+    settings, reader, started = worker_settings(), reader_for(network), monotonic()
+    of_these = partial(_sync, reader, settings, network, started=started, wallets=len(wallet_ids))
+    claim, asked_again = of_these(partial(claim_these, wallet_ids=wallet_ids, limit=len(wallet_ids)))
+    left = set(wallet_ids) - {wallet.id for wallet in (claim.wallets if claim else ())}
+    if left and (claim is None or claim.state.lost):
+        asked_again += of_these(partial(claim_lost, wallet_ids=list(left)))[1]
     return asked_again
 
 
@@ -80,34 +83,41 @@ def _sync(
     network: Network,
     claim_batch: Callable[..., Claim | None],
     *,
-    refresh: bool = False,
+    started: float,
+    wallets: int | None = None,
 ) -> tuple[Claim | None, tuple[UUID, ...]]:
-    """What was claimed, and who of it was asked for meanwhile."""
-    started = monotonic()
-    deadline = started + settings.read_limit
-    patience = deadline if refresh else started + WAITS_FOR_BUDGET
-    while why := reader.may_read(deadline, refresh=refresh):
+    """What was claimed, and who of it was asked for meanwhile.
+
+    `wallets`: somebody waits for so many; None: nobody does. `started`: when the task began.
+    """
+    deadline, refresh = started + settings.read_limit, wallets is not None
+    patience = started + (WAITS_FOR_REFRESH if refresh else WAITS_FOR_BUDGET)
+    while why := reader.may_read(deadline, refresh=refresh, wallets=wallets):
         pause = why.retry_after or 0.0
         if not isinstance(why, OverBudget) or monotonic() + pause > patience:
             _note_out(network, why)
             return None, ()
         sleep(pause)
     with handed_back_when_interrupted() as hold:
-        with transaction() as connection:
+
+        def take(connection: Connection) -> tuple[Claim | None, History]:
             claim = hold.claim = claim_batch(connection, network, lease=timedelta(seconds=settings.sync_lease))
-            known = history(connection, network, [wallet.id for wallet in claim.wallets]) if claim else NO_HISTORY
+            return claim, history(connection, network, [wallet.id for wallet in claim.wallets]) if claim else NO_HISTORY
+
+        claim, known = until_done(take, deadline)
         if claim is None:
+            reader.give_back()
             return None, ()
+        ends = monotonic() + settings.sync_lease
         parts, decided, learnt = _decide(reader, settings, claim, known, deadline, refresh=refresh)
         out = outage(parts, claim.state)
         if out or not decided:
-            with transaction() as connection:
-                release(connection, claim.token)
+            until_done(partial(release, token=claim.token), ends)
             if out:
                 _note_out(claim.network, out)
             return claim, ()
         write = _Write(claim, decided, learnt, reader.finality, back=any(part.snapshot for part in parts))
-        recorded = until_done(write, started + settings.sync_lease)
+        recorded = until_done(write, ends)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
     _tell(claim, parts, recorded, started, changed=changed, failed=failed, lost=len(decided) - recorded.recorded)
     return claim, recorded.asked_again
@@ -166,13 +176,14 @@ def _decide(
         accounts = accounts_of(claim)
         rises_above = settings.chain(claim.network).confirm_rises
         parts, found = _read(reader, claim, accounts, deadline, rises_above=rises_above, known=known, refresh=refresh)
+        learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
+        return parts, outcomes(claim, accounts, found, policy=policy, chance=random), learnt
     except FROM_OUTSIDE:
         raise
     except Exception:
         log.exception("batch_broken", network=claim.network, wallets=len(claim.wallets))
-        parts, found = [], [Found(error=OUR_ERROR, alone=True)] * len(claim.wallets)
-    learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
-    return parts, outcomes(claim, accounts, found, policy=policy, chance=random), learnt
+    found = [Found(error=OUR_ERROR, alone=True)] * len(claim.wallets)
+    return [], outcomes(claim, accounts, found, policy=policy, chance=random), NO_LESSON
 
 
 def _read(

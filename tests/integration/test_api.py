@@ -76,10 +76,10 @@ def test_an_unknown_parameter_is_ignored(shared: Endpoint) -> None:
     assert shared.get("?page=7&page=8").json()["balances"] == shared.get().json()["balances"] != []
 
 
-def test_it_is_not_ready_on_another_schema(endpoint: Endpoint) -> None:
+def test_it_is_not_ready_on_an_older_schema(endpoint: Endpoint) -> None:
     assert endpoint.get(path="/readyz").json() == {"status": "ready"}
     version = "UPDATE alembic_version SET version_num = %s"
-    endpoint.tables.rows(version, "older")
+    endpoint.tables.rows(version, "0001")
     try:
         wait_for(lambda: endpoint.get(path="/readyz").status_code == 503, what="the copy of the answer to be old")
         response = endpoint.get(path="/readyz")

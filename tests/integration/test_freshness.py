@@ -173,9 +173,10 @@ def test_a_person_reads_how_it_is(env: Env) -> None:
         lines[6],
     )
     assert lines[7] == "tron: 8 wallets, 50% fresh, 1 never read"
-    assert lines[10] == "  failing    2: bad_address 1, throttled 1"
-    assert "by the cadence, at the least" in lines[12]
-    assert lines[13].endswith(
+    assert lines[8] == "  lost       1 wallet whose worker never came back: tried apart from others"
+    assert lines[11] == "  failing    2: bad_address 1, throttled 1"
+    assert "by the cadence, at the least" in lines[13]
+    assert lines[14].endswith(
         "127.0.0.1:2: ready, not read yet, 200 wallets a request, 2 keys, 1 of them resting,"
         " 0 requests in the past hour"
     )

@@ -44,6 +44,7 @@ BEGIN
     FOR added IN
         SELECT n.network, n.wallets + (SELECT count(*) FROM (
                    SELECT FROM sync_schedule s WHERE s.network = n.network AND s.lane = 0 AND s.next_sync_at <= now()
+                      AND s.next_sync_at > now() - interval '1 minute'
                     ORDER BY s.next_sync_at LIMIT few) AS due) AS wallets
           FROM (SELECT network, count(*) AS wallets FROM new_wallets GROUP BY network) AS n
     LOOP
@@ -171,18 +172,22 @@ def upgrade() -> None:
     op.execute("INSERT INTO network_state (network) VALUES ('ethereum'), ('tron') ON CONFLICT DO NOTHING")
     replace_functions(ENROL, RESTART)
     with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")  # these wait for older transactions, and nobody waits behind them
         op.execute("ALTER TABLE sync_schedule VALIDATE CONSTRAINT ck_sync_schedule_lane")
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX}")  # an attempt that was broken off leaves one behind
         op.create_index(
             INDEX, "sync_schedule", ["network", "lane", "next_sync_at", "wallet_id"], postgresql_concurrently=True
         )
         op.drop_index(INDEX_BEFORE, "sync_schedule", postgresql_concurrently=True, if_exists=True)
+        op.execute("SET lock_timeout = '1s'")
 
 
 def downgrade() -> None:
     with op.get_context().autocommit_block():
+        op.execute("SET lock_timeout = 0")
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {INDEX_BEFORE}")
         op.create_index(INDEX_BEFORE, "sync_schedule", ["network", "next_sync_at"], postgresql_concurrently=True)
+        op.execute("SET lock_timeout = '1s'")
     replace_functions(ENROL_BEFORE, RESTART_BEFORE)
     op.drop_table("network_state")
     op.drop_table("leases")
