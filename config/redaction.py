@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic_settings import EnvSettingsSource
 
-from config.settings import ApiSettings, SecretFileSource, WorkerSettings
+from config.files import SecretFileSource
+from config.settings import ApiSettings, WorkerSettings
 
 MASK = "…"
 SHORTEST = 8

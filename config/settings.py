@@ -13,8 +13,9 @@ from tempfile import gettempdir
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from config.files import SecretFileSource
 from config.values import (
     DatabaseUrl,
     KeysUrl,
@@ -41,6 +42,8 @@ MAX_HEAD_AGE: dict[tuple[Network, str], float] = {
     ("tron", "solid"): 180,
 }
 
+LEAST_REQUESTS = 2  # of a read: the balances, and at first the token's supply
+
 # With the bytes that a secret must have at least: those of the hash (RFC 7518 §3.2).
 HMAC_ALGORITHMS = {"HS256": 32, "HS384": 48, "HS512": 64}
 KEY_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
@@ -49,20 +52,6 @@ KEY_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"
 def _private_folder() -> Path:
     """A folder of this user's, by a name that a health check can know."""
     return Path(gettempdir(), f"balance-sync-{geteuid()}")
-
-
-class SecretFileSource(EnvSettingsSource):
-    """Reads ``NAME`` from the file that the variable ``NAME_FILE`` names."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        path = self.env_vars.get(f"{field_name.lower()}_file")
-        if path is None:
-            return None, field_name, False
-        try:
-            return Path(path).read_text().strip(), field_name, False
-        except (OSError, UnicodeDecodeError) as error:
-            name = field_name.upper()
-            raise SystemExit(f"{name}_FILE: cannot read the file it names ({type(error).__name__})") from error
 
 
 class Settings(BaseSettings):
@@ -135,21 +124,18 @@ class WorkerSettings(QueueSettings):
     def chain(self, network: Network) -> "ChainSettings":
         """What the settings say of a network."""
         ethereum = network == "ethereum"
+        decimals = self.ethereum_usdt_decimals if ethereum else self.tron_usdt_decimals
         finality = self.ethereum_finality if ethereum else self.tron_finality
         max_age = self.ethereum_max_head_age if ethereum else self.tron_max_head_age
         return ChainSettings(
             chain_id=self.ethereum_chain_id if ethereum else self.tron_chain_id,
             contract=self.ethereum_usdt_contract if ethereum else self.tron_usdt_contract,
-            decimals=self.ethereum_usdt_decimals if ethereum else self.tron_usdt_decimals,
+            decimals=decimals,
             finality=finality,
             per_second=self.ethereum_rps if ethereum else self.tron_rps,
             max_head_age=MAX_HEAD_AGE[network, finality] if max_age is None else max_age,
-            confirm_rises=self._in_base_units(network),
+            confirm_rises=None if self.confirm_rises is None else self.confirm_rises * 10**decimals,
         )
-
-    def _in_base_units(self, network: Network) -> int | None:
-        decimals = self.ethereum_usdt_decimals if network == "ethereum" else self.tron_usdt_decimals
-        return None if self.confirm_rises is None else self.confirm_rises * 10**decimals
 
     @model_validator(mode="after")
     def _nodes_are_not_overheard(self) -> Self:
@@ -159,6 +145,14 @@ class WorkerSettings(QueueSettings):
                     f"{name} names a node on another machine by http://, where balances can be changed on their way:"
                     " use https://, or set ALLOW_PLAIN_HTTP=true if nobody is on that way"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _a_read_fits_into_its_budget(self) -> Self:
+        for name, per_second in (("ETHEREUM_RPS", self.ethereum_rps), ("TRON_RPS", self.tron_rps)):
+            if 0 < per_second * self.read_limit < LEAST_REQUESTS:
+                few = f"{name} leaves a read no {LEAST_REQUESTS} requests in its {self.read_limit:g} s"
+                raise ValueError(f"{few}: raise it, or SYNC_LEASE")
         return self
 
     # The time-outs of a batch follow from its lease, so that they are in order whatever the lease is: a request gives
@@ -268,7 +262,7 @@ def load(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        raise SystemExit("\n".join(["The settings are not usable:", *_sentences(error)])) from None
+        raise SystemExit("\n".join(["The settings are not usable:", *map(_sentence, error.errors())])) from None
 
 
 def problems(kind: type[Settings]) -> list[str]:
@@ -276,12 +270,8 @@ def problems(kind: type[Settings]) -> list[str]:
     try:
         kind()
     except ValidationError as error:
-        return [sentence.strip() for sentence in _sentences(error)]
+        return [_sentence(each).strip() for each in error.errors()]
     return []
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    return [_sentence(each) for each in error.errors()]
 
 
 def _sentence(error: Any) -> str:

@@ -100,7 +100,7 @@ def _not_overheard(value: SecretStr) -> SecretStr:
 
 
 def _not_too_slow(value: float) -> float:
-    if 0 < value < 0.1:  # noqa: PLR2004  a read takes two requests at the least, or three, and ends after half a minute
+    if 0 < value < 0.1:  # noqa: PLR2004  at 60 s of lease a read takes 25, and at first two requests
         raise ValueError("must be 0, or 0.1 or more")
     return value
 

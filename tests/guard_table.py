@@ -333,8 +333,8 @@ GUARDS = (
     Guard(
         "budget: that each request waits for it",
         "worker/chains/turn.py",
-        "self.task.budget.wait(self.node.id, self.task.deadline, refresh=self.task.refresh)\n        left",
-        "pass\n        left",
+        "self.task.budget.wait(self.node.id, latest, refresh=self.task.refresh)",
+        "pass",
         ("tests/unit/test_trials.py",),
     ),
     Guard(
@@ -353,7 +353,7 @@ GUARDS = (
     ),
     Guard(
         "who asks an endpoint that rests: one read at a time",
-        "worker/chains/endpoints.py",
+        "worker/chains/known.py",
         'self.wait = self.known.take("trial", self.seconds, self.longest)',
         "self.wait = 0.0",
         ("tests/unit/test_trials.py", "tests/unit/test_endpoints.py"),

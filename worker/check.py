@@ -41,7 +41,7 @@ REDIS_TIMEOUT = 3.0  # seconds
 
 TO_DO = {
     "unreachable": "correct {net}_RPC_URLS, or see why this machine cannot reach it",
-    "unavailable": "it is out of order: try again later, or use another in {net}_RPC_URLS",
+    "unavailable": "it is out of order: try again later, see whether {net}_RPC_URLS has its whole path, or use another",
     "throttled": "lower {net}_RPS, take another plan, or add an endpoint to {net}_RPC_URLS",
     "unauthorized": "correct the key: in {net}_RPC_URLS, or TRON_API_KEYS",
     "wrong_chain": "correct {net}_RPC_URLS or {net}_CHAIN_ID",

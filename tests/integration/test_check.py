@@ -106,7 +106,7 @@ def test_a_redis_that_would_throw_messages_away_is_named(look: Look, env: Env) -
         (faults.said(b"", 401), "unauthorized", "correct the key"),
         (faults.said(b"", 429), "throttled", "ETHEREUM_RPS"),
         (faults.said("<html>", Content_Type="text/html"), "bad_reply", "whole URL, with its path"),
-        (faults.said(b"", 404), "unsupported", "use another one"),
+        (faults.said(b"", 404), "unavailable", "whole path"),
         (faults.said(b"", 503), "unavailable", "out of order"),
         (faults.no_deployless, "only wallet by wallet", "use another one"),
     ],

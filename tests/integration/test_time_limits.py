@@ -12,7 +12,7 @@ import requests
 import urllib3.connection
 
 from devstack.servers import CAP, wait_for
-from worker.chains.http import MOST_ABANDONED, NodeSession
+from worker.chains.http import MOST_ABANDONED, Adapter, NodeSession
 
 Received = list[bytes]
 
@@ -100,7 +100,8 @@ def test_what_is_given_up_late_breaks_off_no_other_request() -> None:
     """The connection of the request before is what may be shut down, and the next request has another."""
     session = NodeSession(0.3)
     with dripping() as (url, _, cut_off):
-        before = session._adapter
+        before = session.get_adapter("http://")
+        assert isinstance(before, Adapter)
         ends_in_time(session, url)
         wait_for(cut_off.is_set, what="the connection to be closed")
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:

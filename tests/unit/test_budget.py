@@ -212,6 +212,13 @@ def test_the_slots_of_one_read_are_as_far_apart_as_its_requests_take_and_others_
     assert min(later - before for before, later in pairwise(dues)) >= 0.103
 
 
+def test_slots_for_requests_that_take_too_long_for_all_of_them_are_closer_together(world: World) -> None:
+    """Else they would never be had, however often they are asked for."""
+    budget = world.budget(10)
+    assert not budget.reserve(NODE, 42, NOW + 25, refresh=False, pace=0.6)
+    assert budget._slots[NODE][-1].due <= NOW + 25
+
+
 def test_a_slot_that_came_while_its_process_was_busy_is_lost(world: World) -> None:
     budget = world.budget(1)
     budget.reserve(NODE, 1, NOW + 25, refresh=False)

@@ -51,7 +51,8 @@ def test_in_a_trial_the_key_is_used_that_comes_back_first() -> None:
         (Lagging(), 0, True, 30),
         (Throttled(), 0, False, 30),
         (Throttled(retry_after=27), 4, True, 27),
-        (Throttled(retry_after=0), 4, True, 0),
+        (Throttled(retry_after=0), 4, True, 30),
+        (Throttled(retry_after=0.01), 4, True, 1),
         (Throttled(retry_after=10**9), 0, True, 3600),
     ],
 )
@@ -59,7 +60,7 @@ def test_what_fails_rests_as_long_as_it_said_or_longer_each_time(
     failure: ReadFailed, strikes: int, *, alone: bool, seconds: float
 ) -> None:
     rest = rest_after(failure, Rest(0.0, strikes), 1000.0, alone=alone)
-    assert rest == Rest(1000.0 + seconds, strikes + 1, failure.code, told=failure.retry_after is not None)
+    assert rest == Rest(1000.0 + seconds, strikes + 1, failure.code, told=bool(failure.retry_after))
 
 
 pieces = st.lists(st.integers(0, 50), max_size=6).map(
@@ -95,6 +96,16 @@ def test_a_batch_of_single_requests_is_as_large_as_the_budget_allows(
     way: Way, per_second: float, expected: int
 ) -> None:
     assert most_wallets(way, 2447 if way == "revert" else 20, per_second) == expected
+
+
+@pytest.mark.parametrize(
+    ("per_second", "pace", "limit", "expected"),
+    [(0, 0.1, 25, 20), (10, 0.6, 25, 9), (0, 0.6, 25, 9), (0, 60, 25, 1), (10, 0.01, 1.25, 2)],
+)
+def test_nor_is_it_larger_than_what_is_read_in_half_of_a_reads_time(
+    per_second: float, pace: float, limit: float, expected: int
+) -> None:
+    assert most_wallets("single", 20, per_second, pace=pace, limit=limit) == expected
 
 
 def learn(size: int, *, read: list[range], failed: list[range], lone: list[range]) -> int:

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from replay import Replay
+from requests import Request
+from requests.exceptions import InvalidHeader
 
 from devstack.servers import CAP
 from worker.chains.ethereum import EthereumNode
 from worker.chains.snapshot import RETURN
 from worker.chains.tron import TronNode
-from worker.errors import BadReply, Refused
+from worker.errors import BadReply, Refused, Unreachable
 
 Ask = Callable[..., bytes]
 
@@ -52,6 +54,25 @@ def test_a_status_that_has_no_body_is_refused(ask: Ask, status: int) -> None:
 def test_what_a_body_is_called_does_not_matter(ask: Ask, kind: str | None) -> None:
     """Gateways call JSON by many names; whether a body is an answer is told by the body."""
     assert ask(headers={} if kind is None else {"Content-Type": kind}) == b"\xc0\xde"
+
+
+@on_each_chain
+def test_a_header_that_cannot_be_read_is_no_fault_of_our_settings(ask: Ask) -> None:
+    """As requests raises it for a reply: ours it refuses before there is a request."""
+    with pytest.raises(BadReply, match="header"):
+        ask(error=InvalidHeader("two lengths", request=Request("POST", "http://node").prepare()))
+    with pytest.raises(Unreachable, match="settings"):
+        ask(error=InvalidHeader("a key with a line's end in it"))
+
+
+@on_each_chain
+def test_a_machine_that_has_no_more_threads_is_no_reply(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_thread: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("worker.chains.http.Thread.start", start)
+    with pytest.raises(Unreachable):
+        ask()
 
 
 @on_each_chain

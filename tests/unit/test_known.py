@@ -265,3 +265,23 @@ def test_a_redis_that_has_become_a_replica_is_left_for_a_moment_by_new_connectio
         one.put("size:a", 5, 60)
     assert left == ["it"]
     assert [line["left_alone_seconds"] for line in logs] == [FAILED_OVER]
+
+
+def test_a_clock_that_is_set_back_keeps_nothing_for_longer_than_an_entry_may_hold(clock: Clock) -> None:
+    alone = Known("tron:1", None, clock)
+    alone.put("rest:a", [NOW + 3000, 5, "throttled", True], 3600)
+    alone.put("size:a", 5, 3600)
+    alone.keep("trial", 3)
+    clock.now -= 100_000
+    assert alone.get(["rest:a", "size:a"]) == {}
+    assert not alone.take("trial", 3)
+
+
+def test_nor_does_it_leave_redis_alone_for_so_long(server: fakeredis.FakeServer, clock: Clock) -> None:
+    one = worker(server, clock)
+    server.connected = False
+    one.put("size:a", 16, 600)
+    server.connected = True
+    clock.now -= 3600
+    one.put("size:a", 8, 600)
+    assert worker(server, clock).get(["size:a"]) == {"size:a": 8}

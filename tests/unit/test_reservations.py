@@ -6,10 +6,11 @@ from typing import Any
 import fakeredis
 import pytest
 from fakes import FakeNode, Reading, accounts
+from structlog.testing import capture_logs
 
 from devstack.servers import CAP
 from worker.chains.known import Known
-from worker.errors import ReadFailed
+from worker.errors import OverBudget, ReadFailed, Unreachable
 
 
 def workers(number: int, *nodes: FakeNode, per_second: float) -> list[Reading]:
@@ -76,3 +77,54 @@ def test_slots_at_an_endpoint_that_the_read_did_not_come_to_are_given_back() -> 
     one.reader.give_back()
     other.parts(accounts(1), avoid=("second",))
     assert slots(other, second) == 0
+
+
+def test_a_slot_comes_in_time_for_its_answer() -> None:
+    node = FakeNode()
+    node.session.pace = 5
+    one, other = workers(2, node, per_second=0.2)
+    assert may(one) is None
+    assert may(other, seconds=18, refresh=True), "the second slot comes after 15.6 s"
+    assert may(other, seconds=24, refresh=True) is None
+
+
+def test_who_waited_for_the_budget_until_it_was_late_blames_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = FakeNode()
+    one, other = workers(2, node, per_second=0.2)
+    passed = [0.0]
+
+    def sleep(seconds: float) -> None:
+        passed[0] += seconds
+
+    for module in ("turn", "budget"):
+        monkeypatch.setattr(f"worker.chains.{module}.monotonic", lambda: monotonic() + passed[0])
+    monkeypatch.setattr("worker.chains.budget.sleep", sleep)
+
+    def hangs(_way: str, _accounts: object) -> Unreachable:
+        sleep(node.session.time_limit)
+        return Unreachable("no answer in time")
+
+    node.fault = hangs
+    assert may(one) is None
+    (part,) = other.parts(accounts(1), seconds=18)
+    assert passed[0] >= 17, "it began after ten seconds, and had eight"
+    assert isinstance(part.failure, OverBudget)
+    assert not other.reader.known.get(["rest:node"])
+    one.reader.give_back()
+    passed[0] = 0
+    assert one.failure(1).code == "unreachable", "it had a request's whole time"
+    assert one.reader.known.get(["rest:node"])
+
+
+def test_a_budget_in_which_a_read_can_never_fit_is_told_of_once() -> None:
+    """Wallet by wallet it takes five requests: no setting tells so before."""
+    node = FakeNode(ways={"single": 4})
+    reading = Reading(node, per_second=0.1)
+    with capture_logs() as logs:
+        for _ in range(5):
+            assert isinstance(may(reading, 25, refresh=True), OverBudget)
+    assert [(line["event"], line["log_level"], line["requests"]) for line in logs] == [("budget_too_small", "error", 5)]
+    with capture_logs() as logs:
+        assert may(Reading(node, per_second=1)) is None
+        assert may(Reading(node, per_second=0)) is None
+    assert logs == []

@@ -5,16 +5,17 @@ from typing import Any
 
 import fakeredis
 import pytest
-from fakes import NOW, FakeNode, Reading, accounts, fails
+from fakes import NOW, Clock, FakeNode, Reading, accounts, fails
 from structlog.testing import capture_logs
 
 from devstack.servers import CAP
-from worker.chains.endpoints import TRIAL_EVERY
+from worker.chains.endpoints import SELDOM, TRIAL_EVERY
 from worker.chains.known import Known
 from worker.chains.snapshot import Block
 from worker.errors import (
     BadReply,
     Lagging,
+    NoToken,
     OverBudget,
     ReadFailed,
     Refused,
@@ -50,6 +51,8 @@ def pass_time(reading: Reading, seconds: float, *nodes: FakeNode) -> None:
     client = reading.reader.known._client
     if client and seconds >= TRIAL_EVERY:
         client.delete("bal:chain:test:trial")
+    if client and seconds >= SELDOM:
+        client.delete(*(f"bal:chain:test:trial:{node.id}" for node in nodes))
     for node in nodes:
         node.block = Block(node.block.number, int(reading.clock.now) - 5)
 
@@ -72,6 +75,20 @@ def test_with_every_endpoint_at_rest_the_reason_is_that_of_the_endpoints(kind: t
     assert refused.code == kind.code
     assert not isinstance(refused, OverBudget)
     assert refused.retry_after is None or refused.retry_after <= TRIAL_EVERY
+
+
+def test_of_endpoints_that_fail_in_different_ways_every_process_says_the_same_trial_after_trial() -> None:
+    """Each change of the reason is written to the network's row."""
+    nodes = [FakeNode("one"), FakeNode("other"), FakeNode("third")]
+    for node, kind in zip(nodes, (Unreachable, Lagging, BadReply), strict=True):
+        node.fault = fails(kind)
+    readings = workers(3, *nodes)
+    readings[0].failure()
+    reasons = set()
+    for _ in range(40):
+        pass_time(readings[0], TRIAL_EVERY, *nodes)
+        reasons |= {refused.code for reading in readings if (refused := may(reading))}
+    assert reasons == {"unreachable"}, "the best one's"
 
 
 def test_a_trial_asks_for_nobodys_balance_and_finds_the_way_back() -> None:
@@ -173,9 +190,59 @@ def test_an_endpoint_all_of_whose_keys_rest_is_tried_with_one_of_them(kind: type
     assert len(node.keys_used) == 1
     assert node.keys_used[0] in {"a", "b"}
     node.fault = NOTHING
-    pass_time(reading, TRIAL_EVERY, node)
+    pass_time(reading, SELDOM, node)
     assert may(reading) is None
     reading.all_right(3)
+
+
+@pytest.mark.parametrize("kind", [WrongChain, Unauthorized, NoToken, Throttled])
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_passes_seldom_is_tried_seldom_and_told_of_once(kind: type[ReadFailed], *, shared: bool) -> None:
+    wrong, dead = FakeNode("wrong"), FakeNode("dead")
+    wrong.fault, dead.fault = fails(kind), fails(Unreachable)
+    nodes = wrong, dead
+    reading = workers(1, *nodes)[0] if shared else Reading(*nodes)
+    for _ in range(6):
+        reading.failure()
+        pass_time(reading, 400, *nodes)
+    reading.failure()
+    wrong.asked.clear()
+    dead.asked.clear()
+    with capture_logs() as logs:
+        for number in range(20):
+            pass_time(reading, TRIAL_EVERY, *nodes)
+            if shared and number in {9, 19}:  # in thirty seconds, and in sixty
+                reading.reader.known._client.delete("bal:chain:test:trial:wrong")
+            assert may(reading)
+    assert 1 <= len(wrong.asked) <= 3
+    assert len(dead.asked) >= 15
+    assert [line for line in logs if line["event"] == "read_failed"] == [], "nothing new"
+
+
+def test_a_trial_that_fails_in_another_way_is_told_of() -> None:
+    node = FakeNode()
+    node.fault = fails(Unreachable)
+    (reading,) = workers(1, node)
+    reading.failure()
+    node.fault = fails(WrongChain)
+    pass_time(reading, TRIAL_EVERY, node)
+    with capture_logs() as logs:
+        assert may(reading)
+    assert [(line["event"], line["error"]) for line in logs] == [("read_failed", "wrong_chain")]
+
+
+def test_a_process_that_begins_in_an_outage_on_a_host_whose_clock_is_off_finds_the_way_back_too() -> None:
+    """It knows the database's time from a claim alone, and claims nothing before an endpoint has answered."""
+    node = FakeNode()
+    node.fault = fails(Unreachable)
+    one, new = workers(2, node, max_age=60)
+    new.clock = new.reader.known.clock = Clock()
+    new.clock.now = NOW - 1000
+    one.failure()
+    node.fault = NOTHING
+    assert may(new) is None
+    (part,) = new.reader.read(accounts(1), NOW, monotonic() + CAP)
+    assert part.snapshot
 
 
 def test_a_trial_is_by_the_databases_clock_as_a_read_is() -> None:
@@ -274,6 +341,7 @@ def test_an_error_that_nobody_thought_of_is_its_endpoints_failure_and_the_next_i
     assert reading.reader.known.get(["rest:odd"])["rest:odd"][1] == 1, "it rests"
     reading.all_right(3)
     assert len(odd.asked) == 1
+    assert reading.reader.known._unsent["requests:odd"] == len(odd.asked), "and its request was one"
 
 
 def test_what_was_read_before_such_an_error_is_kept() -> None:

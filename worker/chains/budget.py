@@ -86,6 +86,11 @@ class Wanted(NamedTuple):
     within: float
 
 
+def latest_slot(deadline: float, pace: float, limit: float) -> float:
+    """By when a request's slot has to come, for its answer to be there before a read's end, as a rule."""
+    return deadline - min(pace, limit)
+
+
 @dataclass(slots=True)
 class Budget:
     """The budgets of one network's endpoints, each of `per_second` requests, and the slots that this process has.
@@ -110,10 +115,11 @@ class Budget:
         ahead: float | None = None,
         pace: float = 0.0,
     ) -> float:
-        """Have slots for the next `count` requests to an endpoint, all before `deadline`, `pace` seconds apart or more.
+        """Have slots for the next `count` requests to an endpoint, all before `deadline`.
 
         0.0: they are had. Otherwise nothing is, and it is worth while to ask again after so many seconds. The first
-        slot comes within `ahead` seconds.
+        slot comes within `ahead` seconds. They are `pace` seconds apart or more, but spread over half of the time at
+        the most: an endpoint that is so slow takes longer, and its later slots are had one by one.
         """
         if not self.per_second:
             return 0.0
@@ -122,6 +128,7 @@ class Budget:
         if sum(slot.due >= now - LATE for slot in mine) >= count:
             return 0.0
         within = max(deadline - now, 0.0)
+        pace = min(pace, within / (2 * count))
         wanted = Wanted(count, pace, within if ahead is None else min(ahead, within), within)
         found = self._shared(endpoint, wanted, [slot.number for slot in mine], refresh=refresh)
         if found is None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from worker.chains.ways import ApiKey, Way, requests_of
 from worker.errors import ReadFailed
 
+SHORTEST_REST = 1.0  # seconds, whatever the endpoint itself said
 LONGEST_REST = 300.0  # seconds, unless the endpoint itself said more
 LONGEST_REST_ALONE = 30.0  # where no other endpoint could be asked instead
 SINGLY = 5.0  # seconds of a budget that a batch takes where each wallet takes requests of its own
@@ -51,22 +53,25 @@ def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) ->
 
     Where no other endpoint could be asked instead (`alone`), it is tried again sooner.
     """
-    if failure.retry_after is not None:
-        return Rest(now + failure.retry_after, before.strikes + 1, failure.code, told=True)
+    if failure.retry_after:  # a zero is no rest at all, and each trial would be a whole batch
+        return Rest(now + max(failure.retry_after, SHORTEST_REST), before.strikes + 1, failure.code, told=True)
     growth, longest = (2, LONGEST_REST_ALONE) if alone else (4, LONGEST_REST)
     seconds = min(failure.rest * growth ** min(before.strikes, 16), longest)
     return Rest(now + seconds, before.strikes + 1, failure.code)
 
 
-def most_wallets(way: Way, most: int, per_second: float) -> int:
+def most_wallets(way: Way, most: int, per_second: float, *, pace: float = 0.0, limit: float = inf) -> int:
     """How many wallets a request, or a batch of single ones, takes at the most.
 
-    Singly, what a budget allows in SINGLY seconds: a batch is to be read whole within its deadline, and not to keep
-    others waiting for long.
+    Singly, what a budget allows in SINGLY seconds, not to keep others waiting for long. And what is read in half of a
+    read's `limit`, at a request each `pace` seconds: a batch is to be read whole.
     """
-    if way != "single" or not per_second:
+    if way != "single":
         return most
-    return min(max(int((per_second * SINGLY - requests_of(way, 0)) / 2), 1), most)
+    by_budget = per_second * min(SINGLY, limit / 2) if per_second else inf
+    by_time = limit / 2 / pace if pace else inf
+    requests = min(by_budget, by_time, requests_of(way, most))
+    return min(max(int((requests - requests_of(way, 0)) / 2), 1), most)
 
 
 def left_of(pieces: Iterable[range], read: Iterable[range]) -> list[range]:

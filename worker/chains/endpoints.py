@@ -10,47 +10,27 @@ from typing import Any
 import structlog
 
 from config.settings import Network
-from worker.chains.budget import AHEAD, Budget
-from worker.chains.choice import Rest, cut, left_of
+from worker.chains.budget import AHEAD, SECOND, Budget, latest_slot
+from worker.chains.choice import Rest
 from worker.chains.entries import NEWEST_HOLDS
 from worker.chains.known import Known, Trial
 from worker.chains.snapshot import ACCOUNT_BYTES, Block, Expected, can_be
 from worker.chains.strategy import size_of, way_of
-from worker.chains.task import Part, Task
+from worker.chains.task import Failures, Part, Task
 from worker.chains.turn import Turn
 from worker.chains.ways import Node, requests_of
 from worker.errors import ClockSkewed, OverBudget, ReadFailed, Throttled, Unreachable
 
 log = structlog.get_logger(__name__)
 
-READ_REQUESTS = 3  # a read ends within so many times a request's limit (config.settings)
+READ_REQUESTS = 2.5  # a read ends within so many times a request's limit (config.settings)
 TRIAL_EVERY = 3.0  # seconds from a trial that failed to the next, over all workers
+SELDOM = 30.0  # the same of an endpoint that failed by what passes seldom: a setting, or a quota
 HELD_FOR_A_READ = 5.0  # seconds in which a read must follow that may_read has said yes to
 DOUBT_AFTER = 60.0  # seconds for which others' word that no endpoint may be asked is taken for true unheard
 
 KINDS = {kind.code: kind for kind in ReadFailed.__subclasses__()}
-
-
-@dataclass(slots=True)
-class Failures:
-    """Why wallets were not read: by the endpoint that failed them by themselves, else by the last that was asked."""
-
-    _own: dict[int, Part] = field(default_factory=dict)
-    _last: Part | None = None
-
-    def note(self, turn: Turn, failure: ReadFailed | None) -> None:
-        of_node = Part(range(0), None, failure, turn.node.name, turn.node.id)
-        for piece in turn.lone:
-            self._own.setdefault(piece[0], replace(of_node, wallets=piece, failure=turn.lone_failure))
-        # What only waits for our budget is read as soon as that has room, whatever ails the other endpoints.
-        if failure and not (self._last and isinstance(self._last.failure, OverBudget)):
-            self._last = of_node
-
-    def parts(self, unread: Sequence[range], none_was_asked: ReadFailed) -> list[Part]:
-        own = [self._own[piece[0]] for piece in cut(unread, 1) if piece[0] in self._own]
-        others = left_of(unread, [part.wallets for part in own])
-        last = self._last or Part(range(0), failure=none_was_asked)
-        return [*own, *(replace(last, wallets=piece) for piece in others)]
+PASS_SELDOM = {Throttled.code, *(code for code, kind in KINDS.items() if kind.for_a_person)}
 
 
 @dataclass(slots=True)
@@ -73,10 +53,12 @@ class EndpointReader:
     _budget: Budget = field(init=False)
     _no_mark_until: float = 0.0
     _silent_since: float | None = None
+    _too_slow: set[str] = field(default_factory=set)
+    """Endpoints for a read of which the budget can never have room: told of."""
     _skews: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Of endpoints whose blocks were not in time since one was: by how much, and which block."""
-    _clock_behind: float = 0.0
-    """Seconds from this machine's clock to the database's, by the last read."""
+    _clock_behind: float | None = None
+    """Seconds from this machine's clock to the database's, by the last read; None: there was none yet."""
 
     def __post_init__(self) -> None:
         self._budget = Budget(self.known, self.per_second, self._read_limit)
@@ -91,7 +73,7 @@ class EndpointReader:
         entries, now = self._entries(), self.known.clock()
         awake = (node for node in self._in_order() if self._rest_of(node, entries)[1].until <= now)
         node = next(awake, self.endpoints[0])
-        return size_of(node, way_of(node, entries, now), entries, self.per_second)
+        return size_of(node, way_of(node, entries, now), entries, self._budget)
 
     @property
     def several(self) -> bool:
@@ -105,11 +87,13 @@ class EndpointReader:
         """
         entries = self._entries()
         if all(self._rest_of(node, entries)[1].until > self.known.clock() for node in self.endpoints):
-            nobody, now = [token_bytes(ACCOUNT_BYTES)], self.known.clock() + self._clock_behind
+            nobody, now = [token_bytes(ACCOUNT_BYTES)], self.known.clock() + (self._clock_behind or 0.0)
             (part,) = self._read(nobody, now, deadline, refresh=refresh, probe=True)
-            if part.failure:
-                return part.failure
             entries = self._entries()
+            if isinstance(part.failure, OverBudget | ClockSkewed):
+                return part.failure
+            if part.failure:  # said as by those who did not try
+                return self._resting(entries, TRIAL_EVERY)
         trial, waits = self._trial(HELD_FOR_A_READ), list[float]()
         for node, _ in self._candidates(entries, (), trial):
             seconds = self._reserve(node, entries, deadline, wallets, refresh=refresh)
@@ -119,7 +103,7 @@ class EndpointReader:
         trial.end(0.0)
         if waits:
             return OverBudget(f"{self.per_second:g} requests a second are used up", retry_after=min(waits))
-        return self._resting(entries, trial)
+        return self._resting(entries, trial.wait)
 
     def give_back(self) -> None:
         """Let others have the slots that no read will use."""
@@ -131,11 +115,20 @@ class EndpointReader:
     ) -> float:
         """0.0: the slots are had that a read takes at this endpoint. Otherwise when to ask again, in seconds."""
         way = way_of(node, entries, self.known.clock())
-        size = size_of(node, way, entries, self.per_second)
+        size = size_of(node, way, entries, self._budget)
         count = requests_of(way, size if wallets is None else min(wallets, size))
         count += self.known.proved(f"supply:{node.id}") is None
+        if (
+            self.per_second
+            and (count - 1) * SECOND / self.per_second > self._read_limit
+            and node.id not in self._too_slow
+        ):
+            self._too_slow.add(node.id)
+            told = {"endpoint": node.name, "requests": count, "per_second": self.per_second}
+            log.error("budget_too_small", network=self.network, **told)
         pace, ahead = node.session.pace, None if refresh else AHEAD
-        return self._budget.reserve(node.id, count, deadline, refresh=refresh, ahead=ahead, pace=pace)
+        latest = latest_slot(deadline, pace, self.request_limit)
+        return self._budget.reserve(node.id, count, latest, refresh=refresh, ahead=ahead, pace=pace)
 
     def read(
         self,
@@ -178,6 +171,7 @@ class EndpointReader:
             refresh=refresh,
             alone=not self.several,
             probe=probe,
+            any_time=probe and self._clock_behind is None,
             mark=self._mark(entries, now),
         )
         unread, parts = [range(len(accounts))] if accounts else [], list[Part]()
@@ -191,14 +185,14 @@ class EndpointReader:
             self._keep_skew(turn, failure)
             parts += turn.parts
             turns.append(turn)
-            failed.note(turn, failure)
+            failed.note(Part(range(0), None, failure, node.name, node.id), turn.lone, turn.lone_failure)
             task = replace(task, expected=replace(task.expected, newest=turn.newest))
             if not unread:
                 break
         self.give_back()
         trial.end(0.0 if parts else TRIAL_EVERY)
         self._judge_mark(turns)
-        return parts + failed.parts(unread, self._resting(entries, trial))
+        return parts + failed.parts(unread, self._resting(entries, trial.wait))
 
     def _trial(self, seconds: float) -> Trial:
         return Trial(self.known, seconds, self._read_limit)
@@ -247,8 +241,18 @@ class EndpointReader:
             return
         for node, name, rest in sorted(allowed, key=lambda each: each[2].until):
             hearsay = rest.told and self.known.proved(name) != entries[name] and self._doubts()
-            if (not rest.told or hearsay) and trial.ours():
+            if (not rest.told or hearsay) and trial.ours() and self._is_time_for(node, rest):
                 yield node, True
+
+    def _is_time_for(self, node: Node, rest: Rest) -> bool:
+        """Whether an endpoint that rests may be tried: by what passes seldom it is tried seldom, over all workers."""
+        name = f"trial:{node.id}"
+        if rest.code not in PASS_SELDOM:
+            return True
+        if self.known.take(name, SELDOM):
+            return False
+        self.known.keep(name, SELDOM)
+        return True
 
     def _in_order(self) -> list[Node]:
         """Best first. A read begins where slots were reserved for it: a better one had no room."""
@@ -256,7 +260,8 @@ class EndpointReader:
 
     def _doubts(self) -> bool:
         now = self.known.clock()
-        self._silent_since = now if self._silent_since is None else self._silent_since
+        if self._silent_since is None or now < self._silent_since:
+            self._silent_since = now
         return now - self._silent_since >= DOUBT_AFTER
 
     def _entries(self) -> dict[str, Any]:
@@ -273,17 +278,20 @@ class EndpointReader:
         first = min(keys, key=lambda each: each[1].until)
         return first if first[1].until > now else (name, own)
 
-    def _resting(self, entries: Mapping[str, Any], trial: Trial) -> ReadFailed:
-        """Why no endpoint may be asked, and in how many seconds to see whether one may be."""
+    def _resting(self, entries: Mapping[str, Any], wait: float) -> ReadFailed:
+        """Why no endpoint may be asked, the best one's reason, and in how many seconds to see whether one may be.
+
+        Every process says the same, trial after trial: what the network's row tells is written when that changes.
+        """
         now = self.known.clock()
         rests = [self._rest_of(node, entries)[1] for node in self.endpoints]
         # None rests when another read is just trying those that failed last time.
         waits = [rest for rest in rests if rest.until > now] or [rest for rest in rests if rest.strikes]
-        soonest = min(waits, key=lambda rest: rest.until, default=Rest(now, 0, Unreachable.code))
-        throttled = any(rest.code == Throttled.code for rest in waits)
-        kind = Throttled if throttled else KINDS.get(soonest.code, Unreachable)
-        until_tried = min(trial.wait, TRIAL_EVERY) if any(not rest.told for rest in rests) else inf
-        return kind("every endpoint is being left alone", retry_after=min(max(soonest.until - now, 0), until_tried))
+        codes = [rest.code for rest in rests if rest in waits or rest.strikes] or [Unreachable.code]
+        kind = Throttled if Throttled.code in codes else KINDS.get(codes[0], Unreachable)
+        soonest = min((rest.until for rest in waits), default=now)
+        until_tried = min(wait, TRIAL_EVERY) if any(not rest.told for rest in rests) else inf
+        return kind("every endpoint is being left alone", retry_after=min(max(soonest - now, 0), until_tried))
 
 
 def _block(entry: Any) -> Block | None:

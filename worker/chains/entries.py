@@ -31,13 +31,17 @@ MOST_STRIKES = 1_000_000
 
 def entry(name: str, raw: Any, now: float) -> tuple[Any, float] | None:
     """A value and until when it holds. None: it is not an entry of ours, and is passed over until one of ours comes."""
-    kind = name.partition(":")[0]
     try:
         value, until = json.loads(raw)
-        ours = kind in SHAPES and SHAPES[kind](value, now) and float(until) <= now + LONGEST[kind] + CLOCKS_DIFFER
-        return (value, float(until)) if ours else None
+        return (value, float(until)) if is_ours(name, value, float(until), now) else None
     except (ValueError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def is_ours(name: str, value: Any, until: float, now: float) -> bool:
+    """Whether it can be an entry of ours that was put by now: not if the clock was set back since, for instance."""
+    kind = name.partition(":")[0]
+    return kind in SHAPES and SHAPES[kind](value, now) and until <= now + LONGEST[kind] + CLOCKS_DIFFER
 
 
 def _number(value: Any) -> bool:

@@ -29,23 +29,29 @@ from worker.errors import (
     Unsupported,
 )
 
-# Where the status alone tells. 402 is a quota that is used up. 403 is a key that is wrong, unless the words or a
+# Where the status alone tells. 402 is a quota that is used up. 404 and 405 are a gateway's that has lost its node, or a
+# wrong path, unless the words say that the method is not there. 403 is a key that is wrong, unless the words or a
 # Retry-After speak of a rate: so do TronGrid's and those of some firewalls.
 STATUSES: dict[int, type[ReadFailed]] = {
     401: Unauthorized,
     402: Throttled,
     403: Unauthorized,
-    404: Unsupported,
-    405: Unsupported,
+    404: Unavailable,
+    405: Unavailable,
     413: TooMuch,
     429: Throttled,
     501: Unsupported,
 }
 
+# From here on what answers is out of order (RFC 9110 §15.6), and what its page says is not supported is no way of ours.
+OUT_OF_ORDER = 500
+
 # Where what the body says does not count: a message about the limit may speak of anything.
 BY_STATUS_ALONE = {401, 402, 413, 429}
 
 BACKOFF = re.compile(r'"backoff_seconds"\s*:\s*"?([0-9]+(?:\.[0-9]+)?)', re.ASCII)  # Infura's
+
+NO_REQUEST = "no request can be made of these settings: URL, key or proxy ({})"
 
 # What is raised where there is no reply, or none that can be read: the first that fits.
 RAISED: Sequence[tuple[tuple[type[Exception], ...], type[ReadFailed], str]] = (
@@ -59,10 +65,9 @@ RAISED: Sequence[tuple[tuple[type[Exception], ...], type[ReadFailed], str]] = (
             requests.exceptions.InvalidURL,
             requests.exceptions.MissingSchema,
             requests.exceptions.InvalidSchema,
-            requests.exceptions.InvalidHeader,
         ),
         Unreachable,
-        "no request can be made of these settings: URL, key or proxy ({})",
+        NO_REQUEST,
     ),
     # Every JSON decoder's error is a ValueError; or it is nested too deeply.
     ((ValueError, RecursionError), BadReply, "not JSON ({})"),
@@ -145,6 +150,10 @@ def translated(known: Sequence[Words]) -> Iterator[None]:
         yield
     except requests.HTTPError as error:
         raise _for_status(error.response, known) from None
+    except requests.exceptions.InvalidHeader as error:
+        if error.request is None:  # it was ours, and nothing was sent
+            raise Unreachable(NO_REQUEST.format(type(error).__name__)) from None
+        raise BadReply("a header that cannot be read") from None
     except (requests.RequestException, HTTPError, OSError, ValueError, RecursionError) as error:
         kind, detail = next((kind, detail) for errors, kind, detail in RAISED if isinstance(error, errors))
         raise kind(detail.format(type(error).__name__)) from None
@@ -156,10 +165,12 @@ def _for_status(response: requests.Response, known: Sequence[Words]) -> ReadFail
     # Not `response.text`: it would guess the encoding of megabytes, character by character.
     text = response.content[:4096].decode(errors="replace")
     told = by_words(text, known, detail)
+    if isinstance(told, Unsupported) and status >= OUT_OF_ORDER:
+        told = None
     wait = told.retry_after if told else None
     if wait is None:
         wait = _wait_in(text, response.headers.get("Retry-After", ""))
-    kind = STATUSES.get(status, Unavailable if status >= 500 else Refused)  # noqa: PLR2004  RFC 9110 §15.6
+    kind = STATUSES.get(status, Unavailable if status >= OUT_OF_ORDER else Refused)
     if told and status not in BY_STATUS_ALONE and (wait is None or not isinstance(told, TooMuch)):
         kind = type(told)
     elif wait is not None and (kind is Unavailable or status == 403):  # noqa: PLR2004

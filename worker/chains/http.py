@@ -119,9 +119,9 @@ class NodeSession(requests.Session):
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._adapter = Adapter()
-        self.mount("http://", self._adapter)
-        self.mount("https://", self._adapter)
+        adapter = Adapter()
+        self.mount("http://", adapter)
+        self.mount("https://", adapter)
 
     def use(self, key: str | None) -> None:
         """Send this key with the requests that follow, or none."""
@@ -169,7 +169,10 @@ class NodeSession(requests.Session):
                 answer.set_exception(error)
 
         thread, began = Thread(target=ask, daemon=True), monotonic()
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # this machine has no more threads: that is no endpoint's reply
+            raise requests.ConnectionError(request=request) from None
         try:
             response = answer.result(self.time_limit)
             self.pace += (1.5 * (monotonic() - began) - self.pace) / 4

@@ -21,7 +21,7 @@ from redis.exceptions import LockError
 from redis.lock import Lock
 from redis.retry import Retry
 
-from worker.chains.entries import CLOCKS_DIFFER, entry
+from worker.chains.entries import CLOCKS_DIFFER, entry, is_ours
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ class Known:
         if not 0 <= now - self._looked_up.get(looked_for, -LOOKED_UP) < LOOKED_UP:
             self._look_up(looked_for)
         found = [(name, self._own[name]) for name in names if name in self._own]
-        return {name: value for name, (value, until) in found if until > now}
+        return {name: value for name, (value, until) in found if until > now and is_ours(name, value, until, now)}
 
     def _look_up(self, names: tuple[str, ...]) -> None:
         with self.redis() as client:
@@ -110,6 +110,7 @@ class Known:
         for itself. Nobody has it for more than `longest` seconds, or ours: what says so was planted, and is removed.
         """
         seconds = max(seconds, 0.001)
+        most = max(seconds, longest) + CLOCKS_DIFFER
         with self.redis() as client:
             if client:
                 if self._still_ours(name, seconds):
@@ -118,11 +119,12 @@ class Known:
                 if lock.acquire():
                     self._locks[name] = lock
                     return 0.0
-                left, most = client.pttl(self.key(name)) / 1000, max(seconds, longest) + CLOCKS_DIFFER
+                left = client.pttl(self.key(name)) / 1000
                 if left != GONE / 1000 and not 0 <= left <= most:
                     self._delete(name)
                 return max(float(left), 0.001)
-        return max(self._kept.get(name, 0.0) - self.clock(), 0.0)
+        left = self._kept.get(name, 0.0) - self.clock()
+        return left if 0 <= left <= most else 0.0
 
     def keep(self, name: str, seconds: float) -> None:
         """Let what `take` gave us end by itself, after so many seconds. One command."""
@@ -204,7 +206,7 @@ class Known:
     @contextmanager
     def redis(self) -> Iterator[Any]:
         """Redis, or None while it is left alone. What fails in the block is told of once, and counts as not done."""
-        if self.url is None or self.clock() < self._back_at:
+        if self.url is None or 0 < self._back_at - self.clock() <= LEFT_ALONE:
             yield None
             return
         if self._client is None:
@@ -239,6 +241,7 @@ class Trial:
     longest: float
     """Seconds for which any read of the network has it at the most."""
     held: bool = False
+    """This read has it; without Redis there is no lock that says so."""
     wait: float = 0.0
     """Seconds until it may be had, where another has it."""
 

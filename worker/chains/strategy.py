@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from re import sub
 from typing import Any
 
+from worker.chains.budget import Budget
 from worker.chains.choice import most_wallets
 from worker.chains.entries import STRIKES_HOLD, WAY_HOLDS
 from worker.chains.known import Known
@@ -33,9 +34,14 @@ def way_of(node: Node, entries: Mapping[str, Any], now: float) -> Way:
     return way
 
 
-def size_of(node: Node, way: Way, entries: Mapping[str, Any], per_second: float) -> int:
+def most_of(node: Node, way: Way, budget: Budget) -> int:
+    """How many wallets a request, or a batch of single ones, takes there at the most."""
+    return most_wallets(way, node.ways[way], budget.per_second, pace=node.session.pace, limit=budget.longest)
+
+
+def size_of(node: Node, way: Way, entries: Mapping[str, Any], budget: Budget) -> int:
     """How many wallets a request, or a batch of single ones, takes there just now."""
-    most = most_wallets(way, node.ways[way], per_second)
+    most = most_of(node, way, budget)
     used, *_ = entries.get(f"way:{node.id}") or (way,)
     learnt = entries.get(f"size:{node.id}") if used == way else None  # it was learnt of the way that was used then
     return min(learnt or most, most)

@@ -14,7 +14,7 @@ from worker.chains.choice import Rest
 from worker.chains.entries import NEWEST_HOLDS, SIZE_HOLDS, STRIKES_HOLD, SUPPLY_HOLDS
 from worker.chains.known import Known
 from worker.chains.snapshot import Block, Expected, Snapshot, check, richest
-from worker.chains.strategy import Ways, size_of
+from worker.chains.strategy import Ways, most_of, size_of
 from worker.chains.task import Part, Task
 from worker.chains.ways import READ, ApiKey, Node, requests_of, total_supply
 from worker.errors import (
@@ -67,10 +67,11 @@ class Turn:
     _began: float = field(default_factory=monotonic)
     _requests: int = 0
     _sent: int = 0
+    _waited: float = 0.0  # seconds, for slots in the budget
 
     def __post_init__(self) -> None:
         self._ways = Ways(self.node, self.known, self.entries)
-        self._size = size_of(self.node, self._ways.way, self.entries, self.task.budget.per_second)
+        self._size = size_of(self.node, self._ways.way, self.entries, self.task.budget)
         self._supply = self.known.proved(f"supply:{self.node.id}")  # money is held against it: nobody's word
         self._key_rests = {key.id: Rest.from_entry(self.entries.get(f"key:{key.id}")) for key in self.node.keys}
         self.newest = self.task.expected.newest
@@ -92,6 +93,8 @@ class Turn:
             return choice.left_of(pieces, [part.wallets for part in self.parts]), failure
         finally:
             self.task.budget.give_back(self.node.id)
+            if self._sent:
+                self.known.count(f"requests:{self.node.id}", self._sent)
 
     def _take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
         queue = choice.cut(pieces, self._size)
@@ -117,22 +120,21 @@ class Turn:
         """
         try:
             return self._read(piece)
-        except Refused:
-            if not self.task.alone or self._ways.one_refusal_is_enough:
+        except (OutOfTime, Refused) as error:
+            if isinstance(error, Refused) and (not self.task.alone or self._ways.one_refusal_is_enough):
                 raise
-        except OutOfTime:
-            pass
         return self._read(piece)
 
     def _read(self, piece: range) -> Snapshot:
         """One read that passed every check."""
         requests = requests_of(self._ways.way, len(piece)) + (self._supply is None)
         budget, pace = self.task.budget, self.node.session.pace
-        budget.have(self.node.id, requests, self.task.deadline, refresh=self.task.refresh, pace=pace)
+        budget.have(self.node.id, requests, self.task.latest_slot(pace), refresh=self.task.refresh, pace=pace)
         self._prepare()
         accounts = self.task.accounts[piece.start : piece.stop]
         snapshot = READ[self._ways.way](self.node, self.task.token, accounts)
         now = self.task.expected.now + monotonic() - self.task.started  # other endpoints may have taken their time
+        now = snapshot.block.time if self.task.any_time else now
         expected = replace(self.task.expected, now=now, newest=self.newest, host=self.known.clock())
         check(snapshot, expected)
         self._check_mark(snapshot, expected)
@@ -168,8 +170,10 @@ class Turn:
 
         Raises Unreachable when there is no time left.
         """
-        if self.task.deadline > monotonic():
-            self.task.budget.wait(self.node.id, self.task.deadline, refresh=self.task.refresh)
+        asked, latest = monotonic(), self.task.latest_slot(self.node.session.pace)
+        if self.task.deadline > asked:
+            self.task.budget.wait(self.node.id, latest, refresh=self.task.refresh)
+            self._waited += monotonic() - asked
         left = self.task.deadline - monotonic()
         if left <= 0:
             raise Unreachable("no time left")
@@ -218,36 +222,31 @@ class Turn:
         self.lone_failure = failure
         if self.parts or len(self.lone) < NOT_THE_WALLETS:
             return queue, None
-        self.lone, spoilt = [], self.lone
-        self._too_much = []
-        detail = f"every request is too much: {failure}"
-        return self._other_way(Unsupported(detail), spoilt[0], [*spoilt[1:], *queue])
+        self.lone, self._too_much, spoilt = [], [], self.lone
+        return self._other_way(Unsupported(f"every request is too much: {failure}"), spoilt[0], [*spoilt[1:], *queue])
 
     def _other_way(
         self, failure: ReadFailed, piece: range, queue: list[range]
     ) -> tuple[list[range], ReadFailed | None]:
         """Go on with another key, or in another way, or give up on this endpoint for now."""
         queue = [piece, *queue]
+        if self._waited > self.node.session.pace and isinstance(failure, Unreachable) and self._cut_short():
+            failure = OverBudget("the time went by waiting for the budget")
         if self.contradicts and not self.agrees:  # by others' word alone no endpoint rests
             self._report(failure, 0)
             return queue, failure
         if self._key and isinstance(failure, Throttled | Unauthorized) and not isinstance(failure, OverBudget):
             self._rest_key(self._key, failure)
-            if self._next_key():
-                return queue, None
-            return queue, failure
+            return queue, None if self._next_key() else failure
         if final := self._ways.next_after(failure):
             self._rest(final)
             return queue, final
-        self._size, self._too_much = self._most, []
+        self._size, self._too_much = most_of(self.node, self._ways.way, self.task.budget), []
         return choice.cut(queue, self._size), None
 
     def _rest_key(self, key: ApiKey, failure: ReadFailed) -> None:
-        now = self.known.clock()
-        rest = choice.rest_after(failure, self._key_rests[key.id], now, alone=False)
-        self._key_rests[key.id] = rest
-        self.known.put(f"key:{key.id}", rest.entry(), rest.until - now + STRIKES_HOLD)
-        self._report(failure, rest.until - now, key=key.id)
+        name, before = f"key:{key.id}", self._key_rests[key.id]
+        self._key_rests[key.id] = self._leave_alone(name, failure, before, alone=False, key=key.id)
 
     def _next_key(self) -> bool:
         trial = self.trial and self._key is None
@@ -261,41 +260,39 @@ class Turn:
         if isinstance(failure, OverBudget) or self._cut_short():
             self._report(failure, 0)
             return
-        now, before = self.known.clock(), Rest.from_entry(self._entry("rest"))
-        rest = choice.rest_after(failure, before, now, alone=self.task.alone)
-        self._put("rest", rest.entry(), rest.until - now + STRIKES_HOLD)
+        before = Rest.from_entry(self._entry("rest"))
+        self._leave_alone(f"rest:{self.node.id}", failure, before, alone=self.task.alone)
         self._ways.failed(failure)
-        self._report(failure, rest.until - now)
+
+    def _leave_alone(self, name: str, failure: ReadFailed, before: Rest, *, alone: bool, **more: Any) -> Rest:
+        now = self.known.clock()
+        rest = choice.rest_after(failure, before, now, alone=alone)
+        self.known.put(name, rest.entry(), rest.until - now + STRIKES_HOLD)
+        if not self.task.probe or failure.code != before.code:  # else it was told of when it began
+            self._report(failure, rest.until - now, **more)
+        return rest
 
     def _cut_short(self) -> bool:
         """Whether the read's end came first: not when it had a request's whole time, and nothing to show for it."""
         now = monotonic()
-        return self.task.deadline <= now and (bool(self.parts) or now - self._began < self.task.request_limit)
+        had = now - self._began - self._waited
+        return self.task.deadline <= now and (bool(self.parts) or had < self.task.request_limit)
 
     def _report(self, failure: ReadFailed, seconds: float, **more: Any) -> None:
         # What waiting does not mend is a mistake in the settings, which only a person can.
         report = log.error if failure.for_a_person else log.warning
-        self._tell(
-            report, "read_failed", error=failure.code, detail=str(failure), left_alone_seconds=round(seconds), **more
-        )
+        more |= {"error": failure.code, "detail": str(failure), "left_alone_seconds": round(seconds)}
+        self._tell(report, "read_failed", **more)
 
     def _tell(self, report: Callable[..., Any], event: str, **more: Any) -> None:
         report(event, network=self.task.network, endpoint=self.node.name, **more)
 
     def _learn(self) -> None:
-        if self._sent:
-            self.known.count(f"requests:{self.node.id}", self._sent)
         read = [part.wallets for part in self.parts]
-        size = choice.learnt(self._size, self._most, read=read, failed=self._too_much, lone=self.lone)
-        if size != (self._entry("size") or self._most):
-            self._put("size", size, SIZE_HOLDS)
-
-    @property
-    def _most(self) -> int:
-        return choice.most_wallets(self._ways.way, self.node.ways[self._ways.way], self.task.budget.per_second)
+        most = most_of(self.node, self._ways.way, self.task.budget)
+        size = choice.learnt(self._size, most, read=read, failed=self._too_much, lone=self.lone)
+        if size != (self._entry("size") or most):
+            self.known.put(f"size:{self.node.id}", size, SIZE_HOLDS)
 
     def _entry(self, what: str) -> Any:
         return self.entries.get(f"{what}:{self.node.id}")
-
-    def _put(self, what: str, value: Any, seconds: float) -> None:
-        self.known.put(f"{what}:{self.node.id}", value, seconds)
