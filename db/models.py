@@ -1,4 +1,4 @@
-"""The tables. No queries here: they are in ``wallets``, ``balances`` and ``user_balances``.
+"""The tables. No queries here: each of the other modules has those of one thing that is asked of them.
 
     wallets ◄── sync_schedule ◄── balance_cache ◄── held_changes
 
