@@ -11,8 +11,8 @@ What a worker writes for a wallet that was asked for it tells on ``CHANNEL``, in
 A request for more than MANY wallets makes them due among those that come in masses: only those of one batch are waited
 for, and the others must not delay anybody's.
 
-``SKIP LOCKED`` because whoever writes a batch holds its rows for some milliseconds, and others may keep some for longer:
-nobody is to wait for all of them here. A wallet that was passed over is told as ``locked``.
+``SKIP LOCKED`` because whoever writes a batch holds its rows for some milliseconds, and others may keep some for
+longer: nobody is to wait for all of them here. A wallet that was passed over is told as ``locked``.
 """
 
 from db.windows import HOLDER
