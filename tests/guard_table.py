@@ -206,8 +206,8 @@ GUARDS = (
     Guard(
         "nothing is claimed that cannot be read",
         "worker/sync.py",
-        "if why := reader.may_read(deadline, refresh=refresh):",
-        "if why := None:",
+        "while why := reader.may_read(deadline, refresh=refresh, wallets=wallets):",
+        "while why := None:",
         ("tests/integration/test_outage.py",),
     ),
     Guard(

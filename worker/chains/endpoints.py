@@ -241,7 +241,7 @@ class EndpointReader:
             return
         for node, name, rest in sorted(allowed, key=lambda each: each[2].until):
             hearsay = rest.told and self.known.proved(name) != entries[name] and self._doubts()
-            if (not rest.told or hearsay) and trial.ours() and self._is_time_for(node, rest):
+            if (not rest.told or hearsay) and trial.ours() and (hearsay or self._is_time_for(node, rest)):
                 yield node, True
 
     def _is_time_for(self, node: Node, rest: Rest) -> bool:
