@@ -56,8 +56,12 @@ def sync_due(network: Network) -> tuple[UUID, ...]:
     """
     settings, reader, started = worker_settings(), reader_for(network), monotonic()
     ahead = timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD)
-    due = partial(claim_due, limit=reader.max_wallets, ahead=ahead)
-    claim, asked_again = _sync(reader, settings, network, due, started=started)
+
+    def claim_batch(connection: Connection, network: Network, lease: timedelta) -> Claim | None:
+        # Of the endpoint that is asked now: its slots are had.
+        return claim_due(connection, network, limit=reader.max_wallets, lease=lease, ahead=ahead)
+
+    claim, asked_again = _sync(reader, settings, network, claim_batch, started=started)
     # Apart from those above, which are written by now: these may end the process.
     if claim and claim.state.lost and not claim.deaths:
         asked_again += _sync(reader, settings, network, claim_lost, started=started)[1]
