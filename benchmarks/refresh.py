@@ -17,7 +17,7 @@ from celery import Celery
 
 from benchmarks.reading import Figure
 from benchmarks.stage import Stage, Unsound, nodes, stage
-from config.broker import REFRESH_QUEUE, sync_queue, transport_options
+from config.broker import REFRESH_QUEUE, TICKS_QUEUE, sync_queue, transport_options
 from config.settings import NETWORKS
 from devstack.product import WORKER, api, beat, environment, token
 from devstack.servers import Server, running, wait_for
@@ -154,7 +154,7 @@ def scene(processes: int) -> Iterator[Scene]:
         sync = started.enter_context(serving(stands, stands.nodes, processes, *queues))
         # A node serves requests side by side; these serve one after another, so each worker has its own.
         memory = started.enter_context(nodes(stands.folder / "refresh"))
-        refresh = started.enter_context(serving(stands, memory, 2, REFRESH_QUEUE))
+        refresh = started.enter_context(serving(stands, memory, 2, TICKS_QUEUE, REFRESH_QUEUE))
         started.enter_context(beat(stands.folder, stands.env))
         server = started.enter_context(api(stands.folder, stands.env))
         for worker in (sync, refresh):
