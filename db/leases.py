@@ -59,7 +59,7 @@ SELECT half, CASE WHEN split THEN 2 ELSE lane END, network,
 """
 
 _TRY = """
-UPDATE leases SET token = %(token)s, claimed_at = now(), lease_until = now() + %(lease)s
+UPDATE leases SET token = %(token)s, claimed_at = statement_timestamp(), lease_until = now() + %(lease)s
  WHERE (token, lane) = (
        SELECT token, lane FROM leases
         WHERE network = %(network)s AND lease_until IS NULL AND {wanted}

@@ -27,13 +27,15 @@ from db.windows import HOLDER, HOLDS, MASSES, NAMED, USUAL
 SHARE_OF_MASSES = 4
 """One wallet in so many of a batch may be of those that came in masses while others are due, and no more."""
 
+# A claim is made when its statement begins, not when its transaction did: that may have waited for its turn, and whoever
+# asked meanwhile is served by this read.
 # The address is the wallet's own, which the API shows, whatever the schedule's copy says; none where the schedule takes
 # the wallet for one of another network, or where there is no such wallet. By their keys, one by one, whatever the
 # planner thinks of their number.
 _WALLETS = """
 SELECT f.wallet_id, f.account, CASE WHEN w.network = %(network)s THEN w.address END, f.failures,
        date_part('epoch', greatest(f.last_changed_at, f.requested_at)), date_part('epoch', f.next_sync_at),
-       b.usdt_balance::text, b.native_balance::text, b.block_number, date_part('epoch', now())
+       b.usdt_balance::text, b.native_balance::text, b.block_number, date_part('epoch', statement_timestamp())
   FROM free AS f
   LEFT JOIN LATERAL (SELECT network, address FROM wallets WHERE id = f.wallet_id LIMIT 1) AS w ON true
   LEFT JOIN LATERAL (SELECT usdt_balance, native_balance, block_number FROM balance_cache
@@ -47,7 +49,7 @@ WITH {FREE_OF_LANE}, leased AS (
     INSERT INTO leases
            (token, lane, network, first_due, first_id, last_due, last_id, claimed_at, lease_until, wallet_ids)
     SELECT %(token)s, %(lane)s, %(network)s, a.next_sync_at, a.wallet_id, z.next_sync_at, z.wallet_id,
-           now(), now() + %(lease)s, (SELECT array_agg(wallet_id) FROM free)
+           statement_timestamp(), now() + %(lease)s, (SELECT array_agg(wallet_id) FROM free)
       FROM (SELECT next_sync_at, wallet_id FROM free ORDER BY 1, 2 LIMIT 1) AS a,
            (SELECT next_sync_at, wallet_id FROM free ORDER BY 1 DESC, 2 DESC LIMIT 1) AS z
      WHERE a.next_sync_at <= now() AND (SELECT count(*) FROM free) >= %(least)s
@@ -66,7 +68,8 @@ WITH free AS MATERIALIZED (
      LIMIT %(limit)s
 ), leased AS (
     INSERT INTO leases (token, lane, network, claimed_at, lease_until, wallet_ids)
-    SELECT %(token)s, {NAMED}, %(network)s, now(), now() + %(lease)s, array_agg(wallet_id) FROM free HAVING count(*) > 0
+    SELECT %(token)s, {NAMED}, %(network)s, statement_timestamp(), now() + %(lease)s, array_agg(wallet_id)
+      FROM free HAVING count(*) > 0
 )
 {_WALLETS}
 """
