@@ -27,8 +27,8 @@ from db.windows import HOLDER, HOLDS, MASSES, NAMED, USUAL
 SHARE_OF_MASSES = 4
 """One wallet in so many of a batch may be of those that came in masses while others are due, and no more."""
 
-# A claim is made when its statement begins, not when its transaction did: that may have waited for its turn, and whoever
-# asked meanwhile is served by this read.
+# A claim is made when its statement begins, not when its transaction did: that may have waited for its turn, and
+# whoever asked meanwhile is served by this read.
 # The address is the wallet's own, which the API shows, whatever the schedule's copy says; none where the schedule takes
 # the wallet for one of another network, or where there is no such wallet. By their keys, one by one, whatever the
 # planner thinks of their number.
