@@ -289,3 +289,16 @@ def test_an_older_block_never_overwrites_a_newer_one_and_the_same_block_is_overw
         expected = (block, usdt) if newer else expected
         row: Any = tables.balance(wallet)
         assert (row["block_number"], row["usdt_balance"]) == expected
+
+
+def test_whoever_asks_while_a_claim_waits_for_its_turn_is_served_by_it(tables: Tables) -> None:
+    """Its time is that of its statement: by its transaction's the wallet would be read once more."""
+    (wallet,) = tables.add("tron", "T0")
+    with psycopg.connect(tables.dsn) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("SELECT FROM network_state WHERE network = 'tron' FOR UPDATE")
+        waiting = pool.submit(claim)
+        await_lock_wait(tables.rows)
+        tables.rows("UPDATE sync_schedule SET requested_at = clock_timestamp()")
+        other.rollback()
+        found = only(waiting.result(CAP))
+    assert write(found.token, good(wallet)) == Recorded(1, 1, ())
