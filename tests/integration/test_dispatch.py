@@ -8,6 +8,7 @@ import pytest
 from environment import forget_settings
 from kombu.utils.json import loads
 from leases import claim, end_lease
+from structlog.testing import capture_logs
 from tables import Tables
 
 from config.settings import NETWORKS, Network
@@ -150,3 +151,20 @@ def test_a_tick_costs_redis_no_more_trips_the_more_messages_it_sends(
         cost.append(len(trips))
     assert sent == [1, 18]
     assert cost[1] <= cost[0], trips
+
+
+@pytest.mark.usefixtures("server")
+def test_what_goes_wrong_with_a_networks_queue_is_told_and_keeps_the_tick_from_nothing_else(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worker import dispatch
+
+    tables.rows("ALTER TABLE leases RENAME TO elsewhere")  # what looks at queues needs it, what enrols does not
+    tables.rows("SET session_replication_role = replica")
+    add(tables, 1)
+    monkeypatch.setattr(dispatch, "reconciliation", dispatch.Reconciliation())
+    with capture_logs() as logs:
+        dispatch.dispatch()
+    told = [line["event"] for line in logs if line["event"] != "redis_unavailable"]
+    assert told == ["dispatch_failed", "dispatch_failed", "schedules_mended"]
+    assert len(tables.rows("SELECT FROM sync_schedule")) == 1

@@ -126,3 +126,15 @@ def test_a_task_that_cannot_send_a_message_says_so_and_goes_on(database_url: str
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert "refresh_not_sent" in done.stdout
+
+
+def test_a_request_from_the_future_is_none(tables: Tables) -> None:
+    """Somebody's clock was wrong: taken for one, it would have its wallet read again and again until then."""
+    (wallet,) = tables.add("tron", "T0")
+    tables.rows("UPDATE sync_schedule SET requested_at = now() + interval '1 day'")
+    assert write(only(claim()).token, good(wallet)).asked_again == ()
+    assert tables.schedule(wallet)["next_sync_at"].year == 2099
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now(), claimed_at = now() - interval '1 hour'")
+    with transaction() as connection:
+        request_wallets(connection, [wallet], cooldown=timedelta(seconds=5))
+    assert tables.rows("SELECT requested_at <= now() AS now FROM sync_schedule") == [{"now": True}]
