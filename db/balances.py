@@ -13,7 +13,8 @@ from db.refresh import CHANNEL
 # whose due time is no longer the one that it was claimed at: its address changed, or it is gone. The upsert is guarded
 # besides by the block, and within one block by the time of the read: what is older never overwrites. `awaited`: asked
 # for so shortly before that somebody may wait for it now. Only then is anybody told (db.refresh), for commits that tell
-# something go one after another.
+# something go one after another. A request that was made since this transaction began is one; one from the future is
+# none.
 _RECORD = """
 WITH ended AS (
     DELETE FROM leases WHERE token = %(token)s RETURNING claimed_at
@@ -31,7 +32,7 @@ WITH ended AS (
        SET lane = 0,
            claimed_at = c.claimed_at,
            account = coalesce(decode(o.account, 'hex'), s.account),
-           next_sync_at = CASE WHEN s.requested_at > c.claimed_at AND s.requested_at <= now() THEN now()
+           next_sync_at = CASE WHEN s.requested_at > c.claimed_at AND s.requested_at <= clock_timestamp() THEN now()
                                ELSE to_timestamp(o.due) END,
            failures = o.failures,
            last_error = o.error,
@@ -39,7 +40,8 @@ WITH ended AS (
       FROM claim c, {outcome} o
      WHERE s.wallet_id = o.wallet_id AND c.claimed_at IS NOT NULL
        AND date_part('epoch', s.next_sync_at) = o.was_due
- RETURNING s.wallet_id, s.claimed_at, s.requested_at > s.claimed_at AND s.requested_at <= now() AS asked_again,
+ RETURNING s.wallet_id, s.claimed_at,
+           s.requested_at > s.claimed_at AND s.requested_at <= clock_timestamp() AS asked_again,
            s.requested_at > s.claimed_at - interval '1 minute' AS awaited,
            o.usdt, o.native, o.block_number, o.block_time, o.one_block
 ), written AS (

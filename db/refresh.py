@@ -38,7 +38,8 @@ WITH asked AS (
 ), free AS (
     SELECT s.wallet_id, s.next_sync_at, s.lane,
            coalesce(s.requested_at > coalesce(h.claimed_at, s.claimed_at, '-infinity'), false)
-               AND s.requested_at <= now() AND (h.token IS NOT NULL OR s.next_sync_at <= now()) AS pending,
+               AND s.requested_at <= clock_timestamp()
+               AND (h.token IS NOT NULL OR s.next_sync_at <= clock_timestamp()) AS pending,
            h.token IS NOT NULL AS held,
            coalesce(h.lease_until > now(), false) AS read_now,
            coalesce(s.requested_at < now() - %(patience)s::interval, false) AS lost,

@@ -357,7 +357,7 @@ class QueueMachine(RuleBasedStateMachine):
         written = 0
         asked_again = set()
         for wallet, each in mine.items():
-            row, at = after.rows[wallet], leases[0].claimed_at
+            row, at = after.rows[wallet], max(lease.claimed_at for lease in leases)
             assert (row.lane, row.claimed_at, row.failures, row.last_error) == (0, at, each.failures, each.error)
             if row.requested_at is not None and row.requested_at > at:
                 asked_again.add(wallet)

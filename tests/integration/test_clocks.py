@@ -11,7 +11,7 @@ from tables import Tables
 
 from config.settings import Network
 
-CLOCKS = "now", "clock_timestamp"
+CLOCKS = "now", "statement_timestamp", "clock_timestamp"
 
 
 def skew(database_url: str, seconds: float) -> None:

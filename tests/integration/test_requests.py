@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from tables import Tables
 
 from config.settings import worker_settings
+from db.balances import record
 from db.session import transaction
 from db.wallets import Requested, request_user, request_wallets
 from devstack.product import environment
@@ -138,3 +139,20 @@ def test_a_request_from_the_future_is_none(tables: Tables) -> None:
     with transaction() as connection:
         request_wallets(connection, [wallet], cooldown=timedelta(seconds=5))
     assert tables.rows("SELECT requested_at <= now() AS now FROM sync_schedule") == [{"now": True}]
+
+
+def test_a_request_that_was_made_since_a_transaction_began_is_one(tables: Tables, rested: list[UUID]) -> None:
+    """What began first may come second: the request is neither lost nor made twice."""
+    with transaction() as earlier:
+        earlier.exec_driver_sql("SELECT now()")
+        assert set(ask(tables, rested[0]).networks) == set(rested)
+        again = request_wallets(earlier, rested, cooldown=COOLDOWN)
+        assert set(again.networks) == set(rested)
+        unchanged = earlier.exec_driver_sql("SELECT bool_and(requested_at > now()) FROM sync_schedule").scalar_one()
+        assert unchanged, "the other's request stands"
+    found = only(claim_ids(rested))
+    with transaction() as earlier:
+        earlier.exec_driver_sql("SELECT now()")
+        ask(tables, rested[0])
+        made = [good(each.id)._replace(was_due=each.due_at, block_number=10, block_time=1) for each in found.wallets]
+        assert set(record(earlier, found.token, made, finality="solid").asked_again) == set(rested)
