@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
@@ -26,7 +27,10 @@ from api.reading import Found, Reading, database_pool
 from api.refresh import Refresher
 from api.replies import JSON_TYPE, Headers, Reply
 from config.logging import configure_logging, escaped
-from config.settings import ApiSettings, Network, api_settings
+from config.settings import ApiSettings, api_settings
+
+if TYPE_CHECKING:
+    from config.networks import NetworkName
 
 COMPLETE = (b"balances-complete", b"true")
 INCOMPLETE = (b"balances-complete", b"false")
@@ -40,7 +44,7 @@ class Endpoint:
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
         self._verifier = Verifier(settings)
-        decimals: Mapping[Network, int] = {
+        decimals: Mapping[NetworkName, int] = {
             "ethereum": settings.ethereum_usdt_decimals,
             "tron": settings.tron_usdt_decimals,
         }

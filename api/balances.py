@@ -8,12 +8,12 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from config.settings import Network
+from config.networks import NetworkName
 from db.user_balances import WalletRow
 
 _ONE = 10**8  # 8 places
 _POWERS = tuple(10**exponent for exponent in range(78))
-NATIVE_DECIMALS: Mapping[Network, int] = {"ethereum": 18, "tron": 6}
+NATIVE_DECIMALS: Mapping[NetworkName, int] = {"ethereum": 18, "tron": 6}
 
 Finality = Literal["latest", "safe", "finalized", "solid"]
 Status = Literal["fresh", "stale", "failing", "never_synced"]
@@ -48,7 +48,7 @@ class WalletBalance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wallet_address: Annotated[
         str, Meta(description="As the wallet was registered.", examples=["TAVFvX9tToo1UJ2h7j47jVkgQjZa8LarY8"])
     ]
-    network: Annotated[Network, Meta(description="The wallet's blockchain.", examples=["tron"])]
+    network: Annotated[NetworkName, Meta(description="The wallet's blockchain.", examples=["tron"])]
     usdt_balance: _UsdtBalance | None
     native_balance: _NativeBalance | None
     last_synced: _LastSynced | None
@@ -103,7 +103,7 @@ class WalletBalanceInFull(WalletBalance, frozen=True, forbid_unknown_fields=True
 class Outage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A network that none of its endpoints reads just now: its balances are as old as they say."""
 
-    network: Annotated[Network, Meta(description="The blockchain.", examples=["tron"])]
+    network: Annotated[NetworkName, Meta(description="The blockchain.", examples=["tron"])]
     since: Annotated[
         datetime, Meta(tz=True, description="Since when: UTC, whole seconds.", examples=["2026-01-16T09:02:11Z"])
     ]
@@ -165,7 +165,7 @@ def reply(
     user_id: UUID,
     rows: Sequence[WalletRow],
     *,
-    usdt_decimals: Mapping[Network, int],
+    usdt_decimals: Mapping[NetworkName, int],
     asked_at: datetime | None,
     now: datetime,
 ) -> UserBalances:
@@ -182,7 +182,7 @@ def reply_in_full(
     user_id: UUID,
     rows: Sequence[WalletRow],
     *,
-    usdt_decimals: Mapping[Network, int],
+    usdt_decimals: Mapping[NetworkName, int],
     asked_at: datetime | None,
     now: datetime,
 ) -> UserBalancesInFull:

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from api.problems import ParameterError, unprocessable
-from config.settings import NETWORKS, Network
+from config.networks import NetworkName
+from config.settings import NETWORKS
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _BOOLEANS = {"true": True, "false": False}
@@ -19,7 +20,7 @@ class Parameters(msgspec.Struct, frozen=True):
     """The query's parameters, all optional; others are ignored."""
 
     networks: Annotated[
-        tuple[Network, ...],
+        tuple[NetworkName, ...],
         Meta(min_length=1, description="Only wallets on these, comma-separated. Omitted: all.", examples=[["tron"]]),
     ] = NETWORKS
     refresh: Annotated[

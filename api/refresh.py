@@ -19,7 +19,8 @@ from api.limits import Bound, Counted, Limits
 from api.listening import Listener
 from api.waits import Waits
 from config.broker import REFRESH_QUEUE, location, transport_options
-from config.settings import NETWORKS, ApiSettings, Network
+from config.networks import NetworkName
+from config.settings import NETWORKS, ApiSettings
 from db.prepared import Pool, Prepared, array
 from db.refresh import REQUEST_FOR_WALLETS
 
@@ -43,7 +44,7 @@ class Asked(NamedTuple):
     """What became of asking for one wallet (``db.refresh``)."""
 
     wallet_id: UUID
-    network: Network
+    network: NetworkName
     asked_at: datetime
     wait: bool
     enqueue: bool

@@ -15,7 +15,8 @@ from benchmarks.nodes import words
 from benchmarks.stage import Stage, stage
 from config.broker import sync_queue
 from config.logging import configure_logging
-from config.settings import Network, worker_settings
+from config.networks import NetworkName
+from config.settings import worker_settings
 from devstack.product import worker
 from devstack.servers import wait_for
 from worker.app import app, start_process
@@ -90,7 +91,7 @@ def codec_ratio() -> float:
 
 def passes(scene: Stage, tell: Callable[[str], None]) -> Iterator[Figure]:
     tell(f"passes of {WALLETS:,} wallets …")
-    targets: dict[Network, float] = {"ethereum": 0.5, "tron": 2.2}
+    targets: dict[NetworkName, float] = {"ethereum": 0.5, "tron": 2.2}
     for network, target in targets.items():
         full_pass(scene, network)  # what is learnt once an hour is learnt
         counts = full_pass(scene, network)
@@ -113,7 +114,7 @@ def passes(scene: Stage, tell: Callable[[str], None]) -> Iterator[Figure]:
             yield Figure(f"throughput ÷ the floor's, {network}, the worker and its queue", ratio, 0.5, "at least")
 
 
-def full_pass(scene: Stage, network: Network) -> dict[str, int]:
+def full_pass(scene: Stage, network: NetworkName) -> dict[str, int]:
     """Every wallet of a network once, in this process; what the nodes were asked for it."""
     scene.all_due()
     scene.counts()
@@ -122,12 +123,12 @@ def full_pass(scene: Stage, network: Network) -> dict[str, int]:
     return scene.counts()
 
 
-def run_product(network: Network) -> None:
+def run_product(network: NetworkName) -> None:
     for _ in range(-(-WALLETS // limit(network))):
         sync_due(network)
 
 
-def limit(network: Network) -> int:
+def limit(network: NetworkName) -> int:
     return reader_for(network).max_wallets
 
 
@@ -153,7 +154,7 @@ def settings(**changes: str) -> Iterator[None]:
             yield
 
 
-def against_the_floor(scene: Stage, network: Network, run: Callable[[Network], None]) -> float:
+def against_the_floor(scene: Stage, network: NetworkName, run: Callable[[NetworkName], None]) -> float:
     """The floor's seconds over those of `run`, both for a pass over every wallet of a network; the median of rounds."""
     floor = Floor.at(scene.nodes.url, scene.postgres.url)
     wallets, size = scene.wallets(network), limit(network)
@@ -173,10 +174,10 @@ def against_the_floor(scene: Stage, network: Network, run: Callable[[Network], N
     return median(ratios)
 
 
-def by_the_worker(scene: Stage) -> Callable[[Network], None]:
+def by_the_worker(scene: Stage) -> Callable[[NetworkName], None]:
     """A pass by the worker that runs: its messages sent, and waited for."""
 
-    def run(network: Network) -> None:
+    def run(network: NetworkName) -> None:
         for _ in range(-(-WALLETS // limit(network))):
             app.send_task("worker.tasks.sync_due_wallets", args=[network], queue=sync_queue(network))
         while not scene.done(network):

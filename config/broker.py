@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from redis.connection import parse_url
 
-from config.settings import Network
+from config.networks import NetworkName
 
 TICKS_QUEUE = "ticks"
 """Beat's, which are short: one in line behind batches would come too late for what it is for."""
@@ -15,7 +15,7 @@ REFRESH_QUEUE = "refresh"
 """What somebody waits for."""
 
 
-def sync_queue(network: Network) -> str:
+def sync_queue(network: NetworkName) -> str:
     """The queue of a network's batches: each has its own, so that one that hangs does not hold up the other."""
     return f"sync.{network}"
 

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.files import SecretFileSource
+from config.networks import NetworkName
 from config.values import (
     DatabaseUrl,
     KeysUrl,
@@ -30,11 +31,10 @@ from config.values import (
     overheard,
 )
 
-Network = Literal["ethereum", "tron"]
-NETWORKS: tuple[Network, ...] = ("ethereum", "tron")
+NETWORKS: tuple[NetworkName, ...] = ("ethereum", "tron")
 
 # Twice as old as the newest block of a sound node is at worst: slots are missed, and finality takes its time.
-MAX_HEAD_AGE: dict[tuple[Network, str], float] = {
+MAX_HEAD_AGE: dict[tuple[NetworkName, str], float] = {
     ("ethereum", "latest"): 120,
     ("ethereum", "safe"): 1800,
     ("ethereum", "finalized"): 2700,
@@ -121,7 +121,7 @@ class WorkerSettings(QueueSettings):
     dispatch_interval: Seconds = 1
     life_sign_dir: Path = Field(default_factory=_private_folder)
 
-    def chain(self, network: Network) -> "ChainSettings":
+    def chain(self, network: NetworkName) -> "ChainSettings":
         """What the settings say of a network."""
         ethereum = network == "ethereum"
         decimals = self.ethereum_usdt_decimals if ethereum else self.tron_usdt_decimals
@@ -177,9 +177,9 @@ class WorkerSettings(QueueSettings):
         return self.sync_lease * 3 / 4
 
     @property
-    def networks(self) -> tuple[Network, ...]:
+    def networks(self) -> tuple[NetworkName, ...]:
         """The networks that have a node; the others are not synced."""
-        urls: dict[Network, NodeUrls] = {"ethereum": self.ethereum_rpc_urls, "tron": self.tron_rpc_urls}
+        urls: dict[NetworkName, NodeUrls] = {"ethereum": self.ethereum_rpc_urls, "tron": self.tron_rpc_urls}
         return tuple(network for network in NETWORKS if urls[network])
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from config.settings import Network
+from config.networks import NetworkName
 
 TIMEOUT = 120_000  # milliseconds; a pass over a million rows takes seconds
 
@@ -47,7 +47,7 @@ AGE_SHARES = (0.5, 0.95, 0.99, 1.0)
 class NetworkFreshness:
     """One network's wallets. `ages` in seconds, one for each of AGE_SHARES; empty when none was ever read."""
 
-    network: Network
+    network: NetworkName
     wallets: int
     read: int
     fresh: int
@@ -69,7 +69,7 @@ def freshness(connection: Connection, *, grace: timedelta) -> list[NetworkFreshn
     """The state of each network that has wallets. `grace`: what is due for longer than this is overdue."""
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = {TIMEOUT}")
     rows = connection.exec_driver_sql(_FRESHNESS, {"grace": grace, "shares": list(AGE_SHARES)}).all()
-    errors: dict[Network, dict[str, int]] = {row.network: {} for row in rows}
+    errors: dict[NetworkName, dict[str, int]] = {row.network: {} for row in rows}
     for row in rows:
         if row.of_error and row.failing:
             errors[row.network][row.last_error or "unknown"] = row.failing

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from config.settings import Network
+from config.networks import NetworkName
 
 MOST_COUNTED = 1_000_000  # wallet reads; beyond it older ones count half, so that a network's habits may change
 
@@ -96,7 +96,7 @@ class Lesson(NamedTuple):
 NO_LESSON = Lesson({}, ())
 
 
-def history(connection: Connection, network: Network, wallet_ids: Sequence[UUID]) -> History:
+def history(connection: Connection, network: NetworkName, wallet_ids: Sequence[UUID]) -> History:
     """What is known. The wallets are asked for only while anything is held at all."""
     row = connection.exec_driver_sql(_RATES, {"network": network}).one()
     held = {}
@@ -106,7 +106,7 @@ def history(connection: Connection, network: Network, wallet_ids: Sequence[UUID]
     return History(Rates(*row[:3]), held)
 
 
-def learn(connection: Connection, network: Network, lesson: Lesson) -> None:
+def learn(connection: Connection, network: NetworkName, lesson: Lesson) -> None:
     """Remember what a batch has shown. A wallet whose balance is gone meanwhile is left out."""
     if lesson.hold:
         usdt, native, blocks = zip(*lesson.hold.values(), strict=True)

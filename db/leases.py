@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from config.settings import Network
+from config.networks import NetworkName
 from db.windows import HOLDS, ITS_TURN, WAITS
 
 # What was lost before stays apart.
@@ -82,18 +82,18 @@ def forget(connection: Connection, token: UUID) -> None:
     connection.exec_driver_sql(_FORGET, {"token": token})
 
 
-def end_leases(connection: Connection, network: Network) -> None:
+def end_leases(connection: Connection, network: NetworkName) -> None:
     """Put aside what was lost: the wallets of leases that are over. For whoever has the network's row locked."""
     connection.exec_driver_sql(_END, {"network": network})
 
 
-def count_lost(connection: Connection, network: Network) -> int:
+def count_lost(connection: Connection, network: NetworkName) -> int:
     """How many lost batches wait to be tried now."""
     return int(connection.exec_driver_sql(_COUNT_LOST, {"network": network}).scalar_one())
 
 
 def take_lost(
-    connection: Connection, network: Network, lease: timedelta, wallet_ids: list[UUID] | None = None
+    connection: Connection, network: NetworkName, lease: timedelta, wallet_ids: list[UUID] | None = None
 ) -> tuple[UUID, list[UUID], int] | None:
     """A lost batch that nobody tries: the token of the new lease, its wallets, and the deaths it has behind it.
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from config.settings import Network
+from config.networks import NetworkName
 from db.windows import WAITS
 
 
@@ -55,7 +55,7 @@ SELECT network, out_since, reason,
 """
 
 
-def lock(connection: Connection, network: Network) -> State:
+def lock(connection: Connection, network: NetworkName) -> State:
     """A network's state, locked until the transaction ends."""
     row = connection.exec_driver_sql(_LOCK, {"network": network}).one_or_none()
     if row is None:
@@ -64,12 +64,12 @@ def lock(connection: Connection, network: Network) -> State:
     return State(*row)
 
 
-def note_out(connection: Connection, network: Network, reason: str) -> bool:
+def note_out(connection: Connection, network: NetworkName, reason: str) -> bool:
     """No endpoint of a network answers, by this error. Says whether that is news."""
     return bool(connection.exec_driver_sql(_OUT, {"network": network, "reason": reason}).scalar_one_or_none())
 
 
-def note_back(connection: Connection, network: Network) -> bool:
+def note_back(connection: Connection, network: NetworkName) -> bool:
     """An endpoint of a network has answered. Says whether that is news."""
     return bool(connection.exec_driver_sql(_BACK, {"network": network}).rowcount)
 
@@ -88,6 +88,6 @@ class Condition(NamedTuple):
 SOUND = Condition(None, None, 0, 0)
 
 
-def conditions(connection: Connection) -> dict[Network, Condition]:
+def conditions(connection: Connection) -> dict[NetworkName, Condition]:
     """The condition of every network that was ever claimed for."""
     return {row[0]: Condition(row[1], row[2], int(row[3]), row[4]) for row in connection.exec_driver_sql(_CONDITIONS)}

@@ -9,7 +9,7 @@ from time import monotonic
 
 from sqlalchemy import Connection
 
-from config.settings import Network
+from config.networks import NetworkName
 from db.windows import MASSES, USUAL
 
 # What no window covers, in order: from the beginning of time to the first window, from its end to the next, and so on.
@@ -59,12 +59,12 @@ beginning after all, unless that took long the last time."""
 LONG = 0.25  # seconds
 
 
-def count_due(connection: Connection, network: Network, *, bound: int) -> int:
+def count_due(connection: Connection, network: NetworkName, *, bound: int) -> int:
     """How many wallets of a network are due now and free, in each lane counted up to `bound`."""
     return sum(count_lane(connection, network, lane, bound=bound) for lane in (USUAL, MASSES))
 
 
-def count_lane(connection: Connection, network: Network, lane: int, *, bound: int) -> int:
+def count_lane(connection: Connection, network: NetworkName, lane: int, *, bound: int) -> int:
     """How many are due and free in one of them, up to `bound`."""
     of_lane = {"network": network, "lane": lane, "limit": bound, "ahead": NOTHING}
     counted = 0
@@ -79,7 +79,7 @@ def count_lane(connection: Connection, network: Network, lane: int, *, bound: in
 
 
 def beginnings(
-    connection: Connection, network: Network, lane: int, wanted: int, trial: float | None = None
+    connection: Connection, network: NetworkName, lane: int, wanted: int, trial: float | None = None
 ) -> list[tuple[float, int]]:
     """From when on to look, and how many must be found there to look no further. `trial`: there first, at any price."""
     if trial is not None:
@@ -89,6 +89,6 @@ def beginnings(
     return [*known, (EVER, 1)]
 
 
-def note_beginning(connection: Connection, network: Network, lane: int, first: float, *, seconds: float) -> None:
+def note_beginning(connection: Connection, network: NetworkName, lane: int, first: float, *, seconds: float) -> None:
     """Where the first due wallet was when it was looked for from the beginning of time, and how long that took."""
     connection.info[network, lane] = monotonic(), first, seconds > LONG

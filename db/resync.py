@@ -12,7 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from config.settings import Network
+from config.networks import NetworkName
 from db.enrolment import ENROL
 from db.windows import HOLDER, MASSES
 
@@ -96,7 +96,7 @@ class Scope:
 
     wallet_ids: tuple[UUID, ...] = ()
     user_ids: tuple[UUID, ...] = ()
-    network: Network | None = None
+    network: NetworkName | None = None
     older_than: timedelta | None = None
     """The balance was read longer ago than this, or never."""
     failed: bool = False
@@ -120,7 +120,7 @@ class Scope:
 class Bundle(NamedTuple):
     """Up to BUNDLE wallets of one network. `claimed`: of marked ones, when each was claimed last before that."""
 
-    network: Network
+    network: NetworkName
     wallets: int
     ids: str
     claimed: str = ""
@@ -131,7 +131,7 @@ class Wanted:
     """What a scope comes to: its wallets, and how many of each network have no valid address, and are left out."""
 
     bundles: tuple[Bundle, ...]
-    hopeless: dict[Network, int]
+    hopeless: dict[NetworkName, int]
 
 
 class Seen(NamedTuple):
@@ -151,7 +151,7 @@ def find(connection: Connection, scope: Scope) -> Wanted:
     rows = connection.exec_driver_sql(
         _FIND.format(scope=conditions), {**given, "judged": bool(scope.wallet_ids) or scope.failed, "bundle": BUNDLE}
     ).all()
-    hopeless: dict[Network, int] = {}
+    hopeless: dict[NetworkName, int] = {}
     for row in rows:
         if row.hopeless:
             hopeless[row.network] = hopeless.get(row.network, 0) + row.wallets

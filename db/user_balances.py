@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from config.settings import Network
+from config.networks import NetworkName
 from db.prepared import Prepared
 from db.windows import HOLDER
 
@@ -21,7 +21,7 @@ class WalletRow(NamedTuple):
 
     wallet_id: UUID
     address: str
-    network: Network
+    network: NetworkName
     usdt: int | None
     native: int | None
     last_synced: datetime | None

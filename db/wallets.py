@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from config.settings import Network
+from config.networks import NetworkName
 from db.leases import end_leases, forget, take_lost
 from db.networks import NO_STATE, State, lock
 from db.queue import EVER, FREE_OF_LANE, NOTHING, beginnings, count_lane, note_beginning
@@ -122,7 +122,7 @@ class Claim:
     `deaths`: of workers that had these very wallets, in a row. `state`: of their network, when it was locked for this.
     """
 
-    network: Network
+    network: NetworkName
     token: UUID
     at: float
     wallets: tuple[ClaimedWallet, ...]
@@ -131,7 +131,7 @@ class Claim:
 
 
 def claim_due(
-    connection: Connection, network: Network, *, limit: int, lease: timedelta, ahead: timedelta
+    connection: Connection, network: NetworkName, *, limit: int, lease: timedelta, ahead: timedelta
 ) -> Claim | None:
     """Claim up to `limit` wallets, the longest overdue first, and fill up with those due within `ahead`.
 
@@ -166,7 +166,7 @@ def claim_due(
 
 
 def claim_these(
-    connection: Connection, network: Network, wallet_ids: Sequence[UUID], *, limit: int, lease: timedelta
+    connection: Connection, network: NetworkName, wallet_ids: Sequence[UUID], *, limit: int, lease: timedelta
 ) -> Claim | None:
     """Claim those of these wallets that are due and that nobody holds, up to `limit`. In turn, as by `claim_due`."""
     state, token = lock(connection, network), uuid4()
@@ -176,7 +176,7 @@ def claim_these(
 
 def claim_lost(
     connection: Connection,
-    network: Network,
+    network: NetworkName,
     *,
     lease: timedelta,
     wallet_ids: Sequence[UUID] | None = None,
@@ -199,7 +199,7 @@ def claim_lost(
     return None
 
 
-def _claim(network: Network, token: UUID, rows: Sequence[Any], **more: Any) -> Claim | None:
+def _claim(network: NetworkName, token: UUID, rows: Sequence[Any], **more: Any) -> Claim | None:
     if not rows:
         return None
     return Claim(
@@ -223,7 +223,7 @@ def _whole(amount: str | None) -> int | None:
 class Requested:
     """The wallets that will be read, with their networks, and those whose rows a worker was writing: ask again."""
 
-    networks: dict[UUID, Network]
+    networks: dict[UUID, NetworkName]
     locked: tuple[UUID, ...]
 
 
@@ -233,7 +233,7 @@ def request_wallets(connection: Connection, wallet_ids: Sequence[UUID], *, coold
 
 
 def request_user(
-    connection: Connection, user_id: UUID, networks: Sequence[Network], *, cooldown: timedelta
+    connection: Connection, user_id: UUID, networks: Sequence[NetworkName], *, cooldown: timedelta
 ) -> Requested:
     """Make a user's wallets due now, but for those read within `cooldown`."""
     return _request(connection, REQUEST_FOR_USER, cooldown=cooldown, user_id=user_id, networks=list(networks))

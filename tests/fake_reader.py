@@ -6,7 +6,7 @@ import pytest
 from environment import forget_settings
 from structlog.testing import capture_logs
 
-from config.settings import Network
+from config.networks import NetworkName
 from worker import sync
 from worker.chains.snapshot import Balance, Block, Snapshot
 from worker.chains.task import Part
@@ -25,7 +25,7 @@ class FakeReader:
 
     finality, several = "solid", False
 
-    def __init__(self, network: Network = "tron", max_wallets: int = 1000) -> None:
+    def __init__(self, network: NetworkName = "tron", max_wallets: int = 1000) -> None:
         self.network, self.max_wallets = network, max_wallets
         self.deadly: set[int] = set()
         self.failure: Callable[[list[int]], ReadFailed | None] = lambda _numbers: None
@@ -79,7 +79,7 @@ def in_place(reader: FakeReader, monkeypatch: pytest.MonkeyPatch) -> FakeReader:
     return reader
 
 
-def sync_times(times: int, network: Network = "tron") -> None:
+def sync_times(times: int, network: NetworkName = "tron") -> None:
     """So many messages of a network's queue, without a word."""
     with capture_logs():
         for _ in range(times):

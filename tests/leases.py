@@ -5,7 +5,7 @@ from uuid import UUID
 
 from tables import Tables
 
-from config.settings import Network
+from config.networks import NetworkName
 from db.balances import Outcome, Recorded, record
 from db.session import transaction
 from db.wallets import Claim, claim_due, claim_lost, claim_these
@@ -18,18 +18,18 @@ NOTHING = timedelta(0)
 
 
 def claim(
-    network: Network = "tron", limit: int = 1000, lease: timedelta = LEASE, ahead: timedelta = AHEAD
+    network: NetworkName = "tron", limit: int = 1000, lease: timedelta = LEASE, ahead: timedelta = AHEAD
 ) -> Claim | None:
     with transaction() as connection:
         return noted(claim_due(connection, network, limit=limit, lease=lease, ahead=ahead))
 
 
-def claim_ids(ids: list[UUID], network: Network = "tron") -> Claim | None:
+def claim_ids(ids: list[UUID], network: NetworkName = "tron") -> Claim | None:
     with transaction() as connection:
         return noted(claim_these(connection, network, ids, limit=1000, lease=LEASE))
 
 
-def claim_what_was_lost(network: Network = "tron", ids: list[UUID] | None = None) -> Claim | None:
+def claim_what_was_lost(network: NetworkName = "tron", ids: list[UUID] | None = None) -> Claim | None:
     with transaction() as connection:
         return noted(claim_lost(connection, network, lease=LEASE, wallet_ids=ids))
 

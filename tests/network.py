@@ -10,7 +10,8 @@ import redis
 from proxy import Proxy
 from tables import Tables
 
-from config.settings import Network, worker_settings
+from config.networks import NetworkName
+from config.settings import worker_settings
 from devstack.chain import Chain
 from devstack.stack import base58_address
 from worker.chains import reader_for
@@ -26,7 +27,7 @@ LARGE = 2**60
 class Net:
     """A chain whose blocks are made when something happens, its node, and a proxy before it."""
 
-    network: Network
+    network: NetworkName
     chain: Chain
     token: bytes
     proxy: Proxy

@@ -25,7 +25,7 @@ from queue_model import (
 )
 from sqlalchemy import Connection
 
-from config.settings import Network
+from config.networks import NetworkName
 from db import wallets
 from db.balances import Outcome, Recorded, record
 from db.leases import release
@@ -35,7 +35,7 @@ from db.wallets import Claim, claim_due, claim_lost, claim_these
 from worker.chains.snapshot import Balance, Block
 from worker.outcomes import Found, accounts_of, outcomes
 
-NETWORKS: tuple[Network, ...] = ("ethereum", "tron")
+NETWORKS: tuple[NetworkName, ...] = ("ethereum", "tron")
 
 networks = st.sampled_from(NETWORKS)
 sizes = st.integers(1, 5)
@@ -106,7 +106,7 @@ class QueueMachine(RuleBasedStateMachine):
     # What happens to wallets.
 
     @rule(network=networks, overdue=overdues, valid=st.sampled_from([True, True, True, False]))
-    def insert(self, network: Network, overdue: list[int], *, valid: bool) -> None:
+    def insert(self, network: NetworkName, overdue: list[int], *, valid: bool) -> None:
         """New wallets are due now; those that are given a number, since so many seconds."""
         with transaction() as connection:
             for seconds in overdue:
@@ -169,7 +169,7 @@ class QueueMachine(RuleBasedStateMachine):
                     self.shown[wallet] = Shown(usdt, row.block, past.now - timedelta(hours=1))
 
     @rule(network=networks, leases=st.lists(dirty_leases, min_size=1, max_size=3))
-    def find_dirty_leases(self, network: Network, leases: list[DirtyLease]) -> None:
+    def find_dirty_leases(self, network: NetworkName, leases: list[DirtyLease]) -> None:
         """The same of leases: with windows over one another, of wallets that others hold, or that are gone."""
         self.clean = False
         with transaction() as connection:
@@ -204,7 +204,7 @@ class QueueMachine(RuleBasedStateMachine):
     # What workers do.
 
     @rule(network=networks, size=sizes)
-    def claim(self, network: Network, size: int) -> None:
+    def claim(self, network: NetworkName, size: int) -> None:
         with transaction() as connection:
             before = look(connection)
             free = before.free(network)
@@ -228,7 +228,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.ids)
     @rule(network=networks, chosen=few, size=sizes)
-    def claim_named(self, network: Network, chosen: set[int], size: int) -> None:
+    def claim_named(self, network: NetworkName, chosen: set[int], size: int) -> None:
         named = self.some(chosen)
         with transaction() as connection:
             before = look(connection)
@@ -246,7 +246,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.ids)
     @rule(network=networks, chosen=few)
-    def claim_what_was_lost(self, network: Network, chosen: set[int]) -> None:
+    def claim_what_was_lost(self, network: NetworkName, chosen: set[int]) -> None:
         """By name, whether it is its turn or not."""
         named = self.some(chosen)
         with transaction() as connection:

@@ -14,7 +14,7 @@ import base58
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from config.settings import Network
+from config.networks import NetworkName
 from worker.schedule import Policy
 
 POLICY = Policy(active=60, idle=3600)
@@ -27,7 +27,7 @@ NO_ADDRESS = "nobody"
 """What stands in an address's place and is none, on either chain."""
 
 
-def address(network: Network, number: int) -> str:
+def address(network: NetworkName, number: int) -> str:
     """A valid address of a chain, another one for each number."""
     account = number.to_bytes(20)
     return "0x" + account.hex() if network == "ethereum" else base58.b58encode_check(b"\x41" + account).decode()
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     """A wallet, and what the schedule has of it."""
 
     wallet_id: UUID
-    network: Network
+    network: NetworkName
     address: str
     account: bytes | None
     lane: int
@@ -63,7 +63,7 @@ class Lease:
 
     token: UUID
     lane: int
-    network: Network
+    network: NetworkName
     first: Place | None
     last: Place | None
     claimed_at: datetime
@@ -134,7 +134,7 @@ class Queue(NamedTuple):
         claims = [lease.claimed_at for lease in self.held(row)] or ([row.claimed_at] if row.claimed_at else [])
         return row.requested_at is not None and (not claims or row.requested_at > max(claims))
 
-    def ended(self, network: Network) -> "Queue":
+    def ended(self, network: NetworkName) -> "Queue":
         """The same, with the leases put aside that are over."""
         leases = [
             left
@@ -143,7 +143,7 @@ class Queue(NamedTuple):
         ]
         return self._replace(leases=leases)
 
-    def free(self, network: Network, ahead: timedelta = timedelta(0)) -> list[Row]:
+    def free(self, network: NetworkName, ahead: timedelta = timedelta(0)) -> list[Row]:
         """Who is due by `ahead` from now and in no window, the longest overdue first."""
         return sorted(
             (
@@ -156,7 +156,7 @@ class Queue(NamedTuple):
             key=lambda row: row.place,
         )
 
-    def to_claim(self, network: Network, *, limit: int, ahead: timedelta = AHEAD) -> list[list[UUID]]:
+    def to_claim(self, network: NetworkName, *, limit: int, ahead: timedelta = AHEAD) -> list[list[UUID]]:
         """Whom a claim must take, of those that nobody has lost. One of these: what share the masses have of a batch
         that four does not divide is chance.
         """
@@ -170,7 +170,7 @@ class Queue(NamedTuple):
             found.append(usual + due[1][: limit - len(usual)])
         return found
 
-    def lost(self, network: Network) -> list[list[UUID]]:
+    def lost(self, network: NetworkName) -> list[list[UUID]]:
         """Whom the next try of a lost batch must take: one of these, for of two that are equal any may come first."""
         turns = [
             (lease.deaths, lease.claimed_at, self.of_lost(lease))
@@ -274,7 +274,7 @@ class DirtyLease:
     has: tuple[int, ...]
     gone: int
 
-    def write(self, connection: Connection, network: Network, rows: Sequence[Row]) -> None:
+    def write(self, connection: Connection, network: NetworkName, rows: Sequence[Row]) -> None:
         """Add it to the leases; its wallets are some of `rows`."""
         if not rows:
             return

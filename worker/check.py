@@ -16,10 +16,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.keys import NOT_FETCHED, Provider, public_key, usable
+from config.networks import NetworkName
 from config.settings import (
     NETWORKS,
     ApiSettings,
-    Network,
     WorkerSettings,
     api_settings,
     problems,
@@ -214,7 +214,7 @@ def _off(blocks: Sequence[Seen]) -> bool:
     return bool(blocks) and (all(too_old) or all(age < -FUTURE_TOLERANCE for age, _ in blocks))
 
 
-def chain(network: Network, settings: WorkerSettings, ahead: float, blocks: list[Seen]) -> Iterator[Finding]:
+def chain(network: NetworkName, settings: WorkerSettings, ahead: float, blocks: list[Seen]) -> Iterator[Finding]:
     """Each endpoint of a network. Adds to `blocks` the newest block of each, as this machine's clock has it."""
     known, net = settings.chain(network), network.upper()
     try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from uuid import UUID
 
-    from config.settings import Network
+    from config.networks import NetworkName
     from worker.check import Finding
     from worker.resync import Send
 
@@ -135,7 +135,7 @@ def resync(
     *,
     wallets: "tuple[UUID, ...]",
     users: "tuple[UUID, ...]",
-    network: "Network | None",
+    network: "NetworkName | None",
     older_than: "timedelta | None",
     failed: bool,
     everything: bool,

@@ -10,7 +10,8 @@ from celery import beat
 from sqlalchemy.exc import DBAPIError
 
 from config.broker import TICKS_QUEUE, sync_queue
-from config.settings import Network, worker_settings
+from config.networks import NetworkName
+from config.settings import worker_settings
 from db.enrolment import Changes, changes, reconcile
 from db.leases import count_lost
 from db.queue import count_due
@@ -95,7 +96,7 @@ class Reconciliation:
 reconciliation = Reconciliation()
 
 
-def dispatch_network(network: Network) -> int:
+def dispatch_network(network: NetworkName) -> int:
     """Send for one network, and say how many messages. One command to Redis, one statement, and one pipeline.
 
     Two of these at once may send twice as many as are due: a message too many finds nothing.

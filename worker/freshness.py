@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from time import time
 from typing import Any, Literal
 
-from config.settings import NETWORKS, Network, WorkerSettings
+from config.networks import NetworkName
+from config.settings import NETWORKS, WorkerSettings
 from db.freshness import AGE_SHARES, NetworkFreshness, freshness
 from db.networks import SOUND, Condition, conditions
 from db.session import transaction
@@ -43,7 +44,7 @@ class Requests:
 class NetworkReport:
     """All that is told of one network. `requests` is None as long as nothing was counted and no cadence is known."""
 
-    network: Network
+    network: NetworkName
     synced: bool
     wallets: NetworkFreshness
     reads_per_hour: float | None
@@ -86,7 +87,7 @@ def look(settings: WorkerSettings, *, daily_quota: int | None) -> Look:
 
 
 def reported(
-    network: Network,
+    network: NetworkName,
     wallets: NetworkFreshness | None,
     states: Sequence[EndpointState] | None,
     now: float,

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Any
 
-from config.settings import NETWORKS, Network, WorkerSettings
+from config.networks import NetworkName
+from config.settings import NETWORKS, WorkerSettings
 from db.refresh import LOCKED_PAUSE
 from db.resync import Bundle, Scope, Wanted, find, look, mark, unknown
 from db.session import transaction
@@ -51,10 +52,10 @@ class Plan:
     """A resync that has not begun. Wallets without a valid address are left out, as are networks without a node."""
 
     bundles: tuple[Bundle, ...]
-    shares: Mapping[Network, Share]
+    shares: Mapping[NetworkName, Share]
     hopeless: int
-    not_synced: Mapping[Network, int]
-    sizes: Mapping[Network, int]
+    not_synced: Mapping[NetworkName, int]
+    sizes: Mapping[NetworkName, int]
 
     @property
     def wallets(self) -> int:
@@ -110,9 +111,9 @@ def _nobody(wallets: Sequence[object], users: Sequence[object]) -> str:
     return f"Nothing was marked: {', '.join(lacking[:5])}{', …' if len(lacking) > 5 else ''}."  # noqa: PLR2004
 
 
-def planned(wanted: Wanted, sizes: Mapping[Network, int], budgets: Mapping[Network, float]) -> Plan:
+def planned(wanted: Wanted, sizes: Mapping[NetworkName, int], budgets: Mapping[NetworkName, float]) -> Plan:
     """The plan for what was found. `sizes` and `budgets` are of the networks that have a node. Pure."""
-    counts: Counter[Network] = Counter()
+    counts: Counter[NetworkName] = Counter()
     for bundle in wanted.bundles:
         counts[bundle.network] += bundle.wallets
     return Plan(
@@ -148,7 +149,7 @@ def mark_all(bundles: Iterable[Bundle], marked: list[Bundle], progress: Progress
     progress.clear()
 
 
-def send_for(marked: Sequence[Bundle], sizes: Mapping[Network, int], send: Send) -> bool:
+def send_for(marked: Sequence[Bundle], sizes: Mapping[NetworkName, int], send: Send) -> bool:
     """Tell the workers. What fits into one request of its network goes before other work; more is work like any other,
     for users who wait must not stand behind it. False: the queue is out of reach, and beat's next tick has to do.
     """

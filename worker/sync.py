@@ -15,7 +15,8 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection
 
-from config.settings import Network, WorkerSettings, worker_settings
+from config.networks import NetworkName
+from config.settings import WorkerSettings, worker_settings
 from db.balances import Outcome, Recorded, record
 from db.held import NO_HISTORY, NO_LESSON, History, Lesson, history, learn
 from db.leases import release
@@ -48,7 +49,7 @@ WAITS_FOR_REFRESH = 5.0
 longer, a few users would have every process of a small budget wait, and other networks with it."""
 
 
-def sync_due(network: Network) -> tuple[UUID, ...]:
+def sync_due(network: NetworkName) -> tuple[UUID, ...]:
     """Sync one batch of what is due on a network, and one that was lost with its worker, if there is any.
 
     Returns the wallets that were asked for while they were being read. Nothing is claimed while no endpoint may be
@@ -57,7 +58,7 @@ def sync_due(network: Network) -> tuple[UUID, ...]:
     settings, reader, started = worker_settings(), reader_for(network), monotonic()
     ahead = timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD)
 
-    def claim_batch(connection: Connection, network: Network, lease: timedelta) -> Claim | None:
+    def claim_batch(connection: Connection, network: NetworkName, lease: timedelta) -> Claim | None:
         # Of the endpoint that is asked now: its slots are had.
         return claim_due(connection, network, limit=reader.max_wallets, lease=lease, ahead=ahead)
 
@@ -68,7 +69,7 @@ def sync_due(network: Network) -> tuple[UUID, ...]:
     return asked_again
 
 
-def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]:
+def sync_these(network: NetworkName, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]:
     """The same for those of these wallets that are due or asked for: one batch, and one try of a lost one."""
     if not wallet_ids:
         return ()
@@ -84,7 +85,7 @@ def sync_these(network: Network, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]
 def _sync(
     reader: ChainReader,
     settings: WorkerSettings,
-    network: Network,
+    network: NetworkName,
     claim_batch: Callable[..., Claim | None],
     *,
     started: float,
@@ -127,7 +128,7 @@ def _sync(
     return claim, recorded.asked_again
 
 
-def _note_out(network: Network, why: ReadFailed) -> None:
+def _note_out(network: NetworkName, why: ReadFailed) -> None:
     """No endpoint may be asked: that is the network's, and no wallet's. Our own budget is nobody's failure."""
     if isinstance(why, OverBudget):
         return

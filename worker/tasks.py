@@ -12,7 +12,8 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import Connection
 
 from config.broker import REFRESH_QUEUE
-from config.settings import NETWORKS, Network, worker_settings
+from config.networks import NetworkName
+from config.settings import NETWORKS, worker_settings
 from db.refresh import LOCKED_PAUSE
 from db.session import transaction
 from db.wallets import Requested, request_user, request_wallets
@@ -30,7 +31,7 @@ EXPECTED = (BadArgument, NotConfigured)
 """What is wrong with a message or the settings, not with the code: logged as one line, without a traceback."""
 
 
-Batch = tuple[Network, Sequence[UUID]]
+Batch = tuple[NetworkName, Sequence[UUID]]
 
 
 class Refusing(Task[Any, Any]):
@@ -100,7 +101,7 @@ def _sync_requested(request: Callable[[Connection], Requested], cooldown: timede
         _send([(network, sync_these(network, wallet_ids))])
 
 
-def _first_batch(network: Network, wallet_ids: Sequence[UUID]) -> Batch:
+def _first_batch(network: NetworkName, wallet_ids: Sequence[UUID]) -> Batch:
     """What one request takes: however much is asked for, one batch overtakes others', and the rest is merely due."""
     return network, wallet_ids[: reader_for(network).max_wallets]
 
@@ -115,7 +116,7 @@ def _send(batches: Sequence[Batch]) -> None:
         log.warning("refresh_not_sent", reason=type(error).__name__)
 
 
-def _network(value: Any) -> Network:
+def _network(value: Any) -> NetworkName:
     for network in NETWORKS:
         if value == network:
             return network

@@ -15,7 +15,8 @@ from network import SOLID_LAG, Net, ahead
 from proxy import Proxy, proxy
 from tables import Tables
 
-from config.settings import Network, worker_settings
+from config.networks import NetworkName
+from config.settings import worker_settings
 from db.rights import WORKER
 from devstack.chain import Chain
 from devstack.product import api
@@ -118,12 +119,12 @@ def start_endpoint(database_url: str, tables: Tables, redis_process: Server, tmp
 
 
 @pytest.fixture(scope="session")
-def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Network, Net]]:
+def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[NetworkName, Net]]:
     folder = tmp_path_factory.mktemp("faults")
     creation = (Path(__file__).parents[1] / "Multicall3.hex").read_text().strip()
     with ExitStack() as started:
-        made: dict[Network, Net] = {}
-        described: list[tuple[Network, int, bytes]] = [
+        made: dict[NetworkName, Net] = {}
+        described: list[tuple[NetworkName, int, bytes]] = [
             ("ethereum", ETHEREUM_CHAIN_ID, on_ethereum.MULTICALL3),
             ("tron", TRON_CHAIN_ID, on_tron.MULTICALL3),
         ]
@@ -147,7 +148,7 @@ def settings(
     tables: Tables,  # noqa: ARG001  its own settings come first
     redis_process: Server,
     monkeypatch: pytest.MonkeyPatch,
-    nets: dict[Network, Net],
+    nets: dict[NetworkName, Net],
 ) -> Any:
     """Describes the chains behind their proxies, with what a test adds."""
     redis.Redis.from_url(redis_process.url).flushall()

@@ -14,7 +14,7 @@ from queue_model import AHEAD, LEASE, LONGEST, NO_ADDRESS, SHARE_OF_MASSES, look
 from structlog.testing import capture_logs
 from tables import Tables
 
-from config.settings import Network
+from config.networks import NetworkName
 from db import queue as queue_of_wallets
 from db import resync
 from db.session import transaction
@@ -94,7 +94,7 @@ class Queue(QueueMachine):
 
     @precondition(lambda self: self.ids)
     @rule(network=networks, chosen=few)
-    def ask_for_a_resync(self, network: Network, chosen: set[int]) -> None:
+    def ask_for_a_resync(self, network: NetworkName, chosen: set[int]) -> None:
         marked = self.mark(network, self.some(chosen))
         if marked is None:
             return
@@ -103,7 +103,7 @@ class Queue(QueueMachine):
         assert seen.open is not None
         assert (seen.read, seen.failed, seen.gone, seen.open.wallets) == (0, {}, 0, marked.wallets)
 
-    def mark(self, network: Network, wallets: list[UUID]) -> resync.Bundle | None:
+    def mark(self, network: NetworkName, wallets: list[UUID]) -> resync.Bundle | None:
         """Have these wallets of a network read anew."""
         with transaction() as connection:
             before = look(connection)
@@ -125,7 +125,7 @@ class Queue(QueueMachine):
         return marked
 
     @rule(network=networks, size=sizes, times=st.integers(1, 12))
-    def claims_without_a_write_hold_what_is_due(self, network: Network, size: int, times: int) -> None:
+    def claims_without_a_write_hold_what_is_due(self, network: NetworkName, size: int, times: int) -> None:
         """So many whole batches, whatever was lost. All in one transaction, at one moment, which is then undone."""
         with transaction() as connection:
             due = {row.wallet_id: row for row in look(connection).ended(network).free(network)}
@@ -143,7 +143,7 @@ class Queue(QueueMachine):
             connection.rollback()
 
     @rule(network=networks, size=sizes)
-    def claims_end_when_nothing_is_due(self, network: Network, size: int) -> None:
+    def claims_end_when_nothing_is_due(self, network: NetworkName, size: int) -> None:
         """By as many claims as that needs, or one more for what fell due soon and travelled along."""
         with transaction() as connection:
             queue = look(connection).ended(network)
@@ -161,7 +161,7 @@ class Queue(QueueMachine):
 
     @precondition(lambda self: self.ids)
     @rule(network=networks, size=sizes)
-    def all_are_read_in_the_end(self, network: Network, size: int) -> None:
+    def all_are_read_in_the_end(self, network: NetworkName, size: int) -> None:
         """Every lease has ended, all are asked for, and workers do their work: each was read, and so it is said."""
         marked = self.mark(network, self.ids)
         if marked is None:
@@ -182,7 +182,7 @@ class Queue(QueueMachine):
         assert (seen.open, seen.gone, seen.read + bad) == (None, 0, marked.wallets)
         assert len(read) == seen.read
 
-    def have_the_lost_tried(self, network: Network) -> bool:
+    def have_the_lost_tried(self, network: NetworkName) -> bool:
         """Time passes for what was lost alone: it is its turn. False: nothing is lost."""
         with transaction() as connection:
             return bool(

@@ -9,7 +9,7 @@ from network import Net, Scene
 from structlog.testing import capture_logs
 from tables import Tables
 
-from config.settings import Network
+from config.networks import NetworkName
 
 CLOCKS = "now", "statement_timestamp", "clock_timestamp"
 
@@ -45,7 +45,7 @@ def test_a_few_seconds_are_no_matter(look: Look, database_url: str) -> None:
 
 
 def test_a_worker_writes_nothing_names_the_clock_and_lets_no_endpoint_rest(
-    tables: Tables, settings: Any, nets: dict[Network, Net], database_url: str
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net], database_url: str
 ) -> None:
     settings()
     scene = Scene(nets["ethereum"], tables)

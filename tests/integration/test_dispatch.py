@@ -11,7 +11,8 @@ from leases import claim, end_lease
 from structlog.testing import capture_logs
 from tables import Tables
 
-from config.settings import NETWORKS, Network
+from config.networks import NetworkName
+from config.settings import NETWORKS
 from worker.dispatch import MAX_WAITING
 
 FAKE = fakeredis.FakeServer()
@@ -37,13 +38,13 @@ def server(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeStr
     return behind
 
 
-def tick(network: Network = "tron") -> int:
+def tick(network: NetworkName = "tron") -> int:
     from worker.dispatch import dispatch_network
 
     return dispatch_network(network)
 
 
-def add(tables: Tables, count: int, network: Network = "tron") -> None:
+def add(tables: Tables, count: int, network: NetworkName = "tron") -> None:
     """So many more wallets that are due: 500 are a batch on Tron, 2,447 on Ethereum."""
     tables.rows(
         f"INSERT INTO wallets (user_id, network, address) SELECT gen_random_uuid(), '{network}', 'A' || n"

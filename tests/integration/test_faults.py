@@ -18,13 +18,13 @@ from network import WALLETS, Balances, Net, Scene, Shown, newest
 from proxy import Fault, passed_on
 from tables import Tables
 
-from config.settings import Network
+from config.networks import NetworkName
 from worker.chains import reader_for
 
 NOBODYS_NAME = "node.invalid"
 
-T: Network = "tron"
-E: Network = "ethereum"
+T: NetworkName = "tron"
+E: NetworkName = "ethereum"
 R, M, S = j.no_revert_data, f.no_deployless, f.only_single  # read by RETURN, by Multicall3, wallet by wallet
 
 
@@ -37,7 +37,7 @@ class Line:
     seconds that a request may take: short for a fault that is nothing but time.
     """
 
-    network: Network
+    network: NetworkName
     fault: Fault
     error: str | None
     base: Fault = passed_on
@@ -50,7 +50,7 @@ class Line:
 
 def line(
     name: str,
-    network: Network,
+    network: NetworkName,
     fault: Fault,
     error: str | None,
     base: Fault = passed_on,
@@ -287,7 +287,7 @@ def faulty(line: Line, net: Net, settings: Any) -> Iterator[None]:
 
 @pytest.mark.parametrize("line", TABLE)
 def test_a_fault_writes_no_wrong_row_is_named_and_leaves_no_trace(
-    tables: Tables, settings: Any, nets: dict[Network, Net], line: Line
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net], line: Line
 ) -> None:
     settings(**line.settings)
     scene, net = Scene(nets[line.network], tables), nets[line.network]

@@ -14,7 +14,8 @@ from proxy import Exchange, Fault, passed_on
 from replies import BODIES, GOOD_LINES, HARMLESS, HEADERS, LINES, STATUS_LINES, STATUSES, Headers, head, packed
 from structlog.testing import capture_logs
 
-from config.settings import NETWORKS, Network
+from config.networks import NetworkName
+from config.settings import NETWORKS
 from devstack.servers import CAP
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID
 from worker.chains.endpoints import EndpointReader
@@ -63,7 +64,7 @@ class Read:
 
 
 @pytest.fixture(params=NETWORKS)
-def read(request: pytest.FixtureRequest, nets: dict[Network, Net]) -> Read:
+def read(request: pytest.FixtureRequest, nets: dict[NetworkName, Net]) -> Read:
     net = nets[request.param]
     holders = net.new_holders()
     truth = tuple(Balance(10**12 + at, 10**15 + at) for at in range(len(holders)))

@@ -14,7 +14,7 @@ from running import await_lock_wait
 from structlog.testing import capture_logs
 from tables import Tables
 
-from config.settings import Network
+from config.networks import NetworkName
 from db import held
 from db.held import Lesson, Rates, history, learn
 from db.session import transaction
@@ -106,7 +106,7 @@ def time_passes(scene: Scene) -> None:
 
 @pytest.mark.usefixtures("many")
 def test_zeros_of_a_whole_batch_are_not_written_on_the_only_endpoints_word(
-    tables: Tables, settings: Any, nets: dict[Network, Net]
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net]
 ) -> None:
     settings()
     scene = Scene(nets["ethereum"], tables)
@@ -127,7 +127,7 @@ def test_zeros_of_a_whole_batch_are_not_written_on_the_only_endpoints_word(
 
 @pytest.mark.usefixtures("many")
 def test_what_the_only_endpoint_keeps_saying_for_minutes_is_believed(
-    tables: Tables, settings: Any, nets: dict[Network, Net]
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net]
 ) -> None:
     settings()
     scene = Scene(nets["ethereum"], tables)
@@ -145,7 +145,7 @@ def test_what_the_only_endpoint_keeps_saying_for_minutes_is_believed(
 
 @pytest.mark.usefixtures("many")
 def test_another_endpoint_confirms_many_changes_at_once_or_has_them_otherwise(
-    tables: Tables, settings: Any, nets: dict[Network, Net]
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net]
 ) -> None:
     net = nets["ethereum"]
     settings(ETHEREUM_RPC_URLS=f"{net.proxy.url},{net.other.url}")

@@ -12,7 +12,7 @@ from network import Net, Scene
 from proxy import Exchange, Fault, passed_on, proxy
 from tables import Tables
 
-from config.settings import Network
+from config.networks import NetworkName
 from worker.chains import reader_for
 
 
@@ -22,7 +22,7 @@ def both(net: Net) -> dict[str, str]:
 
 
 def test_a_zero_that_one_endpoint_keeps_telling_is_not_believed_where_another_knows_better(
-    tables: Tables, settings: Any, nets: dict[Network, Net]
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net]
 ) -> None:
     net = nets["ethereum"]
     settings(**both(net))
@@ -39,7 +39,7 @@ def test_a_zero_that_one_endpoint_keeps_telling_is_not_believed_where_another_kn
 
 @pytest.mark.parametrize("endpoints", [1, 2])
 def test_a_zero_that_is_true_is_written_at_once(
-    tables: Tables, settings: Any, nets: dict[Network, Net], endpoints: int
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net], endpoints: int
 ) -> None:
     net = nets["ethereum"]
     settings(**(both(net) if endpoints == 2 else {}))
@@ -54,7 +54,7 @@ def test_a_zero_that_is_true_is_written_at_once(
 
 
 def test_a_suspended_key_rests_alone_and_the_others_are_used_evenly(
-    tables: Tables, settings: Any, nets: dict[Network, Net]
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net]
 ) -> None:
     """F4 with a key to spare. A read is one request here: the supply is known before the first that counts."""
     net = nets["tron"]
@@ -81,7 +81,7 @@ def test_a_suspended_key_rests_alone_and_the_others_are_used_evenly(
     assert abs(since.count("key-two") - since.count("key-three")) <= 1
 
 
-def test_keys_go_to_no_host_that_they_are_not_for(tables: Tables, settings: Any, nets: dict[Network, Net]) -> None:
+def test_keys_go_to_no_host_that_they_are_not_for(tables: Tables, settings: Any, nets: dict[NetworkName, Net]) -> None:
     net = nets["tron"]
     settings(TRON_API_KEYS="key-one")
     scene = Scene(net, tables)
@@ -111,7 +111,7 @@ ORDERS = [[*TROUBLES][at:] + [*TROUBLES][:at] for at in range(len(TROUBLES))]
 
 @pytest.mark.parametrize("order", ORDERS, ids=" - ".join)
 def test_beside_a_good_endpoint_three_bad_ones_are_hardly_asked_and_all_is_right(
-    tables: Tables, settings: Any, nets: dict[Network, Net], order: list[str]
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net], order: list[str]
 ) -> None:
     """The blocks are of one moment: that one endpoint lags shows only by its blocks' numbers, once a newer is known."""
     net = nets["ethereum"]

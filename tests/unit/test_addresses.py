@@ -2,7 +2,7 @@
 
 import pytest
 
-from config.settings import Network
+from config.networks import NetworkName
 from worker.chains.addresses import account_bytes
 from worker.errors import BadAddress
 
@@ -20,7 +20,7 @@ from worker.errors import BadAddress
         ("tron", "TZJozAg1ruapycCicgz31GxvYJ1FraLjZa", "ff" * 20),
     ],
 )
-def test_a_valid_address_in_any_form_gives_its_twenty_bytes(network: Network, address: str, account: str) -> None:
+def test_a_valid_address_in_any_form_gives_its_twenty_bytes(network: NetworkName, address: str, account: str) -> None:
     assert account_bytes(network, address).hex() == account
 
 
@@ -47,6 +47,6 @@ def test_a_valid_address_in_any_form_gives_its_twenty_bytes(network: Network, ad
         ("tron", "TZJozAg1ruapycCicgz31GxvYJ1G1qELV7", "not an address of a Tron network"),
     ],
 )
-def test_an_address_that_is_not_one_is_refused_with_the_reason(network: Network, address: str, reason: str) -> None:
+def test_an_address_that_is_not_one_is_refused_with_the_reason(network: NetworkName, address: str, reason: str) -> None:
     with pytest.raises(BadAddress, match=reason):
         account_bytes(network, address)

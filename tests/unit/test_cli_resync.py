@@ -49,7 +49,7 @@ def test_the_requests_hold_every_wallet_and_none_is_empty(wallets: int, size: in
 
 def bundles(**wallets: int) -> list[Bundle]:
     return [
-        Bundle(network, count, "{" + ",".join(f"{network}-{at}" for at in range(count)) + "}")  # type: ignore[arg-type]
+        Bundle(network, count, "{" + ",".join(f"{network}-{at}" for at in range(count)) + "}")
         for network, count in wallets.items()
     ]
 

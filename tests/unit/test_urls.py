@@ -50,12 +50,10 @@ def test_the_settings_name_endpoints_and_the_url_alone_is_asked(monkeypatch: pyt
         monkeypatch.setenv(name, value)
     forget_settings()
     settings = load(WorkerSettings)
-    nodes = nodes_for(network, settings)  # type: ignore[arg-type]
+    nodes = nodes_for(network, settings)
     assert [node.name for node in nodes] == ["main", "two.example", "two.example#2"]
     assert nodes[0].id == digest("https://one.example/key")
-    assert [(each.id, each.name) for each in endpoints(network, settings)] == [  # type: ignore[arg-type]
-        (node.id, node.name) for node in nodes
-    ]
+    assert [(each.id, each.name) for each in endpoints(network, settings)] == [(node.id, node.name) for node in nodes]
 
 
 @pytest.mark.parametrize("value", ["a b=https://x.example", "=https://x.example", "ü=https://x.example", "a=ftp://x"])

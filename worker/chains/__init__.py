@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Protocol
 
-from config.settings import Network, WorkerSettings, worker_settings
+from config.networks import NetworkName
+from config.settings import WorkerSettings, worker_settings
 from config.values import named_url
 from worker.chains.addresses import account_bytes
 from worker.chains.endpoints import EndpointReader
@@ -60,12 +61,12 @@ class ChainReader(Protocol):
 
 
 @cache
-def reader_for(network: Network) -> ChainReader:
+def reader_for(network: NetworkName) -> ChainReader:
     """The process's reader of a network. Raises NotConfigured when the network has no endpoint."""
     return endpoint_reader(network, worker_settings())
 
 
-def endpoint_reader(network: Network, settings: WorkerSettings) -> EndpointReader:
+def endpoint_reader(network: NetworkName, settings: WorkerSettings) -> EndpointReader:
     """A reader of a network. Raises NotConfigured, and BadAddress when the token's is none."""
     if network not in settings.networks:
         raise NotConfigured(f"{network.upper()}_RPC_URLS is not set")
@@ -83,7 +84,7 @@ def endpoint_reader(network: Network, settings: WorkerSettings) -> EndpointReade
     )
 
 
-def known_of(network: Network, settings: WorkerSettings) -> Known:
+def known_of(network: NetworkName, settings: WorkerSettings) -> Known:
     """What the workers know of a network's endpoints under these settings."""
     chain = settings.chain(network)
     # What was learnt under other settings is about other chains, tokens or blocks.
@@ -91,7 +92,7 @@ def known_of(network: Network, settings: WorkerSettings) -> Known:
     return Known(scope, settings.redis_url.get_secret_value())
 
 
-def nodes_for(network: Network, settings: WorkerSettings) -> list[Node]:
+def nodes_for(network: NetworkName, settings: WorkerSettings) -> list[Node]:
     """The endpoints of a network, best first."""
     urls = [
         url.get_secret_value()

@@ -11,7 +11,7 @@ from itertools import product
 import base58
 from eth_hash.auto import keccak
 
-from config.settings import Network
+from config.networks import NetworkName
 from worker.errors import BadAddress
 
 _HEX_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}", re.ASCII)
@@ -22,12 +22,12 @@ _PAIRS = {first + second: 58 * high + low for (high, first), (low, second) in pr
 _UPPER_FROM = 8  # EIP-55: a letter is a capital where the nibble of the hash is 8 or more
 
 
-def account_bytes(network: Network, address: str) -> bytes:
+def account_bytes(network: NetworkName, address: str) -> bytes:
     """The 20 bytes of an address on its network. Raises BadAddress with the reason."""
     return _ethereum(address) if network == "ethereum" else _tron(address)
 
 
-def is_account(network: Network, address: str, account: bytes) -> bool:
+def is_account(network: NetworkName, address: str, account: bytes) -> bool:
     """Whether an address that was found to be good is that of these 20 bytes. At a tenth of the cost of finding out."""
     if network == "ethereum":
         return address[2:].lower() == account.hex()

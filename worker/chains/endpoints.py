@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from config.settings import Network
+from config.networks import NetworkName
 from worker.chains.budget import AHEAD, SECOND, Budget, latest_slot
 from worker.chains.choice import Rest
 from worker.chains.entries import NEWEST_HOLDS
@@ -41,7 +41,7 @@ class EndpointReader:
     seconds; a request ends within `request_limit` seconds.
     """
 
-    network: Network
+    network: NetworkName
     chain_id: int
     token: bytes
     finality: str

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from config.settings import Network, WorkerSettings
+from config.networks import NetworkName
+from config.settings import WorkerSettings
 from config.values import named_url
 from worker.chains.choice import Rest, most_wallets
 from worker.chains.known import Known
@@ -37,7 +38,7 @@ class EndpointState:
     requests: Mapping[float, int]
 
 
-def endpoints(network: Network, settings: WorkerSettings) -> list[Named]:
+def endpoints(network: NetworkName, settings: WorkerSettings) -> list[Named]:
     """A network's endpoints, best first."""
     secrets = settings.ethereum_rpc_urls if network == "ethereum" else settings.tron_rpc_urls
     urls = [url.get_secret_value() for url in secrets]
@@ -48,7 +49,7 @@ def endpoints(network: Network, settings: WorkerSettings) -> list[Named]:
     ]
 
 
-def endpoint_states(network: Network, settings: WorkerSettings, known: Known) -> list[EndpointState]:
+def endpoint_states(network: NetworkName, settings: WorkerSettings, known: Known) -> list[EndpointState]:
     """The state of each endpoint, best first. Two commands to Redis; without it, nothing is known of any."""
     named = endpoints(network, settings)
     names = [f"{what}:{node.id}" for node in named for what in ("rest", "way", "size")]
@@ -59,7 +60,7 @@ def endpoint_states(network: Network, settings: WorkerSettings, known: Known) ->
 
 
 def _state(  # noqa: PLR0917
-    network: Network,
+    network: NetworkName,
     node: Named,
     entries: Mapping[str, Any],
     requests: Mapping[float, int],
@@ -83,14 +84,14 @@ def _state(  # noqa: PLR0917
     )
 
 
-def _size(network: Network, way: Way | None, learnt: int | None, per_second: float) -> int:
+def _size(network: NetworkName, way: Way | None, learnt: int | None, per_second: float) -> int:
     ways = WAYS[network]
     used = way if way and way in ways else next(iter(ways))
     most = most_wallets(used, ways[used], per_second)
     return min(learnt or most, most)
 
 
-def per_request(network: Network, states: Sequence[EndpointState]) -> int:
+def per_request(network: NetworkName, states: Sequence[EndpointState]) -> int:
     """How many wallets a request covers just now: of the endpoint that is asked next."""
     awake = (
         state for state in states if not state.resting_seconds and (not state.keys or state.keys_resting < state.keys)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from config.settings import Network
+from config.networks import NetworkName
 from worker.chains.budget import Budget, latest_slot
 from worker.chains.choice import cut, left_of
 from worker.chains.snapshot import Block, Expected, Snapshot
@@ -52,7 +52,7 @@ class Task:
     say they have seen: their word, through Redis.
     """
 
-    network: Network
+    network: NetworkName
     token: bytes
     accounts: Sequence[bytes]
     expected: Expected

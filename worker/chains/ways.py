@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from config.settings import Network
+from config.networks import NetworkName
 from worker.chains import multicall
 from worker.chains.http import NodeSession
 from worker.chains.snapshot import (
@@ -34,7 +34,7 @@ from worker.errors import BadReply, NoToken, Refused, Unsupported
 
 Way = Literal["revert", "return", "multicall3", "single"]
 
-WAYS: Mapping[Network, Mapping[Way, int]] = {
+WAYS: Mapping[NetworkName, Mapping[Way, int]] = {
     "ethereum": {
         "revert": MAX_WALLETS_BY_REVERT,
         "return": MAX_WALLETS_BY_RETURN,
