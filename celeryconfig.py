@@ -54,7 +54,7 @@ worker_eta_task_limit = 1000  # no task is sent for later; should one be, it mus
 worker_hijack_root_logger = False  # logging is ours (worker.app)
 worker_send_task_events = False  # nobody listens: a batch's own line says what it did
 worker_enable_remote_control = False  # one message in Redis would end every worker
-worker_consumer = "worker.consumer:Consumer"  # whatever the command line says, it listens to its queues alone
+worker_consumer = "worker.queues.consumer:Consumer"  # whatever the command line says, it listens to its queues alone
 
 beat_schedule = {
     "dispatch-due-wallets": {
@@ -64,6 +64,7 @@ beat_schedule = {
         "options": {"expires": _settings.dispatch_interval + CLOCKS_DIFFER, "queue": TICKS_QUEUE},
     }
 }
-beat_scheduler = "worker.dispatch:Scheduler"  # it reads and writes no schedule file, and bounds the ticks that wait
+# It reads and writes no schedule file, and bounds the ticks that wait.
+beat_scheduler = "worker.schedule.dispatch:Scheduler"
 beat_max_loop_interval = 5  # seconds; it notices a clock that was set within these
 imports = ["worker.tasks"]

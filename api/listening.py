@@ -15,7 +15,7 @@ import structlog
 from psycopg import AsyncConnection, Error
 
 from config.database import connection_parameters
-from db.refresh import CHANNEL, LISTEN, TELL
+from db.requests import CHANNEL, LISTEN, TELL
 
 log = structlog.get_logger(__name__)
 

@@ -1,6 +1,6 @@
 """Asking workers for a read, and waiting for it, within a bound. The only place here that knows Celery: it only sends.
 
-The request itself is in Postgres (``db.refresh``): it makes the wallets due. The message only makes it quick, so with
+The request itself is in Postgres (``db.requests``): it makes the wallets due. The message only makes it quick, so with
 Redis out of reach nothing is lost, and a plain read never waits for it.
 """
 
@@ -22,7 +22,7 @@ from config.broker import REFRESH_QUEUE, location, transport_options
 from config.networks import NetworkName
 from config.settings import NETWORKS, ApiSettings
 from db.prepared import Pool, Prepared, array
-from db.refresh import REQUEST_FOR_WALLETS
+from db.requests import REQUEST_FOR_WALLETS
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -41,7 +41,7 @@ _REQUEST = Prepared("request_for_wallets", REQUEST_FOR_WALLETS)
 
 
 class Asked(NamedTuple):
-    """What became of asking for one wallet (``db.refresh``)."""
+    """What became of asking for one wallet (``db.requests``)."""
 
     wallet_id: UUID
     network: NetworkName

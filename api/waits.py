@@ -15,7 +15,7 @@ import structlog
 from psycopg import Error
 
 from db.prepared import Pool, Prepared, array
-from db.refresh import LAST_READS
+from db.requests import LAST_READS
 
 log = structlog.get_logger(__name__)
 

@@ -20,9 +20,9 @@ from environment import forget_settings
 
 from devstack.product import environment
 from devstack.servers import CAP, ROOT
-from worker import check, cli
-from worker.chains import known
-from worker.transport import install
+from worker.admin import check, cli
+from worker.queues.redis_transport import install
+from worker.reading import shared as known
 
 
 def command(env: Mapping[str, str], name: str, *arguments: str, redis_patience: float = CAP) -> Result:

@@ -9,14 +9,14 @@ from eth_abi.abi import encode as abi_encode
 from eth_hash.auto import keccak
 
 from devstack.servers import CAP
-from worker.chains import multicall
-from worker.chains.endpoints import EndpointReader
-from worker.chains.http import NodeSession
-from worker.chains.known import Known
-from worker.chains.snapshot import HEADER, READER, REVERT, REVERTING_READER, Balance, Block
-from worker.chains.task import Part
-from worker.chains.ways import TOTAL_SUPPLY, ApiKey, Head, Way
 from worker.errors import ReadFailed, Unsupported
+from worker.nodes.http import NodeSession
+from worker.reading import multicall
+from worker.reading.contract import HEADER, READER, REVERT, REVERTING_READER, Balance, Block
+from worker.reading.reader import EndpointReader
+from worker.reading.request import Part
+from worker.reading.shared import Known
+from worker.reading.strategies import TOTAL_SUPPLY, ApiKey, Head, Way
 
 SUPPLY = 10**15
 NOW = 1_795_000_000.0

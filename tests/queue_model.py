@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from config.networks import NetworkName
-from worker.schedule import Policy
+from worker.schedule.cadence import Policy
 
 POLICY = Policy(active=60, idle=3600)
 LONGEST = timedelta(seconds=POLICY.idle)

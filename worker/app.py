@@ -10,10 +10,10 @@ from celery import Celery, signals
 from config.logging import configure_logging
 from config.settings import NETWORKS, worker_settings
 from db.session import engine
-from worker.chains import reader_for
 from worker.errors import BadAddress, SyncError
-from worker.life import make_life_sign_folder
-from worker.transport import install
+from worker.liveness import make_life_sign_folder
+from worker.queues.redis_transport import install
+from worker.reading import reader_for
 from worker.wording import printable
 
 install()

@@ -13,9 +13,9 @@ from sqlalchemy.pool import NullPool
 from config.database import connection_parameters
 from config.logging import configure_logging
 from config.settings import database_settings
+from db.claims import limit_wallets
 from db.models import metadata
 from db.rights import grant
-from db.wallets import limit_wallets
 
 # Any constant will do; it keeps two deployments from migrating at once.
 MIGRATION_LOCK = 0x62616C73

@@ -18,8 +18,8 @@ from config.broker import BATCHES_IN_A_TURN
 from config.settings import worker_settings
 from devstack.servers import CAP
 from devstack.stack import LocalChain, node_reads
-from worker.chains import endpoint_reader
-from worker.chains.known import LOOKED_UP
+from worker.reading import endpoint_reader
+from worker.reading.shared import LOOKED_UP
 
 SURPLUS = 500  # of each network
 

@@ -25,11 +25,11 @@ from devstack.seed import insert, wallets
 from devstack.servers import CAP, Server, anvil, tron_node, wait_for
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, LocalChain, base58_address
 from devstack.stack import settings as stack_settings
-from worker import check
-from worker.chains import ethereum as on_ethereum
-from worker.chains import known
-from worker.chains import tron as on_tron
-from worker.check import Finding, findings
+from worker.admin import check
+from worker.admin.check import Finding, findings
+from worker.nodes import evm as on_ethereum
+from worker.nodes import tron as on_tron
+from worker.reading import shared as known
 
 
 @pytest.fixture(scope="session")

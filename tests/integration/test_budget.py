@@ -30,7 +30,9 @@ READS = 6  # by each of them
 WORKER = f"""
 import sys
 from time import monotonic, sleep, time
-from worker.chains import budget, known, reader_for
+from worker.reading import reader_for
+from worker.reading import budget
+from worker.reading import shared as known
 
 known.TIMEOUT = {CAP}  # a Redis that is only slow is not out of reach
 reader, done, slots = reader_for("tron"), 0, []

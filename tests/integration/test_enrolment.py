@@ -10,11 +10,11 @@ from leases import claim, claimed, good, only, write
 from structlog.testing import capture_logs
 from tables import Tables
 
-from db import freshness
+from db import freshness_queries as freshness
 from db.enrolment import reconcile
 from db.session import transaction
 from devstack.servers import wait_for
-from worker import dispatch
+from worker.schedule import dispatch
 
 HOUR = timedelta(hours=1)
 

@@ -14,7 +14,7 @@ from running import send, sender
 import worker.tasks  # noqa: F401  the messages that the transport passes on are these tasks'
 from config.broker import transport_options
 from devstack.servers import HOST, Server, redis_server, wait_for
-from worker.chains.known import LEFT_ALONE, Known
+from worker.reading.shared import LEFT_ALONE, Known
 
 
 @contextmanager

@@ -18,18 +18,19 @@ from tables import Tables
 from terminal import CELERY, celery, terminal
 
 from config.settings import WorkerSettings
-from db import freshness
-from db.freshness import NetworkFreshness
+from db import freshness_queries as freshness
+from db.freshness_queries import NetworkFreshness
 from db.session import transaction
 from devstack.product import environment, worker
 from devstack.seed import fund, insert, wallets
 from devstack.servers import CAP, ROOT, Server
 from devstack.stack import LocalChain, settings
-from worker.chains import known, known_of
-from worker.chains.entries import SIZE_HOLDS, WAY_HOLDS
-from worker.chains.known import COUNT_SECONDS, Known
-from worker.chains.state import endpoints
 from worker.errors import LONGEST_WAIT_TOLD
+from worker.reading import known_of
+from worker.reading import shared as known
+from worker.reading.report import endpoints
+from worker.reading.shared import COUNT_SECONDS, Known
+from worker.reading.shared_entries import SIZE_HOLDS, WAY_HOLDS
 
 Env = dict[str, str]
 SECRET = "pass-word-in-a-url"

@@ -18,14 +18,14 @@ from config.networks import NetworkName
 from config.settings import NETWORKS
 from devstack.servers import CAP
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID
-from worker.chains.endpoints import EndpointReader
-from worker.chains.ethereum import EthereumNode
-from worker.chains.http import MAX_REPLY
-from worker.chains.known import Known
-from worker.chains.snapshot import Balance
-from worker.chains.task import Part
-from worker.chains.tron import TronNode
 from worker.errors import ReadFailed
+from worker.nodes.evm import EthereumNode
+from worker.nodes.http import MAX_REPLY
+from worker.nodes.tron import TronNode
+from worker.reading.contract import Balance
+from worker.reading.reader import EndpointReader
+from worker.reading.request import Part
+from worker.reading.shared import Known
 
 CHAIN_IDS = {"ethereum": ETHEREUM_CHAIN_ID, "tron": TRON_CHAIN_ID}
 KEY = "a-key-of-ours"

@@ -11,11 +11,12 @@ from solc import compiled
 
 from devstack.servers import CAP, wait_for
 from devstack.stack import SOLID_LAG, TRON_CHAIN_ID, LocalChain
-from worker.chains import snapshot
-from worker.chains.endpoints import EndpointReader
-from worker.chains.ethereum import MULTICALL3, EthereumNode
-from worker.chains.known import Known
-from worker.chains.snapshot import (
+from worker.errors import ReadFailed, TooMuch, Unsupported
+from worker.nodes.evm import MULTICALL3, EthereumNode
+from worker.nodes.tron import MULTICALL3 as MULTICALL3_OF_TRON
+from worker.nodes.tron import TronNode
+from worker.reading import contract as snapshot
+from worker.reading.contract import (
     MAX_WALLETS_BY_RETURN,
     MAX_WALLETS_BY_REVERT,
     READER,
@@ -25,10 +26,9 @@ from worker.chains.snapshot import (
     Snapshot,
     check,
 )
-from worker.chains.tron import MULTICALL3 as MULTICALL3_OF_TRON
-from worker.chains.tron import TronNode
-from worker.chains.ways import READ, Node, Way
-from worker.errors import ReadFailed, TooMuch, Unsupported
+from worker.reading.reader import EndpointReader
+from worker.reading.shared import Known
+from worker.reading.strategies import READ, Node, Way
 
 SOURCES = Path(__file__).parents[1]
 MULTICALL3_CODE = bytes.fromhex((SOURCES / "Multicall3.hex").read_text())  # a test compares it with its source

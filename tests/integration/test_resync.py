@@ -18,8 +18,8 @@ from terminal import CELERY, celery, terminal
 
 from devstack.product import environment
 from devstack.servers import CAP, ROOT, Server, stop, wait_for
-from worker.chains import known
-from worker.resync import ASK_ABOVE
+from worker.admin.resync import ASK_ABOVE
+from worker.reading import shared as known
 
 Env = dict[str, str]
 NOBODY = "127.0.0.1:1"
@@ -122,9 +122,9 @@ def test_a_dry_run_changes_nothing_and_tells_what_it_would_come_to(env: Env, tab
 
 def test_the_size_of_a_request_is_what_the_workers_have_learnt(env: Env, many: int) -> None:
     from config.settings import WorkerSettings
-    from worker.chains import known_of
-    from worker.chains.entries import SIZE_HOLDS
-    from worker.chains.state import endpoints
+    from worker.reading import known_of
+    from worker.reading.report import endpoints
+    from worker.reading.shared_entries import SIZE_HOLDS
 
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})
     (node,) = endpoints("tron", found)

@@ -16,9 +16,9 @@ from sqlalchemy import text
 from tables import Tables
 
 from db import SCHEMA_VERSION
+from db.claims import claim_due
 from db.rights import OWNER
 from db.session import transaction
-from db.wallets import claim_due
 from devstack.roles import as_role
 from devstack.servers import CAP
 

@@ -11,7 +11,7 @@ from running import send, sender
 import worker.tasks  # noqa: F401  the messages that the transport passes on are these tasks'
 from config.broker import transport_options
 from devstack.servers import free_port, redis_server, wait_for
-from worker.transport import Transport
+from worker.queues.redis_transport import Transport
 
 
 @pytest.mark.usefixtures("database_url")  # the app of the tasks wants its settings

@@ -17,11 +17,11 @@ from tables import Tables
 from api import listening, waits
 from api.listening import APPLICATION_NAME, Listener
 from api.waits import Waits
-from db.balances import record
+from db.claims import request_wallets
+from db.outcomes import record
 from db.prepared import Connection
-from db.refresh import CHANNEL
+from db.requests import CHANNEL
 from db.session import transaction
-from db.wallets import request_wallets
 from devstack.servers import CAP
 
 NEVER = 3600.0

@@ -3,8 +3,8 @@
 import pytest
 
 from config.networks import NetworkName
-from worker.chains.addresses import account_bytes
 from worker.errors import BadAddress
+from worker.nodes.addresses import account_bytes
 
 
 @pytest.mark.parametrize(

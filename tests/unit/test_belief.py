@@ -5,9 +5,9 @@ import pytest
 from fakes import NOW, SUPPLY, FakeNode, Reading, accounts, fails
 from structlog.testing import capture_logs
 
-from worker.chains.known import Known
-from worker.chains.snapshot import Balance, Block
 from worker.errors import Unreachable
+from worker.reading.contract import Balance, Block
+from worker.reading.shared import Known
 
 
 def test_a_second_node_is_not_believed_when_it_is_behind_what_the_first_has_shown() -> None:

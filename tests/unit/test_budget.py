@@ -10,9 +10,9 @@ import fakeredis
 import pytest
 from structlog.testing import capture_logs
 
-from worker.chains.budget import AHEAD, LATE, Budget
-from worker.chains.known import Known
 from worker.errors import OverBudget
+from worker.reading.budget import AHEAD, LATE, Budget
+from worker.reading.shared import Known
 
 NOW = 1_795_000_000.0
 NODE = "node"
@@ -110,8 +110,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     clock = Clock()
     for module in ("_socket._base", "_helpers", "commands_mixins.server_mixin"):
         monkeypatch.setattr(f"fakeredis.{module}.time", SimpleNamespace(time=clock))
-    monkeypatch.setattr("worker.chains.budget.monotonic", clock)
-    monkeypatch.setattr("worker.chains.budget.sleep", clock.sleep)
+    monkeypatch.setattr("worker.reading.budget.monotonic", clock)
+    monkeypatch.setattr("worker.reading.budget.sleep", clock.sleep)
     return World(clock)
 
 

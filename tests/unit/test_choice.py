@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.chains.choice import (
+from worker.errors import Lagging, ReadFailed, Throttled, Unreachable
+from worker.reading.backoff import (
     Rest,
     cut,
     halves,
@@ -15,8 +16,7 @@ from worker.chains.choice import (
     most_wallets,
     rest_after,
 )
-from worker.chains.ways import ApiKey, Way
-from worker.errors import Lagging, ReadFailed, Throttled, Unreachable
+from worker.reading.strategies import ApiKey, Way
 
 ASLEEP = Rest(until=5.0)
 

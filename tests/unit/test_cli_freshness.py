@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from db.freshness import NetworkFreshness
-from worker.chains.known import COUNT_SECONDS
-from worker.chains.state import EndpointState
-from worker.freshness import Look, as_json, lines, reads_per_hour, reported, requests_made
+from db.freshness_queries import NetworkFreshness
+from worker.admin.freshness import Look, as_json, lines, reads_per_hour, reported, requests_made
+from worker.reading.report import EndpointState
+from worker.reading.shared import COUNT_SECONDS
 
 NOW = 1_795_000_000.0
 WALLETS = NetworkFreshness(

@@ -4,10 +4,10 @@ import pytest
 from fakes import NOW, FakeNode, Reading, accounts
 from structlog.testing import capture_logs
 
-from worker.chains.choice import Rest
-from worker.chains.snapshot import CLOCK_TOLERANCE, FUTURE_TOLERANCE, Block, Expected, Snapshot, check
-from worker.check import clocks
+from worker.admin.check import clocks
 from worker.errors import BadReply, ClockSkewed, Lagging, ReadFailed
+from worker.reading.backoff import Rest
+from worker.reading.contract import CLOCK_TOLERANCE, FUTURE_TOLERANCE, Block, Expected, Snapshot, check
 
 MAX_AGE = 120
 

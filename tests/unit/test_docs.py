@@ -8,13 +8,13 @@ from typing import Any
 
 from config.settings import ApiSettings, WorkerSettings
 from db.models import balance_cache
-from worker.chains.state import EndpointState
-from worker.freshness import Look, reported
-from worker.freshness import as_json as freshness_json
-from worker.progress import Progress
-from worker.resync import Outcome, Plan, Share
-from worker.resync_command import Resync, Wishes
-from worker.resync_command import as_json as resync_json
+from worker.admin.freshness import Look, reported
+from worker.admin.freshness import as_json as freshness_json
+from worker.admin.progress import Progress
+from worker.admin.resync import Outcome, Plan, Share
+from worker.admin.resync_command import Resync, Wishes
+from worker.admin.resync_command import as_json as resync_json
+from worker.reading.report import EndpointState
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

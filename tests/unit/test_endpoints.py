@@ -9,9 +9,6 @@ from fakes import NOW, FakeNode, Reading, accounts, asked, fails
 from structlog.testing import capture_logs
 
 from devstack.servers import CAP
-from worker.chains.choice import LONGEST_REST
-from worker.chains.known import Known
-from worker.chains.snapshot import Block
 from worker.errors import (
     BadReply,
     Lagging,
@@ -23,6 +20,9 @@ from worker.errors import (
     Unreachable,
     WrongChain,
 )
+from worker.reading.backoff import LONGEST_REST
+from worker.reading.contract import Block
+from worker.reading.shared import Known
 
 
 def test_the_first_endpoint_answers_and_no_other_is_asked() -> None:
@@ -189,7 +189,7 @@ def test_a_block_that_was_made_while_another_endpoint_kept_the_read_waiting_is_b
 ) -> None:
     slow, good = FakeNode("slow"), FakeNode("good")
     passed = [0.0]
-    monkeypatch.setattr("worker.chains.turn.monotonic", lambda: monotonic() + passed[0])
+    monkeypatch.setattr("worker.reading.attempt.monotonic", lambda: monotonic() + passed[0])
 
     def after_a_while(_way: str, _accounts: object) -> ReadFailed:
         passed[0] += 45

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from api.auth import Verifier
 from config.settings import KEY_ALGORITHMS, ApiSettings, Settings, WorkerSettings, load
-from worker.chains.urls import endpoint_name
+from worker.nodes.urls import endpoint_name
 
 SECRET = "hunter2"
 QUEUE = {"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://cache/0"}

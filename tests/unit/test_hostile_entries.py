@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from worker.chains.endpoints import DOUBT_AFTER
-from worker.chains.known import Known
-from worker.chains.snapshot import PACES, Balance, Block
 from worker.errors import BadReply, Lagging, Throttled, Unreachable
+from worker.reading.contract import PACES, Balance, Block
+from worker.reading.reader import DOUBT_AFTER
+from worker.reading.shared import Known
 
 SCOPE = "bal:chain:test"
 READS = 3

@@ -9,8 +9,8 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from worker.chains.budget import Budget
-from worker.chains.known import COUNTED_EACH, FAILED_OVER, LEFT_ALONE, Known
+from worker.reading.budget import Budget
+from worker.reading.shared import COUNTED_EACH, FAILED_OVER, LEFT_ALONE, Known
 
 NOW = 1_795_000_000
 SOON = NOW + 60

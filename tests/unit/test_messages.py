@@ -13,9 +13,9 @@ from kombu.utils.scheduling import cycle_by_name
 
 from config.broker import BATCHES_IN_A_TURN, transport_options
 from config.settings import WorkerSettings, load, worker_settings
-from worker.chains.snapshot import MAX_WALLETS_BY_REVERT
-from worker.chains.tron import TronNode
 from worker.errors import BadArgument
+from worker.nodes.tron import TronNode
+from worker.reading.contract import MAX_WALLETS_BY_REVERT
 
 ROOT = Path(__file__).parents[2]
 LEASE = 60
@@ -90,14 +90,14 @@ def test_tasks_have_the_names_that_other_programs_send(tasks: ModuleType) -> Non
     ],
 )
 def test_a_message_for_each_batch_that_is_due_less_those_that_wait(due: int, waiting: int, sent: int) -> None:
-    from worker.dispatch import batches_to_send
+    from worker.schedule.dispatch import batches_to_send
 
     assert batches_to_send(due, 500, waiting) == sent
 
 
 @pytest.mark.parametrize(("per_batch", "most"), [(1, 40), (500, 40), (764, 27), (2447, 9), (10**6, 1)])
 def test_a_tick_looks_at_twenty_thousand_wallets_at_the_most_and_at_forty_batches(per_batch: int, most: int) -> None:
-    from worker.dispatch import most_waiting
+    from worker.schedule.dispatch import most_waiting
 
     assert most_waiting(per_batch) == most
 

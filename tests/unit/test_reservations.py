@@ -9,8 +9,8 @@ from fakes import FakeNode, Reading, accounts
 from structlog.testing import capture_logs
 
 from devstack.servers import CAP
-from worker.chains.known import Known
 from worker.errors import OverBudget, ReadFailed, Unreachable
+from worker.reading.shared import Known
 
 
 def workers(number: int, *nodes: FakeNode, per_second: float) -> list[Reading]:
@@ -97,8 +97,8 @@ def test_who_waited_for_the_budget_until_it_was_late_blames_no_endpoint(monkeypa
         passed[0] += seconds
 
     for module in ("turn", "budget"):
-        monkeypatch.setattr(f"worker.chains.{module}.monotonic", lambda: monotonic() + passed[0])
-    monkeypatch.setattr("worker.chains.budget.sleep", sleep)
+        monkeypatch.setattr(f"worker.reading.{module}.monotonic", lambda: monotonic() + passed[0])
+    monkeypatch.setattr("worker.reading.budget.sleep", sleep)
 
     def hangs(_way: str, _accounts: object) -> Unreachable:
         sleep(node.session.time_limit)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.schedule import (
+from worker.schedule.cadence import (
     SPREAD,
     Policy,
     due_after_failed_read,

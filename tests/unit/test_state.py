@@ -7,11 +7,11 @@ import pytest
 from fakes import FakeNode, Reading, accounts, fails
 
 from config.settings import WorkerSettings
-from worker.chains import endpoint_reader, known_of, nodes_for
-from worker.chains.known import COUNT_SECONDS, COUNTED_EACH, COUNTED_SPANS, Known
-from worker.chains.state import endpoint_states, endpoints, per_request
-from worker.chains.ways import WAYS
 from worker.errors import TooMuch, Unreachable
+from worker.reading import endpoint_reader, known_of, nodes_for
+from worker.reading.report import endpoint_states, endpoints, per_request
+from worker.reading.shared import COUNT_SECONDS, COUNTED_EACH, COUNTED_SPANS, Known
+from worker.reading.strategies import WAYS
 
 NOW = 1_795_000_000.0
 KEYS = ["first-secret-key", "second-secret-key"]

@@ -9,9 +9,6 @@ from fakes import NOW, Clock, FakeNode, Reading, accounts, fails
 from structlog.testing import capture_logs
 
 from devstack.servers import CAP
-from worker.chains.endpoints import SELDOM, TRIAL_EVERY
-from worker.chains.known import Known
-from worker.chains.snapshot import Block
 from worker.errors import (
     BadReply,
     Lagging,
@@ -26,6 +23,9 @@ from worker.errors import (
     Unreachable,
     WrongChain,
 )
+from worker.reading.contract import Block
+from worker.reading.reader import SELDOM, TRIAL_EVERY
+from worker.reading.shared import Known
 
 NOTHING: Any = lambda _way, _accounts: None  # noqa: E731
 
@@ -284,8 +284,8 @@ def workers_twin(reading: Reading) -> Reading:
 
 def test_each_request_waits_for_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("worker.chains.budget.sleep", pauses.append)
-    monkeypatch.setattr("worker.chains.budget.monotonic", lambda: monotonic() + sum(pauses))
+    monkeypatch.setattr("worker.reading.budget.sleep", pauses.append)
+    monkeypatch.setattr("worker.reading.budget.monotonic", lambda: monotonic() + sum(pauses))
     node = FakeNode()
     Reading(node, per_second=0.5).all_right(64 * 3)
     assert [way for way, _ in node.asked] == ["revert", "supply", "revert", "revert"]

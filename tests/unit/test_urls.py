@@ -4,9 +4,9 @@ import pytest
 from environment import forget_settings
 
 from config.settings import WorkerSettings, load
-from worker.chains import nodes_for
-from worker.chains.state import endpoints
-from worker.chains.urls import digest, endpoint_name, endpoint_names, secrets_in
+from worker.nodes.urls import digest, endpoint_name, endpoint_names, secrets_in
+from worker.reading import nodes_for
+from worker.reading.report import endpoints
 
 ENV = {"DATABASE_URL": "postgresql://h/n", "REDIS_URL": "redis://h"}
 

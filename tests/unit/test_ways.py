@@ -10,10 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from worker.chains.known import Known
-from worker.chains.snapshot import Balance, Block
-from worker.chains.strategy import BETTER_AFTER, REPEATED, REPEATED_OVER
-from worker.chains.ways import one_by_one
 from worker.errors import (
     BadReply,
     OutOfTime,
@@ -25,6 +21,10 @@ from worker.errors import (
     Unsupported,
     WrongChain,
 )
+from worker.reading.contract import Balance, Block
+from worker.reading.shared import Known
+from worker.reading.strategies import one_by_one
+from worker.reading.strategy_choice import BETTER_AFTER, REPEATED, REPEATED_OVER
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_way_of_many_requests_ends_at_the_deadline_too(
     node.asked.clear()
     reading.reader.request_limit = request_limit
     passed, limits = [0.0], list[float]()
-    monkeypatch.setattr("worker.chains.turn.monotonic", lambda: monotonic() + passed[0])
+    monkeypatch.setattr("worker.reading.attempt.monotonic", lambda: monotonic() + passed[0])
 
     def slow(_way: str, _accounts: object) -> None:
         limits.append(node.session.time_limit)

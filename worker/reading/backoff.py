@@ -1,0 +1,121 @@
+"""Which endpoint next, with which key, how many wallets a request, how long a rest. Pure: time comes as an argument."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from worker.errors import ReadFailed
+from worker.reading.strategies import ApiKey, Way, requests_of
+
+SHORTEST_REST = 1.0  # seconds, whatever the endpoint itself said
+LONGEST_REST = 300.0  # seconds, unless the endpoint itself said more
+LONGEST_REST_ALONE = 30.0  # where no other endpoint could be asked instead
+SINGLY = 5.0  # seconds of a budget that a batch takes where each wallet takes requests of its own
+STEP = 16  # a learnt size grows by this part of itself
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Until when an endpoint or a key is left alone (unix seconds), how often in a row it failed, and how last.
+
+    `told`: it said itself for how long.
+    """
+
+    until: float = 0.0
+    strikes: int = 0
+    code: str = ""
+    told: bool = False
+
+    @classmethod
+    def from_entry(cls, entry: Any) -> "Rest":
+        return cls(*entry) if entry else cls()
+
+    def entry(self) -> list[Any]:
+        return [self.until, self.strikes, self.code, self.told]
+
+
+def key_for(
+    keys: Sequence[ApiKey], rests: Mapping[str, Rest], now: float, turn: int, *, trial: bool = False
+) -> ApiKey | None:
+    """The key for the `turn`-th request, by turns out of those that do not rest; None where there is none.
+
+    In a trial it is then the one whose rest ends first.
+    """
+    awake = [key for key in keys if rests.get(key.id, Rest()).until <= now]
+    if awake:
+        return awake[turn % len(awake)]
+    return min(keys, key=lambda key: rests[key.id].until) if keys and trial else None
+
+
+def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) -> Rest:
+    """How long to leave alone what failed: as long as it said, or longer with each failure in a row.
+
+    Where no other endpoint could be asked instead (`alone`), it is tried again sooner.
+    """
+    if failure.retry_after:  # a zero is no rest at all, and each trial would be a whole batch
+        return Rest(now + max(failure.retry_after, SHORTEST_REST), before.strikes + 1, failure.code, told=True)
+    growth, longest = (2, LONGEST_REST_ALONE) if alone else (4, LONGEST_REST)
+    seconds = min(failure.rest * growth ** min(before.strikes, 16), longest)
+    return Rest(now + seconds, before.strikes + 1, failure.code)
+
+
+def most_wallets(way: Way, most: int, per_second: float, *, pace: float = 0.0, limit: float = inf) -> int:
+    """How many wallets a request, or a batch of single ones, takes at the most.
+
+    Singly, what a budget allows in SINGLY seconds, not to keep others waiting for long. And what is read in half of a
+    read's `limit`, at a request each `pace` seconds: a batch is to be read whole.
+    """
+    if way != "single":
+        return most
+    by_budget = per_second * min(SINGLY, limit / 2) if per_second else inf
+    by_time = limit / 2 / pace if pace else inf
+    requests = min(by_budget, by_time, requests_of(way, most))
+    return min(max(int((requests - requests_of(way, 0)) / 2), 1), most)
+
+
+def left_of(pieces: Iterable[range], read: Iterable[range]) -> list[range]:
+    """The places of `pieces` that are not in `read`, in order, as ranges."""
+    done = {place for piece in read for place in piece}
+    left: list[range] = []
+    for piece in pieces:
+        for place in piece:
+            if place in done:
+                continue
+            if left and left[-1].stop == place != piece.start:
+                left[-1] = range(left[-1].start, place + 1)
+            else:
+                left.append(range(place, place + 1))
+    return left
+
+
+def cut(pieces: Iterable[range], size: int) -> list[range]:
+    """The same wallets in the same order, in pieces of at most `size`."""
+    return [piece[at : at + size] for piece in pieces for at in range(0, len(piece), size)]
+
+
+def halves(piece: range) -> list[range]:
+    return cut([piece], -(-len(piece) // 2))
+
+
+def most_requests(pieces: int, wallets: int) -> int:
+    """How many requests one endpoint may cost for one read: enough to find two wallets that spoil a batch."""
+    return pieces + 4 * wallets.bit_length() + 8
+
+
+def learnt(size: int, most: int, *, read: Iterable[range], failed: Iterable[range], lone: Iterable[range]) -> int:
+    """How many wallets to ask for next time, from the pieces that were read and those that were too much.
+
+    A piece that holds a wallet that failed by itself (`lone`) says nothing of sizes, nor does one that is small beside
+    what is known to do: a pause of the node's. Any other one that failed was too large: half of the smallest is the
+    size from now on. It grows again slowly as long as full pieces succeed.
+    """
+    spoilt, before = {piece[0] for piece in lone}, size
+    for failure in sorted((len(piece) for piece in failed if not spoilt.intersection(piece)), reverse=True):
+        if 2 * failure >= size:
+            size = max(failure // 2, 1)
+    if size < before:
+        return size
+    if any(len(piece) >= size for piece in read):
+        return min(size + max(size // STEP, 1), most)
+    return size
