@@ -27,7 +27,7 @@ from api.reading import Found, Reading, database_pool
 from api.refresh import Refresher
 from api.replies import JSON_TYPE, Headers, Reply
 from config.logging import configure_logging, escaped
-from config.settings import ApiSettings, api_settings
+from config.settings import NETWORKS, ApiSettings, api_settings
 
 if TYPE_CHECKING:
     from config.networks import NetworkName
@@ -44,10 +44,8 @@ class Endpoint:
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
         self._verifier = Verifier(settings)
-        decimals: Mapping[NetworkName, int] = {
-            "ethereum": settings.ethereum_usdt_decimals,
-            "tron": settings.tron_usdt_decimals,
-        }
+        told = {network: settings.usdt_decimals(network) for network in NETWORKS}
+        decimals: Mapping[NetworkName, int] = {name: each for name, each in told.items() if each is not None}
         # By whether detail is asked for.
         self._replies = tuple(partial(build, usdt_decimals=decimals) for build in (reply, reply_in_full))
         self._taggers = tuple(Tagger(*decimals.values(), detail=detail) for detail in (False, True))

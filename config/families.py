@@ -5,7 +5,7 @@ else about a network is data (``config.networks``).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -118,3 +118,9 @@ TRON = Network(
 
 FAMILIES: Mapping[Family, Network] = MappingProxyType({"evm": EVM, "tron": TRON})
 """What holds for a network of a family as long as nothing else is said of it. Names, ids and tokens are its own."""
+
+
+def on_another_chain(network: Network, chain_id: int) -> Network:
+    """The same network with another chain's id, as a copy or a test chain has: at the pace of any of the family."""
+    pace = FAMILIES[network.family].fastest_block_seconds
+    return replace(network, chain_id=chain_id, first_block=None, fastest_block_seconds=pace)

@@ -159,8 +159,9 @@ def settings(
     monkeypatch.setenv("TRON_CHAIN_ID", str(TRON_CHAIN_ID))
     monkeypatch.setenv("ETHEREUM_USDT_CONTRACT", "0x" + nets["ethereum"].token.hex())
     monkeypatch.setenv("TRON_USDT_CONTRACT", base58_address(nets["tron"].token))
-    for name in ("ETHEREUM_RPS", "TRON_RPS"):
-        monkeypatch.setenv(name, "0")
+    for network in nets:
+        monkeypatch.setenv(f"{network.upper()}_USDT_DECIMALS", "6")
+        monkeypatch.setenv(f"{network.upper()}_RPS", "0")
 
     def configured(**more: str) -> None:
         for network, net in nets.items():

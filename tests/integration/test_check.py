@@ -50,12 +50,6 @@ NOBODY = "127.0.0.1:1"
             "no_token",
             "TRON_USDT_CONTRACT",
         ),
-        (
-            {"TRON_USDT_CONTRACT": "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6u"},
-            "tron",
-            "checksum",
-            "correct TRON_USDT_CONTRACT",
-        ),
         ({"ETHEREUM_USDT_DECIMALS": "18"}, "ethereum", "6 decimals, not 18", "set ETHEREUM_USDT_DECIMALS to 6"),
         ({"TRON_MAX_HEAD_AGE": "0.001"}, "tron", "s old, more than 0", "TRON_MAX_HEAD_AGE"),
         ({"TRON_API_KEYS": "pass-word"}, "tron", "no URL is of a host", "TRON_API_KEY_HOSTS"),

@@ -223,11 +223,11 @@ def chain(network: NetworkName, settings: WorkerSettings, ahead: float, blocks: 
         yield Finding(network, f"{net}_USDT_CONTRACT: {error}", f"correct {net}_USDT_CONTRACT")
         return
     nodes = nodes_for(network, settings)
-    if network == "tron" and settings.tron_api_keys and not any(node.keys for node in nodes):
+    if known.api_keys and not any(node.keys for node in nodes):
         yield Finding(
-            "tron",
-            "TRON_API_KEYS are set, and no URL is of a host that they are for",
-            "correct TRON_API_KEY_HOSTS, or TRON_RPC_URLS",
+            network,
+            f"{net}_API_KEYS are set, and no URL is of a host that they are for",
+            f"correct {net}_API_KEY_HOSTS, or {net}_RPC_URLS",
         )
     for node in nodes:
         # As a worker reads, but for what workers know of the endpoint already.

@@ -94,27 +94,25 @@ def known_of(network: NetworkName, settings: WorkerSettings) -> Known:
 
 def nodes_for(network: NetworkName, settings: WorkerSettings) -> list[Node]:
     """The endpoints of a network, best first."""
-    urls = [
-        url.get_secret_value()
-        for url in (settings.ethereum_rpc_urls if network == "ethereum" else settings.tron_rpc_urls)
-    ]
+    chain = settings.chain(network)
+    urls = [url.get_secret_value() for url in chain.urls]
     named = [(named_url(url)[1], name) for url, name in zip(urls, endpoint_names(urls), strict=True)]
     # web3 takes a second to load, and a worker that reads Tron alone never needs it.
-    if network == "ethereum":
+    if chain.network.family == "evm":
         from worker.nodes.evm import EthereumNode
 
-        return [EthereumNode(url, settings.ethereum_finality, settings.request_limit, name=name) for url, name in named]
+        return [EthereumNode(url, chain.finality, settings.request_limit, name=name) for url, name in named]
     from worker.nodes.tron import TronNode
 
-    keys = [key.get_secret_value() for key in settings.tron_api_keys]
+    keys = [key.get_secret_value() for key in chain.api_keys]
     return [
         TronNode(
             url,
-            settings.tron_finality,
+            chain.finality,
             settings.request_limit,
             name=name,
             keys=keys,
-            key_hosts=settings.tron_api_key_hosts,
+            key_hosts=chain.api_key_hosts,
         )
         for url, name in named
     ]

@@ -40,11 +40,11 @@ class EndpointState:
 
 def endpoints(network: NetworkName, settings: WorkerSettings) -> list[Named]:
     """A network's endpoints, best first."""
-    secrets = settings.ethereum_rpc_urls if network == "ethereum" else settings.tron_rpc_urls
-    urls = [url.get_secret_value() for url in secrets]
-    keys = tuple(digest(key.get_secret_value()) for key in settings.tron_api_keys) if network == "tron" else ()
+    chain = settings.chain(network)
+    urls = [url.get_secret_value() for url in chain.urls]
+    keys = tuple(digest(key.get_secret_value()) for key in chain.api_keys)
     return [
-        Named(digest(named_url(url)[1]), name, keys if takes_keys(url, settings.tron_api_key_hosts) else ())
+        Named(digest(named_url(url)[1]), name, keys if takes_keys(url, chain.api_key_hosts) else ())
         for url, name in zip(urls, endpoint_names(urls), strict=True)
     ]
 
