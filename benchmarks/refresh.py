@@ -27,7 +27,7 @@ from worker.reading.contract import MAX_WALLETS_BY_REVERT
 
 BACKLOG = 50_000
 """Wallets of each network that are due while users refresh."""
-PER_BATCH = {"ethereum": MAX_WALLETS_BY_REVERT, "tron": TronNode.ways["return"]}
+PER_BATCH = {"ethereum": MAX_WALLETS_BY_REVERT, "tron": TronNode.strategies["return"]}
 ROUNDS = 5
 FEWEST = 10
 """Refreshes in a round, at the least, for its median to say something."""

@@ -333,7 +333,7 @@ GUARDS = (
     Guard(
         "budget: that each request waits for it",
         "worker/reading/attempt.py",
-        "self.task.budget.wait(self.node.id, latest, refresh=self.task.refresh)",
+        "self.request.budget.wait(self.node.id, latest, refresh=self.request.refresh)",
         "pass",
         ("tests/unit/test_trials.py",),
     ),
@@ -354,7 +354,7 @@ GUARDS = (
     Guard(
         "who asks an endpoint that rests: one read at a time",
         "worker/reading/shared.py",
-        'self.wait = self.known.take("trial", self.seconds, self.longest)',
+        'self.wait = self.shared.take("trial", self.seconds, self.longest)',
         "self.wait = 0.0",
         ("tests/unit/test_trials.py", "tests/unit/test_endpoints.py"),
     ),

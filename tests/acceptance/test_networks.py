@@ -18,7 +18,7 @@ from config.broker import BATCHES_IN_A_TURN
 from config.settings import worker_settings
 from devstack.servers import CAP
 from devstack.stack import LocalChain, node_reads
-from worker.reading import endpoint_reader
+from worker.reading import node_reader
 from worker.reading.shared import LOOKED_UP
 
 SURPLUS = 500  # of each network
@@ -75,11 +75,11 @@ def test_a_network_that_hangs_holds_up_the_other_for_one_request_and_then_never_
         for name, value in scene.env.items():
             monkeypatch.setenv(name, value)
         forget_settings()
-        reader = endpoint_reader("ethereum", worker_settings())
+        reader = node_reader("ethereum", worker_settings())
         hangs = HungNode()
         with node.faulty(hangs):
             # So that there are batches enough to fill every process and the queue.
-            reader.known.put(f"size:{reader.endpoints[0].id}", 1, 600)
+            reader.shared.put(f"size:{reader.endpoints[0].id}", 1, 600)
             out = "SELECT count(*) > 0 FROM network_state WHERE network = 'ethereum' AND out_since IS NOT NULL"
             unread = "SELECT *, ctid, xmin FROM sync_schedule WHERE network = 'ethereum' ORDER BY wallet_id"
 

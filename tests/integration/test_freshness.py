@@ -26,10 +26,10 @@ from devstack.seed import fund, insert, wallets
 from devstack.servers import CAP, ROOT, Server
 from devstack.stack import LocalChain, settings
 from worker.errors import LONGEST_WAIT_TOLD
-from worker.reading import known_of
 from worker.reading import shared as known
+from worker.reading import shared_of
 from worker.reading.report import endpoints
-from worker.reading.shared import COUNT_SECONDS, Known
+from worker.reading.shared import COUNT_SECONDS, Shared
 from worker.reading.shared_entries import SIZE_HOLDS, WAY_HOLDS
 
 Env = dict[str, str]
@@ -51,10 +51,10 @@ def env(database_url: str, redis_process: Server, monkeypatch: pytest.MonkeyPatc
     return {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, **urls}
 
 
-def learnt(env: Env, network: Any) -> tuple[Known, list[Any]]:
+def learnt(env: Env, network: Any) -> tuple[Shared, list[Any]]:
     """What workers with these settings know, to be added to."""
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})
-    return known_of(network, found), endpoints(network, found)
+    return shared_of(network, found), endpoints(network, found)
 
 
 def seen(grace: float = 60) -> dict[str, NetworkFreshness]:
@@ -259,9 +259,9 @@ def test_requests_are_those_that_the_workers_sent(
         assert command(scene, "resync", "--all", "--wait").exit_code == 0
     told = command_json(scene, "freshness")
     assert [(each["wallets"], each["share_fresh"]) for each in told["networks"]] == [(6, 1.0), (6, 1.0)]
-    for network, way in zip(told["networks"], ("revert", "return"), strict=True):
+    for network, strategy in zip(told["networks"], ("revert", "return"), strict=True):
         (endpoint,) = network["endpoints"]
-        assert (endpoint["way"], endpoint["resting_seconds"]) == (way, 0)
+        assert (endpoint["way"], endpoint["resting_seconds"]) == (strategy, 0)
         assert endpoint["requests"] == network["requests"]["counted"] == 2, "the read, and the token's supply"
         assert network["requests"]["basis"] == "counted"
 

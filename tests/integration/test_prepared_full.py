@@ -112,10 +112,10 @@ async def make_narrow(pool: Pool) -> int:
         return connection.pgconn.socket
 
 
-async def await_full(way: Narrow, ours: int, asking: "asyncio.Task[object]") -> None:
+async def await_full(strategy: Narrow, ours: int, asking: "asyncio.Task[object]") -> None:
     """Wait until nobody takes anything out of a socket that has no room left, unless all is over before."""
     async with asyncio.timeout(CAP):
-        while not asking.done() and not (way.holds.is_set() and no_room(ours)):  # noqa: ASYNC110  the kernel tells nobody
+        while not asking.done() and not (strategy.holds.is_set() and no_room(ours)):  # noqa: ASYNC110  the kernel tells nobody
             await asyncio.sleep(0.01)
 
 
@@ -124,47 +124,47 @@ def no_room(number: int) -> bool:
 
 
 def test_a_socket_that_is_full_is_waited_for(database_url: str) -> None:
-    with narrow(database_url) as (way, url):
+    with narrow(database_url) as (strategy, url):
 
         async def work(pool: Pool) -> None:
             ours = await make_narrow(pool)
             for _ in range(2):
-                way.open.clear()
+                strategy.open.clear()
                 asking = asyncio.create_task(UNNEST.rows(pool, {"ids": array(IDS)}, CAP))
-                await await_full(way, ours, asking)
+                await await_full(strategy, ours, asking)
                 assert not asking.done(), "there is no room for it, and it waits"
-                way.open.set()
+                strategy.open.set()
                 assert await asking == [(str(each),) for each in IDS]
 
         run(url, work, api_database_timeout=60)
-        assert way.connections == 1, "none was given up"
+        assert strategy.connections == 1, "none was given up"
 
 
 def test_a_socket_that_stays_full_is_waited_for_no_longer_than_any_answer(database_url: str) -> None:
-    with narrow(database_url) as (way, url):
+    with narrow(database_url) as (strategy, url):
 
         async def work(pool: Pool) -> None:
             await make_narrow(pool)
-            way.open.clear()
+            strategy.open.clear()
             with pytest.raises(TimeoutError):
                 await UNNEST.rows(pool, {"ids": array(IDS)}, 0.3)
-            way.open.set()
+            strategy.open.set()
             assert await UNNEST.rows(pool, {"ids": array(IDS[:1])}, CAP) == [(str(IDS[0]),)]
 
         run(url, work, api_database_timeout=60)
 
 
 def test_a_connection_that_is_lost_while_it_is_sent_to_costs_nobody_an_answer(database_url: str) -> None:
-    with narrow(database_url) as (way, url):
+    with narrow(database_url) as (strategy, url):
 
         async def work(pool: Pool) -> None:
             ours = await make_narrow(pool)
-            way.open.clear()
+            strategy.open.clear()
             asking = asyncio.create_task(UNNEST.rows(pool, {"ids": array(IDS)}, CAP))
-            await await_full(way, ours, asking)
-            way.break_off()
-            way.open.set()
+            await await_full(strategy, ours, asking)
+            strategy.break_off()
+            strategy.open.set()
             assert await asking == [(str(each),) for each in IDS]
 
         run(url, work, api_database_timeout=60)
-        assert way.connections == 2
+        assert strategy.connections == 2

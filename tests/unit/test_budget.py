@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from worker.errors import OverBudget
 from worker.reading.budget import AHEAD, LATE, Budget
-from worker.reading.shared import Known
+from worker.reading.shared import Shared
 
 NOW = 1_795_000_000.0
 NODE = "node"
@@ -45,7 +45,7 @@ class World:
     _count: Iterator[int] = field(default_factory=count)
 
     def budget(self, per_second: float, *, own_clock: float = 0.0) -> Budget:
-        known = Known("net", "redis://given", lambda: self.clock.now + own_clock, _client=self.client())
+        known = Shared("net", "redis://given", lambda: self.clock.now + own_clock, _client=self.client())
         return Budget(known, per_second, DEADLINE + 5)
 
     def client(self) -> fakeredis.FakeRedis:
@@ -248,7 +248,7 @@ def test_where_nobody_waits_a_late_request_costs_nothing(world: World) -> None:
 
 
 def test_without_redis_a_process_keeps_the_budget_by_itself(world: World) -> None:
-    budget = Budget(Known("net", None, world.clock), 10, 30)
+    budget = Budget(Shared("net", None, world.clock), 10, 30)
     times = []
     for _ in range(30):
         budget.wait(NODE, NOW + 25, refresh=False)

@@ -16,7 +16,7 @@ from worker.reading.backoff import (
     most_wallets,
     rest_after,
 )
-from worker.reading.strategies import ApiKey, Way
+from worker.reading.strategies import ApiKey, Strategy
 
 ASLEEP = Rest(until=5.0)
 
@@ -24,8 +24,8 @@ ASLEEP = Rest(until=5.0)
 def test_keys_are_used_by_turns_and_those_that_rest_are_passed_over() -> None:
     keys = [ApiKey(name, name) for name in "abc"]
 
-    def used(rests: dict[str, Rest], turns: int) -> str:
-        found = [key_for(keys, rests, 0, turn) for turn in range(turns)]
+    def used(rests: dict[str, Rest], attempts: int) -> str:
+        found = [key_for(keys, rests, 0, turn) for turn in range(attempts)]
         return "".join(key.id for key in found if key)
 
     assert used({}, 6) == "abcabc"
@@ -89,13 +89,13 @@ def test_what_is_left_is_all_that_was_not_read_in_the_same_order(whole: list[ran
 
 
 @pytest.mark.parametrize(
-    ("way", "per_second", "expected"),
+    ("strategy", "per_second", "expected"),
     [("revert", 0.2, 2447), ("single", 0, 20), ("single", 10, 20), ("single", 3, 6), ("single", 0.2, 1)],
 )
 def test_a_batch_of_single_requests_is_as_large_as_the_budget_allows(
-    way: Way, per_second: float, expected: int
+    strategy: Strategy, per_second: float, expected: int
 ) -> None:
-    assert most_wallets(way, 2447 if way == "revert" else 20, per_second) == expected
+    assert most_wallets(strategy, 2447 if strategy == "revert" else 20, per_second) == expected
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ WALLETS = NetworkFreshness(
 )
 STATE = EndpointState(
     name="node:443",
-    way="return",
-    way_reason="",
+    strategy="return",
+    strategy_reason="",
     wallets_per_request=500,
     resting_seconds=0.0,
     resting_reason="",
@@ -116,8 +116,8 @@ def test_a_network_without_wallets_has_no_share_and_no_cadence() -> None:
             {"resting_seconds": 90.0, "resting_reason": "throttled", "failures_in_a_row": 3},
             "resting for 1 min 30 s, throttled, 3 in",
         ),
-        ({"way": None}, "ready, not read yet"),
-        ({"way": "single", "way_reason": "refused: \x1b[2Jno"}, "by single (refused: …[2Jno)"),
+        ({"strategy": None}, "ready, not read yet"),
+        ({"strategy": "single", "strategy_reason": "refused: \x1b[2Jno"}, "by single (refused: …[2Jno)"),
         ({"keys": 1}, "1 key,"),
         ({"keys": 3, "keys_resting": 2}, "3 keys, 2 of them resting"),
         ({"requests": {NOW - 600: 7, NOW: 1}}, "8 requests in the past hour"),

@@ -22,7 +22,7 @@ from worker.errors import (
 )
 from worker.reading.backoff import LONGEST_REST
 from worker.reading.contract import Block
-from worker.reading.shared import Known
+from worker.reading.shared import Shared
 
 
 def test_the_first_endpoint_answers_and_no_other_is_asked() -> None:
@@ -109,7 +109,7 @@ def two_workers(node: FakeNode, *others: FakeNode) -> tuple[Reading, Reading]:
     for reading in readings:
         reading.clock = readings[0].clock
         client = fakeredis.FakeRedis(server=server)
-        reading.reader.known = Known("test", "redis://given", reading.clock, _client=client)
+        reading.reader.shared = Shared("test", "redis://given", reading.clock, _client=client)
     return readings
 
 
@@ -241,13 +241,13 @@ def test_a_key_that_answers_again_has_failed_for_the_first_time_when_it_fails_ne
     for _ in range(3):
         keyed.fault = fails(Throttled)
         reading.all_right(1)
-        until, strikes, *_ = reading.reader.known.get(["key:id-of-a"])["key:id-of-a"]
+        until, strikes, *_ = reading.reader.shared.get(["key:id-of-a"])["key:id-of-a"]
         assert (until - reading.clock.now, strikes) == (Throttled.rest, 1)
         reading.clock.now = until
         keyed.block = free.block = Block(keyed.block.number + 2, int(until) - 5)
         keyed.fault = lambda _way, _accounts: None
         reading.all_right(1)
-    assert reading.reader.known.get(["key:id-of-a"]) == {"key:id-of-a": [0.0, 0, "", False]}
+    assert reading.reader.shared.get(["key:id-of-a"]) == {"key:id-of-a": [0.0, 0, "", False]}
 
 
 @pytest.mark.parametrize("kind", [Throttled, Unauthorized])

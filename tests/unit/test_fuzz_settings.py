@@ -13,7 +13,7 @@ from api.auth import Verifier
 from config.base_settings import setting_names
 from config.networks import PRESETS
 from config.settings import KEY_ALGORITHMS, ApiSettings, Settings, WorkerSettings, load
-from worker.nodes.urls import endpoint_name
+from worker.nodes.urls import node_name
 
 SECRET = "hunter2"
 QUEUE = {"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://cache/0"}
@@ -119,7 +119,7 @@ def test_a_nodes_url_with_a_port_that_is_none_is_refused_at_the_start(rest: str)
         except SystemExit as stop:
             assert_that_it_says_so("TRON_RPC_URLS", str(stop.code))
         else:
-            endpoint_name(url.get_secret_value())
+            node_name(url.get_secret_value())
 
 
 @each_setting

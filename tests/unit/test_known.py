@@ -10,7 +10,7 @@ import redis
 from structlog.testing import capture_logs
 
 from worker.reading.budget import Budget
-from worker.reading.shared import COUNTED_EACH, FAILED_OVER, LEFT_ALONE, Known
+from worker.reading.shared import COUNTED_EACH, FAILED_OVER, LEFT_ALONE, Shared
 
 NOW = 1_795_000_000
 SOON = NOW + 60
@@ -36,8 +36,8 @@ def server(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServe
     return fakeredis.FakeServer()
 
 
-def worker(server: fakeredis.FakeServer, clock: Clock, scope: str = "tron:1") -> Known:
-    return Known(scope, "redis://given", clock, _client=fakeredis.FakeRedis(server=server))
+def worker(server: fakeredis.FakeServer, clock: Clock, scope: str = "tron:1") -> Shared:
+    return Shared(scope, "redis://given", clock, _client=fakeredis.FakeRedis(server=server))
 
 
 def test_what_one_worker_learns_the_others_know(server: fakeredis.FakeServer, clock: Clock) -> None:
@@ -86,7 +86,7 @@ def test_without_redis_a_worker_goes_on_with_its_own_knowledge_and_comes_back_la
 
 
 def test_without_a_url_nothing_is_shared(clock: Clock) -> None:
-    alone = Known("tron:1", None, clock)
+    alone = Shared("tron:1", None, clock)
     alone.put("size:a", 32, 60)
     assert alone.get(["size:a", "way:a"]) == {"size:a": 32}
 
@@ -187,7 +187,7 @@ def test_what_is_about_the_server_is_an_outage_and_deletes_nothing(clock: Clock)
         def pipeline(self, *_: object, **__: object) -> Any:
             raise redis.ResponseError("NOPERM this user has no permissions to run the 'incrby' command")
 
-    one = Known("tron:1", "redis://given", clock, _client=Refusing())
+    one = Shared("tron:1", "redis://given", clock, _client=Refusing())
     with capture_logs() as logs:
         one.count("requests", 2)
     assert [line["event"] for line in logs] == ["redis_unavailable"]
@@ -260,7 +260,7 @@ def test_a_redis_that_has_become_a_replica_is_left_for_a_moment_by_new_connectio
 
     client = Replica()
     client.connection_pool.disconnect = lambda: left.append("it")
-    one = Known("tron:1", "redis://given", clock, _client=client)
+    one = Shared("tron:1", "redis://given", clock, _client=client)
     with capture_logs() as logs:
         one.put("size:a", 5, 60)
     assert left == ["it"]
@@ -268,7 +268,7 @@ def test_a_redis_that_has_become_a_replica_is_left_for_a_moment_by_new_connectio
 
 
 def test_a_clock_that_is_set_back_keeps_nothing_for_longer_than_an_entry_may_hold(clock: Clock) -> None:
-    alone = Known("tron:1", None, clock)
+    alone = Shared("tron:1", None, clock)
     alone.put("rest:a", [NOW + 3000, 5, "throttled", True], 3600)
     alone.put("size:a", 5, 3600)
     alone.keep("trial", 3)

@@ -181,7 +181,7 @@ def test_ticks_and_then_refreshes_overtake_everything_and_the_networks_take_turn
 
 
 def test_in_turns_each_network_has_about_as_many_wallets() -> None:
-    full = {"sync.ethereum": MAX_WALLETS_BY_REVERT, "sync.tron": TronNode.ways["return"]}
+    full = {"sync.ethereum": MAX_WALLETS_BY_REVERT, "sync.tron": TronNode.strategies["return"]}
     fewer, more = sorted(batches * full[queue] for queue, batches in BATCHES_IN_A_TURN.items())
     assert more / fewer < 1.1
 

@@ -69,7 +69,7 @@ def test_a_true_zero_is_written_though_the_other_endpoint_is_always_a_block_behi
 def test_of_a_batch_that_two_endpoints_read_each_has_its_zeros_confirmed_by_the_other() -> None:
     one, two = FakeNode("one"), FakeNode("two")
     calls = iter([None])
-    one.fault = lambda way, _accounts: next(calls, Throttled(retry_after=0)) if way != "supply" else None
+    one.fault = lambda strategy, _accounts: next(calls, Throttled(retry_after=0)) if strategy != "supply" else None
     one.balances = lambda _account: (0, 5)
     two.balances = lambda account: (0, 5) if account in accounts(65) else (1, 1)
     every = found(Reading(one, two), wallets=66)

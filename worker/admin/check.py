@@ -32,8 +32,8 @@ from worker.errors import BadAddress, ReadFailed, Throttled, Unauthorized
 from worker.nodes.addresses import account_bytes
 from worker.reading import nodes_for
 from worker.reading.contract import ACCOUNT_BYTES, CLOCK_TOLERANCE, FUTURE_TOLERANCE, Snapshot
-from worker.reading.reader import READ_REQUESTS, EndpointReader
-from worker.reading.shared import Known
+from worker.reading.reader import READ_REQUESTS, NodeReader
+from worker.reading.shared import Shared
 from worker.reading.strategies import DECIMALS, Node
 
 OLDEST_REDIS = (6, 2)
@@ -233,11 +233,11 @@ def chain(network: NetworkName, settings: WorkerSettings, ahead: float, blocks: 
         # As a worker reads, but for what workers know of the endpoint already.
         of_chain = network, known.chain_id, token, known.finality
         bounds = settings.request_limit, known.max_head_age, known.per_second
-        reader = EndpointReader(*of_chain, [node], Known("check"), *bounds)
+        reader = NodeReader(*of_chain, [node], Shared("check"), *bounds)
         yield endpoint(reader, known.decimals, ahead, blocks)
 
 
-def endpoint(reader: EndpointReader, decimals: int, ahead: float, blocks: list[Seen]) -> Finding:
+def endpoint(reader: NodeReader, decimals: int, ahead: float, blocks: list[Seen]) -> Finding:
     """One endpoint, asked for balances of nobody, and with each of its keys. By the database's clock, as a worker."""
     node, net = reader.endpoints[0], reader.network.upper()
     subject = f"{reader.network} {node.name}"
@@ -253,8 +253,8 @@ def endpoint(reader: EndpointReader, decimals: int, ahead: float, blocks: list[S
         has = int.from_bytes(node.called(reader.token, DECIMALS))
     except ReadFailed as failure:
         return Finding(subject, f"{failure.code}: {failure}", TO_DO.get(failure.code, USE_ANOTHER).format(net=net))
-    way, *_ = reader.known.get([f"way:{node.id}"])[f"way:{node.id}"]
-    if way == "single":
+    strategy, *_ = reader.shared.get([f"way:{node.id}"])[f"way:{node.id}"]
+    if strategy == "single":
         detail = "it takes neither a call without a contract nor a Multicall3, but only wallet by wallet"
         return Finding(subject, detail, USE_ANOTHER.format(net=net))
     if has != decimals:
@@ -264,11 +264,11 @@ def endpoint(reader: EndpointReader, decimals: int, ahead: float, blocks: list[S
     return Finding(
         subject,
         f"chain {snapshot.chain_id}, block {snapshot.block.number}, {age:.0f} s old, answers in {milliseconds:.0f} ms, "
-        f"{reader.max_wallets} wallets a request ({way})",
+        f"{reader.max_wallets} wallets a request ({strategy})",
     )
 
 
-def _read(reader: EndpointReader, wallets: int, ahead: float, blocks: list[Seen]) -> Snapshot:
+def _read(reader: NodeReader, wallets: int, ahead: float, blocks: list[Seen]) -> Snapshot:
     """A read as a worker's, of so many wallets. Raises ReadFailed where one was not read."""
     nobody = [token_bytes(ACCOUNT_BYTES) for _ in range(wallets)]
     parts = reader.read(nobody, time() + ahead, monotonic() + READ_REQUESTS * reader.request_limit)

@@ -18,7 +18,7 @@ from config.settings import NETWORKS, WorkerSettings
 from db.freshness_queries import AGE_SHARES, NetworkFreshness, freshness
 from db.network_state import SOUND, Condition, conditions
 from db.session import transaction
-from worker.reading import known_of
+from worker.reading import shared_of
 from worker.reading.report import EndpointState, endpoint_states, per_request
 from worker.reading.shared import COUNT_SECONDS
 from worker.wording import counted, printable, told
@@ -64,14 +64,14 @@ class Look:
 
 def look(settings: WorkerSettings, *, daily_quota: int | None) -> Look:
     """How everything is now. Raises SQLAlchemyError; without Redis it tells what the database knows."""
-    redis = known_of(NETWORKS[0], settings).answers()
+    redis = shared_of(NETWORKS[0], settings).answers()
     with transaction() as connection:
         found = {each.network: each for each in freshness(connection, grace=timedelta(seconds=settings.sync_lease))}
         known = conditions(connection)
     made = []
     for network in NETWORKS:
         if network in found or network in settings.networks:
-            states = endpoint_states(network, settings, known_of(network, settings)) if redis else None
+            states = endpoint_states(network, settings, shared_of(network, settings)) if redis else None
             made.append(
                 reported(
                     network,
@@ -172,7 +172,11 @@ def _network_json(each: NetworkReport) -> dict[str, Any]:
 
 
 def _endpoint_json(state: EndpointState) -> dict[str, Any]:
-    return {**asdict(state), "requests": sum(state.requests.values())}
+    # The keys that scripts know; a strategy was a way once.
+    names = {"strategy": "way", "strategy_reason": "way_reason"}
+    return {names.get(name, name): value for name, value in asdict(state).items()} | {
+        "requests": sum(state.requests.values())
+    }
 
 
 def lines(each: NetworkReport) -> Iterator[str]:
@@ -233,10 +237,12 @@ def _endpoint_line(state: EndpointState) -> str:
     parts = [f"resting for {told(state.resting_seconds)}" if state.resting_seconds else "ready"]
     if state.failures_in_a_row:
         parts.append(f"{state.resting_reason}, {state.failures_in_a_row} in a row")
-    if state.way is None:
+    if state.strategy is None:
         parts.append("not read yet")
     else:
-        parts.append(f"by {state.way}" + (f" ({printable(state.way_reason)})" if state.way_reason else ""))
+        parts.append(
+            f"by {state.strategy}" + (f" ({printable(state.strategy_reason)})" if state.strategy_reason else "")
+        )
     parts.append(f"{counted(state.wallets_per_request, 'wallet')} a request")
     if state.keys:
         parts.append(

@@ -16,7 +16,7 @@ from db.requests import LOCKED_PAUSE
 from db.resync_queries import Bundle, Scope, Wanted, find, look, mark, unknown
 from db.session import transaction
 from worker.admin.progress import Progress, progress_line
-from worker.reading import known_of
+from worker.reading import shared_of
 from worker.reading.report import endpoint_states, per_request
 from worker.wording import told
 
@@ -100,7 +100,7 @@ def plan(scope: Scope, settings: WorkerSettings) -> Plan:
             raise ResyncRefused(_nobody(wallets, users))
         wanted = find(connection, scope)
     sizes = {
-        network: per_request(network, endpoint_states(network, settings, known_of(network, settings)))
+        network: per_request(network, endpoint_states(network, settings, shared_of(network, settings)))
         for network in settings.networks
     }
     return planned(wanted, sizes, {network: settings.chain(network).per_second for network in sizes})

@@ -23,9 +23,9 @@ from worker.errors import (
 )
 from worker.nodes.failures import BY_STATUS_ALONE, COMMON_WORDS, by_words, seconds_in, translated, words
 from worker.nodes.http import NodeSession, keep_recursion_limit
-from worker.nodes.urls import digest, endpoint_name, secrets_in
+from worker.nodes.urls import digest, node_name, secrets_in
 from worker.reading.contract import HEADER, RETURN, Block
-from worker.reading.strategies import WAYS, ApiKey, Head, Way
+from worker.reading.strategies import STRATEGIES, ApiKey, Head, Strategy
 from worker.wording import in_short
 
 keep_recursion_limit()
@@ -73,12 +73,12 @@ WORDS = (
 class EthereumNode:
     """One JSON-RPC endpoint. Opens its connection at first use, so it may be made before a fork, but not used."""
 
-    ways: ClassVar[Mapping[Way, int]] = WAYS["ethereum"]
+    strategies: ClassVar[Mapping[Strategy, int]] = STRATEGIES["ethereum"]
     multicall3 = MULTICALL3
     keys: Sequence[ApiKey] = ()
 
     def __init__(self, url: str, finality: str, time_limit: float, *, name: str = "") -> None:
-        self.name, self.id = name or endpoint_name(url), digest(url)
+        self.name, self.id = name or node_name(url), digest(url)
         self.session = NodeSession(time_limit)
         self._secrets = secrets_in(url)
         self._finality = finality

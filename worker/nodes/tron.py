@@ -24,9 +24,9 @@ from worker.errors import (
 )
 from worker.nodes.failures import COMMON_WORDS, by_words, translated, words
 from worker.nodes.http import NodeSession, keep_recursion_limit
-from worker.nodes.urls import digest, endpoint_name, secrets_in, takes_keys
+from worker.nodes.urls import digest, node_name, secrets_in, takes_keys
 from worker.reading.contract import Block
-from worker.reading.strategies import WAYS, ApiKey, Head, Way
+from worker.reading.strategies import STRATEGIES, ApiKey, Head, Strategy
 from worker.wording import in_short
 
 keep_recursion_limit()
@@ -84,7 +84,7 @@ WORDS = (
 class TronNode:
     """One java-tron HTTP endpoint. Opens its connection at first use, so it may be made before a fork, but not used."""
 
-    ways: ClassVar[Mapping[Way, int]] = WAYS["tron"]
+    strategies: ClassVar[Mapping[Strategy, int]] = STRATEGIES["tron"]
     multicall3 = MULTICALL3
 
     def __init__(
@@ -97,7 +97,7 @@ class TronNode:
         keys: Sequence[str] = (),
         key_hosts: Sequence[str] = (),
     ) -> None:
-        self.name, self.id = name or endpoint_name(url), digest(url)
+        self.name, self.id = name or node_name(url), digest(url)
         self.session = NodeSession(time_limit, KEY_HEADER)
         self.keys = tuple(ApiKey(digest(key), key) for key in keys) if takes_keys(url, key_hosts) else ()
         self._secrets = (*secrets_in(url), *keys)

@@ -22,7 +22,7 @@ def digest(secret: str) -> str:
     return sha256(secret.encode()).hexdigest()[:16]
 
 
-def endpoint_name(url: str) -> str:
+def node_name(url: str) -> str:
     """The operator's name for an endpoint, or its host and port without what may be a token: no secret."""
     name, url = named_url(url)
     if name:
@@ -32,11 +32,11 @@ def endpoint_name(url: str) -> str:
     return f"{host}:{parts.port}" if parts.port else host
 
 
-def endpoint_names(urls: Sequence[str]) -> list[str]:
+def node_names(urls: Sequence[str]) -> list[str]:
     """A name for each of a network's endpoints. Those that would have one name are told apart by a number."""
     seen, names = Counter[str](), []
     for url in urls:
-        name = endpoint_name(url)
+        name = node_name(url)
         seen[name] += 1
         names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return names

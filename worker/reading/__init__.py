@@ -9,10 +9,10 @@ from config.settings import WorkerSettings, worker_settings
 from config.values import named_url
 from worker.errors import NotConfigured, ReadFailed
 from worker.nodes.addresses import account_bytes
-from worker.nodes.urls import digest, endpoint_names
-from worker.reading.reader import EndpointReader
+from worker.nodes.urls import digest, node_names
+from worker.reading.reader import NodeReader
 from worker.reading.request import Part
-from worker.reading.shared import Known
+from worker.reading.shared import Shared
 from worker.reading.strategies import Node
 
 
@@ -63,40 +63,40 @@ class ChainReader(Protocol):
 @cache
 def reader_for(network: NetworkName) -> ChainReader:
     """The process's reader of a network. Raises NotConfigured when the network has no endpoint."""
-    return endpoint_reader(network, worker_settings())
+    return node_reader(network, worker_settings())
 
 
-def endpoint_reader(network: NetworkName, settings: WorkerSettings) -> EndpointReader:
+def node_reader(network: NetworkName, settings: WorkerSettings) -> NodeReader:
     """A reader of a network. Raises NotConfigured, and BadAddress when the token's is none."""
     if network not in settings.networks:
         raise NotConfigured(f"{network.upper()}_RPC_URLS is not set")
     chain = settings.chain(network)
-    return EndpointReader(
+    return NodeReader(
         network=network,
         chain_id=chain.chain_id,
         token=account_bytes(network, chain.contract),
         finality=chain.finality,
         endpoints=nodes_for(network, settings),
-        known=known_of(network, settings),
+        shared=shared_of(network, settings),
         request_limit=settings.request_limit,
         max_age=chain.max_head_age,
         per_second=chain.per_second,
     )
 
 
-def known_of(network: NetworkName, settings: WorkerSettings) -> Known:
+def shared_of(network: NetworkName, settings: WorkerSettings) -> Shared:
     """What the workers know of a network's endpoints under these settings."""
     chain = settings.chain(network)
     # What was learnt under other settings is about other chains, tokens or blocks.
     scope = f"{network}:{chain.chain_id}:{digest(chain.contract)}:{chain.finality}"
-    return Known(scope, settings.redis_url.get_secret_value())
+    return Shared(scope, settings.redis_url.get_secret_value())
 
 
 def nodes_for(network: NetworkName, settings: WorkerSettings) -> list[Node]:
     """The endpoints of a network, best first."""
     chain = settings.chain(network)
     urls = [url.get_secret_value() for url in chain.urls]
-    named = [(named_url(url)[1], name) for url, name in zip(urls, endpoint_names(urls), strict=True)]
+    named = [(named_url(url)[1], name) for url, name in zip(urls, node_names(urls), strict=True)]
     # web3 takes a second to load, and a worker that reads Tron alone never needs it.
     if chain.network.family == "evm":
         from worker.nodes.evm import EthereumNode

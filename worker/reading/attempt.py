@@ -26,30 +26,30 @@ from worker.errors import (
 from worker.reading import backoff as choice
 from worker.reading.backoff import Rest
 from worker.reading.contract import Block, Expected, Snapshot, check, richest
-from worker.reading.request import Part, Task
-from worker.reading.shared import Known
+from worker.reading.request import Part, ReadRequest
+from worker.reading.shared import Shared
 from worker.reading.shared_entries import NEWEST_HOLDS, SIZE_HOLDS, STRIKES_HOLD, SUPPLY_HOLDS
 from worker.reading.strategies import READ, ApiKey, Node, requests_of, total_supply
-from worker.reading.strategy_choice import Ways, most_of, size_of
+from worker.reading.strategy_choice import StrategyChoice, most_of, size_of
 from worker.wording import where
 
 log = structlog.get_logger(__name__)
 
 NOT_THE_WALLETS = 8  # so many failed by themselves, and none was read: it is the endpoint
 
-_turns = count(randrange(1024))  # noqa: S311  each process begins at another key, so that all are used evenly
+_reads_begun = count(randrange(1024))  # noqa: S311  each process begins at another key, so that all are used evenly
 
 
 @dataclass(slots=True)
-class Turn:
+class Attempt:
     """One attempt of one endpoint at one task: made for it, and done with after `take`.
 
     `trial`: it rests, and is asked to see whether it has come back.
     """
 
     node: Node
-    task: Task
-    known: Known
+    request: ReadRequest
+    shared: Shared
     entries: Mapping[str, Any]
     trial: bool = False
     parts: list[Part] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Turn:
     lone: list[range] = field(default_factory=list)  # single wallets that failed by themselves
     lone_failure: TooMuch | None = None
     _too_much: list[range] = field(default_factory=list)
-    _ways: Ways = field(init=False)
+    _ways: StrategyChoice = field(init=False)
     _size: int = 0
     _supply: int | None = None
     _key: ApiKey | None = None
@@ -70,11 +70,11 @@ class Turn:
     _waited: float = 0.0  # seconds, for slots in the budget
 
     def __post_init__(self) -> None:
-        self._ways = Ways(self.node, self.known, self.entries)
-        self._size = size_of(self.node, self._ways.way, self.entries, self.task.budget)
-        self._supply = self.known.proved(f"supply:{self.node.id}")  # money is held against it: nobody's word
+        self._ways = StrategyChoice(self.node, self.shared, self.entries)
+        self._size = size_of(self.node, self._ways.strategy, self.entries, self.request.budget)
+        self._supply = self.shared.proved(f"supply:{self.node.id}")  # money is held against it: nobody's word
         self._key_rests = {key.id: Rest.from_entry(self.entries.get(f"key:{key.id}")) for key in self.node.keys}
-        self.newest = self.task.expected.newest
+        self.newest = self.request.expected.newest
         self._next_key()
 
     def take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
@@ -92,9 +92,9 @@ class Turn:
             self._rest(failure)
             return choice.left_of(pieces, [part.wallets for part in self.parts]), failure
         finally:
-            self.task.budget.give_back(self.node.id)
+            self.request.budget.give_back(self.node.id)
             if self._sent:
-                self.known.count(f"requests:{self.node.id}", self._sent)
+                self.shared.count(f"requests:{self.node.id}", self._sent)
 
     def _take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
         queue = choice.cut(pieces, self._size)
@@ -121,21 +121,23 @@ class Turn:
         try:
             return self._read(piece)
         except (OutOfTime, Refused) as error:
-            if isinstance(error, Refused) and (not self.task.alone or self._ways.one_refusal_is_enough):
+            if isinstance(error, Refused) and (not self.request.alone or self._ways.one_refusal_is_enough):
                 raise
         return self._read(piece)
 
     def _read(self, piece: range) -> Snapshot:
         """One read that passed every check."""
-        requests = requests_of(self._ways.way, len(piece)) + (self._supply is None)
-        budget, pace = self.task.budget, self.node.session.pace
-        budget.have(self.node.id, requests, self.task.latest_slot(pace), refresh=self.task.refresh, pace=pace)
+        requests = requests_of(self._ways.strategy, len(piece)) + (self._supply is None)
+        budget, pace = self.request.budget, self.node.session.pace
+        budget.have(self.node.id, requests, self.request.latest_slot(pace), refresh=self.request.refresh, pace=pace)
         self._prepare()
-        accounts = self.task.accounts[piece.start : piece.stop]
-        snapshot = READ[self._ways.way](self.node, self.task.token, accounts)
-        now = self.task.expected.now + monotonic() - self.task.started  # other endpoints may have taken their time
-        now = snapshot.block.time if self.task.any_time else now
-        expected = replace(self.task.expected, now=now, newest=self.newest, host=self.known.clock())
+        accounts = self.request.accounts[piece.start : piece.stop]
+        snapshot = READ[self._ways.strategy](self.node, self.request.token, accounts)
+        now = (
+            self.request.expected.now + monotonic() - self.request.started
+        )  # other endpoints may have taken their time
+        now = snapshot.block.time if self.request.any_time else now
+        expected = replace(self.request.expected, now=now, newest=self.newest, host=self.shared.clock())
         check(snapshot, expected)
         self._check_mark(snapshot, expected)
         unanswered = len(accounts) > 1 and not any(snapshot.balances)
@@ -148,10 +150,10 @@ class Turn:
         return snapshot
 
     def _check_mark(self, snapshot: Snapshot, expected: Expected) -> None:
-        if self.task.mark is None:
+        if self.request.mark is None:
             return
         try:
-            check(snapshot, replace(expected, newest=self.task.mark))
+            check(snapshot, replace(expected, newest=self.request.mark))
         except ReadFailed:
             self.contradicts = True
             raise
@@ -170,27 +172,27 @@ class Turn:
 
         Raises Unreachable when there is no time left.
         """
-        asked, latest = monotonic(), self.task.latest_slot(self.node.session.pace)
-        if self.task.deadline > asked:
-            self.task.budget.wait(self.node.id, latest, refresh=self.task.refresh)
+        asked, latest = monotonic(), self.request.latest_slot(self.node.session.pace)
+        if self.request.deadline > asked:
+            self.request.budget.wait(self.node.id, latest, refresh=self.request.refresh)
             self._waited += monotonic() - asked
-        left = self.task.deadline - monotonic()
+        left = self.request.deadline - monotonic()
         if left <= 0:
             raise Unreachable("no time left")
-        self.node.session.time_limit = min(self.task.request_limit, left)
+        self.node.session.time_limit = min(self.request.request_limit, left)
         self._sent += 1
 
     def _learn_supply(self) -> int:
         self._prepare()
-        supply = total_supply(self.node, self.task.token)
-        self.known.prove(f"supply:{self.node.id}", supply, SUPPLY_HOLDS)
+        supply = total_supply(self.node, self.request.token)
+        self.shared.prove(f"supply:{self.node.id}", supply, SUPPLY_HOLDS)
         return supply
 
     def _keep(self, piece: range, snapshot: Snapshot) -> None:
-        self.parts.append(Part(piece, snapshot, endpoint=self.node.name, endpoint_id=self.node.id))
+        self.parts.append(Part(piece, snapshot, endpoint=self.node.name, node_id=self.node.id))
         self._keep_newest(snapshot.block)
         if reason := self._ways.worked():
-            self._tell(log.info, "endpoint_read_another_way", way=self._ways.way, reason=reason)
+            self._tell(log.info, "endpoint_read_another_way", strategy=self._ways.strategy, reason=reason)
         self._end_rest(f"rest:{self.node.id}", Rest.from_entry(self._entry("rest")))
         if self._key:
             self._end_rest(f"key:{self._key.id}", self._key_rests[self._key.id])
@@ -199,8 +201,8 @@ class Turn:
     def _end_rest(self, name: str, rest: Rest) -> None:
         """It has answered. After a trial for nobody's wallets the others wait until a whole batch is read, too."""
         if rest.strikes or rest.until:
-            ended = Rest(0.0, rest.strikes, rest.code) if self.task.probe else Rest()
-            self.known.put(name, ended.entry(), STRIKES_HOLD)
+            ended = Rest(0.0, rest.strikes, rest.code) if self.request.probe else Rest()
+            self.shared.put(name, ended.entry(), STRIKES_HOLD)
             if self.trial:
                 self._tell(log.info, "endpoint_answers_again", after=rest.code)
 
@@ -208,7 +210,7 @@ class Turn:
         if self.newest is not None and block.number <= self.newest.number:
             return
         self.newest = block
-        keep = self.known.prove if self.task.mark and block.number <= self.task.mark.number else self.known.put
+        keep = self.shared.prove if self.request.mark and block.number <= self.request.mark.number else self.shared.put
         keep("newest", [block.number, block.time], NEWEST_HOLDS)
 
     def _split(
@@ -241,7 +243,7 @@ class Turn:
         if final := self._ways.next_after(failure):
             self._rest(final)
             return queue, final
-        self._size, self._too_much = most_of(self.node, self._ways.way, self.task.budget), []
+        self._size, self._too_much = most_of(self.node, self._ways.strategy, self.request.budget), []
         return choice.cut(queue, self._size), None
 
     def _rest_key(self, key: ApiKey, failure: ReadFailed) -> None:
@@ -250,7 +252,9 @@ class Turn:
 
     def _next_key(self) -> bool:
         trial = self.trial and self._key is None
-        self._key = choice.key_for(self.node.keys, self._key_rests, self.known.clock(), next(_turns), trial=trial)
+        self._key = choice.key_for(
+            self.node.keys, self._key_rests, self.shared.clock(), next(_reads_begun), trial=trial
+        )
         return self._key is not None
 
     def _rest(self, failure: ReadFailed) -> None:
@@ -261,14 +265,14 @@ class Turn:
             self._report(failure, 0)
             return
         before = Rest.from_entry(self._entry("rest"))
-        self._leave_alone(f"rest:{self.node.id}", failure, before, alone=self.task.alone)
+        self._leave_alone(f"rest:{self.node.id}", failure, before, alone=self.request.alone)
         self._ways.failed(failure)
 
     def _leave_alone(self, name: str, failure: ReadFailed, before: Rest, *, alone: bool, **more: Any) -> Rest:
-        now = self.known.clock()
+        now = self.shared.clock()
         rest = choice.rest_after(failure, before, now, alone=alone)
-        self.known.put(name, rest.entry(), rest.until - now + STRIKES_HOLD)
-        if not self.task.probe or failure.code != before.code:  # else it was told of when it began
+        self.shared.put(name, rest.entry(), rest.until - now + STRIKES_HOLD)
+        if not self.request.probe or failure.code != before.code:  # else it was told of when it began
             self._report(failure, rest.until - now, **more)
         return rest
 
@@ -276,7 +280,7 @@ class Turn:
         """Whether the read's end came first: not when it had a request's whole time, and nothing to show for it."""
         now = monotonic()
         had = now - self._began - self._waited
-        return self.task.deadline <= now and (bool(self.parts) or had < self.task.request_limit)
+        return self.request.deadline <= now and (bool(self.parts) or had < self.request.request_limit)
 
     def _report(self, failure: ReadFailed, seconds: float, **more: Any) -> None:
         # What waiting does not mend is a mistake in the settings, which only a person can.
@@ -285,14 +289,14 @@ class Turn:
         self._tell(report, "read_failed", **more)
 
     def _tell(self, report: Callable[..., Any], event: str, **more: Any) -> None:
-        report(event, network=self.task.network, endpoint=self.node.name, **more)
+        report(event, network=self.request.network, endpoint=self.node.name, **more)
 
     def _learn(self) -> None:
         read = [part.wallets for part in self.parts]
-        most = most_of(self.node, self._ways.way, self.task.budget)
+        most = most_of(self.node, self._ways.strategy, self.request.budget)
         size = choice.learnt(self._size, most, read=read, failed=self._too_much, lone=self.lone)
         if size != (self._entry("size") or most):
-            self.known.put(f"size:{self.node.id}", size, SIZE_HOLDS)
+            self.shared.put(f"size:{self.node.id}", size, SIZE_HOLDS)
 
     def _entry(self, what: str) -> Any:
         return self.entries.get(f"{what}:{self.node.id}")

@@ -6,7 +6,7 @@ from math import inf
 from typing import Any
 
 from worker.errors import ReadFailed
-from worker.reading.strategies import ApiKey, Way, requests_of
+from worker.reading.strategies import ApiKey, Strategy, requests_of
 
 SHORTEST_REST = 1.0  # seconds, whatever the endpoint itself said
 LONGEST_REST = 300.0  # seconds, unless the endpoint itself said more
@@ -36,7 +36,7 @@ class Rest:
 
 
 def key_for(
-    keys: Sequence[ApiKey], rests: Mapping[str, Rest], now: float, turn: int, *, trial: bool = False
+    keys: Sequence[ApiKey], rests: Mapping[str, Rest], now: float, attempt: int, *, trial: bool = False
 ) -> ApiKey | None:
     """The key for the `turn`-th request, by turns out of those that do not rest; None where there is none.
 
@@ -44,7 +44,7 @@ def key_for(
     """
     awake = [key for key in keys if rests.get(key.id, Rest()).until <= now]
     if awake:
-        return awake[turn % len(awake)]
+        return awake[attempt % len(awake)]
     return min(keys, key=lambda key: rests[key.id].until) if keys and trial else None
 
 
@@ -60,18 +60,18 @@ def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) ->
     return Rest(now + seconds, before.strikes + 1, failure.code)
 
 
-def most_wallets(way: Way, most: int, per_second: float, *, pace: float = 0.0, limit: float = inf) -> int:
+def most_wallets(strategy: Strategy, most: int, per_second: float, *, pace: float = 0.0, limit: float = inf) -> int:
     """How many wallets a request, or a batch of single ones, takes at the most.
 
     Singly, what a budget allows in SINGLY seconds, not to keep others waiting for long. And what is read in half of a
     read's `limit`, at a request each `pace` seconds: a batch is to be read whole.
     """
-    if way != "single":
+    if strategy != "single":
         return most
     by_budget = per_second * min(SINGLY, limit / 2) if per_second else inf
     by_time = limit / 2 / pace if pace else inf
-    requests = min(by_budget, by_time, requests_of(way, most))
-    return min(max(int((requests - requests_of(way, 0)) / 2), 1), most)
+    requests = min(by_budget, by_time, requests_of(strategy, most))
+    return min(max(int((requests - requests_of(strategy, 0)) / 2), 1), most)
 
 
 def left_of(pieces: Iterable[range], read: Iterable[range]) -> list[range]:

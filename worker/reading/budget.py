@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 from worker.errors import OverBudget
-from worker.reading.shared import Known
+from worker.reading.shared import Shared
 
 # A second and a margin: a request may be sent LATE after its slot, and still no second has one too many.
 SECOND = 1.04
@@ -99,7 +99,7 @@ class Budget:
     threads.
     """
 
-    known: Known
+    shared: Shared
     per_second: float
     longest: float
     _slots: dict[str, list[Slot]] = field(default_factory=dict)
@@ -162,9 +162,9 @@ class Budget:
         mine = self._slots.pop(endpoint, [])
         self._unreserve(endpoint, mine)
         if left := [slot.number for slot in mine if slot.number]:
-            with self.known.redis() as client:
+            with self.shared.redis() as client:
                 if client:
-                    client.zrem(self.known.key(self._name(endpoint)), *left)
+                    client.zrem(self.shared.key(self._name(endpoint)), *left)
 
     def _unreserve(self, endpoint: str, mine: Sequence[Slot]) -> None:
         """What this process had reserved by itself, and not used."""
@@ -182,12 +182,12 @@ class Budget:
         seconds = [1000 * each for each in (step, near, longest)]
         asked = [wanted.slots, 1000 * wanted.pace, 1000 * start, 1000 * wanted.within, *filter(None, mine)]
         lanes = ("refresh", "sweep") if refresh else ("sweep", "refresh")
-        keys = [self.known.key(each) for each in (name, *(f"{name}:{lane}" for lane in lanes))]
+        keys = [self.shared.key(each) for each in (name, *(f"{name}:{lane}" for lane in lanes))]
         answer: Any = None
         asked_at = monotonic()
-        with self.known.redis() as client:
+        with self.shared.redis() as client:
             if client:
-                with self.known.removed_if_strange(name):
+                with self.shared.removed_if_strange(name):
                     answer = client.eval(
                         RESERVE, len(keys), *keys, *seconds, int(REMEMBERED * 1000), int(not refresh), *asked
                     )

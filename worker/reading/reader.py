@@ -11,15 +11,15 @@ import structlog
 
 from config.networks import NetworkName
 from worker.errors import ClockSkewed, OverBudget, ReadFailed, Throttled, Unreachable
-from worker.reading.attempt import Turn
+from worker.reading.attempt import Attempt
 from worker.reading.backoff import Rest
 from worker.reading.budget import AHEAD, SECOND, Budget, latest_slot
 from worker.reading.contract import ACCOUNT_BYTES, Block, Expected, can_be
-from worker.reading.request import Failures, Part, Task
-from worker.reading.shared import Known, Trial
+from worker.reading.request import Failures, Part, ReadRequest
+from worker.reading.shared import Shared, Trial
 from worker.reading.shared_entries import NEWEST_HOLDS
 from worker.reading.strategies import Node, requests_of
-from worker.reading.strategy_choice import size_of, way_of
+from worker.reading.strategy_choice import size_of, strategy_of
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ PASS_SELDOM = {Throttled.code, *(code for code, kind in KINDS.items() if kind.fo
 
 
 @dataclass(slots=True)
-class EndpointReader:
+class NodeReader:
     """Reads one chain. Not shared between threads; one process has one.
 
     `per_second` bounds the requests to each endpoint, over all workers, 0 does not; `max_age` the age of a block in
@@ -46,7 +46,7 @@ class EndpointReader:
     token: bytes
     finality: str
     endpoints: Sequence[Node]
-    known: Known
+    shared: Shared
     request_limit: float
     max_age: float = 0
     per_second: float = 0
@@ -61,7 +61,7 @@ class EndpointReader:
     """Seconds from this machine's clock to the database's, by the last read; None: there was none yet."""
 
     def __post_init__(self) -> None:
-        self._budget = Budget(self.known, self.per_second, self._read_limit)
+        self._budget = Budget(self.shared, self.per_second, self._read_limit)
 
     @property
     def _read_limit(self) -> float:
@@ -70,10 +70,10 @@ class EndpointReader:
     @property
     def max_wallets(self) -> int:
         """How many wallets the endpoint takes in one request that is asked next."""
-        entries, now = self._entries(), self.known.clock()
+        entries, now = self._entries(), self.shared.clock()
         awake = (node for node in self._in_order() if self._rest_of(node, entries)[1].until <= now)
         node = next(awake, self.endpoints[0])
-        return size_of(node, way_of(node, entries, now), entries, self._budget)
+        return size_of(node, strategy_of(node, entries, now), entries, self._budget)
 
     @property
     def several(self) -> bool:
@@ -86,8 +86,8 @@ class EndpointReader:
         is found: now and then one process asks an endpoint for the balance of nobody. Raises nothing.
         """
         entries = self._entries()
-        if all(self._rest_of(node, entries)[1].until > self.known.clock() for node in self.endpoints):
-            nobody, now = [token_bytes(ACCOUNT_BYTES)], self.known.clock() + (self._clock_behind or 0.0)
+        if all(self._rest_of(node, entries)[1].until > self.shared.clock() for node in self.endpoints):
+            nobody, now = [token_bytes(ACCOUNT_BYTES)], self.shared.clock() + (self._clock_behind or 0.0)
             (part,) = self._read(nobody, now, deadline, refresh=refresh, probe=True)
             entries = self._entries()
             if isinstance(part.failure, OverBudget | ClockSkewed):
@@ -114,10 +114,10 @@ class EndpointReader:
         self, node: Node, entries: Mapping[str, Any], deadline: float, wallets: int | None, *, refresh: bool
     ) -> float:
         """0.0: the slots are had that a read takes at this endpoint. Otherwise when to ask again, in seconds."""
-        way = way_of(node, entries, self.known.clock())
-        size = size_of(node, way, entries, self._budget)
-        count = requests_of(way, size if wallets is None else min(wallets, size))
-        count += self.known.proved(f"supply:{node.id}") is None
+        strategy = strategy_of(node, entries, self.shared.clock())
+        size = size_of(node, strategy, entries, self._budget)
+        count = requests_of(strategy, size if wallets is None else min(wallets, size))
+        count += self.shared.proved(f"supply:{node.id}") is None
         if (
             self.per_second
             and (count - 1) * SECOND / self.per_second > self._read_limit
@@ -145,7 +145,7 @@ class EndpointReader:
         time in unix seconds, `deadline` ends the read on the monotonic clock. The endpoints in `avoid`, by their ids,
         are not asked, unless there is no other. Does I/O; raises nothing.
         """
-        self._clock_behind = now - self.known.clock()
+        self._clock_behind = now - self.shared.clock()
         return self._read(accounts, now, deadline, avoid=avoid, refresh=refresh)
 
     def _read(
@@ -159,11 +159,11 @@ class EndpointReader:
         probe: bool = False,
     ) -> list[Part]:
         entries = self._entries()
-        task = Task(
+        request = ReadRequest(
             network=self.network,
             token=self.token,
             accounts=accounts,
-            expected=Expected(self.chain_id, now, self.max_age, _block(self.known.proved("newest"))),
+            expected=Expected(self.chain_id, now, self.max_age, _block(self.shared.proved("newest"))),
             started=monotonic(),
             deadline=deadline,
             request_limit=self.request_limit,
@@ -176,50 +176,52 @@ class EndpointReader:
         )
         unread, parts = [range(len(accounts))] if accounts else [], list[Part]()
         failed = Failures()
-        turns: list[Turn] = []
+        attempts: list[Attempt] = []
         trial = self._trial(max(deadline - monotonic(), 0))
         for node, trying in self._candidates(entries, avoid, trial) if unread else ():
-            expected = replace(task.expected, skews=tuple(v for k, v in self._skews.items() if k != node.id))
-            turn = Turn(node, replace(task, expected=expected), self.known, entries, trial=trying)
-            unread, failure = turn.take(unread)
-            self._keep_skew(turn, failure)
-            parts += turn.parts
-            turns.append(turn)
-            failed.note(Part(range(0), None, failure, node.name, node.id), turn.lone, turn.lone_failure)
-            task = replace(task, expected=replace(task.expected, newest=turn.newest))
+            expected = replace(request.expected, skews=tuple(v for k, v in self._skews.items() if k != node.id))
+            attempt = Attempt(node, replace(request, expected=expected), self.shared, entries, trial=trying)
+            unread, failure = attempt.take(unread)
+            self._keep_skew(attempt, failure)
+            parts += attempt.parts
+            attempts.append(attempt)
+            failed.note(Part(range(0), None, failure, node.name, node.id), attempt.lone, attempt.lone_failure)
+            request = replace(request, expected=replace(request.expected, newest=attempt.newest))
             if not unread:
                 break
         self.give_back()
         trial.end(0.0 if parts else TRIAL_EVERY)
-        self._judge_mark(turns)
+        self._judge_mark(attempts)
         return parts + failed.parts(unread, self._resting(entries, trial.wait))
 
     def _trial(self, seconds: float) -> Trial:
-        return Trial(self.known, seconds, self._read_limit)
+        return Trial(self.shared, seconds, self._read_limit)
 
-    def _keep_skew(self, turn: Turn, failure: ReadFailed | None) -> None:
+    def _keep_skew(self, attempt: Attempt, failure: ReadFailed | None) -> None:
         """What an endpoint's reply says of the database's clock. One that is in time says that it is right."""
-        if turn.parts:
+        if attempt.parts:
             self._skews.clear()
         if failure and failure.skew:
-            self._skews[turn.node.id] = failure.skew
+            self._skews[attempt.node.id] = failure.skew
             if isinstance(failure, ClockSkewed):
-                told = {"endpoint": turn.node.name, "seconds": round(failure.skew[0]), "detail": str(failure)}
+                told = {"endpoint": attempt.node.name, "seconds": round(failure.skew[0]), "detail": str(failure)}
                 log.error("clock_skewed", network=self.network, **told)
 
     def _mark(self, entries: Mapping[str, Any], now: float) -> Block | None:
         """The newest block by others' word, if the chain can have made it, and their word was not wrong lately."""
         mark = _block(entries.get("newest"))
-        if mark is None or self.known.clock() < self._no_mark_until or not can_be(mark, self.chain_id, now):
+        if mark is None or self.shared.clock() < self._no_mark_until or not can_be(mark, self.chain_id, now):
             return None
         return mark
 
-    def _judge_mark(self, turns: Sequence[Turn]) -> None:
+    def _judge_mark(self, attempts: Sequence[Attempt]) -> None:
         """A mark that every endpoint contradicts which gave a sound reply is not the chain's, but somebody's."""
-        if any(turn.contradicts for turn in turns) and not any(turn.agrees for turn in turns):
-            self.known.forget("newest")
-            self._no_mark_until = self.known.clock() + NEWEST_HOLDS
-            log.warning("mark_doubted", network=self.network, block=turns[0].task.mark and turns[0].task.mark.number)
+        if any(attempt.contradicts for attempt in attempts) and not any(attempt.agrees for attempt in attempts):
+            self.shared.forget("newest")
+            self._no_mark_until = self.shared.clock() + NEWEST_HOLDS
+            log.warning(
+                "mark_doubted", network=self.network, block=attempts[0].request.mark and attempts[0].request.mark.number
+            )
 
     def _candidates(
         self, entries: Mapping[str, Any], avoid: Collection[str], trial: Trial
@@ -229,7 +231,7 @@ class EndpointReader:
         Only where all of them rest is one tried that did not say itself for how long it wants to be left alone; or that
         others say has said so, if nothing else was to be had for a minute: they may be wrong.
         """
-        now = self.known.clock()
+        now = self.shared.clock()
         rests = [(node, *self._rest_of(node, entries)) for node in self._in_order()]
         others = any(node.id not in avoid for node in self.endpoints)
         allowed = [each for each in rests if not others or each[0].id not in avoid]
@@ -240,7 +242,7 @@ class EndpointReader:
             )
             return
         for node, name, rest in sorted(allowed, key=lambda each: each[2].until):
-            hearsay = rest.told and self.known.proved(name) != entries[name] and self._doubts()
+            hearsay = rest.told and self.shared.proved(name) != entries[name] and self._doubts()
             if (not rest.told or hearsay) and trial.ours() and (hearsay or self._is_time_for(node, rest)):
                 yield node, True
 
@@ -249,9 +251,9 @@ class EndpointReader:
         name = f"trial:{node.id}"
         if rest.code not in PASS_SELDOM:
             return True
-        if self.known.take(name, SELDOM):
+        if self.shared.take(name, SELDOM):
             return False
-        self.known.keep(name, SELDOM)
+        self.shared.keep(name, SELDOM)
         return True
 
     def _in_order(self) -> list[Node]:
@@ -259,18 +261,20 @@ class EndpointReader:
         return sorted(self.endpoints, key=lambda node: not self._budget.holds(node.id))
 
     def _doubts(self) -> bool:
-        now = self.known.clock()
+        now = self.shared.clock()
         if self._silent_since is None or now < self._silent_since:
             self._silent_since = now
         return now - self._silent_since >= DOUBT_AFTER
 
     def _entries(self) -> dict[str, Any]:
         of_nodes = [f"{what}:{node.id}" for node in self.endpoints for what in ("rest", "way", "size", "refusals")]
-        return self.known.get(["newest", *of_nodes, *(f"key:{key.id}" for node in self.endpoints for key in node.keys)])
+        return self.shared.get(
+            ["newest", *of_nodes, *(f"key:{key.id}" for node in self.endpoints for key in node.keys)]
+        )
 
     def _rest_of(self, node: Node, entries: Mapping[str, Any]) -> tuple[str, Rest]:
         """An endpoint's rest and its entry's name: while all of its keys rest, those of the key back first."""
-        now, name = self.known.clock(), f"rest:{node.id}"
+        now, name = self.shared.clock(), f"rest:{node.id}"
         own = Rest.from_entry(entries.get(name))
         if own.until > now or not node.keys:
             return name, own
@@ -283,7 +287,7 @@ class EndpointReader:
 
         Every process says the same, trial after trial: what the network's row tells is written when that changes.
         """
-        now = self.known.clock()
+        now = self.shared.clock()
         rests = [self._rest_of(node, entries)[1] for node in self.endpoints]
         # None rests when another read is just trying those that failed last time.
         waits = [rest for rest in rests if rest.until > now] or [rest for rest in rests if rest.strikes]

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 from config.networks import NetworkName
 from config.settings import WorkerSettings
 from config.values import named_url
-from worker.nodes.urls import digest, endpoint_names, takes_keys
+from worker.nodes.urls import digest, node_names, takes_keys
 from worker.reading.backoff import Rest, most_wallets
-from worker.reading.shared import Known
-from worker.reading.strategies import WAYS, Way
+from worker.reading.shared import Shared
+from worker.reading.strategies import STRATEGIES, Strategy
 
 
 class Named(NamedTuple):
@@ -26,8 +26,8 @@ class EndpointState:
     """One endpoint. `way` is None as long as none has worked yet; `requests` are those of the past hour, by spans."""
 
     name: str
-    way: Way | None
-    way_reason: str
+    strategy: Strategy | None
+    strategy_reason: str
     """Why not the best way, in the endpoint's own words."""
     wallets_per_request: int
     resting_seconds: float
@@ -45,17 +45,17 @@ def endpoints(network: NetworkName, settings: WorkerSettings) -> list[Named]:
     keys = tuple(digest(key.get_secret_value()) for key in chain.api_keys)
     return [
         Named(digest(named_url(url)[1]), name, keys if takes_keys(url, chain.api_key_hosts) else ())
-        for url, name in zip(urls, endpoint_names(urls), strict=True)
+        for url, name in zip(urls, node_names(urls), strict=True)
     ]
 
 
-def endpoint_states(network: NetworkName, settings: WorkerSettings, known: Known) -> list[EndpointState]:
+def endpoint_states(network: NetworkName, settings: WorkerSettings, shared: Shared) -> list[EndpointState]:
     """The state of each endpoint, best first. Two commands to Redis; without it, nothing is known of any."""
     named = endpoints(network, settings)
     names = [f"{what}:{node.id}" for node in named for what in ("rest", "way", "size")]
-    entries = known.get([*names, *(f"key:{key}" for node in named for key in node.keys)]) if named else {}
-    counts = known.counts([f"requests:{node.id}" for node in named])
-    per_second, now = settings.chain(network).per_second, known.clock()
+    entries = shared.get([*names, *(f"key:{key}" for node in named for key in node.keys)]) if named else {}
+    counts = shared.counts([f"requests:{node.id}" for node in named])
+    per_second, now = settings.chain(network).per_second, shared.clock()
     return [_state(network, node, entries, counts[f"requests:{node.id}"], now, per_second) for node in named]
 
 
@@ -67,14 +67,14 @@ def _state(  # noqa: PLR0917
     now: float,
     per_second: float,
 ) -> EndpointState:
-    way, reason, *_ = entries.get(f"way:{node.id}") or (None, "")
+    strategy, reason, *_ = entries.get(f"way:{node.id}") or (None, "")
     rest = Rest.from_entry(entries.get(f"rest:{node.id}"))
     keys = [Rest.from_entry(entries.get(f"key:{key}")) for key in node.keys]
     return EndpointState(
         name=node.name,
-        way=way,
-        way_reason=reason,
-        wallets_per_request=_size(network, way, entries.get(f"size:{node.id}"), per_second),
+        strategy=strategy,
+        strategy_reason=reason,
+        wallets_per_request=_size(network, strategy, entries.get(f"size:{node.id}"), per_second),
         resting_seconds=max(rest.until - now, 0.0),
         resting_reason=rest.code,
         failures_in_a_row=rest.strikes,
@@ -84,10 +84,10 @@ def _state(  # noqa: PLR0917
     )
 
 
-def _size(network: NetworkName, way: Way | None, learnt: int | None, per_second: float) -> int:
-    ways = WAYS[network]
-    used = way if way and way in ways else next(iter(ways))
-    most = most_wallets(used, ways[used], per_second)
+def _size(network: NetworkName, strategy: Strategy | None, learnt: int | None, per_second: float) -> int:
+    strategies = STRATEGIES[network]
+    used = strategy if strategy and strategy in strategies else next(iter(strategies))
+    most = most_wallets(used, strategies[used], per_second)
     return min(learnt or most, most)
 
 
@@ -96,4 +96,4 @@ def per_request(network: NetworkName, states: Sequence[EndpointState]) -> int:
     awake = (
         state for state in states if not state.resting_seconds and (not state.keys or state.keys_resting < state.keys)
     )
-    return next((state.wallets_per_request for state in awake), next(iter(WAYS[network].values())))
+    return next((state.wallets_per_request for state in awake), next(iter(STRATEGIES[network].values())))

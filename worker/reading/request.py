@@ -18,7 +18,7 @@ class Part:
     snapshot: Snapshot | None = None
     failure: ReadFailed | None = None
     endpoint: str = ""
-    endpoint_id: str = ""
+    node_id: str = ""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Failures:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class ReadRequest:
     """What every endpoint's turn at one read has in common. `started` and `deadline` are on the monotonic clock.
 
     `refresh`: somebody waits for it. `probe`: it only finds out whether an endpoint answers, and `any_time`: with a

@@ -39,7 +39,7 @@ COUNTS_HOLD = COUNT_SECONDS * (COUNTED_SPANS + 1)
 
 
 @dataclass(slots=True)
-class Known:
+class Shared:
     """One network's entries. Not for several threads; one process has one. `scope` keeps other settings' entries out.
 
     `clock` gives unix seconds: entries say until when they hold, to processes on other machines too.
@@ -236,7 +236,7 @@ class Trial:
     Should one of them hang, it holds up one process and not all of them. Taken when it is first needed, for `seconds`.
     """
 
-    known: Known
+    shared: Shared
     seconds: float
     longest: float
     """Seconds for which any read of the network has it at the most."""
@@ -247,13 +247,13 @@ class Trial:
 
     def ours(self) -> bool:
         if not self.held:
-            self.wait = self.known.take("trial", self.seconds, self.longest)
+            self.wait = self.shared.take("trial", self.seconds, self.longest)
             self.held = not self.wait
         return self.held
 
     def end(self, seconds: float) -> None:
         """Let others have it, in some seconds."""
         if self.held and seconds:
-            self.known.keep("trial", seconds)
+            self.shared.keep("trial", seconds)
         elif self.held:
-            self.known.give_back("trial")
+            self.shared.give_back("trial")

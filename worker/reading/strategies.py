@@ -32,9 +32,9 @@ from worker.reading.contract import (
     encode,
 )
 
-Way = Literal["revert", "return", "multicall3", "single"]
+Strategy = Literal["revert", "return", "multicall3", "single"]
 
-WAYS: Mapping[NetworkName, Mapping[Way, int]] = {
+STRATEGIES: Mapping[NetworkName, Mapping[Strategy, int]] = {
     "ethereum": {
         "revert": MAX_WALLETS_BY_REVERT,
         "return": MAX_WALLETS_BY_RETURN,
@@ -47,9 +47,9 @@ WAYS: Mapping[NetworkName, Mapping[Way, int]] = {
 """The ways of each chain, the best first, and the most wallets that a request takes in each."""
 
 
-def requests_of(way: Way, wallets: int) -> int:
+def requests_of(strategy: Strategy, wallets: int) -> int:
     """How many requests a read takes in a way: all but one_by_one's is one."""
-    return 2 + 2 * wallets if way == "single" else 1
+    return 2 + 2 * wallets if strategy == "single" else 1
 
 
 TOTAL_SUPPLY = bytes.fromhex("18160ddd")
@@ -87,7 +87,7 @@ class Node(Protocol):
         """The same in every process, other for other URLs of one host."""
 
     @property
-    def ways(self) -> Mapping[Way, int]:
+    def strategies(self) -> Mapping[Strategy, int]:
         """The ways of its chain, the best first, and the most wallets that a request takes in each."""
 
     @property
@@ -155,7 +155,7 @@ def _single(node: Node, token: bytes, account: bytes, native: int, at: Any) -> B
     return Balance(usdt, native) if len(answer) == WORD and usdt < TOKEN_CALL_FAILED else None
 
 
-READ: Mapping[Way, Callable[[Node, bytes, Sequence[bytes]], Snapshot]] = {
+READ: Mapping[Strategy, Callable[[Node, bytes, Sequence[bytes]], Snapshot]] = {
     "revert": by_revert,
     "return": by_return,
     "multicall3": by_multicall3,

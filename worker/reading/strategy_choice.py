@@ -13,9 +13,9 @@ from typing import Any
 from worker.errors import BadReply, ReadFailed, Refused, Unsupported
 from worker.reading.backoff import most_wallets
 from worker.reading.budget import Budget
-from worker.reading.shared import Known
+from worker.reading.shared import Shared
 from worker.reading.shared_entries import STRIKES_HOLD, WAY_HOLDS
-from worker.reading.strategies import Node, Way
+from worker.reading.strategies import Node, Strategy
 
 BETTER_AFTER = 300.0  # seconds for which a worse way is used before the better ones are tried anew
 
@@ -24,26 +24,28 @@ REPEATED = 3
 REPEATED_OVER = 5.0  # seconds
 
 
-def way_of(node: Node, entries: Mapping[str, Any], now: float) -> Way:
+def strategy_of(node: Node, entries: Mapping[str, Any], now: float) -> Strategy:
     """The way in which an endpoint is asked first: the one that works there, and now and then the best one again."""
-    best = next(iter(node.ways))
+    best = next(iter(node.strategies))
     remembered = entries.get(f"way:{node.id}")
-    if not remembered or remembered[0] not in node.ways or is_doubted(remembered, now):
+    if not remembered or remembered[0] not in node.strategies or is_doubted(remembered, now):
         return best
-    way: Way = remembered[0]
-    return way
+    strategy: Strategy = remembered[0]
+    return strategy
 
 
-def most_of(node: Node, way: Way, budget: Budget) -> int:
+def most_of(node: Node, strategy: Strategy, budget: Budget) -> int:
     """How many wallets a request, or a batch of single ones, takes there at the most."""
-    return most_wallets(way, node.ways[way], budget.per_second, pace=node.session.pace, limit=budget.longest)
+    return most_wallets(
+        strategy, node.strategies[strategy], budget.per_second, pace=node.session.pace, limit=budget.longest
+    )
 
 
-def size_of(node: Node, way: Way, entries: Mapping[str, Any], budget: Budget) -> int:
+def size_of(node: Node, strategy: Strategy, entries: Mapping[str, Any], budget: Budget) -> int:
     """How many wallets a request, or a batch of single ones, takes there just now."""
-    most = most_of(node, way, budget)
-    used, *_ = entries.get(f"way:{node.id}") or (way,)
-    learnt = entries.get(f"size:{node.id}") if used == way else None  # it was learnt of the way that was used then
+    most = most_of(node, strategy, budget)
+    used, *_ = entries.get(f"way:{node.id}") or (strategy,)
+    learnt = entries.get(f"size:{node.id}") if used == strategy else None  # it was learnt of the way that was used then
     return min(learnt or most, most)
 
 
@@ -53,32 +55,35 @@ def is_doubted(remembered: Sequence[Any], now: float) -> bool:
 
 
 @dataclass(slots=True)
-class Ways:
+class StrategyChoice:
     """The ways that are left to try with one endpoint in one read, the first of which is tried next."""
 
     node: Node
-    known: Known
+    shared: Shared
     entries: Mapping[str, Any]
     _first_failure: ReadFailed | None = None  # of the first way that was left
-    _left: list[Way] = field(default_factory=list)
+    _left: list[Strategy] = field(default_factory=list)
     _remembered: Sequence[Any] | None = None
     _proven: bool = False
     _learns: bool = True
 
     def __post_init__(self) -> None:
-        ways, remembered = list(self.node.ways), self.entries.get(f"way:{self.node.id}")
-        if remembered is not None and remembered[0] in ways:
+        strategies, remembered = list(self.node.strategies), self.entries.get(f"way:{self.node.id}")
+        if remembered is not None and remembered[0] in strategies:
             # What others say is the way is tried first; to have no other, it must have worked here.
             self._remembered = remembered
-            if is_doubted(remembered, self.known.clock()):
-                ways = ways[: ways.index(remembered[0]) + 1]
+            if is_doubted(remembered, self.shared.clock()):
+                strategies = strategies[: strategies.index(remembered[0]) + 1]
             else:
-                self._proven = self.known.proved(f"way:{self.node.id}") == remembered
-                ways = [remembered[0], *([] if self._proven else [way for way in ways if way != remembered[0]])]
-        self._left = ways
+                self._proven = self.shared.proved(f"way:{self.node.id}") == remembered
+                strategies = [
+                    remembered[0],
+                    *([] if self._proven else [strategy for strategy in strategies if strategy != remembered[0]]),
+                ]
+        self._left = strategies
 
     @property
-    def way(self) -> Way:
+    def strategy(self) -> Strategy:
         return self._left[0]
 
     @property
@@ -89,7 +94,7 @@ class Ways:
     @property
     def _is_a_try(self) -> bool:
         """Whether the way that is next is a better one than the one that is known to work."""
-        return self._remembered is not None and self.way != self._remembered[0]
+        return self._remembered is not None and self.strategy != self._remembered[0]
 
     def next_after(self, failure: ReadFailed) -> ReadFailed | None:
         """Go on to the next way, if the failure is about the way and there is another: None. Otherwise what failed."""
@@ -111,11 +116,11 @@ class Ways:
 
     def _said_again(self, failure: ReadFailed) -> bool:
         """Note with what the way was refused, and say whether it was so too often for an error that passes."""
-        said, now = sub(r"[0-9]+", "#", f"{failure.code}: {failure}"), self.known.clock()
-        way, before, times, since = self.entries.get(f"refusals:{self.node.id}") or (self.way, said, 0, now)
-        if (way, before) != (self.way, said):
+        said, now = sub(r"[0-9]+", "#", f"{failure.code}: {failure}"), self.shared.clock()
+        strategy, before, times, since = self.entries.get(f"refusals:{self.node.id}") or (self.strategy, said, 0, now)
+        if (strategy, before) != (self.strategy, said):
             times, since = 0, now
-        self.known.put(f"refusals:{self.node.id}", [self.way, said, times + 1, since], STRIKES_HOLD)
+        self.shared.put(f"refusals:{self.node.id}", [self.strategy, said, times + 1, since], STRIKES_HOLD)
         return times + 1 >= REPEATED and now - since >= REPEATED_OVER
 
     def worked(self) -> str:
@@ -123,18 +128,18 @@ class Ways:
         if self._proven or not self._learns:
             return ""
         self._proven = True
-        way, name, now = self.way, f"way:{self.node.id}", self.known.clock()
-        if self._remembered and self._remembered[0] == way and not is_doubted(self._remembered, now):
-            self.known.prove(name, self._remembered, WAY_HOLDS)
+        strategy, name, now = self.strategy, f"way:{self.node.id}", self.shared.clock()
+        if self._remembered and self._remembered[0] == strategy and not is_doubted(self._remembered, now):
+            self.shared.prove(name, self._remembered, WAY_HOLDS)
             return ""
-        if way == next(iter(self.node.ways)):
-            self.known.put(name, [way, ""], WAY_HOLDS)
+        if strategy == next(iter(self.node.strategies)):
+            self.shared.put(name, [strategy, ""], WAY_HOLDS)
             return ""
         reason = f"{self._first_failure.code}: {self._first_failure}" if self._first_failure else ""
-        self.known.put(name, [way, reason, now + BETTER_AFTER], WAY_HOLDS)
+        self.shared.put(name, [strategy, reason, now + BETTER_AFTER], WAY_HOLDS)
         return reason
 
     def failed(self, failure: ReadFailed) -> None:
         """The endpoint rests. A way that works is forgotten for nothing but the word that it is not supported."""
         if self._proven and isinstance(failure, Unsupported):
-            self.known.put(f"way:{self.node.id}", None, WAY_HOLDS)
+            self.shared.put(f"way:{self.node.id}", None, WAY_HOLDS)

@@ -258,7 +258,7 @@ def _tell_doubts(
         log.error(
             "unlikely_changes",
             network=claim.network,
-            endpoint=", ".join(sorted({part.endpoint for part in parts if part.endpoint_id in endpoints})),
+            endpoint=", ".join(sorted({part.endpoint for part in parts if part.node_id in endpoints})),
             wallets=len(doubts.unlikely),
             share=round(len(doubts.unlikely) / len(found), 3),
             zeros=len(doubts.unlikely & doubts.zeros),

@@ -84,7 +84,7 @@ def _found_in(part: Part) -> list[Found]:
     balances, block, one_block = part.snapshot.balances, part.snapshot.block, part.snapshot.one_block
     if len(balances) != wallets:
         raise ValueError("a snapshot has a balance, or None, for each of its wallets")
-    found = list(map(Found, balances, repeat(block), repeat(one_block), repeat(part.endpoint_id)))
+    found = list(map(Found, balances, repeat(block), repeat(one_block), repeat(part.node_id)))
     for place in part.snapshot.unknown:
         found[place] = found[place]._replace(unknown=True)
     if None in balances:

@@ -5,7 +5,8 @@
     believed   the read with every doubt settled: a balance, an error, or a change that is held back
 
 In: a claim, what was found for its wallets (`worker.sync.outcome`), what is known of the network (`db.held_changes`).
-Out: what was found, where nothing is left that one endpoint alone may not tell (docs/decisions/0019-what-one-endpoint-may-tell.md).
+Out: what was found, where nothing is left that one endpoint alone may not tell
+(docs/decisions/0019-what-one-endpoint-may-tell.md).
 """
 
 from collections import Counter
