@@ -16,6 +16,7 @@ from config.logging import configure_logging
 from config.settings import database_settings
 from db.claims import limit_wallets
 from db.models import metadata
+from db.networks import add_missing
 from db.rights import grant
 from db.schema_changes import LOCK_TIMEOUT
 
@@ -62,6 +63,8 @@ def run() -> None:
         with context.begin_transaction():
             context.run_migrations()
         limit_wallets(connection, database_settings().max_wallets_per_user)
+        if connection.scalar(text("SELECT to_regclass('networks')")) is not None:
+            add_missing(connection, database_settings().known_networks)
         grant(connection)
         connection.commit()
 

@@ -15,6 +15,7 @@ from config.settings import worker_settings
 from db.due_wallets import count_due
 from db.enrolment import Changes, changes, reconcile
 from db.leases import count_lost
+from db.networks import make_due
 from db.session import transaction
 from worker.app import app
 from worker.liveness import make_life_sign_folder, show_life
@@ -97,7 +98,8 @@ reconciliation = Reconciliation()
 
 
 def dispatch_network(network: NetworkName) -> int:
-    """Send for one network, and say how many messages. One command to Redis, one statement, and one pipeline.
+    """Send for one network, and say how many messages. One command to Redis, two statements, and one pipeline; after a
+    change of source it makes some of the network's wallets due first.
 
     Two of these at once may send twice as many as are due: a message too many finds nothing.
     """
@@ -110,6 +112,7 @@ def dispatch_network(network: NetworkName) -> int:
         if waiting * 2 >= most:
             return 0
         with transaction() as connection:
+            make_due(connection, network)
             due = count_due(connection, network, bound=per_batch * most)
             due += count_lost(connection, network) * per_batch  # a batch each, whatever its size
         batches = batches_to_send(due, per_batch, waiting)
