@@ -65,6 +65,6 @@ beat_schedule = {
     }
 }
 # It reads and writes no schedule file, and bounds the ticks that wait.
-beat_scheduler = "worker.schedule.dispatch:Scheduler"
+beat_scheduler = "worker.schedule.beat:Scheduler"
 beat_max_loop_interval = 5  # seconds; it notices a clock that was set within these
 imports = ["worker.tasks"]

@@ -30,7 +30,7 @@ CELERY_IN = {
     "worker/__init__.py",
     "worker/app.py",
     "worker/tasks.py",
-    "worker/schedule/dispatch.py",
+    "worker/schedule/beat.py",
     "worker/queues/redis_transport.py",
     "worker/queues/messages.py",
     "worker/queues/consumer.py",
