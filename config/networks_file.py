@@ -64,26 +64,27 @@ def _not_toml(error: ValueError | RecursionError) -> str:
 
 
 def _read(path: str) -> str:
-    """The text of a file. I/O; raises WrongFile."""
+    """The text of a file. I/O; raises ValueError, without the path: what leads to no file may be anything."""
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-        text = content.decode()
-    except UnicodeDecodeError:
-        raise WrongFile("is not text in UTF-8, as TOML is") from None
     except (OSError, ValueError) as error:
-        raise WrongFile(f"cannot be read ({type(error).__name__}): correct the path, or the file's rights") from None
+        raise ValueError(f"cannot be read ({type(error).__name__}): correct the path, or the file's rights") from None
     if len(content) > MAX_BYTES:
-        raise WrongFile(f"is larger than {MAX_BYTES} bytes: it is not a file of networks")
-    return text
+        raise ValueError(f"is larger than {MAX_BYTES} bytes: it is not a file of networks")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ValueError("is not text in UTF-8, as TOML is") from None
 
 
 def _networks_of(value: Any) -> Any:
     """The networks that are known with the file of a path."""
     if not isinstance(value, str):
         return value
+    text = _read(value)
     try:
-        return networks_in(_read(value))
+        return networks_in(text)
     except WrongFile as wrong:
         # One error for each sentence, so that each is told on a line of its own.
         raise ValidationError.from_exception_data("networks", list(_errors(value, wrong))) from None
