@@ -22,6 +22,8 @@ PURE = [
     "worker/nodes/addresses.py",
     "worker/reading/multicall.py",
     "worker/reading/backoff.py",
+    "worker/reading/batch_size.py",
+    "worker/reading/shared_entries.py",
     "api/balances.py",
 ]
 CELERY_IN = {
