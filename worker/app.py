@@ -14,6 +14,7 @@ from worker.errors import BadAddress, SyncError
 from worker.liveness import make_life_sign_folder
 from worker.queues.redis_transport import install
 from worker.reading import reader_for
+from worker.sync.registration import register_networks
 from worker.wording import printable
 
 install()
@@ -60,6 +61,8 @@ def check_networks(**_: Any) -> None:
     for network in NETWORKS:
         if network not in networks:
             log.warning("network_not_synced", network=network, reason=f"{network.upper()}_RPC_URLS is not set")
+    register_networks(worker_settings())
+    engine().dispose()  # before the pool's processes are forked: none of them is to have this connection
 
 
 @signals.worker_process_init.connect
