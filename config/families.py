@@ -14,6 +14,9 @@ from config.addresses import Family
 NetworkName: TypeAlias = str
 """A network by the name that ``wallets.network`` has, such as ``ethereum``."""
 
+FINALITIES: Mapping[Family, tuple[str, ...]] = {"evm": ("latest", "safe", "finalized"), "tron": ("latest", "solid")}
+"""The finalities that nodes of a family can be asked for; a network may lack some."""
+
 CANONICAL_MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11"
 """Multicall3 on nearly every EVM network. Two sources: viem, mds1/multicall3."""
 

@@ -201,6 +201,7 @@ _TRON_NILE = replace(
     chain_id=3_448_148_188,  # two sources: viem and the genesis block; WalletConnect's page swaps it with Shasta's
     usdt_contract="TXYZopYRdj2D9XRtbG411XZZ3kM5VkAeBf",  # one source
     usdt_decimals=6,  # one source
+    strategies=("return", "single"),  # a Multicall3 is not known, or by one source that is in doubt
     testnet=True,
 )
 
@@ -210,6 +211,7 @@ _TRON_SHASTA = replace(
     chain_id=2_494_104_990,  # two sources: viem and the genesis block
     usdt_contract="TG3XXyExBkPp9nzdajDZsozEu4BkaSJozs",  # one source
     usdt_decimals=6,  # one source
+    strategies=("return", "single"),  # a Multicall3 is not known, or by one source that is in doubt
     testnet=True,
 )
 

@@ -353,8 +353,8 @@ GUARDS = (
     ),
     Guard(
         "who asks an endpoint that rests: one read at a time",
-        "worker/reading/shared.py",
-        'self.wait = self.shared.take("trial", self.seconds, self.longest)',
+        "worker/reading/trial_lock.py",
+        "self.wait = self.lock.acquire(self.seconds, self.longest)",
         "self.wait = 0.0",
         ("tests/unit/test_trials.py", "tests/unit/test_endpoints.py"),
     ),

@@ -94,7 +94,7 @@ class Attempt:
         finally:
             self.request.budget.give_back(self.node.id)
             if self._sent:
-                self.shared.count(f"requests:{self.node.id}", self._sent)
+                self.shared.requests.add(self.node.id, self._sent)
 
     def _take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
         queue = choice.cut(pieces, self._size)

@@ -16,10 +16,11 @@ from worker.reading.backoff import Rest
 from worker.reading.budget import AHEAD, SECOND, Budget, latest_slot
 from worker.reading.contract import ACCOUNT_BYTES, Block, Expected, can_be
 from worker.reading.request import Failures, Part, ReadRequest
-from worker.reading.shared import Shared, Trial
+from worker.reading.shared import Shared
 from worker.reading.shared_entries import NEWEST_HOLDS
 from worker.reading.strategies import Node, requests_of
 from worker.reading.strategy_choice import size_of, strategy_of
+from worker.reading.trial_lock import Trial
 
 log = structlog.get_logger(__name__)
 
@@ -195,7 +196,7 @@ class NodeReader:
         return parts + failed.parts(unread, self._resting(entries, trial.wait))
 
     def _trial(self, seconds: float) -> Trial:
-        return Trial(self.shared, seconds, self._read_limit)
+        return Trial(self.shared.trial_lock(), seconds, self._read_limit)
 
     def _keep_skew(self, attempt: Attempt, failure: ReadFailed | None) -> None:
         """What an endpoint's reply says of the database's clock. One that is in time says that it is right."""
@@ -248,12 +249,12 @@ class NodeReader:
 
     def _is_time_for(self, node: Node, rest: Rest) -> bool:
         """Whether an endpoint that rests may be tried: by what passes seldom it is tried seldom, over all workers."""
-        name = f"trial:{node.id}"
         if rest.code not in PASS_SELDOM:
             return True
-        if self.shared.take(name, SELDOM):
+        lock = self.shared.trial_lock(f"trial:{node.id}")
+        if lock.acquire(SELDOM):
             return False
-        self.shared.keep(name, SELDOM)
+        lock.keep(SELDOM)
         return True
 
     def _in_order(self) -> list[Node]:

@@ -8,7 +8,8 @@ from config.networks import NetworkName
 from config.settings import WorkerSettings
 from config.values import named_url
 from worker.nodes.urls import digest, node_names, takes_keys
-from worker.reading.backoff import Rest, most_wallets
+from worker.reading.backoff import Rest
+from worker.reading.batch_size import most_wallets
 from worker.reading.shared import Shared
 from worker.reading.strategies import STRATEGIES, Strategy
 
@@ -54,9 +55,9 @@ def endpoint_states(network: NetworkName, settings: WorkerSettings, shared: Shar
     named = endpoints(network, settings)
     names = [f"{what}:{node.id}" for node in named for what in ("rest", "way", "size")]
     entries = shared.get([*names, *(f"key:{key}" for node in named for key in node.keys)]) if named else {}
-    counts = shared.counts([f"requests:{node.id}" for node in named])
+    counts = shared.requests.of_the_past_hour([node.id for node in named])
     per_second, now = settings.chain(network).per_second, shared.clock()
-    return [_state(network, node, entries, counts[f"requests:{node.id}"], now, per_second) for node in named]
+    return [_state(network, node, entries, counts[node.id], now, per_second) for node in named]
 
 
 def _state(  # noqa: PLR0917

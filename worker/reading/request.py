@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from config.networks import NetworkName
 from worker.errors import OverBudget, ReadFailed
-from worker.reading.backoff import cut, left_of
+from worker.reading.batch_size import cut, left_of
 from worker.reading.budget import Budget, latest_slot
 from worker.reading.contract import Block, Expected, Snapshot
 

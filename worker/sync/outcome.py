@@ -186,7 +186,7 @@ def _outcome(
     touched = now if changed else wallet.touched_at
     # While it failed it got one due time after another: it is as late as everything else that failed with it.
     late = inf if wallet.failures else now - wallet.due_at
-    due = schedule.due_after_success(now, touched, policy, jitter, late=late)
+    due = schedule.due_after_success(now, touched, policy, jitter, overdue=late)
     return Outcome(
         wallet.id, wallet.due_at, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account
     )
@@ -199,5 +199,5 @@ def _failure(claim: Claim, wallet: ClaimedWallet, found: Found, policy: schedule
     elif found.alone:
         due = schedule.due_after_failed_wallet(claim.at, failures, policy, jitter)
     else:
-        due = schedule.due_after_failed_read(claim.at, failures, policy, jitter, told=found.told)
+        due = schedule.due_after_failed_read(claim.at, failures, policy, jitter, retry_after=found.told)
     return Outcome(wallet.id, wallet.due_at, due, failures, found.error)
