@@ -16,7 +16,8 @@ from worker.reading.backoff import (
     most_wallets,
     rest_after,
 )
-from worker.reading.strategies import ApiKey, Strategy
+from worker.reading.facts import Strategy
+from worker.reading.strategies import ApiKey
 
 ASLEEP = Rest(until=5.0)
 

@@ -12,9 +12,9 @@ from kombu.transport.redis import Transport
 from kombu.utils.scheduling import cycle_by_name
 
 from config.broker import BATCHES_IN_A_TURN, transport_options
+from config.networks import PRESETS
 from config.settings import WorkerSettings, load, worker_settings
 from worker.errors import BadArgument
-from worker.nodes.tron import TronNode
 from worker.reading.contract import MAX_WALLETS_BY_REVERT
 
 ROOT = Path(__file__).parents[2]
@@ -181,7 +181,7 @@ def test_ticks_and_then_refreshes_overtake_everything_and_the_networks_take_turn
 
 
 def test_in_turns_each_network_has_about_as_many_wallets() -> None:
-    full = {"sync.ethereum": MAX_WALLETS_BY_REVERT, "sync.tron": TronNode.strategies["return"]}
+    full = {"sync.ethereum": MAX_WALLETS_BY_REVERT, "sync.tron": PRESETS["tron"].most_wallets["return"]}
     fewer, more = sorted(batches * full[queue] for queue, batches in BATCHES_IN_A_TURN.items())
     assert more / fewer < 1.1
 
