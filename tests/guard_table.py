@@ -86,8 +86,8 @@ GUARDS = (
     ),
     Guard(
         "chain id",
-        "worker/reading/contract.py",
-        "if snapshot.chain_id != expected.chain_id:",
+        "worker/reading/plausibility.py",
+        "if snapshot.chain_id != facts.chain_id:",
         "if False:",
         SNAPSHOT,
     ),
@@ -192,8 +192,8 @@ GUARDS = (
     Guard(
         "who gave a lost batch back writes nothing",
         "db/leases.py",
-        ", token = gen_random_uuid() WHERE token",
-        " WHERE token",
+        ", token = gen_random_uuid() WHERE {which}",
+        " WHERE {which}",
         ("tests/integration/test_handing_back.py",),
     ),
     Guard(
@@ -270,7 +270,7 @@ GUARDS = (
     Guard(
         "supply bound",
         "worker/reading/attempt.py",
-        "if most > self._supply:\n            raise",
+        "if most > supply:\n            raise",
         "if False:\n            raise",
         ("tests/unit/test_belief.py",),
     ),
@@ -332,7 +332,7 @@ GUARDS = (
     ),
     Guard(
         "budget: that each request waits for it",
-        "worker/reading/attempt.py",
+        "worker/reading/sending.py",
         "self.request.budget.wait(self.node.id, latest, refresh=self.request.refresh)",
         "pass",
         ("tests/unit/test_trials.py",),
@@ -353,8 +353,8 @@ GUARDS = (
     ),
     Guard(
         "who asks an endpoint that rests: one read at a time",
-        "worker/reading/shared.py",
-        'self.wait = self.shared.take("trial", self.seconds, self.longest)',
+        "worker/reading/trial_lock.py",
+        "self.wait = self.lock.acquire(self.seconds, self.longest)",
         "self.wait = 0.0",
         ("tests/unit/test_trials.py", "tests/unit/test_endpoints.py"),
     ),

@@ -27,7 +27,7 @@ from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, LocalChain, base58_
 from devstack.stack import settings as stack_settings
 from worker.admin import check
 from worker.admin.check import Finding, findings
-from worker.reading import shared as known
+from worker.reading import shared_redis
 
 
 @pytest.fixture(scope="session")
@@ -152,7 +152,7 @@ def settings(
     redis.Redis.from_url(redis_process.url).flushall()
     monkeypatch.setenv("REDIS_URL", redis_process.url)
     monkeypatch.setenv("SYNC_LEASE", f"{6 * CAP:g}")  # a sixth of it is what a request may take
-    monkeypatch.setattr(known, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
+    monkeypatch.setattr(shared_redis, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
     monkeypatch.setenv("ETHEREUM_CHAIN_ID", str(ETHEREUM_CHAIN_ID))
     monkeypatch.setenv("TRON_CHAIN_ID", str(TRON_CHAIN_ID))
     monkeypatch.setenv("ETHEREUM_USDT_CONTRACT", "0x" + nets["ethereum"].token.hex())

@@ -32,9 +32,9 @@ import sys
 from time import monotonic, sleep, time
 from worker.reading import reader_for
 from worker.reading import budget
-from worker.reading import shared as known
+from worker.reading import shared_redis
 
-known.TIMEOUT = {CAP}  # a Redis that is only slow is not out of reach
+shared_redis.TIMEOUT = {CAP}  # a Redis that is only slow is not out of reach
 reader, done, slots = reader_for("tron"), 0, []
 wait = budget.Budget.wait
 

@@ -159,11 +159,12 @@ def test_what_goes_wrong_with_a_networks_queue_is_told_and_keeps_the_tick_from_n
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from worker.schedule import dispatch
+    from worker.schedule.reconciliation import Reconciliation
 
     tables.rows("ALTER TABLE leases RENAME TO elsewhere")  # what looks at queues needs it, what enrols does not
     tables.rows("SET session_replication_role = replica")
     add(tables, 1)
-    monkeypatch.setattr(dispatch, "reconciliation", dispatch.Reconciliation())
+    monkeypatch.setattr(dispatch, "reconciliation", Reconciliation())
     with capture_logs() as logs:
         dispatch.dispatch()
     told = [line["event"] for line in logs if line["event"] != "redis_unavailable"]

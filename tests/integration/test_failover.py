@@ -14,7 +14,8 @@ from running import send, sender
 import worker.tasks  # noqa: F401  the messages that the transport passes on are these tasks'
 from config.broker import transport_options
 from devstack.servers import HOST, Server, redis_server, wait_for
-from worker.reading.shared import LEFT_ALONE, Shared
+from worker.reading.shared import Shared
+from worker.reading.shared_redis import LEFT_ALONE
 
 
 @contextmanager

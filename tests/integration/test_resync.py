@@ -19,7 +19,7 @@ from terminal import CELERY, celery, terminal
 from devstack.product import environment
 from devstack.servers import CAP, ROOT, Server, stop, wait_for
 from worker.admin.resync import ASK_ABOVE
-from worker.reading import shared as known
+from worker.reading import shared_redis
 
 Env = dict[str, str]
 NOBODY = "127.0.0.1:1"
@@ -29,7 +29,7 @@ NOBODY = "127.0.0.1:1"
 def env(database_url: str, redis_process: Server, monkeypatch: pytest.MonkeyPatch) -> Env:
     """Both networks have a node, which nobody is to ask."""
     redis.Redis.from_url(redis_process.url).flushall()
-    monkeypatch.setattr(known, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
+    monkeypatch.setattr(shared_redis, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
     urls = {"ETHEREUM_RPC_URLS": f"http://{NOBODY}/pass-word", "TRON_RPC_URLS": f"http://{NOBODY}/pass-word"}
     return {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, **urls}
 

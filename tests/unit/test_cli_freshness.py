@@ -8,7 +8,7 @@ import pytest
 from db.freshness_queries import NetworkFreshness
 from worker.admin.freshness import Look, as_json, lines, reads_per_hour, reported, requests_made
 from worker.reading.report import EndpointState
-from worker.reading.shared import COUNT_SECONDS
+from worker.reading.request_counts import SPAN_SECONDS
 
 NOW = 1_795_000_000.0
 WALLETS = NetworkFreshness(
@@ -50,7 +50,7 @@ def test_the_cadence_of_those_that_wait_stands_for_all_that_can_be_read() -> Non
     [
         ({NOW - 3600: 30, NOW - 1800: 20, NOW: 10}, 60),
         ({NOW - 1800: 20}, 40),
-        ({NOW - 10: 1}, 3600 / COUNT_SECONDS),
+        ({NOW - 10: 1}, 3600 / SPAN_SECONDS),
     ],
     ids=["an hour", "half an hour", "a moment"],
 )

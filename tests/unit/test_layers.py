@@ -22,13 +22,15 @@ PURE = [
     "worker/nodes/addresses.py",
     "worker/reading/multicall.py",
     "worker/reading/backoff.py",
+    "worker/reading/batch_size.py",
+    "worker/reading/shared_entries.py",
     "api/balances.py",
 ]
 CELERY_IN = {
     "worker/__init__.py",
     "worker/app.py",
     "worker/tasks.py",
-    "worker/schedule/dispatch.py",
+    "worker/schedule/beat.py",
     "worker/queues/redis_transport.py",
     "worker/queues/messages.py",
     "worker/queues/consumer.py",

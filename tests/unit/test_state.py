@@ -10,7 +10,8 @@ from config.settings import WorkerSettings
 from worker.errors import TooMuch, Unreachable
 from worker.reading import node_reader, nodes_for, shared_of
 from worker.reading.report import endpoint_states, endpoints, per_request
-from worker.reading.shared import COUNT_SECONDS, COUNTED_EACH, COUNTED_SPANS, Shared
+from worker.reading.request_counts import SENT_EACH, SPAN_SECONDS, SPANS
+from worker.reading.shared import Shared
 
 NOW = 1_795_000_000.0
 KEYS = ["first-secret-key", "second-secret-key"]
@@ -93,29 +94,29 @@ def test_an_endpoint_all_of_whose_keys_rest_is_not_asked_next(known: Shared) -> 
 
 
 def test_requests_are_counted_over_the_past_hour_in_spans(known: Shared, clock: Clock) -> None:
-    span = NOW // COUNT_SECONDS * COUNT_SECONDS
-    known.count("requests:a", 2)
-    known.count("requests:a", 1)
-    assert known.counts(["requests:a"]) == {"requests:a": {span: 2}}, "it is sent once a second"
-    clock.now += COUNTED_EACH
-    known.count("requests:a", 2)
-    known.count("requests:b", 1)
-    clock.now += 2 * COUNT_SECONDS
-    known.count("requests:a", 7)
-    assert known.counts(["requests:a", "requests:b", "requests:c"]) == {
-        "requests:a": {span: 5, span + 2 * COUNT_SECONDS: 7},
-        "requests:b": {span: 1},
-        "requests:c": {},
+    span = NOW // SPAN_SECONDS * SPAN_SECONDS
+    known.requests.add("a", 2)
+    known.requests.add("a", 1)
+    assert known.requests.of_the_past_hour(["a"]) == {"a": {span: 2}}, "it is sent once a second"
+    clock.now += SENT_EACH
+    known.requests.add("a", 2)
+    known.requests.add("b", 1)
+    clock.now += 2 * SPAN_SECONDS
+    known.requests.add("a", 7)
+    assert known.requests.of_the_past_hour(["a", "b", "c"]) == {
+        "a": {span: 5, span + 2 * SPAN_SECONDS: 7},
+        "b": {span: 1},
+        "c": {},
     }
-    clock.now = span + COUNTED_SPANS * COUNT_SECONDS
-    assert known.counts(["requests:a"]) == {"requests:a": {span + 2 * COUNT_SECONDS: 7}}, "an hour later"
+    clock.now = span + SPANS * SPAN_SECONDS
+    assert known.requests.of_the_past_hour(["a"]) == {"a": {span + 2 * SPAN_SECONDS: 7}}, "an hour later"
 
 
 def test_a_count_outlives_the_hour_in_which_it_is_looked_at_and_then_goes(known: Shared) -> None:
-    known.count("requests:a", 1)
+    known.requests.add("a", 1)
     client: Any = known._client
     (key,) = client.keys()
-    assert 3600 <= client.ttl(key) <= 3600 + COUNT_SECONDS
+    assert 3600 <= client.ttl(key) <= 3600 + SPAN_SECONDS
 
 
 def test_every_request_counts_whatever_became_of_it() -> None:
@@ -126,24 +127,24 @@ def test_every_request_counts_whatever_became_of_it() -> None:
     )
     reading.all_right(100)
     node.fault = fails(TooMuch)
-    reading.clock.now += COUNTED_EACH
+    reading.clock.now += SENT_EACH
     reading.parts(accounts(3))
     node.fault = fails(Unreachable)
-    reading.clock.now += COUNTED_EACH
+    reading.clock.now += SENT_EACH
     reading.parts(accounts(3))
-    (counted,) = reading.reader.shared.counts(["requests:first"]).values()
+    (counted,) = reading.reader.shared.requests.of_the_past_hour(["first"]).values()
     assert sum(counted.values()) == len(node.asked) > 5
 
 
 def test_without_redis_nothing_is_counted_and_nothing_known() -> None:
     alone = Shared("scope", None)
-    alone.count("requests:a", 1)
-    assert alone.counts(["requests:a"]) == {"requests:a": {}}
+    alone.requests.add("a", 1)
+    assert alone.requests.of_the_past_hour(["a"]) == {"a": {}}
     assert not alone.answers()
     away = fakeredis.FakeServer()
     away.connected = False
     broken = Shared("scope", "redis://given", _client=fakeredis.FakeRedis(server=away))
-    broken.count("requests:a", 1)
+    broken.requests.add("a", 1)
     assert not broken.answers()
 
 

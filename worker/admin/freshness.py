@@ -20,7 +20,7 @@ from db.network_state import SOUND, Condition, conditions
 from db.session import transaction
 from worker.reading import shared_of
 from worker.reading.report import EndpointState, endpoint_states, per_request
-from worker.reading.shared import COUNT_SECONDS
+from worker.reading.request_counts import SPAN_SECONDS
 from worker.wording import counted, printable, told
 
 NOBODYS = NetworkFreshness("ethereum", 0, 0, 0, 0, 0, 0, 0, {}, 0, 0, 0.0, ())
@@ -129,7 +129,7 @@ def requests_made(
         return None
     counted, since = sum(spans.values()), min(spans, default=None)
     # Nothing is extrapolated from less than one span.
-    per_hour = (by_cadence or 0.0) if since is None else counted * 3600 / max(now - since, COUNT_SECONDS)
+    per_hour = (by_cadence or 0.0) if since is None else counted * 3600 / max(now - since, SPAN_SECONDS)
     return Requests(
         basis="cadence" if since is None else "counted",
         counted=counted,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty
-from time import time
+from time import monotonic, time
 from typing import Any, TypeVar
 
 import structlog
@@ -15,7 +15,9 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import MasterDownError, NoPermissionError, ReadOnlyError, ResponseError
 
-from config.broker import QUEUES
+from config.broker import queues
+from config.settings import worker_settings
+from worker.queues.fair_order import FairOrder
 from worker.queues.messages import BadMessage, message
 
 log = structlog.get_logger(__name__)
@@ -24,6 +26,11 @@ T = TypeVar("T")
 
 MOST_RESTORED = 100
 """Messages of dead workers that one look puts back, three commands each: a worker does nothing else meanwhile."""
+
+
+def all_queues() -> tuple[str, ...]:
+    """The queues of every known network, whether this process serves it or another."""
+    return queues(worker_settings().known_networks)
 
 
 def wrong_type(error: ResponseError) -> bool:
@@ -66,8 +73,13 @@ class QoS(redis.QoS):
 
     channel: "Channel"
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._taken: dict[str, tuple[str, float]] = {}
+
     def append(self, message: Any, delivery_tag: str) -> None:
         """Note a message that a worker has taken."""
+        self._taken[delivery_tag] = message.delivery_info["routing_key"], monotonic()
         self.channel.mended(lambda: super(QoS, self).append(message, delivery_tag))
 
     def ack(self, delivery_tag: str) -> None:
@@ -87,7 +99,12 @@ class QoS(redis.QoS):
         Celery logs that error and goes on. Kombu would count the message as in hand for ever: with as many of them as
         a worker takes at once, it would wait for no more messages, and never notice that Redis is back. Redis itself
         gives what it was not told of to a worker once more, after the transport's visibility time-out.
+
+        A message is acknowledged when its task is done, so the time in between is what it has cost the worker.
         """
+        if delivery_tag in self._taken:
+            queue, taken_at = self._taken.pop(delivery_tag)
+            self.channel.done(queue, monotonic() - taken_at)
         try:
             yield
         except redis.Transport.connection_errors:
@@ -160,13 +177,20 @@ class Channel(redis.Channel):
         return command()
 
     def _drop_strangers(self) -> None:
-        kinds = {**dict.fromkeys(QUEUES, b"list"), self.unacked_key: b"hash", self.unacked_index_key: b"zset"}
+        lists = dict.fromkeys(all_queues(), b"list")
+        kinds = {**lists, self.unacked_key: b"hash", self.unacked_index_key: b"zset"}
         with self.conn_or_acquire() as client:
             for key, kind in kinds.items():
                 found = client.execute_command("TYPE", self.global_keyprefix + key)
                 if found not in {kind, b"none"}:
                     client.delete(key)
                     log.warning("key_dropped", key=self.global_keyprefix + key, type=found.decode())
+
+    def done(self, queue: str, seconds: float) -> None:
+        """Tell the order of queues what a message has cost; a process that only sends has an order of kombu's own."""
+        order: Any = self._queue_cycle  # type: ignore[attr-defined]
+        if isinstance(order, FairOrder):
+            order.done(queue, seconds)
 
     def waiting(self, queue: str) -> int:
         """How many messages wait in a queue. One command."""
@@ -176,7 +200,7 @@ class Channel(redis.Channel):
         """The queue and the message of what a worker had in hand. None: it is no message, and is told of."""
         try:
             payload, _exchange, queue = json.loads(held)
-            if queue in QUEUES:
+            if queue in all_queues():
                 return queue, json.dumps(message(json.dumps(payload), queue, current_app.tasks))
             refused = BadMessage("of no queue")
         except (ValueError, TypeError, RecursionError):

@@ -30,7 +30,8 @@ from worker.errors import (
     Unreachable,
     Unsupported,
 )
-from worker.reading.backoff import Rest, left_of
+from worker.reading.backoff import Rest
+from worker.reading.batch_size import left_of
 from worker.reading.contact import contact_requests, make_contact, total_supply
 from worker.reading.contract import BaseUnits, Block, Snapshot, richest
 from worker.reading.facts import HEAD_FINALITY, ChainFacts
@@ -104,7 +105,7 @@ class Attempt:
         finally:
             self.request.budget.give_back(self.node.id)
             if self._sending.sent:
-                self.shared.count(f"requests:{self.node.id}", self._sending.sent)
+                self.shared.requests.add(self.node.id, self._sending.sent)
 
     def _take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
         failure: ReadFailed | None = None

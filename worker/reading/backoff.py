@@ -1,24 +1,20 @@
-"""Which endpoint next, with which key, how many wallets a request, how long a rest. Pure: time comes as an argument."""
+"""How long what failed is left alone, a node or one of its keys, and which key is next. Pure: time is an argument."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from worker.errors import ReadFailed
-from worker.reading.facts import Strategy
-from worker.reading.strategies import ApiKey, requests_of
+from worker.reading.strategies import ApiKey
 
-SHORTEST_REST = 1.0  # seconds, whatever the endpoint itself said
-LONGEST_REST = 300.0  # seconds, unless the endpoint itself said more
-LONGEST_REST_ALONE = 30.0  # where no other endpoint could be asked instead
-SINGLY = 5.0  # seconds of a budget that a batch takes where each wallet takes requests of its own
-STEP = 16  # a learnt size grows by this part of itself
+SHORTEST_REST = 1.0  # seconds, whatever the node itself said
+LONGEST_REST = 300.0  # seconds, unless the node itself said more
+LONGEST_REST_ALONE = 30.0  # where no other node could be asked instead
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Until when an endpoint or a key is left alone (unix seconds), how often in a row it failed, and how last.
+    """Until when a node or a key is left alone (unix seconds), how often in a row it failed, and with which code last.
 
     `told`: it said itself for how long.
     """
@@ -39,7 +35,7 @@ class Rest:
 def key_for(
     keys: Sequence[ApiKey], rests: Mapping[str, Rest], now: float, attempt: int, *, trial: bool = False
 ) -> ApiKey | None:
-    """The key for the `turn`-th request, by turns out of those that do not rest; None where there is none.
+    """The key for the `attempt`-th request: those that do not rest take turns. None where all of them rest.
 
     In a trial it is then the one whose rest ends first.
     """
@@ -52,7 +48,7 @@ def key_for(
 def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) -> Rest:
     """How long to leave alone what failed: as long as it said, or longer with each failure in a row.
 
-    Where no other endpoint could be asked instead (`alone`), it is tried again sooner.
+    Where no other node could be asked instead (`alone`), it is tried again sooner.
     """
     if failure.retry_after:  # a zero is no rest at all, and each trial would be a whole batch
         return Rest(now + max(failure.retry_after, SHORTEST_REST), before.strikes + 1, failure.code, told=True)
@@ -61,64 +57,3 @@ def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) ->
     growth, longest = (2, LONGEST_REST_ALONE) if alone else (4, LONGEST_REST)
     seconds = min(failure.rest * growth ** min(before.strikes, 16), longest)
     return Rest(now + seconds, before.strikes + 1, failure.code)
-
-
-def most_wallets(strategy: Strategy, most: int, per_second: float, *, pace: float = 0.0, limit: float = inf) -> int:
-    """How many wallets a request, or a batch of single ones, takes at the most.
-
-    Singly, what a budget allows in SINGLY seconds, not to keep others waiting for long. And what is read in half of a
-    read's `limit`, at a request each `pace` seconds: a batch is to be read whole.
-    """
-    if strategy != "single":
-        return most
-    by_budget = per_second * min(SINGLY, limit / 2) if per_second else inf
-    by_time = limit / 2 / pace if pace else inf
-    requests = min(by_budget, by_time, requests_of(strategy, most))
-    return min(max(int((requests - requests_of(strategy, 0)) / 2), 1), most)
-
-
-def left_of(pieces: Iterable[range], read: Iterable[range]) -> list[range]:
-    """The places of `pieces` that are not in `read`, in order, as ranges."""
-    done = {place for piece in read for place in piece}
-    left: list[range] = []
-    for piece in pieces:
-        for place in piece:
-            if place in done:
-                continue
-            if left and left[-1].stop == place != piece.start:
-                left[-1] = range(left[-1].start, place + 1)
-            else:
-                left.append(range(place, place + 1))
-    return left
-
-
-def cut(pieces: Iterable[range], size: int) -> list[range]:
-    """The same wallets in the same order, in pieces of at most `size`."""
-    return [piece[at : at + size] for piece in pieces for at in range(0, len(piece), size)]
-
-
-def halves(piece: range) -> list[range]:
-    return cut([piece], -(-len(piece) // 2))
-
-
-def most_requests(pieces: int, wallets: int) -> int:
-    """How many requests one endpoint may cost for one read: enough to find two wallets that spoil a batch."""
-    return pieces + 4 * wallets.bit_length() + 8
-
-
-def learnt(size: int, most: int, *, read: Iterable[range], failed: Iterable[range], lone: Iterable[range]) -> int:
-    """How many wallets to ask for next time, from the pieces that were read and those that were too much.
-
-    A piece that holds a wallet that failed by itself (`lone`) says nothing of sizes, nor does one that is small beside
-    what is known to do: a pause of the node's. Any other one that failed was too large: half of the smallest is the
-    size from now on. It grows again slowly as long as full pieces succeed.
-    """
-    spoilt, before = {piece[0] for piece in lone}, size
-    for failure in sorted((len(piece) for piece in failed if not spoilt.intersection(piece)), reverse=True):
-        if 2 * failure >= size:
-            size = max(failure // 2, 1)
-    if size < before:
-        return size
-    if any(len(piece) >= size for piece in read):
-        return min(size + max(size // STEP, 1), most)
-    return size

@@ -28,7 +28,7 @@ def make_contact(node: Node, facts: ChainFacts, strategy: Strategy, read_at: Blo
     if supply == 0:
         raise NoToken(f"the token at {facts.token.hex()} has a total supply of zero")
     decimals = _word(node, facts, DECIMALS, "decimals")
-    if decimals != facts.decimals:
+    if facts.decimals not in {None, decimals}:
         raise WrongDecimals(f"the token has {decimals} decimals, not {facts.decimals}")
     if _number_is_checked(facts, strategy):
         _check_number(node, facts, read_at)

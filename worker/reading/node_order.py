@@ -11,8 +11,9 @@ from typing import Any
 
 from worker.errors import ReadFailed, Throttled, Unreachable
 from worker.reading.backoff import Rest
-from worker.reading.shared import Shared, Trial
+from worker.reading.shared import Shared
 from worker.reading.strategies import Node
+from worker.reading.trial_lock import Trial
 
 TRIAL_EVERY = 3.0  # seconds from a trial that failed to the next, over all workers
 SELDOM = 30.0  # the same of a node that failed by what passes seldom: a setting, or a quota
@@ -86,12 +87,12 @@ class NodeOrder:
 
     def _is_time_for(self, node: Node, rest: Rest) -> bool:
         """Whether a node that rests may be tried: by what passes seldom it is tried seldom, over all workers."""
-        name = f"trial:{node.id}"
+        lock = self.shared.trial_lock(f"trial:{node.id}")
         if rest.code not in PASS_SELDOM:
             return True
-        if self.shared.take(name, SELDOM):
+        if lock.acquire(SELDOM):
             return False
-        self.shared.keep(name, SELDOM)
+        lock.keep(SELDOM)
         return True
 
     def _in_order(self) -> list[Node]:

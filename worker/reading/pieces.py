@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from worker.errors import TooMuch
-from worker.reading.backoff import cut, halves, learnt, most_requests
+from worker.reading.batch_size import cut, halves, learnt, most_requests
 
 MOST_FAILING_ALONE = 8  # so many wallets failed by themselves, and none was read: it is the node
 

@@ -17,10 +17,11 @@ from worker.reading.facts import ChainFacts
 from worker.reading.node_order import TRIAL_EVERY, NodeOrder
 from worker.reading.plausibility import Expected, can_be
 from worker.reading.request import Failures, Part, ReadRequest
-from worker.reading.shared import Shared, Trial
+from worker.reading.shared import Shared
 from worker.reading.shared_entries import NEWEST_HOLDS
 from worker.reading.strategies import Node, requests_of
 from worker.reading.strategy_choice import size_of, strategy_of
+from worker.reading.trial_lock import Trial
 
 log = structlog.get_logger(__name__)
 
@@ -194,7 +195,7 @@ class NodeReader:
         return parts + failed.parts(unread, self._order.why_none(entries, trial.wait))
 
     def _trial(self, seconds: float) -> Trial:
-        return Trial(self.shared, seconds, self._read_limit)
+        return Trial(self.shared.trial_lock(), seconds, self._read_limit)
 
     def _keep_skew(self, attempt: Attempt, failure: ReadFailed | None) -> None:
         """What an endpoint's reply says of the database's clock. One that is in time says that it is right."""

@@ -8,7 +8,8 @@ from config.networks import PRESETS, NetworkName
 from config.settings import WorkerSettings, worker_settings
 from config.values import named_url
 from worker.nodes.urls import digest, node_names, takes_keys
-from worker.reading.backoff import Rest, most_wallets
+from worker.reading.backoff import Rest
+from worker.reading.batch_size import most_wallets
 from worker.reading.facts import Strategy, most_wallets_of
 from worker.reading.shared import Shared
 
@@ -54,10 +55,10 @@ def endpoint_states(network: NetworkName, settings: WorkerSettings, shared: Shar
     named = endpoints(network, settings)
     names = [f"{what}:{node.id}" for node in named for what in ("rest", "way", "size")]
     entries = shared.get([*names, *(f"key:{key}" for node in named for key in node.keys)]) if named else {}
-    counts = shared.counts([f"requests:{node.id}" for node in named])
+    counts = shared.requests.of_the_past_hour([node.id for node in named])
     per_second, now = settings.chain(network).per_second, shared.clock()
     strategies = most_wallets_of(settings.chain(network).network)
-    return [_state(strategies, node, entries, counts[f"requests:{node.id}"], now, per_second) for node in named]
+    return [_state(strategies, node, entries, counts[node.id], now, per_second) for node in named]
 
 
 def _state(  # noqa: PLR0917

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from worker.errors import OverBudget, ReadFailed
-from worker.reading.backoff import cut, left_of
+from worker.reading.batch_size import cut, left_of
 from worker.reading.budget import Budget, latest_slot
 from worker.reading.contract import Block, Snapshot
 from worker.reading.plausibility import Expected

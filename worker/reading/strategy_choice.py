@@ -11,7 +11,7 @@ from re import sub
 from typing import Any
 
 from worker.errors import BadReply, ReadFailed, Refused, Unsupported
-from worker.reading.backoff import most_wallets
+from worker.reading.batch_size import most_wallets
 from worker.reading.budget import Budget
 from worker.reading.facts import ChainFacts, Strategy
 from worker.reading.shared import Shared

@@ -30,28 +30,28 @@ class Policy:
     idle: float
 
 
-def due_after_success(now: float, touched: float | None, policy: Policy, jitter: float, *, late: float = 0) -> float:
+def due_after_success(now: float, touched: float | None, policy: Policy, jitter: float, *, overdue: float = 0) -> float:
     """The next read after a good one at `now`.
 
     `touched`: when the balance last changed or a user last asked. Just touched, a wallet is due after the active
-    interval; the longer it stays quiet the longer it rests, up to the idle interval. `late`: for how long it had been
-    due. After a downtime a whole fleet is late at once, so chance then puts each anywhere in its interval.
+    interval; the longer it stays quiet the longer it rests, up to the idle interval. `overdue`: for how long it had
+    been due. After a downtime a whole fleet is overdue at once, so chance then puts each anywhere in its interval.
     """
     active = policy.active
     rest = active if touched is None else min(max((now - touched) * GROWTH, active), policy.idle)
     soonest = active * (1 - SPREAD)
-    if rest > active and late <= active:
+    if rest > active and overdue <= active:
         soonest = max(rest * (1 - RESTING_SPREAD), soonest)
     return now + rest - (rest - soonest) * jitter
 
 
-def due_after_failed_read(now: float, failures: int, policy: Policy, jitter: float, *, told: float = 0) -> float:
+def due_after_failed_read(now: float, failures: int, policy: Policy, jitter: float, *, retry_after: float = 0) -> float:
     """The next try after a read that failed for all its wallets. It is a node's fault, and one request tries them all:
-    so soon at first, and never later than the active interval, unless the nodes want to be left alone longer (`told`,
-    up to the idle interval). `failures` counts this one.
+    so soon at first, and never later than the active interval, unless the nodes asked to be left alone for longer
+    (`retry_after`, up to the idle interval). `failures` counts this one.
     """
-    wanted = now + min(told + FIRST_RETRY * jitter, policy.idle) if told else now
-    return max(_back_off(now, failures, FIRST_RETRY, policy.active, jitter), wanted)
+    earliest = now + min(retry_after + FIRST_RETRY * jitter, policy.idle) if retry_after else now
+    return max(_back_off(now, failures, FIRST_RETRY, policy.active, jitter), earliest)
 
 
 def due_after_failed_wallet(now: float, failures: int, policy: Policy, jitter: float) -> float:
@@ -59,5 +59,5 @@ def due_after_failed_wallet(now: float, failures: int, policy: Policy, jitter: f
     return _back_off(now, failures, policy.active, policy.idle, jitter)
 
 
-def _back_off(now: float, failures: int, first: float, most: float, jitter: float) -> float:
-    return now + min(first * (1 << min(failures - 1, MAX_DOUBLINGS)), most) * (1 - SPREAD * jitter)
+def _back_off(now: float, failures: int, first: float, longest: float, jitter: float) -> float:
+    return now + min(first * (1 << min(failures - 1, MAX_DOUBLINGS)), longest) * (1 - SPREAD * jitter)

@@ -10,7 +10,9 @@ import redis
 from structlog.testing import capture_logs
 
 from worker.reading.budget import Budget
-from worker.reading.shared import COUNTED_EACH, FAILED_OVER, LEFT_ALONE, Shared
+from worker.reading.request_counts import SENT_EACH
+from worker.reading.shared import Shared
+from worker.reading.shared_redis import FAILED_OVER, LEFT_ALONE
 
 NOW = 1_795_000_000
 SOON = NOW + 60
@@ -143,7 +145,7 @@ def test_what_a_worker_puts_is_an_entry_to_the_others(
 def test_every_key_in_redis_expires(server: fakeredis.FakeServer, clock: Clock) -> None:
     one = worker(server, clock)
     one.put("newest", [1, 2], 60)
-    one.take("trial", 25)
+    one.trial_lock().acquire(25)
     budget = Budget(one, 10, 30)
     assert not budget.reserve("node", 3, monotonic() + 25, refresh=False)
     client = fakeredis.FakeRedis(server=server)
@@ -167,19 +169,19 @@ def planted(server: fakeredis.FakeServer, name: str, kind: str, value: str) -> s
 def test_a_count_that_is_none_is_deleted_and_counted_anew(
     server: fakeredis.FakeServer, clock: Clock, kind: str, value: str
 ) -> None:
-    key = planted(server, f"count:requests:{NOW // 300}", kind, value)
+    key = planted(server, f"count:requests:a:{NOW // 300}", kind, value)
     one = worker(server, clock)
     with capture_logs() as logs:
-        one.count("requests", 2)
+        one.requests.add("a", 2)
     assert [(line["event"], line["key"]) for line in logs] == [("entry_dropped", key)]
-    clock.now += COUNTED_EACH
-    one.count("requests", 3)
-    assert one.counts(["requests"]) == {"requests": {NOW // 300 * 300.0: 5}}
+    clock.now += SENT_EACH
+    one.requests.add("a", 3)
+    assert one.requests.of_the_past_hour(["a"]) == {"a": {NOW // 300 * 300.0: 5}}
 
 
 def test_a_count_below_zero_is_not_told(server: fakeredis.FakeServer, clock: Clock) -> None:
-    planted(server, f"count:requests:{NOW // 300}", "text", "-5")
-    assert worker(server, clock).counts(["requests"]) == {"requests": {}}
+    planted(server, f"count:requests:a:{NOW // 300}", "text", "-5")
+    assert worker(server, clock).requests.of_the_past_hour(["a"]) == {"a": {}}
 
 
 def test_what_is_about_the_server_is_an_outage_and_deletes_nothing(clock: Clock) -> None:
@@ -189,50 +191,50 @@ def test_what_is_about_the_server_is_an_outage_and_deletes_nothing(clock: Clock)
 
     one = Shared("tron:1", "redis://given", clock, _client=Refusing())
     with capture_logs() as logs:
-        one.count("requests", 2)
+        one.requests.add("a", 2)
     assert [line["event"] for line in logs] == ["redis_unavailable"]
 
 
 def test_what_one_worker_takes_no_other_has_until_it_is_given_back(server: fakeredis.FakeServer, clock: Clock) -> None:
     one, other = worker(server, clock), worker(server, clock)
-    assert one.take("trial", 25) == 0.0
-    assert 24 <= other.take("trial", 25) <= 25
-    assert one.take("trial", 25) == 0.0, "it has it still"
-    one.give_back("trial")
-    assert other.take("trial", 25) == 0.0
-    assert worker(server, clock, "tron:2").take("trial", 25) == 0.0, "each network has its own"
+    assert one.trial_lock().acquire(25) == 0.0
+    assert 24 <= other.trial_lock().acquire(25) <= 25
+    assert one.trial_lock().acquire(25) == 0.0, "it has it still"
+    one.trial_lock().release()
+    assert other.trial_lock().acquire(25) == 0.0
+    assert worker(server, clock, "tron:2").trial_lock().acquire(25) == 0.0, "each network has its own"
 
 
 def test_who_comes_too_late_to_give_back_what_he_took_takes_it_from_nobody(
     server: fakeredis.FakeServer, clock: Clock
 ) -> None:
     one, other = worker(server, clock), worker(server, clock)
-    assert one.take("trial", 5) == 0.0
+    assert one.trial_lock().acquire(5) == 0.0
     clock.now += 6
-    assert other.take("trial", 5) == 0.0
-    one.give_back("trial")
-    one.keep("trial", 0.1)
-    assert worker(server, clock).take("trial", 5) > 4
-    assert one.take("trial", 5) > 4
-    other.give_back("trial")
-    assert one.take("trial", 5) == 0.0
+    assert other.trial_lock().acquire(5) == 0.0
+    one.trial_lock().release()
+    one.trial_lock().keep(0.1)
+    assert worker(server, clock).trial_lock().acquire(5) > 4
+    assert one.trial_lock().acquire(5) > 4
+    other.trial_lock().release()
+    assert one.trial_lock().acquire(5) == 0.0
 
 
 def test_what_was_taken_may_be_left_to_end_by_itself(server: fakeredis.FakeServer, clock: Clock) -> None:
     one, other = worker(server, clock), worker(server, clock)
-    one.take("trial", 25)
-    one.keep("trial", 3)
-    assert one.take("trial", 25) == pytest.approx(3, abs=0.1), "not for him either"
+    one.trial_lock().acquire(25)
+    one.trial_lock().keep(3)
+    assert one.trial_lock().acquire(25) == pytest.approx(3, abs=0.1), "not for him either"
     clock.now += 3.1
-    assert other.take("trial", 25) == 0.0
+    assert other.trial_lock().acquire(25) == 0.0
 
 
 def test_without_redis_each_worker_takes_what_it_wants(server: fakeredis.FakeServer, clock: Clock) -> None:
     one, other = worker(server, clock), worker(server, clock)
-    assert one.take("trial", 25) == 0.0
+    assert one.trial_lock().acquire(25) == 0.0
     server.connected = False
-    assert other.take("trial", 25) == 0.0
-    other.give_back("trial")
+    assert other.trial_lock().acquire(25) == 0.0
+    other.trial_lock().release()
 
 
 @pytest.mark.parametrize("px", [None, 10**9])
@@ -241,14 +243,14 @@ def test_a_leave_that_nobody_of_ours_can_have_for_so_long_is_removed(
 ) -> None:
     fakeredis.FakeRedis(server=server).set("bal:chain:tron:1:trial", "x", px=px)
     one = worker(server, clock)
-    assert one.take("trial", 25, 30) > 0
-    assert one.take("trial", 25, 30) == 0.0
+    assert one.trial_lock().acquire(25, 30) > 0
+    assert one.trial_lock().acquire(25, 30) == 0.0
 
 
 def test_a_leave_that_another_read_has_is_left_to_it(server: fakeredis.FakeServer, clock: Clock) -> None:
     one, other = worker(server, clock), worker(server, clock)
-    assert one.take("trial", 25, 25) == 0.0
-    assert all(other.take("trial", 1, 25) > 1 for _ in range(2))
+    assert one.trial_lock().acquire(25, 25) == 0.0
+    assert all(other.trial_lock().acquire(1, 25) > 1 for _ in range(2))
 
 
 def test_a_redis_that_has_become_a_replica_is_left_for_a_moment_by_new_connections(clock: Clock) -> None:
@@ -271,10 +273,10 @@ def test_a_clock_that_is_set_back_keeps_nothing_for_longer_than_an_entry_may_hol
     alone = Shared("tron:1", None, clock)
     alone.put("rest:a", [NOW + 3000, 5, "throttled", True], 3600)
     alone.put("size:a", 5, 3600)
-    alone.keep("trial", 3)
+    alone.trial_lock().keep(3)
     clock.now -= 100_000
     assert alone.get(["rest:a", "size:a"]) == {}
-    assert not alone.take("trial", 3)
+    assert not alone.trial_lock().acquire(3)
 
 
 def test_nor_does_it_leave_redis_alone_for_so_long(server: fakeredis.FakeServer, clock: Clock) -> None:
