@@ -22,6 +22,7 @@ from db.due_wallets import EVER, FREE_OF_LANE, NOTHING, beginnings, count_lane, 
 from db.leases import end_leases, forget, take_lost
 from db.network_state import NO_STATE, State, lock
 from db.requests import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
+from db.sources import OF_SOURCE
 from db.windows import HOLDER, HOLDS, MASSES, NAMED, USUAL
 
 SHARE_OF_MASSES = 4
@@ -31,15 +32,19 @@ SHARE_OF_MASSES = 4
 # whoever asked meanwhile is served by this read.
 # The address is the wallet's own, which the API shows, whatever the schedule's copy says; none where the schedule takes
 # the wallet for one of another network, or where there is no such wallet. By their keys, one by one, whatever the
-# planner thinks of their number.
-_WALLETS = """
+# planner thinks of their number. A balance of another source than the network's is as if it had never been read. One
+# that was read before somebody forgot it (resync --forget) is known, but not its block: any block may follow.
+_WALLETS = f"""
 SELECT f.wallet_id, f.account, CASE WHEN w.network = %(network)s THEN w.address END, f.failures,
        date_part('epoch', greatest(f.last_changed_at, f.requested_at)), date_part('epoch', f.next_sync_at),
-       b.usdt_balance::text, b.native_balance::text, b.block_number, date_part('epoch', statement_timestamp())
+       b.usdt_balance::text, b.native_balance::text,
+       CASE WHEN f.forgotten_at > b.last_synced THEN NULL ELSE b.block_number END, b.finality,
+       date_part('epoch', statement_timestamp())
   FROM free AS f
+  LEFT JOIN networks AS n ON n.name = %(network)s
   LEFT JOIN LATERAL (SELECT network, address FROM wallets WHERE id = f.wallet_id LIMIT 1) AS w ON true
-  LEFT JOIN LATERAL (SELECT usdt_balance, native_balance, block_number FROM balance_cache
-                      WHERE wallet_id = f.wallet_id LIMIT 1) AS b ON true
+  LEFT JOIN LATERAL (SELECT usdt_balance, native_balance, block_number, finality, last_synced FROM balance_cache AS b
+                      WHERE wallet_id = f.wallet_id AND {OF_SOURCE} LIMIT 1) AS b ON true
 """
 
 # Something must be due for a claim to take anything. Then what falls due soon travels along: a batch costs the same
@@ -62,7 +67,8 @@ WITH {FREE_OF_LANE}, leased AS (
 # for.
 _THESE = f"""
 WITH free AS MATERIALIZED (
-    SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule AS s
+    SELECT wallet_id, account, failures, last_changed_at, requested_at, forgotten_at, next_sync_at
+      FROM sync_schedule AS s
      WHERE wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s AND next_sync_at <= now()
        AND NOT EXISTS (SELECT FROM {HOLDER} AS h)
      LIMIT %(limit)s
@@ -76,7 +82,8 @@ WITH free AS MATERIALIZED (
 
 _LOST = f"""
 WITH free AS MATERIALIZED (
-    SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule AS s
+    SELECT wallet_id, account, failures, last_changed_at, requested_at, forgotten_at, next_sync_at
+      FROM sync_schedule AS s
      WHERE wallet_id = ANY(%(wallet_ids)s) AND network = %(network)s
        AND EXISTS (SELECT FROM leases l WHERE l.token = %(token)s AND {HOLDS})
        AND NOT EXISTS (SELECT FROM leases l WHERE l.token <> %(token)s AND l.lease_until > now() AND {HOLDS})
@@ -96,9 +103,11 @@ FOREVER = timedelta(days=3650)
 class ClaimedWallet(NamedTuple):
     """A wallet under this claim's lease, and what is known of it.
 
-    Amounts in base units; None: never read. `account` is None until its address has been checked, and to be held
-    against it: the schedule is one of many places. `address` is None for a wallet of another network. Times in unix
-    seconds: `touched_at` is when its balance last changed or somebody last asked for it, `due_at` when it was due.
+    Amounts in base units; None: never read from what its network is read from now. `block_number` is None as well where
+    the balance is not to be believed, so that any block may follow. `account` is None until its address has been
+    checked, and to be held against it: the schedule is one of many places. `address` is None for a wallet of another
+    network. Times in unix seconds: `touched_at` is when its balance last changed or somebody last asked for it,
+    `due_at` when it was due.
     """
 
     id: UUID
@@ -110,6 +119,7 @@ class ClaimedWallet(NamedTuple):
     usdt: int | None
     native: int | None
     block_number: int | None
+    finality: str | None = None
 
 
 _DUE_AT = ClaimedWallet._fields.index("due_at")
@@ -199,7 +209,7 @@ def claim_lost(
     return None
 
 
-def _claim(network: NetworkName, token: UUID, rows: Sequence[Any], **more: Any) -> Claim | None:
+def _claim(network: NetworkName, token: UUID, rows: Sequence[Any], **of_batch: Any) -> Claim | None:
     if not rows:
         return None
     return Claim(
@@ -207,10 +217,10 @@ def _claim(network: NetworkName, token: UUID, rows: Sequence[Any], **more: Any) 
         token=token,
         at=rows[0][-1],
         wallets=tuple(
-            ClaimedWallet(wallet, account, address, failures, touched, due, _whole(usdt), _whole(native), block)
-            for wallet, account, address, failures, touched, due, usdt, native, block, _ in rows
+            ClaimedWallet(wallet, account, address, failures, touched, due, _whole(usdt), _whole(native), *more)
+            for wallet, account, address, failures, touched, due, usdt, native, *more, _ in rows
         ),
-        **more,
+        **of_batch,
     )
 
 

@@ -33,7 +33,8 @@ held AS MATERIALIZED (
      ORDER BY 1, 2
 ), free AS MATERIALIZED (
     SELECT f.* FROM stretches AS t CROSS JOIN LATERAL (
-           SELECT wallet_id, account, failures, last_changed_at, requested_at, next_sync_at FROM sync_schedule
+           SELECT wallet_id, account, failures, last_changed_at, requested_at, forgotten_at, next_sync_at
+             FROM sync_schedule
             WHERE network = %(network)s AND lane = %(lane)s
               AND (next_sync_at, wallet_id) > (t.begin_due, t.begin_id)
               AND (next_sync_at, wallet_id) < (t.end_due, t.end_id)

@@ -1,10 +1,13 @@
-"""What is true of a whole network: whether it is out. One row each; an outage is a fact about it, and of no wallet."""
+"""What is true of a whole network: whether it is out, and what it is read from. One row each; an outage is a fact about
+it, and of no wallet.
+"""
 
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from config.network_settings import Source
 from config.networks import NetworkName
 from db.windows import WAITS
 
@@ -22,6 +25,17 @@ class State(NamedTuple):
     """A lease is over, and its wallets are to be put aside."""
     masses: bool = False
     """Wallets are due in the lane of those that came with many others."""
+    source_id: int | None = None
+    """What it is read from, as a row of `sources`; None: no worker has registered it."""
+    first_source_id: int | None = None
+    """What balances are of that say nothing of their source."""
+    chain_id: int | None = None
+    token: str | None = None
+
+    @property
+    def source(self) -> Source | None:
+        """What it is read from."""
+        return None if self.chain_id is None or self.token is None else Source(self.chain_id, self.token)
 
 
 NO_STATE = State()
@@ -31,8 +45,10 @@ SELECT out_since, reason, coalesce(back_at > now() - interval '1 minute', false)
        EXISTS (SELECT FROM leases WHERE network = %(network)s AND {WAITS}),
        EXISTS (SELECT FROM leases WHERE network = %(network)s AND lease_until <= now()),
        coalesce((SELECT true FROM sync_schedule WHERE network = %(network)s AND lane = 1 AND next_sync_at <= now()
-                  ORDER BY next_sync_at LIMIT 1), false)
-  FROM network_state WHERE network = %(network)s FOR UPDATE
+                  ORDER BY next_sync_at LIMIT 1), false),
+       n.source, n.first_source, o.chain_id, o.token
+  FROM network_state LEFT JOIN networks n ON n.name = network LEFT JOIN sources o ON o.id = n.source
+ WHERE network_state.network = %(network)s FOR UPDATE OF network_state
 """
 _ADD = "INSERT INTO network_state (network) VALUES (%(network)s) ON CONFLICT DO NOTHING"
 

@@ -10,16 +10,19 @@ from sqlalchemy import Connection
 from db.requests import CHANNEL
 
 # Everything is under the claim's own token: a worker that lost its lease writes nothing. Nor does one write a wallet
-# whose due time is no longer the one that it was claimed at: its address changed, or it is gone. The upsert is guarded
-# besides by the block, and within one block by the time of the read: what is older never overwrites. `awaited`: asked
+# whose due time is no longer the one that it was claimed at: its address changed, or it is gone. Nor does one that read
+# another source than its network is read from now. The upsert is guarded besides by the block, and within one block by
+# the time of the read: what is older never overwrites, but for a balance of another source (db.sources), and one that
+# was read before somebody forgot it (resync --forget), of which there are nearly always none. `awaited`: asked
 # for so shortly before that somebody may wait for it now. Only then is anybody told (db.requests), for commits that
 # tell something go one after another. A request that was made since this transaction began is one; one from the future
 # is none.
 _RECORD = """
 WITH ended AS (
-    DELETE FROM leases WHERE token = %(token)s RETURNING claimed_at
+    DELETE FROM leases WHERE token = %(token)s RETURNING claimed_at, network
 ), claim AS (
-    SELECT max(claimed_at) AS claimed_at FROM ended
+    SELECT max(claimed_at) AS claimed_at, max(n.first_source) AS first_source
+      FROM ended AS e JOIN networks AS n ON n.name = e.network WHERE n.source IS NOT DISTINCT FROM %(source)s::smallint
 ), outcome AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(was_due)s::float8[], %(due)s::float8[], %(failures)s::int[], %(errors)s::text[],
@@ -40,20 +43,26 @@ WITH ended AS (
       FROM claim c, {outcome} o
      WHERE s.wallet_id = o.wallet_id AND c.claimed_at IS NOT NULL
        AND date_part('epoch', s.next_sync_at) = o.was_due
- RETURNING s.wallet_id, s.claimed_at,
+ RETURNING s.wallet_id, s.claimed_at, s.forgotten_at,
            s.requested_at > s.claimed_at AND s.requested_at <= clock_timestamp() AS asked_again,
            s.requested_at > s.claimed_at - interval '1 minute' AS awaited,
            o.usdt, o.native, o.block_number, o.block_time, o.one_block
+), forgotten AS MATERIALIZED (
+    SELECT wallet_id, forgotten_at FROM recorded WHERE forgotten_at IS NOT NULL
 ), written AS (
     INSERT INTO balance_cache AS b
-           (wallet_id, usdt_balance, native_balance, block_number, block_time, finality, last_synced, one_block)
-    SELECT wallet_id, usdt, native, block_number, to_timestamp(block_time), %(finality)s, claimed_at, one_block
+           (wallet_id, usdt_balance, native_balance, block_number, block_time, finality, last_synced, one_block, source)
+    SELECT wallet_id, usdt, native, block_number, to_timestamp(block_time), %(finality)s, claimed_at, one_block,
+           %(source)s::smallint
       FROM recorded WHERE usdt IS NOT NULL
         ON CONFLICT (wallet_id) DO UPDATE
        SET usdt_balance = EXCLUDED.usdt_balance, native_balance = EXCLUDED.native_balance,
            block_number = EXCLUDED.block_number, block_time = EXCLUDED.block_time,
-           finality = EXCLUDED.finality, last_synced = EXCLUDED.last_synced, one_block = EXCLUDED.one_block
+           finality = EXCLUDED.finality, last_synced = EXCLUDED.last_synced, one_block = EXCLUDED.one_block,
+           source = EXCLUDED.source
      WHERE (b.block_number, b.last_synced) <= (EXCLUDED.block_number, EXCLUDED.last_synced)
+        OR coalesce(b.source, (SELECT first_source FROM claim)) IS DISTINCT FROM EXCLUDED.source
+        OR EXISTS (SELECT FROM forgotten f WHERE f.wallet_id = b.wallet_id AND f.forgotten_at > b.last_synced)
  RETURNING wallet_id
 )
 SELECT (SELECT count(*) FROM recorded) AS recorded,
@@ -102,9 +111,18 @@ class Recorded:
 
 
 def record(
-    connection: Connection, token: UUID, outcomes: Sequence[Outcome], *, finality: str, pass_over_locked: bool = False
+    connection: Connection,
+    token: UUID,
+    outcomes: Sequence[Outcome],
+    *,
+    finality: str,
+    source_id: int | None = None,
+    pass_over_locked: bool = False,
 ) -> Recorded:
     """Write a batch's outcomes, and end its lease. One statement. A wallet without an outcome stays as due as it was.
+
+    `source_id`: what was read, as its claim was told; None: nobody has registered it. Where the network is read from
+    another source by now, nothing is written, and its wallets stay as they are.
 
     A wallet that was requested while it was being read is due again at once. Rows are locked in the order of the
     wallets' ids: whoever changes several wallets at once in this order is never in a deadlock with it.
@@ -129,6 +147,7 @@ def record(
             "one_block": _array(one_block),
             "accounts": _array([account and account.hex() for account in accounts]),
             "finality": finality,
+            "source": source_id,
         },
     ).one()
     return Recorded(row.recorded, row.written, tuple(row.asked_again))

@@ -192,8 +192,8 @@ GUARDS = (
     Guard(
         "who gave a lost batch back writes nothing",
         "db/leases.py",
-        ", token = gen_random_uuid() WHERE token",
-        " WHERE token",
+        ", token = gen_random_uuid() WHERE {which}",
+        " WHERE {which}",
         ("tests/integration/test_handing_back.py",),
     ),
     Guard(

@@ -75,6 +75,16 @@ def test_a_wrong_setting_is_named_with_what_to_do(
     assert "pass-word" not in str(found), "no secret is told"
 
 
+def test_nodes_of_a_network_that_nobody_knows_are_told_of_and_are_no_failure(look: Look) -> None:
+    found = look(ETHERIUM_RPC_URLS="https://node.example/pass-word")
+    assert failed(found) == []
+    (told,) = [each for each in found if each.subject == "networks"]
+    assert told.warning
+    assert "ETHERIUM_RPC_URLS gives nodes to a network that is not known" in told.detail
+    assert "NETWORKS_FILE" in told.to_do
+    assert "pass-word" not in str(found)
+
+
 def test_a_database_without_its_schema_is_named(look: Look, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")

@@ -15,6 +15,7 @@ import redis
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from config.base_settings import unknown_networks
 from config.keys import NOT_FETCHED, Provider, public_key, usable
 from config.networks import NetworkName
 from config.settings import (
@@ -88,6 +89,9 @@ def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Findi
             yield from chain(network, settings, ahead or 0.0, blocks)
         else:
             yield Finding(network, f"{network.upper()}_RPC_URLS is not set: its wallets are not synced")
+    for variable in unknown_networks(settings):
+        detail = f"{variable} gives nodes to a network that is not known: they are not used"
+        yield Finding("networks", detail, "correct its name, or add the network to NETWORKS_FILE", warning=True)
     if ahead is not None:
         yield from clocks(ahead, blocks)
     if with_endpoint:

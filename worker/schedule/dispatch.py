@@ -10,6 +10,7 @@ from config.networks import NetworkName
 from config.settings import worker_settings
 from db.due_wallets import count_due
 from db.leases import count_lost
+from db.networks import make_due
 from db.session import transaction
 from worker.app import app
 from worker.reading import reader_for
@@ -52,7 +53,8 @@ def dispatch() -> None:
 
 
 def dispatch_network(network: NetworkName) -> int:
-    """Send for one network, and say how many messages. One command to Redis, one statement, and one pipeline.
+    """Send for one network, and say how many messages. One command to Redis, two statements, and one pipeline; after a
+    change of source it makes some of the network's wallets due first.
 
     Two of these at once may send twice as many as are due: a message too many finds nothing.
     """
@@ -65,6 +67,7 @@ def dispatch_network(network: NetworkName) -> int:
         if waiting * 2 >= most:
             return 0
         with transaction() as connection:
+            make_due(connection, network)
             due = count_due(connection, network, bound=per_batch * most)
             due += count_lost(connection, network) * per_batch  # a batch each, whatever its size
         batches = batches_to_send(due, per_batch, waiting)

@@ -27,9 +27,10 @@ from worker.errors import FROM_OUTSIDE, OUR_ERROR, OverBudget, ReadFailed
 from worker.reading import ChainReader, reader_for
 from worker.reading.request import Part
 from worker.schedule.cadence import Policy
+from worker.sync.batch_log import log_batch, log_doubts
 from worker.sync.interruption import handed_back_when_interrupted
 from worker.sync.outcome import Found, accounts_of, found_in, outage, outcomes, with_bad_addresses
-from worker.sync.verify import ATTEMPTS, Doubts, behind, believed, caught_up, confirmed, denies, doubted, lesson
+from worker.sync.verify import ATTEMPTS, behind, believed, caught_up, confirmed, doubted, lesson
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +108,9 @@ def _sync(
 
         def take(connection: Connection) -> tuple[Claim | None, History]:
             claim = hold.claim = claim_batch(connection, network, lease=timedelta(seconds=settings.sync_lease))
-            return claim, history(connection, network, [wallet.id for wallet in claim.wallets]) if claim else NO_HISTORY
+            if claim is None or _reads_another_source(connection, claim, settings):
+                return None, NO_HISTORY
+            return claim, history(connection, network, [wallet.id for wallet in claim.wallets])
 
         claim, known = until_done(take, deadline)
         if claim is None:
@@ -124,8 +127,20 @@ def _sync(
         write = _Write(claim, decided, learnt, reader.finality, back=any(part.snapshot for part in parts))
         recorded = until_done(write, ends)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
-    _tell(claim, parts, recorded, started, changed=changed, failed=failed, lost=len(decided) - recorded.recorded)
+    log_batch(claim, parts, recorded, started, changed=changed, failed=failed, lost=len(decided) - recorded.recorded)
     return claim, recorded.asked_again
+
+
+def _reads_another_source(connection: Connection, claim: Claim, settings: WorkerSettings) -> bool:
+    """Whether a worker that was started since has registered another chain or token (``db.networks``). Then the claim
+    is handed back: what this one reads would be of something else than what is shown.
+    """
+    registered, own = claim.state.source, settings.source(claim.network)
+    if registered is None or registered == own:
+        return False
+    release(connection, claim.token)
+    log.error("source_differs", network=claim.network, registered=str(registered), own=str(own))
+    return True
 
 
 def _note_out(network: NetworkName, why: ReadFailed) -> None:
@@ -156,7 +171,14 @@ class _Write:
         if self.back and state.out_since and note_back(connection, self.claim.network):
             log.info("network_back", network=self.claim.network, out_since=state.out_since.isoformat())
         token, pass_over = self.claim.token, self.tries > 1
-        recorded = record(connection, token, self.decided, finality=self.finality, pass_over_locked=pass_over)
+        recorded = record(
+            connection,
+            token,
+            self.decided,
+            finality=self.finality,
+            source_id=state.source_id,
+            pass_over_locked=pass_over,
+        )
         if recorded.recorded and any(self.learnt):
             learn(connection, self.claim.network, self.learnt)
         return recorded
@@ -182,7 +204,8 @@ def _decide(
         rises_above = settings.chain(claim.network).confirm_rises
         parts, found = _read(reader, claim, accounts, deadline, rises_above=rises_above, known=known, refresh=refresh)
         learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
-        return parts, outcomes(claim, accounts, found, policy=policy, chance=random), learnt
+        made = outcomes(claim, accounts, found, policy=policy, chance=random, finality=reader.finality)
+        return parts, made, learnt
     except FROM_OUTSIDE:
         raise
     except Exception:
@@ -206,9 +229,10 @@ def _read(
     parts = reader.read([account for account in accounts if account], claim.at, deadline, refresh=refresh)
     found = with_bad_addresses(accounts, found_in(parts, len(accounts) - accounts.count(None)))
     read_again = partial(_read_again, reader, accounts, clock=clock, deadline=deadline, refresh=refresh)
-    if reader.several and (late := behind(claim, found)):
+    if reader.several and (late := behind(claim, found, reader.finality)):
         found = caught_up(claim, found, read_again(found, late))
-        log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=len(behind(claim, found)))
+        still = len(behind(claim, found, reader.finality))
+        log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=still)
     doubts = doubted(claim, found, known, rises_above=rises_above, several=reader.several)
     if not doubts.places:
         return parts, found
@@ -217,7 +241,7 @@ def _read(
         if places := [place for place in doubts.to_read_again if place not in settled]:
             settled |= confirmed(claim, doubts, found, read_again(found, places))
     judged = believed(claim, doubts, found, settled, known)
-    _tell_doubts(claim, doubts, parts, found, judged)
+    log_doubts(claim, doubts, parts, found, judged)
     return parts, judged
 
 
@@ -241,47 +265,3 @@ def _read_again(
         parts = reader.read(list(those.values()), clock + monotonic(), deadline, avoid=(before,), refresh=refresh)
         again |= zip(those, found_in(parts, len(those)), strict=True)
     return again
-
-
-def _tell_doubts(
-    claim: Claim, doubts: Doubts, parts: Sequence[Part], found: Sequence[Found], judged: Sequence[Found]
-) -> None:
-    """What was doubted, and what became of it. An unlikely share is for a person to look at: a node is wrong, or so
-    much did happen at once.
-    """
-    for event, places in (("zeros_read_again", doubts.zeros), ("rises_read_again", doubts.rises)):
-        if places:
-            unconfirmed = sum(judged[place].error is not None for place in places)
-            log.info(event, network=claim.network, wallets=len(places), unconfirmed=unconfirmed)
-    if doubts.unlikely:
-        endpoints = {found[place].endpoint for place in doubts.unlikely}
-        log.error(
-            "unlikely_changes",
-            network=claim.network,
-            endpoint=", ".join(sorted({part.endpoint for part in parts if part.node_id in endpoints})),
-            wallets=len(doubts.unlikely),
-            share=round(len(doubts.unlikely) / len(found), 3),
-            zeros=len(doubts.unlikely & doubts.zeros),
-            held=sum(judged[place].held is not None for place in doubts.unlikely),
-            unconfirmed=sum(denies(judged[place], found[place]) for place in doubts.unlikely),
-        )
-
-
-def _tell(claim: Claim, parts: Sequence[Part], recorded: Recorded, started: float, **counts: int) -> None:
-    """The batch's own line. It failed when no wallet of it could be read."""
-    read = [part.snapshot for part in parts if part.snapshot]
-    error = next((part.failure.code for part in parts if part.failure), None)
-    failed = error is not None and not read
-    report = log.warning if failed else log.info
-    report(
-        "batch_failed" if failed else "batch_synced",
-        network=claim.network,
-        wallets=len(claim.wallets),
-        written=recorded.written,
-        block=max((snapshot.block.number for snapshot in read), default=None),
-        one_block=len(read) <= 1 and all(snapshot.one_block for snapshot in read),
-        endpoint=", ".join(sorted({part.endpoint for part in parts if part.endpoint})) or None,
-        error=error,
-        duration_ms=round((monotonic() - started) * 1000),
-        **counts,
-    )

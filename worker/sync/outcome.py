@@ -114,6 +114,13 @@ def older(wallet: ClaimedWallet, found: Found) -> bool:
     return wallet.block_number is not None and found.block is not None and found.block.number < wallet.block_number
 
 
+def kept(wallet: ClaimedWallet, found: Found, finality: str | None) -> bool:
+    """Whether a wallet keeps its newer block for having been read at another finality: `finalized` is minutes behind
+    `latest`, and nothing is wrong until it gets there. None: at the same one.
+    """
+    return older(wallet, found) and None not in (finality, wallet.finality) and finality != wallet.finality
+
+
 def outage(parts: Sequence[Part], state: State) -> ReadFailed | None:
     """Why a batch of which no endpoint read anything says that its network is out; None when it does not.
 
@@ -135,20 +142,39 @@ def outcomes(
     *,
     policy: schedule.Policy,
     chance: Callable[[], float],
+    finality: str | None = None,
 ) -> list[Outcome]:
-    """What came of each claimed wallet that was tried. `chance` gives a number in [0, 1) for each."""
+    """What came of each claimed wallet that was tried. `chance` gives a number in [0, 1) for each.
+
+    `finality`: that of the blocks that were read; None: that of the rows.
+    """
     return [
-        _outcome(claim, wallet, each, policy, jitter=chance(), account=None if wallet.account == account else account)
+        _outcome(
+            claim,
+            wallet,
+            each,
+            policy,
+            jitter=chance(),
+            account=None if wallet.account == account else account,
+            keeps=kept(wallet, each, finality),
+        )
         for wallet, account, each in zip(claim.wallets, accounts, found, strict=True)
         if not each.untried
     ]
 
 
 def _outcome(
-    claim: Claim, wallet: ClaimedWallet, found: Found, policy: schedule.Policy, *, jitter: float, account: bytes | None
+    claim: Claim,
+    wallet: ClaimedWallet,
+    found: Found,
+    policy: schedule.Policy,
+    *,
+    jitter: float,
+    account: bytes | None,
+    keeps: bool,
 ) -> Outcome:
     balance, block, one_block, *_ = found
-    if found.held:
+    if found.held or keeps:
         # The row keeps what it has. Nothing failed: the wallet is read again as one that is in use.
         return Outcome(wallet.id, wallet.due_at, schedule.due_after_success(claim.at, claim.at, policy, jitter), 0)
     if balance is None or block is None:

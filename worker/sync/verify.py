@@ -17,7 +17,7 @@ from db.claims import Claim, ClaimedWallet
 from db.held_changes import HeldChange, History, Lesson, Rates
 from worker.errors import CHANGE_UNCONFIRMED, RISE_UNCONFIRMED, ZERO_UNCONFIRMED
 from worker.reading.contract import Balance
-from worker.sync.outcome import Found, older
+from worker.sync.outcome import Found, kept, older
 
 ATTEMPTS = 2  # to have what is doubted confirmed
 
@@ -63,9 +63,15 @@ class Doubts:
         return sorted(self.zeros | self.rises | (self.unlikely if self.several else set()))
 
 
-def behind(claim: Claim, found: Sequence[Found]) -> list[int]:
-    """The places of wallets that were read at a block before the one that their balances are from."""
-    return [place for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True)) if older(wallet, each)]
+def behind(claim: Claim, found: Sequence[Found], finality: str | None = None) -> list[int]:
+    """The places of wallets that were read at a block before the one that their balances are from, and should not have
+    been: not those that `kept` is for.
+    """
+    return [
+        place
+        for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True))
+        if older(wallet, each) and not kept(wallet, each, finality)
+    ]
 
 
 def caught_up(claim: Claim, found: Sequence[Found], again: Mapping[int, Found]) -> list[Found]:
@@ -263,7 +269,11 @@ def lesson(claim: Claim, found: Sequence[Found], history: History, *, chance: fl
         believed_late = any(each.balance not in {None, (wallet.usdt, wallet.native)} for wallet, each in were_held)
     if chance >= COUNTED and not believed_late:
         return Lesson(hold, forget)
-    known = [(wallet, each) for wallet, each in pairs if each.balance and wallet.block_number is not None]
+    known = [
+        (wallet, each)
+        for wallet, each in pairs
+        if each.balance and wallet.block_number is not None and not older(wallet, each)
+    ]
     changed = sum(each.balance != (wallet.usdt, wallet.native) for wallet, each in known)
     # No sweep makes zeros usual: it would count sixteen times what it is, and the next lie would be likely.
     fallen = 0 if believed_late else sum(any(_zeros(*pair)) for pair in known)

@@ -1,0 +1,124 @@
+"""Networks as rows: which there are, and what each is read from. Plain SQL in the driver's own form.
+
+``alembic upgrade head`` adds the names that are known, and a worker's start registers what it reads: it is the one that
+writes, so its settings count. Where that is another source than before, the network's balances are of another chain or
+token: nobody may write any more what he reads of the old one, and all wallets are made due, some thousands at a time.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from config.families import Network
+from config.network_settings import Chain, Source, source
+from config.networks import NetworkName
+from db.leases import release_all
+from db.network_state import lock
+from db.sources import OF_SOURCE
+from db.windows import HOLDER, MASSES
+
+PIECE = 10_000
+"""Wallets that one transaction looks at and makes due: some tenths of a second's work."""
+
+_ADD = "INSERT INTO networks (name, family) VALUES (%(name)s, %(family)s) ON CONFLICT DO NOTHING"
+
+# An identity counts on with each attempt to insert, and it is a small one: so only what is missing is inserted.
+_ADD_SOURCE = """
+INSERT INTO sources (network, chain_id, token) SELECT %(network)s, %(chain_id)s, %(token)s
+ WHERE NOT EXISTS (SELECT FROM sources
+                    WHERE network = %(network)s AND chain_id = %(chain_id)s AND token = %(token)s)
+"""
+
+_REGISTER = """
+UPDATE networks AS n
+   SET family = %(family)s, native_symbol = %(native_symbol)s, native_decimals = %(native_decimals)s,
+       usdt_decimals = %(usdt_decimals)s, registered_at = now(), source = s.id,
+       first_source = coalesce(n.first_source, s.id), due_up_to = CASE WHEN %(changed)s THEN %(begin)s
+                                                                       ELSE n.due_up_to END
+  FROM sources AS s
+ WHERE n.name = %(network)s AND s.network = %(network)s AND s.chain_id = %(chain_id)s AND s.token = %(token)s
+"""
+
+# What usually changes on one chain says nothing of another.
+_FORGET_RATES = "UPDATE change_rates SET wallets = 0, changed = 0, fallen = 0 WHERE network = %(network)s"
+
+_NEXT_PIECE = """
+SELECT due_up_to FROM networks WHERE name = %(network)s AND due_up_to IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+# Along the wallets' ids, which nobody changes: each is looked at once. One that is held is read from the new source,
+# for the leases of before are gone; so is one whose row somebody keeps locked, at its own time.
+_MAKE_DUE = f"""
+WITH piece AS MATERIALIZED (
+    SELECT wallet_id FROM sync_schedule WHERE wallet_id > %(up_to)s ORDER BY wallet_id LIMIT {PIECE}
+), other AS (
+    SELECT s.wallet_id FROM sync_schedule AS s JOIN networks AS n ON n.name = s.network
+     WHERE s.wallet_id IN (SELECT wallet_id FROM piece) AND s.network = %(network)s AND s.next_sync_at > now()
+       AND NOT EXISTS (SELECT FROM balance_cache AS b WHERE b.wallet_id = s.wallet_id AND {OF_SOURCE})
+       AND NOT EXISTS (SELECT FROM {HOLDER} AS h)
+       FOR NO KEY UPDATE OF s SKIP LOCKED
+), due AS (
+    UPDATE sync_schedule AS s SET next_sync_at = now(), lane = {MASSES} FROM other WHERE other.wallet_id = s.wallet_id
+ RETURNING s.wallet_id
+), noted AS (
+    UPDATE networks SET due_up_to = (SELECT wallet_id FROM piece ORDER BY wallet_id DESC LIMIT 1)
+     WHERE name = %(network)s
+)
+SELECT count(*) FROM due
+"""
+
+BEGIN = UUID(int=0)
+
+
+class Registered(NamedTuple):
+    """What a network was read from until now, and is read from now on. `before` is None at the first time."""
+
+    before: Source | None
+    now: Source
+
+    @property
+    def changed(self) -> bool:
+        """The balances that there are are of something else."""
+        return self.before is not None and self.before != self.now
+
+
+def add_missing(connection: Connection, known: Mapping[NetworkName, Network]) -> None:
+    """Add the networks that the table has not. What it says of others stays: here is nobody who reads them."""
+    for network in known.values():
+        connection.exec_driver_sql(_ADD, {"name": network.name, "family": network.family})
+
+
+def register(connection: Connection, chain: Chain) -> Registered:
+    """Note what a worker reads of a network from now on. For one transaction of its own."""
+    network, of = chain.network, source(chain)
+    before = lock(connection, network.name).source
+    registered = Registered(before, of)
+    add_missing(connection, {network.name: network})
+    its_source = {"network": network.name, "chain_id": of.chain_id, "token": of.contract}
+    connection.exec_driver_sql(_ADD_SOURCE, its_source)
+    facts = {
+        "family": network.family,
+        "native_symbol": network.native_symbol,
+        "native_decimals": network.native_decimals,
+        "usdt_decimals": chain.decimals,
+        "changed": registered.changed,
+        "begin": BEGIN,
+    }
+    connection.exec_driver_sql(_REGISTER, its_source | facts)
+    if registered.changed:
+        release_all(connection, network.name)
+        connection.exec_driver_sql(_FORGET_RATES, {"network": network.name})
+    return registered
+
+
+def make_due(connection: Connection, network: NetworkName) -> int | None:
+    """After a change of source: make the next wallets due that are not read from the new one, and say how many.
+
+    None: there are no more, or another transaction does it.
+    """
+    up_to = connection.exec_driver_sql(_NEXT_PIECE, {"network": network}).scalar_one_or_none()
+    if up_to is None:
+        return None
+    return int(connection.exec_driver_sql(_MAKE_DUE, {"network": network, "up_to": up_to}).scalar_one())
