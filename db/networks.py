@@ -34,7 +34,8 @@ INSERT INTO sources (network, chain_id, token) SELECT %(network)s, %(chain_id)s,
 _REGISTER = """
 UPDATE networks AS n
    SET family = %(family)s, native_symbol = %(native_symbol)s, native_decimals = %(native_decimals)s,
-       usdt_decimals = %(usdt_decimals)s, registered_at = now(), source = s.id,
+       usdt_decimals = coalesce(%(usdt_decimals)s, CASE WHEN n.source = s.id THEN n.usdt_decimals END),
+       registered_at = now(), source = s.id,
        first_source = coalesce(n.first_source, s.id), due_up_to = CASE WHEN %(changed)s THEN %(begin)s
                                                                        ELSE n.due_up_to END
   FROM sources AS s

@@ -241,7 +241,7 @@ def chain(network: NetworkName, settings: WorkerSettings, ahead: float, blocks: 
         yield endpoint(reader, known.decimals, ahead, blocks)
 
 
-def endpoint(reader: NodeReader, decimals: int, ahead: float, blocks: list[Seen]) -> Finding:
+def endpoint(reader: NodeReader, decimals: int | None, ahead: float, blocks: list[Seen]) -> Finding:
     """One endpoint, asked for balances of nobody, and with each of its keys. By the database's clock, as a worker."""
     node, net = reader.endpoints[0], reader.network.upper()
     subject = f"{reader.network} {node.name}"
@@ -261,7 +261,7 @@ def endpoint(reader: NodeReader, decimals: int, ahead: float, blocks: list[Seen]
     if strategy == "single":
         detail = "it takes neither a call without a contract nor a Multicall3, but only wallet by wallet"
         return Finding(subject, detail, USE_ANOTHER.format(net=net))
-    if has != decimals:
+    if decimals not in {None, has}:
         to_do = f"set {net}_USDT_DECIMALS to {has}, if the contract is the right one"
         return Finding(subject, f"the token has {has} decimals, not {decimals}", to_do)
     age = max(time() + ahead - snapshot.block.time, 0)
