@@ -97,9 +97,9 @@ def local_bsc(folder: Path) -> Iterator[LocalChain]:
 
 
 @contextmanager
-def local_tron(folder: Path) -> Iterator[LocalChain]:
+def local_tron(folder: Path, chain_id: int = TRON_CHAIN_ID) -> Iterator[LocalChain]:
     """A Tron with a USDT of its own: the façade, and the EVM node under it."""
-    with anvil(folder, "tron-evm", TRON_CHAIN_ID, BLOCK_TIME) as evm, tron_node(folder, evm.url, SOLID_LAG) as node:
+    with anvil(folder, "tron-evm", chain_id, BLOCK_TIME) as evm, tron_node(folder, evm.url, SOLID_LAG) as node:
         chain = Chain(evm.url)
         token = chain.deploy_token(mined=True)
         chain.mine(SOLID_LAG)
