@@ -87,8 +87,8 @@ GUARDS = (
     ),
     Guard(
         "chain id",
-        "worker/reading/contract.py",
-        "if snapshot.chain_id != expected.chain_id:",
+        "worker/reading/plausibility.py",
+        "if snapshot.chain_id != facts.chain_id:",
         "if False:",
         SNAPSHOT,
     ),
@@ -337,7 +337,7 @@ GUARDS = (
     Guard(
         "supply bound",
         "worker/reading/attempt.py",
-        "if most > self._supply:\n            raise",
+        "if most > supply:\n            raise",
         "if False:\n            raise",
         ("tests/unit/test_belief.py",),
     ),
@@ -399,7 +399,7 @@ GUARDS = (
     ),
     Guard(
         "budget: that each request waits for it",
-        "worker/reading/attempt.py",
+        "worker/reading/sending.py",
         "self.request.budget.wait(self.node.id, latest, refresh=self.request.refresh)",
         "pass",
         ("tests/unit/test_trials.py",),
