@@ -55,7 +55,7 @@ def tron_two(servers: Path) -> Iterator[LocalChain]:
 @pytest.fixture(scope="module")
 def seeded() -> list[SeededWallet]:
     """A user with wallets on both added networks and the two that everybody knows, the oldest one first."""
-    dice = random.Random(8)  # noqa: S311  the same at each run
+    dice = random.Random(8)
     one, two, three, four = (dice.randbytes(20) for _ in range(4))
     return [
         SeededWallet(uuid4(), USER, "minicoin", "0x" + one.hex(), one, 97_700_000_001, 5 * 10**17),
