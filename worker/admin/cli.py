@@ -185,22 +185,21 @@ def sender(app: Any) -> "Send":
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines, for scripts.")
 def freshness(*, daily_quota: int | None, as_json: bool, **_: Any) -> None:
     from config.settings import worker_settings
-    from worker.admin.freshness import as_json as reports_json
     from worker.admin.freshness import lines, look
     from worker.admin.progress import Progress
 
     with plain_words():
         with Progress(sys.stderr, quiet=as_json).during("counting the wallets"):
             seen = look(worker_settings(), daily_quota=daily_quota)
-        if not seen.redis:
+        if not seen["redis"]:
             click.echo(
                 "Redis is out of reach: how the endpoints do is not known. Correct REDIS_URL, or start it.", err=True
             )
         if as_json:
-            click.echo(json.dumps(reports_json(seen)))
-        elif not seen.networks:
+            click.echo(json.dumps(seen))
+        elif not seen["networks"]:
             click.echo("There is no wallet, and no network has a node.")
-        for report in () if as_json else seen.networks:
+        for report in () if as_json else seen["networks"]:
             heading, *others = lines(report)
             click.echo(click.style(heading, bold=True))
             click.echo("".join(f"{line}\n" for line in others), nl=False)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from config.network_settings import prefix
 from config.settings import WorkerSettings
 from db.resync_queries import Bundle, Scope
 from worker.admin.progress import Progress
@@ -127,11 +128,11 @@ def plan_lines(plan: Plan, settings: WorkerSettings) -> Iterator[str]:
         else:
             per_second = settings.chain(network).per_second
             least = f"at least {told(share.seconds)}" if share.seconds >= 1 else "about 1 s"
-            yield f"{line}, {least} at {per_second:g} requests a second ({network.upper()}_RPS)"
+            yield f"{line}, {least} at {per_second:g} requests a second ({prefix(network)}RPS)"
     if plan.hopeless:
         yield f"Left out: {counted(plan.hopeless, 'wallet')} without a valid address. Corrected, it is due by itself."
     for network, wallets in plan.not_synced.items():
-        yield f"Left out: {counted(wallets, 'wallet')} of {network}, which has no node. Set {network.upper()}_RPC_URLS."
+        yield f"Left out: {counted(wallets, 'wallet')} of {network}, which has no node. Set {prefix(network)}RPC_URLS."
     if not plan.wallets:
         yield "No wallet to be read."
 

@@ -1,21 +1,20 @@
-"""How a network's endpoints are, as the workers know it: for a person to look at. Asks no node, and loads no web3."""
+"""How a network's nodes are, as the workers know it: for a person to look at. Asks no node, and loads no web3."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from config.networks import NetworkName
-from config.settings import WorkerSettings
+from config.network_settings import Chain
 from config.values import named_url
 from worker.nodes.urls import digest, node_names, takes_keys
 from worker.reading.backoff import Rest
 from worker.reading.batch_size import most_wallets
 from worker.reading.shared import Shared
-from worker.reading.strategies import STRATEGIES, Strategy
+from worker.reading.strategies import Strategy
 
 
 class Named(NamedTuple):
-    """An endpoint by the names under which the workers keep what they know of it. None is a secret."""
+    """A node by the names under which the workers keep what they know of it. None is a secret."""
 
     id: str
     name: str
@@ -23,13 +22,13 @@ class Named(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointState:
-    """One endpoint. `way` is None as long as none has worked yet; `requests` are those of the past hour, by spans."""
+class NodeState:
+    """One node. `strategy` is None as long as none has worked yet; `requests` are those of the past hour, by spans."""
 
     name: str
     strategy: Strategy | None
     strategy_reason: str
-    """Why not the best way, in the endpoint's own words."""
+    """Why not the best one, in the node's own words."""
     wallets_per_request: int
     resting_seconds: float
     resting_reason: str
@@ -38,10 +37,15 @@ class EndpointState:
     keys_resting: int
     requests: Mapping[float, int]
 
+    def as_json(self) -> dict[str, Any]:
+        """With the keys that scripts know: a strategy was called a way once."""
+        names = {"strategy": "way", "strategy_reason": "way_reason"}
+        told = {names.get(name, name): value for name, value in asdict(self).items()}
+        return told | {"requests": sum(self.requests.values())}
 
-def endpoints(network: NetworkName, settings: WorkerSettings) -> list[Named]:
-    """A network's endpoints, best first."""
-    chain = settings.chain(network)
+
+def named_nodes(chain: Chain) -> list[Named]:
+    """A network's nodes, best first."""
     urls = [url.get_secret_value() for url in chain.urls]
     keys = tuple(digest(key.get_secret_value()) for key in chain.api_keys)
     return [
@@ -50,32 +54,27 @@ def endpoints(network: NetworkName, settings: WorkerSettings) -> list[Named]:
     ]
 
 
-def endpoint_states(network: NetworkName, settings: WorkerSettings, shared: Shared) -> list[EndpointState]:
-    """The state of each endpoint, best first. Two commands to Redis; without it, nothing is known of any."""
-    named = endpoints(network, settings)
+def node_states(chain: Chain, shared: Shared) -> list[NodeState]:
+    """The state of each node, best first. Two commands to Redis; without it, nothing is known of any."""
+    named = named_nodes(chain)
     names = [f"{what}:{node.id}" for node in named for what in ("rest", "way", "size")]
-    entries = shared.get([*names, *(f"key:{key}" for node in named for key in node.keys)]) if named else {}
+    entries = shared.get([*names, *(f"key:{key}" for node in named for key in node.keys)])
     counts = shared.requests.of_the_past_hour([node.id for node in named])
-    per_second, now = settings.chain(network).per_second, shared.clock()
-    return [_state(network, node, entries, counts[node.id], now, per_second) for node in named]
+    return [_state(chain, node, entries, counts[node.id], shared.clock()) for node in named]
 
 
-def _state(  # noqa: PLR0917
-    network: NetworkName,
-    node: Named,
-    entries: Mapping[str, Any],
-    requests: Mapping[float, int],
-    now: float,
-    per_second: float,
-) -> EndpointState:
+def _state(
+    chain: Chain, node: Named, entries: Mapping[str, Any], requests: Mapping[float, int], now: float
+) -> NodeState:
     strategy, reason, *_ = entries.get(f"way:{node.id}") or (None, "")
     rest = Rest.from_entry(entries.get(f"rest:{node.id}"))
     keys = [Rest.from_entry(entries.get(f"key:{key}")) for key in node.keys]
-    return EndpointState(
+    most = _most(chain, strategy)
+    return NodeState(
         name=node.name,
         strategy=strategy,
         strategy_reason=reason,
-        wallets_per_request=_size(network, strategy, entries.get(f"size:{node.id}"), per_second),
+        wallets_per_request=min(entries.get(f"size:{node.id}") or most, most),
         resting_seconds=max(rest.until - now, 0.0),
         resting_reason=rest.code,
         failures_in_a_row=rest.strikes,
@@ -85,16 +84,18 @@ def _state(  # noqa: PLR0917
     )
 
 
-def _size(network: NetworkName, strategy: Strategy | None, learnt: int | None, per_second: float) -> int:
-    strategies = STRATEGIES[network]
-    used = strategy if strategy and strategy in strategies else next(iter(strategies))
-    most = most_wallets(used, strategies[used], per_second)
-    return min(learnt or most, most)
+def _most(chain: Chain, strategy: Any = None) -> int:
+    """How many wallets a request takes at the most, by a strategy or by the best one."""
+    known = chain.network
+    used: Any = strategy if strategy in known.strategies else known.strategies[0]
+    return most_wallets(used, known.most_wallets[used], chain.per_second)
 
 
-def per_request(network: NetworkName, states: Sequence[EndpointState]) -> int:
-    """How many wallets a request covers just now: of the endpoint that is asked next."""
+def per_request(chain: Chain, states: Sequence[NodeState] | None) -> int:
+    """How many wallets a request covers just now: of the node that is asked next; of any, where none is known of."""
     awake = (
-        state for state in states if not state.resting_seconds and (not state.keys or state.keys_resting < state.keys)
+        state
+        for state in states or ()
+        if not state.resting_seconds and (not state.keys or state.keys_resting < state.keys)
     )
-    return next((state.wallets_per_request for state in awake), next(iter(STRATEGIES[network].values())))
+    return next((state.wallets_per_request for state in awake), _most(chain))
