@@ -80,7 +80,7 @@ def test_a_network_that_hangs_holds_up_the_other_for_one_request_and_then_never_
         hangs = HungNode()
         with node.faulty(hangs):
             # So that there are batches enough to fill every process and the queue.
-            reader.shared.put(f"size:{reader.endpoints[0].id}", 1, 600)
+            reader.shared.put(f"size:{reader.nodes[0].id}", 1, 600)
             out = "SELECT count(*) > 0 FROM network_state WHERE network = 'ethereum' AND out_since IS NOT NULL"
             unread = "SELECT *, ctid, xmin FROM sync_schedule WHERE network = 'ethereum' ORDER BY wallet_id"
 

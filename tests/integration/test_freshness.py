@@ -25,9 +25,9 @@ from devstack.product import environment, worker
 from devstack.seed import fund, insert, wallets
 from devstack.servers import CAP, ROOT, Server
 from devstack.stack import LocalChain, settings
+from worker.admin.node_states import named_nodes
 from worker.errors import LONGEST_WAIT_TOLD
 from worker.reading import shared_of, shared_redis
-from worker.reading.report import named_nodes
 from worker.reading.request_counts import SPAN_SECONDS
 from worker.reading.shared import Shared
 from worker.reading.shared_entries import SIZE_HOLDS, WAY_HOLDS

@@ -122,8 +122,8 @@ def test_a_dry_run_changes_nothing_and_tells_what_it_would_come_to(env: Env, tab
 
 def test_the_size_of_a_request_is_what_the_workers_have_learnt(env: Env, many: int) -> None:
     from config.settings import WorkerSettings
+    from worker.admin.node_states import named_nodes
     from worker.reading import shared_of
-    from worker.reading.report import named_nodes
     from worker.reading.shared_entries import SIZE_HOLDS
 
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})

@@ -7,7 +7,7 @@ import pytest
 
 from db.freshness_queries import NetworkFreshness
 from worker.admin.freshness import lines, network_report, reads_per_hour, requests_made
-from worker.reading.report import NodeState
+from worker.admin.node_states import NodeState
 from worker.reading.request_counts import SPAN_SECONDS
 
 NOW = 1_795_000_000.0

@@ -13,11 +13,11 @@ from config.settings import ApiSettings, WorkerSettings
 from db.freshness_queries import NetworkFreshness
 from db.models import balance_cache
 from worker.admin.freshness import network_report
+from worker.admin.node_states import NodeState
 from worker.admin.progress import Progress
 from worker.admin.resync import Outcome, Plan, Share
 from worker.admin.resync_command import Resync, Wishes
 from worker.admin.resync_command import as_json as resync_json
-from worker.reading.report import NodeState
 
 ROOT = Path(__file__).parents[2]
 TWO = {name: PRESETS[name] for name in ("ethereum", "tron")}

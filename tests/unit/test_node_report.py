@@ -7,9 +7,9 @@ import pytest
 from fakes import FakeNode, Reading, accounts, fails
 
 from config.settings import WorkerSettings
+from worker.admin.node_states import named_nodes, node_states, per_request
 from worker.errors import TooMuch, Unreachable
 from worker.reading import node_reader, nodes_for, shared_of
-from worker.reading.report import named_nodes, node_states, per_request
 from worker.reading.request_counts import SENT_EACH, SPAN_SECONDS, SPANS
 from worker.reading.shared import Shared
 

@@ -4,9 +4,9 @@ import pytest
 from environment import forget_settings
 
 from config.settings import WorkerSettings, load
+from worker.admin.node_states import named_nodes
 from worker.nodes.urls import digest, node_name, node_names, secrets_in
 from worker.reading import nodes_for
-from worker.reading.report import named_nodes
 
 ENV = {"DATABASE_URL": "postgresql://h/n", "REDIS_URL": "redis://h"}
 

@@ -20,8 +20,8 @@ from config.settings import WorkerSettings
 from db.freshness_queries import NetworkFreshness, freshness
 from db.network_state import SOUND, Condition, conditions
 from db.session import transaction
+from worker.admin.node_states import NodeState, node_states, per_request
 from worker.reading import shared_of
-from worker.reading.report import NodeState, node_states, per_request
 from worker.reading.request_counts import SPAN_SECONDS
 from worker.reading.shared_redis import SharedRedis
 from worker.wording import counted, printable, told

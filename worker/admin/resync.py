@@ -15,9 +15,9 @@ from config.settings import WorkerSettings
 from db.requests import LOCKED_PAUSE
 from db.resync_queries import Bundle, Scope, Wanted, find, look, mark, unknown
 from db.session import transaction
+from worker.admin.node_states import node_states, per_request
 from worker.admin.progress import Progress, progress_line
 from worker.reading import shared_of
-from worker.reading.report import node_states, per_request
 from worker.wording import told
 
 ASK_ABOVE = 10_000
