@@ -130,15 +130,18 @@ def planned(wanted: Wanted, sizes: Mapping[NetworkName, int], budgets: Mapping[N
     )
 
 
-def mark_all(bundles: Iterable[Bundle], marked: list[Bundle], progress: Progress, *, total: int) -> None:
+def mark_all(
+    bundles: Iterable[Bundle], marked: list[Bundle], progress: Progress, *, total: int, forget: bool = False
+) -> None:
     """Make wallets due, a transaction for each bundle, and put them into `marked`. What is there is due, come what may.
 
-    A row that a worker is writing is asked for again after the others.
+    A row that a worker is writing is asked for again after the others. `forget`: what was read of them until now may be
+    overwritten by an older block.
     """
     started, done, left = monotonic(), 0, deque(bundles)
     while left:
         with transaction() as connection:
-            now_due, locked = mark(connection, left.popleft())
+            now_due, locked = mark(connection, left.popleft(), forget=forget)
         if now_due:
             marked.append(now_due)
             done += now_due.wallets
@@ -148,6 +151,12 @@ def mark_all(bundles: Iterable[Bundle], marked: list[Bundle], progress: Progress
                 sleep(LOCKED_PAUSE)
         progress.show(progress_line("marked", done, total, monotonic() - started))
     progress.clear()
+
+
+def forget_newest(networks: Iterable[NetworkName], settings: WorkerSettings) -> None:
+    """Have the workers forget the newest block that any of them has seen: true nodes would count as behind it."""
+    for network in networks:
+        shared_of(network, settings).forget("newest")
 
 
 def send_for(marked: Sequence[Bundle], sizes: Mapping[NetworkName, int], send: Send) -> bool:
