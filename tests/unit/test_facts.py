@@ -10,8 +10,6 @@ from config.networks import PRESETS, Network, NetworkName
 from worker.reading.contract import HEADER, READERS, RETURN, REVERT, encode
 from worker.reading.facts import ChainFacts, facts_of, most_wallets_of
 
-ANY_SIZE: dict[str, Any] = {"most_wallets": {}}
-
 
 def facts(name: NetworkName, **settings: Any) -> ChainFacts:
     return facts_of(NodeSettings(network=PRESETS[name], **settings).chain(None))
@@ -41,7 +39,7 @@ def test_the_largest_batch_fills_the_bounds_of_bytes_exactly(
         block_number=block_number,
         code_bytes=code_bytes,
         init_code_bytes=init_code_bytes,
-        **ANY_SIZE,
+        most_wallets={},
     )
     most = most_wallets_of(network)
 
@@ -55,7 +53,7 @@ def test_the_largest_batch_fills_the_bounds_of_bytes_exactly(
 
 
 def test_what_is_returned_is_bounded_by_the_init_code_as_well() -> None:
-    most = most_wallets_of(replace(PRESETS["ethereum"], code_bytes=10**6, **ANY_SIZE))
+    most = most_wallets_of(replace(PRESETS["ethereum"], code_bytes=10**6, most_wallets={}))
     assert most["return"] == most["revert"]
 
 

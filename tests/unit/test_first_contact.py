@@ -1,4 +1,4 @@
-"""What a process verifies with a node before it believes a first balance: the token, its decimals, the blocks' numbers."""
+"""What a process verifies with a node before it believes a balance: the token, its decimals, the numbers of blocks."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def another_number(node: FakeNode) -> None:
     node.own_number = 400_000_000
 
 
-MISTAKES: Any = pytest.mark.parametrize(
+MISTAKES = pytest.mark.parametrize(
     ("mistake", "code", "detail"),
     [
         (wrong_decimals, "wrong_decimals", "18 decimals, not 6"),
