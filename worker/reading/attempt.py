@@ -66,6 +66,7 @@ class Attempt:
     newest: Block | None = None  # that this process has seen for itself
     contradicts: bool = False  # a reply passed every check but the one against others' newest block
     agrees: bool = False  # a reply passed that one too
+    decimals: int | None = None  # the token's, by the first contact with this node; None: there was one before
     pieces: Pieces = field(init=False)
     _choice: StrategyChoice = field(init=False)
     _keys: NodeKeys = field(init=False)
@@ -196,7 +197,7 @@ class Attempt:
         most, supply = richest(snapshot.balances), self._supply
         unanswered = len(snapshot.balances) > 1 and not any(snapshot.balances)
         if supply is None:
-            supply = make_contact(self.node, self.facts, self._choice.strategy, snapshot.block)
+            supply, self.decimals = make_contact(self.node, self.facts, self._choice.strategy, snapshot.block)
         elif unanswered or most > supply:  # there is more of it by now, or no token at all
             supply = total_supply(self.node, self.facts)
         if supply != self._supply:
