@@ -1,7 +1,6 @@
 """The ASGI application: its routes, what their handlers share, and how it is made."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -19,11 +18,12 @@ from api.auth import Verifier, check_may_read
 from api.balances import is_complete, reply, reply_in_full
 from api.client import Peers
 from api.conditional import Tagger
+from api.database import Database
 from api.frame import Frame, Request, Route
 from api.parameters import parameters_of, user_id_of
 from api.problems import unavailable
 from api.readiness import Readiness
-from api.reading import Found, Reading, database_pool
+from api.reading import Found, Reading
 from api.refresh import Refresher
 from api.replies import JSON_TYPE, Headers, Reply
 from config.logging import configure_logging, escaped
@@ -59,18 +59,18 @@ class Endpoint:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Open what the process shares. The database may be away: it is looked for until it is there."""
-        pool = database_pool(self._settings)
-        await pool.open(wait=False)
-        refresher = Refresher(pool, self._settings)
+        database = Database(self._settings)
+        await database.open()
+        refresher = Refresher(database, self._settings)
         refresher.start()
-        self._reading = Reading(self._settings, pool, refresher)
+        self._reading = Reading(self._settings, database, refresher)
         self._readiness = Readiness(self._reading.schema_version)
         self._verifier.look_for_keys()
         try:
             yield
         finally:
             await refresher.close()
-            await pool.close()
+            await database.close()
             self._thread.shutdown(wait=False)
 
     async def balances(self, request: Request) -> Reply:
@@ -137,8 +137,6 @@ async def described(_: Request) -> Reply:
 def create_app(settings: ApiSettings) -> Frame:
     """The application for these settings. Connects to nothing before it is started."""
     configure_logging(settings.log_level, settings.log_format)
-    # The pool tells of each connection that it lends.
-    logging.getLogger("psycopg.pool").setLevel(max(logging.WARNING, logging.getLogger().level))
     endpoint = Endpoint(settings)
     routes = [
         Route(openapi.ROUTE, endpoint.balances),

@@ -8,8 +8,6 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from db.prepared import array
-
 FORM: Final = 1
 """The form of the reply. A release that shows the same rows differently raises it, and every copy is outdated."""
 
@@ -28,10 +26,6 @@ class Copies(NamedTuple):
     def include(self, tag: int) -> bool:
         """Whether one of them is what would be shown."""
         return self.tags is None or tag in self.tags
-
-    def array(self) -> bytes | None:
-        """The tags in Postgres' notation; any is NULL."""
-        return None if self.tags is None else array(self.tags)
 
 
 class Tagger:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from uuid import UUID
 
 from config.networks import NetworkName
-from db.prepared import Prepared
 from db.windows import HOLDER
 
 
@@ -86,15 +85,14 @@ SELECT tag, {columns}
 _SHOWN = WalletRow._fields[: -len(WalletRow._field_defaults)]
 
 
-def _statement(*, detail: bool) -> Prepared:
+def _statement(*, detail: bool) -> str:
     version = _VERSION.format(status=f", s.last_error, n.out_since, n.reason, {_STATUS}" if detail else "")
     more = version + (_DETAIL.format(status=_STATUS) if detail else "")
     columns = ", ".join(WalletRow._fields if detail else _SHOWN)
-    name = "user_balances_in_full" if detail else "user_balances"
-    return Prepared(name, _UNLESS_KNOWN.format(wallets=_WALLETS.format(more=more), columns=columns))
+    return _UNLESS_KNOWN.format(wallets=_WALLETS.format(more=more), columns=columns)
 
 
 USER_BALANCES, USER_BALANCES_IN_FULL = (_statement(detail=detail) for detail in (False, True))
 """Each row is the tag of the whole, and a `WalletRow` without or with its detail."""
 
-SCHEMA_VERSION_APPLIED = Prepared("schema_version", "SELECT version_num FROM alembic_version")
+SCHEMA_VERSION_APPLIED = "SELECT version_num FROM alembic_version"

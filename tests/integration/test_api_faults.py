@@ -75,7 +75,7 @@ def test_whoever_finds_no_connection_free_is_told_to_come_again(
             asking = [pool.submit(endpoint.get) for _ in range(20)]
             assert {each.result().status_code for each in asking} == {503}
             assert connections(tables) <= 2
-        assert '"PoolTimeout"' in endpoint.server.log.read_text(), "it was not the statement that took too long"
+        assert '"NoConnectionFree"' in endpoint.server.log.read_text(), "it was not the statement that took too long"
         wait_for(lambda: endpoint.get().status_code == 200, endpoint.server, what="the endpoint to recover")
 
 

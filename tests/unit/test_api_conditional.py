@@ -59,8 +59,3 @@ def test_a_tag_that_was_given_out_comes_back_as_it_was(tag: int, detail: bool) -
 def test_whatever_is_sent_as_a_header_is_read_without_an_error(header: bytes) -> None:
     copies = PLAIN.copies([header])
     assert copies is None or copies.tags is None or copies.tags
-
-
-def test_tags_go_to_postgres_as_an_array_and_any_as_null() -> None:
-    assert Copies(frozenset({-5})).array() == b"{-5}"
-    assert Copies(None).array() is None
