@@ -20,6 +20,7 @@ from asyncpg.exceptions import (
     FeatureNotSupportedError,
     InvalidSQLStatementNameError,
     PostgresConnectionError,
+    ReadOnlySQLTransactionError,
 )
 from asyncpg.pool import PoolConnectionProxy
 
@@ -44,6 +45,7 @@ _LOST: Final = (
     AdminShutdownError,
     CrashShutdownError,
     ConnectionError,
+    ReadOnlySQLTransactionError,  # the server has become a replica since the connection was made
     # A pooler has lent another server connection, which lacks the statement or has it from somebody else.
     InvalidSQLStatementNameError,
     DuplicatePreparedStatementError,
