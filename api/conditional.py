@@ -37,9 +37,9 @@ class Tagger:
         """What most clients send: the tag that they were given, and nothing else."""
         self._ours = re.compile(re.escape(self._prefix) + rf"([0-9a-f]{{{_DIGITS}}})")
 
-    def header(self, tag: int) -> bytes:
+    def header(self, tag: int) -> str:
         """The ETag."""
-        return f'W/"{self._prefix}{tag % _ONE:0{_DIGITS}x}"'.encode()
+        return f'W/"{self._prefix}{tag % _ONE:0{_DIGITS}x}"'
 
     def copies(self, headers: Sequence[bytes]) -> Copies | None:
         """What the If-None-Match headers of a request name. None: nothing that could be one of these tags."""

@@ -88,7 +88,7 @@ class Reading:
         }
         began = perf_counter()
         try:
-            rows = await self._database.rows(_USER_BALANCES[parameters.detail == "full"], values, self._patience)
+            rows = await self._database.rows(_USER_BALANCES[parameters.in_full], values, self._patience)
         finally:
             told["sql_ms"] = told.get("sql_ms", 0) + round((perf_counter() - began) * 1000, 1)
         return Found(rows[0][0] if rows else 0, [WalletRow(*row[1:]) for row in rows])

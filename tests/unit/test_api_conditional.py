@@ -12,7 +12,7 @@ TAG = -0x0123456789ABCDEF  # negative, and with letters
 
 
 def etag(tag: int = TAG, tagger: Tagger = PLAIN) -> str:
-    return tagger.header(tag).decode()
+    return tagger.header(tag)
 
 
 STRONG = etag().removeprefix("W/")
@@ -52,7 +52,7 @@ def test_a_copy_is_known_by_its_tag_alone(headers: list[str], *, known: bool) ->
 @given(st.integers(-(2**63), 2**63 - 1), st.booleans())
 def test_a_tag_that_was_given_out_comes_back_as_it_was(tag: int, detail: bool) -> None:
     tagger = Tagger(6, 6, detail=detail)
-    assert tagger.copies([tagger.header(tag)]) == Copies(frozenset({tag}))
+    assert tagger.copies([tagger.header(tag).encode()]) == Copies(frozenset({tag}))
 
 
 @given(st.binary(max_size=200))
