@@ -81,7 +81,7 @@ def check(query: bytes, known: Sequence[str], mistyped: Collection[str] = ()) ->
         elif name in _WANTED:
             if name in seen:
                 errors[ParameterError(name, _ONCE)] = None
-            if name in mistyped:
+            if name in mistyped or (name == "detail" and text != "full"):  # msgspec takes the word null for none
                 errors[ParameterError(name, _WANTED[name])] = None
             seen.add(name)
     if errors:
