@@ -1,4 +1,4 @@
-"""How many requests a program serves for a second of its processor time, under the load generator (``benchmarks.load``)."""
+"""Requests that a program serves for a second of its processor time, under the load generator (``benchmarks.load``)."""
 
 import json
 import subprocess
