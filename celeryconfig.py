@@ -2,7 +2,7 @@
 
 from kombu import Queue
 
-from config.broker import QUEUES, REFRESH_QUEUE, TICKS_QUEUE, location, transport_options
+from config.broker import REFRESH_QUEUE, TICKS_QUEUE, location, queues, transport_options
 from config.settings import worker_settings
 
 CLOCKS_DIFFER = 10  # seconds by which beat's clock and a worker's may be apart: a message expires at a moment
@@ -13,7 +13,10 @@ broker_url, broker_use_ssl = location(_settings.redis_url.get_secret_value())
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker waits for Redis as long as it takes
 broker_pool_acquire_timeout = 5  # seconds; nobody waits for a connection for ever
-broker_transport_options = transport_options()
+broker_transport_options = {
+    **transport_options(),
+    "queue_order_strategy": "worker.queues.fair_order:FairOrder",
+}
 # Once more, at once: who sends is a tick, of which there is another soon, or a request that somebody waits for.
 task_publish_retry_policy = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 
@@ -28,8 +31,8 @@ accept_content = ["json"]
 enable_utc = True
 timezone = "UTC"
 
-# A worker without -Q serves all, the first two before the others.
-task_queues = [Queue(name) for name in QUEUES]
+# A worker without -Q serves all of these: those of other networks are for workers that have nodes of them.
+task_queues = [Queue(name) for name in queues(_settings.networks)]
 task_default_queue = REFRESH_QUEUE
 task_create_missing_queues = False  # a mistyped queue is an error, not a place where messages rot
 
@@ -54,7 +57,7 @@ worker_eta_task_limit = 1000  # no task is sent for later; should one be, it mus
 worker_hijack_root_logger = False  # logging is ours (worker.app)
 worker_send_task_events = False  # nobody listens: a batch's own line says what it did
 worker_enable_remote_control = False  # one message in Redis would end every worker
-worker_consumer = "worker.consumer:Consumer"  # whatever the command line says, it listens to its queues alone
+worker_consumer = "worker.queues.consumer:Consumer"  # whatever the command line says, it listens to its queues alone
 
 beat_schedule = {
     "dispatch-due-wallets": {
@@ -64,6 +67,7 @@ beat_schedule = {
         "options": {"expires": _settings.dispatch_interval + CLOCKS_DIFFER, "queue": TICKS_QUEUE},
     }
 }
-beat_scheduler = "worker.dispatch:Scheduler"  # it reads and writes no schedule file, and bounds the ticks that wait
+# It reads and writes no schedule file, and bounds the ticks that wait.
+beat_scheduler = "worker.schedule.beat:Scheduler"
 beat_max_loop_interval = 5  # seconds; it notices a clock that was set within these
 imports = ["worker.tasks"]

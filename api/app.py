@@ -9,6 +9,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
+from zlib import crc32
 
 import msgspec
 from litestar import Litestar, Request, get
@@ -41,7 +42,8 @@ from api.readiness import Readiness
 from api.reading import Found, Reading
 from api.refresh import Refresher
 from config.logging import configure_logging, escaped
-from config.settings import NETWORKS, ApiSettings, api_settings
+from config.networks import NetworkName
+from config.settings import ApiSettings, api_settings
 
 ROWS_AT_ONCE: Final = 1000  # the reply of more, some ms of work, is built beside the event loop
 MAX_SUBJECT: Final = 128  # characters of it that the log has
@@ -53,10 +55,9 @@ class Endpoint:
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
         self._verifier = Verifier(settings)
-        decimals = {"ethereum": settings.ethereum_usdt_decimals, "tron": settings.tron_usdt_decimals}
         # By whether detail is asked for.
-        self._replies = tuple(partial(build, usdt_decimals=decimals) for build in (reply, reply_in_full))
-        self._taggers = tuple(Tagger(*decimals.values(), detail=detail) for detail in (False, True))
+        self._replies = (reply, reply_in_full)
+        self._taggers = tuple(Tagger(form(settings), detail=detail) for detail in (False, True))
         self._reading: Reading
         self.readiness: Readiness
         # One: big replies wait for each other, and small ones share the processor with no more than one of them.
@@ -118,6 +119,14 @@ class Endpoint:
         return msgspec.json.encode(body), sum(not shown.is_cached for shown in body.balances)
 
 
+def form(settings: ApiSettings) -> int:
+    """A number for what the settings do to the reply, beside the rows: the decimals that no worker has registered."""
+    decimals = [
+        (name, settings.usdt_decimals(name), settings.native_decimals(name)) for name in settings.known_networks
+    ]
+    return crc32(repr(decimals).encode())
+
+
 def _headers(scope: Any, name: bytes) -> list[bytes]:
     return [value for found, value in scope["headers"] if found == name]
 
@@ -130,7 +139,7 @@ def _for_the_log(subject: str) -> str:
     return escaped(subject).encode("ascii", "backslashreplace").decode()
 
 
-def routes(endpoint: Endpoint, networks: Sequence[str]) -> list[Any]:
+def routes(endpoint: Endpoint, known: Sequence[NetworkName]) -> list[Any]:
     """The handlers, for wallets on these networks."""
 
     @get(openapi.PATH, guards=[endpoint.check_caller], **openapi.BALANCES)
@@ -146,10 +155,8 @@ def routes(endpoint: Endpoint, networks: Sequence[str]) -> list[Any]:
         query = request.scope["query_string"]
         if query:
             check(query, known)
-        asked = Parameters(networks_of(networks, known), refresh == "true", detail == "full")
+        asked = Parameters(networks_of(networks), refresh == "true", detail == "full")
         return await endpoint.balances(request.scope, user_id, asked)
-
-    known = networks
 
     @get("/healthz", **openapi.HEALTH)
     async def healthy() -> openapi.Alive:
@@ -166,7 +173,7 @@ def routes(endpoint: Endpoint, networks: Sequence[str]) -> list[Any]:
         return ASGIResponse(body=generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     handlers = [balances, healthy, ready]
-    document = openapi.document(handlers, networks)
+    document = openapi.document(handlers, known)
 
     @get("/openapi.json", include_in_schema=False)
     async def described() -> ASGIResponse:
@@ -178,13 +185,13 @@ def routes(endpoint: Endpoint, networks: Sequence[str]) -> list[Any]:
 def create_app(settings: ApiSettings) -> Middleware:
     """The application for these settings. Connects to nothing before it is started."""
     configure_logging(settings.log_level, settings.log_format)
-    endpoint = Endpoint(settings)
+    endpoint, known = Endpoint(settings), tuple(settings.known_networks)
     app = Litestar(
-        routes(endpoint, NETWORKS),
+        routes(endpoint, known),
         lifespan=[endpoint.lifespan],
         exception_handlers={
             Problem: told_in_full,
-            ValidationException: partial(told_by_parameter, known=NETWORKS),
+            ValidationException: partial(told_by_parameter, known=known),
             HTTPException: told_by_status,
             Exception: told_to_the_log,
         },

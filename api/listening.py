@@ -14,7 +14,7 @@ import asyncpg
 import structlog
 
 from api.database import UNAVAILABLE, Statement, dsn
-from db.refresh import CHANNEL, TELL
+from db.requests import CHANNEL, TELL
 
 log = structlog.get_logger(__name__)
 

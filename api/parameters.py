@@ -49,7 +49,8 @@ _ONCE: Final = "must be given once"
 class Parameters(NamedTuple):
     """What is asked for of a user's wallets."""
 
-    networks: Sequence[str]
+    networks: Sequence[str] | None = None
+    """None: all, those included that the endpoint's settings do not know."""
     refresh: bool = False
     in_full: bool = False
 
@@ -61,9 +62,9 @@ def user_id_of(text: str) -> UUID:
     return UUID(text)
 
 
-def networks_of(given: Sequence[str] | None, known: Sequence[str]) -> Sequence[str]:
-    """The networks that are asked for: those of each list that was given, or all."""
-    return known if given is None else sorted({name for names in given for name in names.split(",")})
+def networks_of(given: Sequence[str] | None) -> Sequence[str] | None:
+    """The networks that are asked for: those of each list that was given. None: all."""
+    return None if given is None else sorted({name for names in given for name in names.split(",")})
 
 
 def check(query: bytes, known: Sequence[str], mistyped: Collection[str] = ()) -> None:
@@ -76,7 +77,7 @@ def check(query: bytes, known: Sequence[str], mistyped: Collection[str] = ()) ->
     seen = set()
     for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name == "networks":
-            if not known or not set(text.split(",")) <= set(known):
+            if not set(text.split(",")) <= set(known):
                 errors[ParameterError(name, f"must be comma-separated out of {', '.join(known)}")] = None
         elif name in _WANTED:
             if name in seen:

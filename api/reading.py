@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 
+from api.balances import with_decimals
 from api.conditional import Copies
 from api.database import MISTAKES, UNAVAILABLE, Database, Statement
 from api.limits import Bound
@@ -41,6 +42,9 @@ class Reading:
 
     def __init__(self, settings: ApiSettings, database: Database, refresher: Refresher) -> None:
         self._database, self._refresher = database, refresher
+        self._decimals = {
+            name: (settings.usdt_decimals(name), settings.native_decimals(name)) for name in settings.known_networks
+        }
         self._patience = settings.api_database_timeout + GRACE
         active, idle = settings.sync_interval_active, settings.sync_interval_idle
         self._intervals = {
@@ -91,7 +95,12 @@ class Reading:
             rows = await self._database.rows(_USER_BALANCES[parameters.in_full], values, self._patience)
         finally:
             told["sql_ms"] = told.get("sql_ms", 0) + round((perf_counter() - began) * 1000, 1)
-        return Found(rows[0][0] if rows else 0, [WalletRow(*row[1:]) for row in rows])
+        return Found(rows[0][0] if rows else 0, [self._with_decimals(WalletRow(*row[1:])) for row in rows])
+
+    def _with_decimals(self, row: WalletRow) -> WalletRow:
+        if row.usdt_decimals is None or row.native_decimals is None:
+            return with_decimals(row, *self._decimals.get(row.network, (None, None)))
+        return row
 
 
 def _unavailable(error: Exception) -> Exception:

@@ -1,6 +1,6 @@
 """Asking workers for a read, and waiting for it, within a bound. The only place here that knows Celery: it only sends.
 
-The request itself is in Postgres (``db.refresh``): it makes the wallets due. The message only makes it quick, so with
+The request itself is in Postgres (``db.requests``): it makes the wallets due. The message only makes it quick, so with
 Redis out of reach nothing is lost, and a plain read never waits for it.
 """
 
@@ -21,8 +21,8 @@ from api.listening import Listener
 from api.waits import Waits
 from config.broker import REFRESH_QUEUE, location, transport_options
 from config.networks import NetworkName
-from config.settings import NETWORKS, ApiSettings
-from db.refresh import REQUEST_FOR_WALLETS
+from config.settings import ApiSettings
+from db.requests import REQUEST_FOR_WALLETS
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -41,7 +41,7 @@ _REQUEST = Statement(REQUEST_FOR_WALLETS)
 
 
 class Asked(NamedTuple):
-    """What became of asking for one wallet (``db.refresh``)."""
+    """What became of asking for one wallet (``db.requests``)."""
 
     wallet_id: UUID
     network: NetworkName
@@ -138,7 +138,7 @@ class Refresher:
         first = rows = await self._mark(wallet_ids)
         waiting: list[UUID] = []
         while True:
-            for network in NETWORKS:  # no more than one batch reads: the others of a network are merely due
+            for network in _networks(rows):  # no more than one batch reads: the others of a network are merely due
                 coming = [row.wallet_id for row in rows if row.wait and row.network == network]
                 waiting += coming[:MOST_IN_A_MESSAGE]
             marked += [row.wallet_id for row in rows if row.marked]
@@ -160,7 +160,7 @@ class Refresher:
 
     def _send(self, rows: Sequence[Asked]) -> None:
         """One message for each network. A failure costs speed alone: beat's next tick finds the wallets due."""
-        for network in NETWORKS:
+        for network in _networks(rows):
             ids = [str(row.wallet_id) for row in rows if row.enqueue and row.network == network]
             if not ids:
                 continue
@@ -208,6 +208,10 @@ class Refresher:
             task_ignore_result=True,
         )
         return app
+
+
+def _networks(rows: Sequence[Asked]) -> list[NetworkName]:
+    return sorted({row.network for row in rows})
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from api.database import UNAVAILABLE, Database, Statement
-from db.refresh import LAST_READS
+from db.requests import LAST_READS
 
 log = structlog.get_logger(__name__)
 

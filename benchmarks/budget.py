@@ -22,7 +22,7 @@ from benchmarks.stage import nodes
 from config.settings import worker_settings
 from devstack.product import environment
 from devstack.servers import ROOT, redis_server
-from worker.chains import reader_for
+from worker.reading import reader_for
 
 READERS = 8
 PER_SECOND = 3.0

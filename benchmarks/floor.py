@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from benchmarks.stage import Wallet
-from worker.chains.snapshot import HEADER, READER, REVERTING_READER, WORD
+from worker.reading.contract import HEADER, READER, REVERTING_READER, WORD
 
 UPSERT = """
 INSERT INTO balance_cache (wallet_id, usdt_balance, native_balance, block_number, block_time, finality, last_synced)

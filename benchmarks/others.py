@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from api.balances import NATIVE_DECIMALS, amount
+from api.balances import amount
 from api.conditional import Tagger
 from api.database import Statement, dsn
 from config.settings import ApiSettings, load
@@ -36,6 +36,7 @@ URL = SETTINGS.database_url.get_secret_value()
 ROUTE = "/api/v1/auth/balances/user/{user_id}"
 STATEMENT = Statement(USER_BALANCES)
 TAGGER = Tagger(6, 6, detail=False)
+NATIVE_DECIMALS = {"ethereum": 18, "tron": 6}
 INTERVALS = {"patience": timedelta(seconds=60), "oldest": timedelta(seconds=960), "deadline": timedelta(seconds=5)}
 
 

@@ -20,8 +20,8 @@ from config.settings import worker_settings
 from devstack.product import worker
 from devstack.servers import wait_for
 from worker.app import app, start_process
-from worker.chains import reader_for
-from worker.chains.snapshot import (
+from worker.reading import reader_for
+from worker.reading.contract import (
     MAX_WALLETS_BY_REVERT,
     REVERTING_READER,
     Expected,
@@ -30,7 +30,7 @@ from worker.chains.snapshot import (
     encode,
     richest,
 )
-from worker.sync import sync_due
+from worker.sync.batch import sync_due
 
 WALLETS = 10_000
 ROUNDS = 7

@@ -22,12 +22,12 @@ from config.settings import NETWORKS
 from devstack.product import WORKER, api, beat, environment, token
 from devstack.servers import Server, running, wait_for
 from devstack.stack import base58_address
-from worker.chains.snapshot import MAX_WALLETS_BY_REVERT
-from worker.chains.tron import TronNode
+from worker.nodes.tron import TronNode
+from worker.reading.contract import MAX_WALLETS_BY_REVERT
 
 BACKLOG = 50_000
 """Wallets of each network that are due while users refresh."""
-PER_BATCH = {"ethereum": MAX_WALLETS_BY_REVERT, "tron": TronNode.ways["return"]}
+PER_BATCH = {"ethereum": MAX_WALLETS_BY_REVERT, "tron": TronNode.strategies["return"]}
 ROUNDS = 5
 FEWEST = 10
 """Refreshes in a round, at the least, for its median to say something."""

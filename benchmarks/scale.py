@@ -19,14 +19,14 @@ from benchmarks.stage import Stage, Unsound, insert, stage
 from config.broker import sync_queue
 from config.logging import configure_logging
 from config.settings import NETWORKS
-from db.queue import count_due
+from db.claims import claim_due
+from db.due_wallets import count_due
 from db.session import engine, transaction
-from db.wallets import claim_due
 from devstack.product import beat, worker
 from devstack.servers import Server, wait_for
 from worker.app import app
-from worker.chains import reader_for
-from worker.sync import sync_due
+from worker.reading import reader_for
+from worker.sync.batch import sync_due
 
 SMALL, LARGE = 10_000, 1_000_000
 """Wallets, on both networks together."""

@@ -10,11 +10,11 @@ from uuid import uuid4
 from benchmarks.reading import Figure, settings
 from benchmarks.stage import Stage, Unsound, stage
 from config.logging import configure_logging
+from db.claims import Claim, claim_due
 from db.leases import release
 from db.session import transaction
-from db.wallets import Claim, claim_due
-from worker.chains import reader_for
-from worker.sync import sync_due
+from worker.reading import reader_for
+from worker.sync.batch import sync_due
 
 WALLETS = 80_000
 HELD = 40_000

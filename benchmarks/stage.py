@@ -17,7 +17,7 @@ import requests
 from devstack.product import environment, migrate
 from devstack.servers import ROOT, Server, free_port, postgres, redis_server, running
 from devstack.stack import alone_in, base58_address
-from worker.chains.addresses import account_bytes
+from worker.nodes.addresses import account_bytes
 
 FOLDER = ROOT / ".devstack" / "bench"
 NETWORKS = ("ethereum", "tron")

@@ -16,47 +16,13 @@ REFRESH_QUEUE = "refresh"
 
 
 def sync_queue(network: NetworkName) -> str:
-    """The queue of a network's batches: each has its own, so that one that hangs does not hold up the other."""
+    """The queue of a network's batches: each has its own, so that one that hangs does not hold up the others."""
     return f"sync.{network}"
 
 
-QUEUES = (TICKS_QUEUE, REFRESH_QUEUE, sync_queue("ethereum"), sync_queue("tron"))
-"""All there are. A worker serves the first two before the others, and those by turns (``RefreshFirst``)."""
-
-
-PRECEDENCE = {TICKS_QUEUE: 0, REFRESH_QUEUE: 1}
-
-BATCHES_IN_A_TURN = {sync_queue("ethereum"): 1, sync_queue("tron"): 5}
-"""At its largest a batch of Ethereum's holds five times as many wallets as one of Tron's: a turn is as many of each."""
-
-
-class RefreshFirst:
-    """The order in which a worker looks at its queues, in kombu's form: ticks, refreshes, and then networks by turns.
-
-    A strict order would serve the last network only when the others have nothing left: never, where one cannot keep up.
-    """
-
-    def __init__(self) -> None:
-        self.queues: list[str] = []
-        self._turn, self._batches = "", 0
-
-    def update(self, queues: Iterable[str]) -> None:
-        """These are served from now on."""
-        self.queues = sorted(queues, key=lambda queue: PRECEDENCE.get(queue, len(PRECEDENCE)))
-
-    def consume(self, count: int) -> list[str]:
-        """The first `count` of them."""
-        return self.queues[:count]
-
-    def rotate(self, served: str) -> None:
-        """The network that was served just now comes last, once it has had its turn."""
-        if served in PRECEDENCE or served not in self.queues:
-            return
-        self._turn, self._batches = served, self._batches + 1 if served == self._turn else 1
-        if self._batches >= BATCHES_IN_A_TURN.get(served, 1):
-            self.queues.remove(served)
-            self.queues.append(served)
-            self._batches = 0
+def queues(networks: Iterable[NetworkName]) -> tuple[str, ...]:
+    """The queues of a worker of these networks. It serves the first two before the others."""
+    return (TICKS_QUEUE, REFRESH_QUEUE, *map(sync_queue, networks))
 
 
 def location(redis_url: str) -> tuple[str, dict[str, Any] | Literal[False]]:
@@ -84,7 +50,6 @@ def transport_options(
     return {
         "global_keyprefix": "bal:",
         "priority_steps": [0],  # queues, not priorities: one list each
-        "queue_order_strategy": "config.broker:RefreshFirst",  # refreshes overtake, networks take turns
         # Longer than a task can wait in a worker and run; the shortest of all processes wins, so it is a constant.
         "visibility_timeout": 7200,
         "unacked_restore_interval": 10,

@@ -13,8 +13,12 @@ class SecretFileSource(EnvSettingsSource):
         path = self.env_vars.get(f"{field_name.lower()}_file")
         if path is None:
             return None, field_name, False
-        try:
-            return Path(path).read_text().strip(), field_name, False
-        except (OSError, UnicodeDecodeError) as error:
-            name = field_name.upper()
-            raise SystemExit(f"{name}_FILE: cannot read the file it names ({type(error).__name__})") from error
+        return from_file(field_name, path), field_name, False
+
+
+def from_file(name: str, path: str) -> str:
+    """The value that the file of a setting holds. Raises SystemExit with a sentence."""
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{name.upper()}_FILE: cannot read the file it names ({type(error).__name__})") from error

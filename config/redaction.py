@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic_settings import EnvSettingsSource
 
-from config.files import SecretFileSource
+from config.base_settings import NetworkVariables
+from config.files import SecretFileSource, from_file
 from config.settings import ApiSettings, WorkerSettings
 
 MASK = "…"
@@ -20,6 +21,8 @@ SHORTEST = 8
 """Characters of a secret that is masked wherever it stands. A shorter one, or a mere word, is found in many a line."""
 SHORTEST_TOKEN = 12
 """Characters of a part of a URL that may be a key, and may be a name: it has digits and letters."""
+SECRETS_OF_NETWORKS = ("_rpc_urls", "_api_keys")
+"""How the variables of networks end that hold secrets."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ESCAPE = re.compile(r"\\+(?:u([0-9a-f]{4})|x([0-9a-f]{2}))")
 
@@ -122,10 +125,18 @@ def secrets() -> tuple[str, ...]:
     for kind in (WorkerSettings, ApiSettings):
         for source in (EnvSettingsSource(kind), SecretFileSource(kind)):
             for name, field in kind.model_fields.items():
-                if "SecretStr" not in str(field.annotation):
-                    continue
-                with suppress(SystemExit):
-                    value, _, _ = source.get_field_value(field, name)
-                    several = value.split(",") if value and "tuple" in str(field.annotation) else [value]
-                    found += [part.strip() for part in several if part]
+                if "SecretStr" in str(field.annotation):
+                    with suppress(SystemExit):
+                        value, _, _ = source.get_field_value(field, name)
+                        found += [value.strip()] if value else []
+    found += [part.strip() for value in _of_networks() for part in value.split(",") if part.strip()]
     return tuple(dict.fromkeys(found))
+
+
+def _of_networks() -> Iterator[str]:
+    """Nodes' URLs and keys, those too whose network nobody knows: its name may be mistyped, and no less secret."""
+    for name, value in NetworkVariables(WorkerSettings)().items():
+        variable = name.removesuffix("_file")
+        if variable.endswith(SECRETS_OF_NETWORKS):
+            with suppress(SystemExit):
+                yield value if name == variable else from_file(variable, value)

@@ -5,42 +5,43 @@ value (Docker and Kubernetes secrets). A process builds only the settings that i
 the endpoint no node. A wrong setting stops the start with a sentence; values are never shown, they may be secret.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from os import geteuid
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from config.files import SecretFileSource
-from config.networks import NetworkName
+from config.base_settings import QueueSettings, Settings
+from config.families import NetworkName
+from config.network_settings import Chain, NodeSettings, Source, TokenSettings, prefix
 from config.values import (
-    DatabaseUrl,
     KeysUrl,
-    NodeUrls,
-    PerSecond,
-    RedisUrl,
     Seconds,
     Secret,
-    Secrets,
     Subnets,
     Words,
     overheard,
 )
 
-NETWORKS: tuple[NetworkName, ...] = ("ethereum", "tron")
+__all__ = [
+    "NETWORKS",
+    "ApiSettings",
+    "Chain",
+    "QueueSettings",
+    "Settings",
+    "WorkerSettings",
+    "api_settings",
+    "database_settings",
+    "load",
+    "problems",
+    "worker_settings",
+]
 
-# Twice as old as the newest block of a sound node is at worst: slots are missed, and finality takes its time.
-MAX_HEAD_AGE: dict[tuple[NetworkName, str], float] = {
-    ("ethereum", "latest"): 120,
-    ("ethereum", "safe"): 1800,
-    ("ethereum", "finalized"): 2700,
-    ("tron", "latest"): 60,
-    ("tron", "solid"): 180,
-}
+NETWORKS: tuple[NetworkName, ...] = ("ethereum", "tron")
+"""For what has not yet been turned to `Settings.known_networks` and `WorkerSettings.networks`."""
 
 LEAST_REQUESTS = 2  # of a read: the balances, and at first the token's supply
 
@@ -54,105 +55,57 @@ def _private_folder() -> Path:
     return Path(gettempdir(), f"balance-sync-{geteuid()}")
 
 
-class Settings(BaseSettings):
-    """What every process needs."""
-
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, enable_decoding=False, extra="ignore")
-
-    database_url: DatabaseUrl
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["console", "json"] = "console"
-    max_wallets_per_user: int = Field(default=10_000, ge=1, le=1_000_000)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic's
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, SecretFileSource(settings_cls)
-
-
-class QueueSettings(Settings):
-    """What a process needs that sends tasks."""
-
-    redis_url: RedisUrl
-    ethereum_usdt_decimals: int = Field(default=6, ge=0, le=77)
-    tron_usdt_decimals: int = Field(default=6, ge=0, le=77)
-    sync_interval_active: Seconds = 60
-    sync_interval_idle: Seconds = 900
-    refresh_cooldown: Seconds = 5
-    refresh_deadline: Seconds = 5
-
-    @model_validator(mode="after")
-    def _intervals_are_ordered(self) -> Self:
-        if self.sync_interval_idle < self.sync_interval_active:
-            raise ValueError("SYNC_INTERVAL_IDLE must not be shorter than SYNC_INTERVAL_ACTIVE")
-        return self
-
-
 class WorkerSettings(QueueSettings):
     """What the worker and beat need."""
 
-    ethereum_rpc_urls: NodeUrls = ()
-    ethereum_chain_id: int = Field(default=1, gt=0)
-    ethereum_usdt_contract: str = Field(
-        default="0xdAC17F958D2ee523a2206206994597C13D831ec7", pattern=r"^0x[0-9a-fA-F]{40}$"
-    )
-    ethereum_finality: Literal["latest", "safe", "finalized"] = "latest"
-    tron_rpc_urls: NodeUrls = ()
-    tron_api_keys: Secrets = ()
-    tron_api_key_hosts: Words = ("trongrid.io",)
-    tron_chain_id: int = Field(default=728126428, gt=0)
-    tron_usdt_contract: str = Field(
-        default="TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t", pattern=r"^T[1-9A-HJ-NP-Za-km-z]{33}$"
-    )
-    tron_finality: Literal["latest", "solid"] = "solid"
-    ethereum_rps: PerSecond = 10
-    tron_rps: PerSecond = 10
-    ethereum_max_head_age: float | None = Field(default=None, ge=0)
-    tron_max_head_age: float | None = Field(default=None, ge=0)
+    network_settings: Mapping[NetworkName, NodeSettings] = Field(default_factory=dict)
+    of_a_network: ClassVar[type[TokenSettings]] = NodeSettings
     sync_lease: float = Field(default=60, ge=3, le=3600)
     confirm_rises: int | None = Field(default=None, ge=0)
     allow_plain_http: bool = False
     dispatch_interval: Seconds = 1
     life_sign_dir: Path = Field(default_factory=_private_folder)
 
-    def chain(self, network: NetworkName) -> "ChainSettings":
-        """What the settings say of a network."""
-        ethereum = network == "ethereum"
-        decimals = self.ethereum_usdt_decimals if ethereum else self.tron_usdt_decimals
-        finality = self.ethereum_finality if ethereum else self.tron_finality
-        max_age = self.ethereum_max_head_age if ethereum else self.tron_max_head_age
-        return ChainSettings(
-            chain_id=self.ethereum_chain_id if ethereum else self.tron_chain_id,
-            contract=self.ethereum_usdt_contract if ethereum else self.tron_usdt_contract,
-            decimals=decimals,
-            finality=finality,
-            per_second=self.ethereum_rps if ethereum else self.tron_rps,
-            max_head_age=MAX_HEAD_AGE[network, finality] if max_age is None else max_age,
-            confirm_rises=None if self.confirm_rises is None else self.confirm_rises * 10**decimals,
-        )
+    def chain(self, network: NetworkName) -> Chain:
+        """What the settings say of a network. Raises ValueError where nobody has named its token."""
+        return self.network_settings[network].chain(self.confirm_rises)
 
     @model_validator(mode="after")
     def _nodes_are_not_overheard(self) -> Self:
-        for name, urls in (("ETHEREUM_RPC_URLS", self.ethereum_rpc_urls), ("TRON_RPC_URLS", self.tron_rpc_urls)):
-            if not self.allow_plain_http and any(overheard(url.get_secret_value()) for url in urls):
+        for name, each in self.network_settings.items():
+            if not self.allow_plain_http and any(overheard(url.get_secret_value()) for url in each.rpc_urls):
                 raise ValueError(
-                    f"{name} names a node on another machine by http://, where balances can be changed on their way:"
-                    " use https://, or set ALLOW_PLAIN_HTTP=true if nobody is on that way"
+                    f"{prefix(name)}RPC_URLS names a node on another machine by http://, where balances can be changed"
+                    " on their way: use https://, or set ALLOW_PLAIN_HTTP=true if nobody is on that way"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _sums_can_be_told(self) -> Self:
+        for name in self.networks if self.confirm_rises is not None else ():
+            if self.network_settings[name].decimals is None:
+                raise ValueError(
+                    f"CONFIRM_RISES is a sum of tokens, and {prefix(name)}USDT_CONTRACT names one whose decimals are not"
+                    f" known here: set {prefix(name)}USDT_DECIMALS"
                 )
         return self
 
     @model_validator(mode="after")
     def _a_read_fits_into_its_budget(self) -> Self:
-        for name, per_second in (("ETHEREUM_RPS", self.ethereum_rps), ("TRON_RPS", self.tron_rps)):
-            if 0 < per_second * self.read_limit < LEAST_REQUESTS:
-                few = f"{name} leaves a read no {LEAST_REQUESTS} requests in its {self.read_limit:g} s"
+        for name, each in self.network_settings.items():
+            if 0 < each.rps * self.read_limit < LEAST_REQUESTS:
+                few = f"{prefix(name)}RPS leaves a read no {LEAST_REQUESTS} requests in its {self.read_limit:g} s"
                 raise ValueError(f"{few}: raise it, or SYNC_LEASE")
+        return self
+
+    @model_validator(mode="after")
+    def _no_balance_is_read_as_two(self) -> Self:
+        sources: dict[Source | None, NetworkName] = {}
+        for name in self.networks:
+            other = sources.setdefault(self.source(name), name)
+            if other != name:
+                both = f"{prefix(other)}RPC_URLS and {prefix(name)}RPC_URLS"
+                raise ValueError(f"{both} are of one chain id and one token: set only one of the two")
         return self
 
     # The time-outs of a batch follow from its lease, so that they are in order whatever the lease is: a request gives
@@ -178,25 +131,8 @@ class WorkerSettings(QueueSettings):
 
     @property
     def networks(self) -> tuple[NetworkName, ...]:
-        """The networks that have a node; the others are not synced."""
-        urls: dict[NetworkName, NodeUrls] = {"ethereum": self.ethereum_rpc_urls, "tron": self.tron_rpc_urls}
-        return tuple(network for network in NETWORKS if urls[network])
-
-
-@dataclass(frozen=True, slots=True)
-class ChainSettings:
-    """What a reader of one network needs. Seconds; 0 requests a second and 0 seconds of age are no bounds.
-
-    `confirm_rises` is in base units; None: no rise is confirmed.
-    """
-
-    chain_id: int
-    contract: str
-    decimals: int
-    finality: str
-    per_second: float
-    max_head_age: float
-    confirm_rises: int | None = None
+        """The networks that have a node, in the order of `known_networks`; the others are not synced."""
+        return tuple(name for name, each in self.network_settings.items() if each.rpc_urls)
 
 
 class ApiSettings(QueueSettings):
@@ -275,11 +211,18 @@ def problems(kind: type[Settings]) -> list[str]:
 
 
 def _sentence(error: Any) -> str:
-    name = str(error["loc"][0]).upper() if error["loc"] else ""
+    name = _variable(error["loc"])
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "missing":
         message = "is required; see the settings in README.md"
     return f"  {name}: {message}" if name else f"  {message}"
+
+
+def _variable(place: tuple[Any, ...]) -> str:
+    """The variable that an error is about; empty where its message names what it is about."""
+    if place[:1] != ("network_settings",):
+        return str(place[0]).upper() if place else ""
+    return f"{prefix(place[1])}{place[2].upper()}" if len(place) > 2 else ""  # noqa: PLR2004  network and field
 
 
 @cache

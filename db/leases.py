@@ -21,13 +21,15 @@ from db.windows import HOLDS, ITS_TURN, WAITS
 # What was lost before stays apart.
 _RELEASE = """
 WITH lost AS (
-    UPDATE leases SET lease_until = NULL, token = gen_random_uuid() WHERE token = %(token)s AND deaths > 0
+    UPDATE leases SET lease_until = NULL, token = gen_random_uuid() WHERE {which} AND deaths > 0
  RETURNING wallet_ids
 ), free AS (
-    DELETE FROM leases WHERE token = %(token)s AND deaths = 0 RETURNING wallet_ids
+    DELETE FROM leases WHERE {which} AND deaths = 0 RETURNING wallet_ids
 )
 SELECT cardinality(wallet_ids) FROM lost UNION ALL SELECT cardinality(wallet_ids) FROM free
 """
+_RELEASE_ONE = _RELEASE.format(which="token = %(token)s")
+_RELEASE_ALL = _RELEASE.format(which="network = %(network)s AND lease_until IS NOT NULL")
 _FORGET = "DELETE FROM leases WHERE token = %(token)s"
 
 # Under the lock of the network's row, as claims are. The second death in a row halves a batch, and each one after it:
@@ -74,7 +76,12 @@ _COUNT_LOST = f"SELECT count(*) FROM leases WHERE network = %(network)s AND {WAI
 
 def release(connection: Connection, token: UUID) -> int:
     """Hand a claim back, as if it had never been made. Says how many wallets it still had. One statement."""
-    return sum(connection.exec_driver_sql(_RELEASE, {"token": token}).scalars())
+    return sum(connection.exec_driver_sql(_RELEASE_ONE, {"token": token}).scalars())
+
+
+def release_all(connection: Connection, network: NetworkName) -> int:
+    """The same for every claim of a network: whoever has one writes nothing any more."""
+    return sum(connection.exec_driver_sql(_RELEASE_ALL, {"network": network}).scalars())
 
 
 def forget(connection: Connection, token: UUID) -> None:

@@ -1,10 +1,12 @@
 """The tables. No queries here: each of the other modules has those of one thing that is asked of them.
 
-    wallets ◄── sync_schedule ◄── balance_cache ◄── held_changes
+    networks ◄── wallets ◄── sync_schedule ◄── balance_cache ◄── held_changes
+       ▲  └──► sources ◄───────────────────────────┘
+       └──────────┘
 
-Each row hangs on the one before by its wallet's id and goes with it. ``balance_cache`` points to ``sync_schedule``, not
-to ``wallets``: a worker that writes holds the lock on the schedule row, so a wallet deleted at the same moment can
-neither deadlock with it nor fail its whole batch (docs/decisions/0004-one-chain-of-rows.md).
+Each row of a wallet hangs on the one before by the wallet's id and goes with it. ``balance_cache`` points to
+``sync_schedule``, not to ``wallets``: a worker that writes holds the lock on the schedule row, so a wallet deleted at
+the same moment can neither deadlock with it nor fail its whole batch (docs/decisions/0004-one-chain-of-rows.md).
 """
 
 from sqlalchemy import (
@@ -15,6 +17,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -23,12 +26,11 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     text,
     true,
 )
-
-from config.settings import NETWORKS
 
 metadata = MetaData(
     naming_convention={
@@ -45,7 +47,46 @@ BaseUnits = Numeric(78, 0)
 
 Moment = DateTime(timezone=True)
 
-_in_known_networks = f"network IN ({', '.join(repr(network) for network in sorted(NETWORKS))})"
+networks = Table(
+    "networks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column(
+        "family", Text, nullable=False, comment="evm or tron: how its addresses are written and its nodes spoken to"
+    ),
+    Column(
+        "source",
+        SmallInteger,
+        ForeignKey("sources.id", use_alter=True),
+        comment="what a worker reads now; NULL: no worker has registered it",
+    ),
+    Column(
+        "first_source",
+        SmallInteger,
+        ForeignKey("sources.id", use_alter=True),
+        comment="what balances are of whose own source is NULL",
+    ),
+    Column("native_symbol", Text),
+    Column("native_decimals", SmallInteger),
+    Column("usdt_decimals", SmallInteger),
+    Column("due_up_to", Uuid, comment="after a change of source: wallets up to this id are due; NULL: all"),
+    Column("registered_at", Moment, nullable=False, server_default=text("now()")),
+    comment="What wallets.network may be. Registered by alembic upgrade and by each start of a worker.",
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("id", SmallInteger, Identity(always=True), primary_key=True),
+    Column("network", Text, ForeignKey(networks.c.name, ondelete="CASCADE"), nullable=False),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("token", Text, nullable=False, comment="the contract in the spelling by which two are compared"),
+    UniqueConstraint("network", "chain_id", "token"),
+    CheckConstraint("chain_id > 0", name="chain_id_positive"),
+    CheckConstraint("length(token) >= 1 AND length(token) <= 128", name="token_length"),
+    comment="What balances may be of: a token on a chain. Blocks are compared within one.",
+)
+
 _address_length = "length(address) BETWEEN 1 AND 128"
 
 wallets = Table(
@@ -53,10 +94,9 @@ wallets = Table(
     metadata,
     Column("id", Uuid, primary_key=True, server_default=text("gen_random_uuid()")),
     Column("user_id", Uuid, nullable=False),
-    Column("network", Text, nullable=False),
+    Column("network", Text, ForeignKey(networks.c.name), nullable=False),
     Column("address", Text, nullable=False),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
-    CheckConstraint(_in_known_networks, name="network"),
     CheckConstraint(_address_length, name="address_length"),
     comment="Whose wallets there are. The API's own: it inserts and deletes with plain SQL.",
 )
@@ -64,9 +104,9 @@ Index(
     "uq_wallets_user_id_network_address",
     wallets.c.user_id,
     wallets.c.network,
-    # An Ethereum address means the same in any case; a Tron address does not.
+    # What begins with 0x or 0X, an address of an EVM network, means the same in any case; a Tron address does not.
     # Line breaks as Postgres gives it back, so that migrations and models can be compared.
-    text("(\nCASE\n    WHEN network = 'ethereum' THEN lower(address)\n    ELSE address\nEND)"),
+    text("(\nCASE\n    WHEN lower(\"left\"(address, 2)) = '0x'::text THEN lower(address)\n    ELSE address\nEND)"),
     unique=True,
 )
 
@@ -88,6 +128,7 @@ sync_schedule = Table(
     Column("last_error", Text),
     Column("last_changed_at", Moment),
     Column("requested_at", Moment),
+    Column("forgotten_at", Moment, comment="what was read before may be overwritten by an older block"),
     # Network and address are checked in wallets, from where a trigger copies them.
     CheckConstraint("failures >= 0", name="failures_not_negative"),
     CheckConstraint("length(last_error) <= 64", name="last_error_length"),
@@ -155,6 +196,9 @@ balance_cache = Table(
     Column("last_synced", Moment, nullable=False, comment="just before the read was sent"),
     Column(
         "one_block", Boolean, nullable=False, server_default=true(), comment="false: of the block or a little later"
+    ),
+    Column(
+        "source", SmallInteger, ForeignKey(sources.c.id), comment="what it is of; NULL: the first source of its network"
     ),
     CheckConstraint("usdt_balance >= 0", name="usdt_balance_not_negative"),
     CheckConstraint("native_balance >= 0", name="native_balance_not_negative"),

@@ -1,93 +1,125 @@
-"""What is true of a whole network: whether it is out. One row each; an outage is a fact about it, and of no wallet."""
+"""Networks as rows: which there are, and what each is read from. Plain SQL in the driver's own form.
 
-from datetime import datetime
+``alembic upgrade head`` adds the names that are known, and a worker's start registers what it reads: it is the one that
+writes, so its settings count. Where that is another source than before, the network's balances are of another chain or
+token: nobody may write any more what he reads of the old one, and all wallets are made due, some thousands at a time.
+"""
+
+from collections.abc import Mapping
 from typing import NamedTuple
+from uuid import UUID
 
 from sqlalchemy import Connection
 
+from config.families import Network
+from config.network_settings import Chain, Source, source
 from config.networks import NetworkName
-from db.windows import WAITS
+from db.leases import release_all
+from db.network_state import lock
+from db.sources import OF_SOURCE
+from db.windows import HOLDER, MASSES
 
+PIECE = 10_000
+"""Wallets that one transaction looks at and makes due: some tenths of a second's work."""
 
-class State(NamedTuple):
-    """Since when no endpoint of a network answers, and an error's code; when the last such time ended."""
+_ADD = "INSERT INTO networks (name, family) VALUES (%(name)s, %(family)s) ON CONFLICT DO NOTHING"
 
-    out_since: datetime | None = None
-    reason: str | None = None
-    back_lately: bool = False
-    """It ended less than a minute ago."""
-    lost: bool = False
-    """A batch that was lost with its worker waits to be tried, or to be put aside."""
-    over: bool = False
-    """A lease is over, and its wallets are to be put aside."""
-    masses: bool = False
-    """Wallets are due in the lane of those that came with many others."""
-
-
-NO_STATE = State()
-
-_LOCK = f"""
-SELECT out_since, reason, coalesce(back_at > now() - interval '1 minute', false),
-       EXISTS (SELECT FROM leases WHERE network = %(network)s AND {WAITS}),
-       EXISTS (SELECT FROM leases WHERE network = %(network)s AND lease_until <= now()),
-       coalesce((SELECT true FROM sync_schedule WHERE network = %(network)s AND lane = 1 AND next_sync_at <= now()
-                  ORDER BY next_sync_at LIMIT 1), false)
-  FROM network_state WHERE network = %(network)s FOR UPDATE
-"""
-_ADD = "INSERT INTO network_state (network) VALUES (%(network)s) ON CONFLICT DO NOTHING"
-
-_OUT = """
-INSERT INTO network_state AS n (network, out_since, reason) VALUES (%(network)s, now(), %(reason)s)
-    ON CONFLICT (network) DO UPDATE SET out_since = coalesce(n.out_since, now()), reason = EXCLUDED.reason
- WHERE n.out_since IS NULL OR n.reason IS DISTINCT FROM EXCLUDED.reason
-RETURNING out_since = now()
-"""
-_BACK = """
-UPDATE network_state SET out_since = NULL, reason = NULL, back_at = now()
- WHERE network = %(network)s AND out_since IS NOT NULL
-"""
-_CONDITIONS = """
-SELECT network, out_since, reason,
-       (SELECT coalesce(sum(cardinality(wallet_ids)), 0) FROM leases AS l
-         WHERE l.network = n.network AND coalesce(lease_until <= now(), true)) AS lost,
-       (SELECT count(*) FROM held_changes JOIN wallets AS w ON w.id = wallet_id WHERE w.network = n.network) AS doubted
-  FROM network_state AS n
+# An identity counts on with each attempt to insert, and it is a small one: so only what is missing is inserted.
+_ADD_SOURCE = """
+INSERT INTO sources (network, chain_id, token) SELECT %(network)s, %(chain_id)s, %(token)s
+ WHERE NOT EXISTS (SELECT FROM sources
+                    WHERE network = %(network)s AND chain_id = %(chain_id)s AND token = %(token)s)
 """
 
+_REGISTER = """
+UPDATE networks AS n
+   SET family = %(family)s, native_symbol = %(native_symbol)s, native_decimals = %(native_decimals)s,
+       usdt_decimals = coalesce(%(usdt_decimals)s, CASE WHEN n.source = s.id THEN n.usdt_decimals END),
+       registered_at = now(), source = s.id,
+       first_source = coalesce(n.first_source, s.id), due_up_to = CASE WHEN %(changed)s THEN %(begin)s
+                                                                       ELSE n.due_up_to END
+  FROM sources AS s
+ WHERE n.name = %(network)s AND s.network = %(network)s AND s.chain_id = %(chain_id)s AND s.token = %(token)s
+"""
 
-def lock(connection: Connection, network: NetworkName) -> State:
-    """A network's state, locked until the transaction ends."""
-    row = connection.exec_driver_sql(_LOCK, {"network": network}).one_or_none()
-    if row is None:
-        connection.exec_driver_sql(_ADD, {"network": network})
-        row = connection.exec_driver_sql(_LOCK, {"network": network}).one()
-    return State(*row)
+# What usually changes on one chain says nothing of another.
+_FORGET_RATES = "UPDATE change_rates SET wallets = 0, changed = 0, fallen = 0 WHERE network = %(network)s"
+
+_NEXT_PIECE = """
+SELECT due_up_to FROM networks WHERE name = %(network)s AND due_up_to IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+# Along the wallets' ids, which nobody changes: each is looked at once. One that is held is read from the new source,
+# for the leases of before are gone; so is one whose row somebody keeps locked, at its own time.
+_MAKE_DUE = f"""
+WITH piece AS MATERIALIZED (
+    SELECT wallet_id FROM sync_schedule WHERE wallet_id > %(up_to)s ORDER BY wallet_id LIMIT {PIECE}
+), other AS (
+    SELECT s.wallet_id FROM sync_schedule AS s JOIN networks AS n ON n.name = s.network
+     WHERE s.wallet_id IN (SELECT wallet_id FROM piece) AND s.network = %(network)s AND s.next_sync_at > now()
+       AND NOT EXISTS (SELECT FROM balance_cache AS b WHERE b.wallet_id = s.wallet_id AND {OF_SOURCE})
+       AND NOT EXISTS (SELECT FROM {HOLDER} AS h)
+       FOR NO KEY UPDATE OF s SKIP LOCKED
+), due AS (
+    UPDATE sync_schedule AS s SET next_sync_at = now(), lane = {MASSES} FROM other WHERE other.wallet_id = s.wallet_id
+ RETURNING s.wallet_id
+), noted AS (
+    UPDATE networks SET due_up_to = (SELECT wallet_id FROM piece ORDER BY wallet_id DESC LIMIT 1)
+     WHERE name = %(network)s
+)
+SELECT count(*) FROM due
+"""
+
+BEGIN = UUID(int=0)
 
 
-def note_out(connection: Connection, network: NetworkName, reason: str) -> bool:
-    """No endpoint of a network answers, by this error. Says whether that is news."""
-    return bool(connection.exec_driver_sql(_OUT, {"network": network, "reason": reason}).scalar_one_or_none())
+class Registered(NamedTuple):
+    """What a network was read from until now, and is read from now on. `before` is None at the first time."""
+
+    before: Source | None
+    now: Source
+
+    @property
+    def changed(self) -> bool:
+        """The balances that there are are of something else."""
+        return self.before is not None and self.before != self.now
 
 
-def note_back(connection: Connection, network: NetworkName) -> bool:
-    """An endpoint of a network has answered. Says whether that is news."""
-    return bool(connection.exec_driver_sql(_BACK, {"network": network}).rowcount)
+def add_missing(connection: Connection, known: Mapping[NetworkName, Network]) -> None:
+    """Add the networks that the table has not. What it says of others stays: here is nobody who reads them."""
+    for network in known.values():
+        connection.exec_driver_sql(_ADD, {"name": network.name, "family": network.family})
 
 
-class Condition(NamedTuple):
-    """What a person should know of a network. `lost`: wallets whose worker never came back, and which nobody reads yet.
-    `doubted`: wallets of which one endpoint alone says that they changed, with unlikely many others.
+def register(connection: Connection, chain: Chain) -> Registered:
+    """Note what a worker reads of a network from now on. For one transaction of its own."""
+    network, of = chain.network, source(chain)
+    before = lock(connection, network.name).source
+    registered = Registered(before, of)
+    add_missing(connection, {network.name: network})
+    its_source = {"network": network.name, "chain_id": of.chain_id, "token": of.contract}
+    connection.exec_driver_sql(_ADD_SOURCE, its_source)
+    facts = {
+        "family": network.family,
+        "native_symbol": network.native_symbol,
+        "native_decimals": network.native_decimals,
+        "usdt_decimals": chain.decimals,
+        "changed": registered.changed,
+        "begin": BEGIN,
+    }
+    connection.exec_driver_sql(_REGISTER, its_source | facts)
+    if registered.changed:
+        release_all(connection, network.name)
+        connection.exec_driver_sql(_FORGET_RATES, {"network": network.name})
+    return registered
+
+
+def make_due(connection: Connection, network: NetworkName) -> int | None:
+    """After a change of source: make the next wallets due that are not read from the new one, and say how many.
+
+    None: there are no more, or another transaction does it.
     """
-
-    out_since: datetime | None
-    reason: str | None
-    lost: int
-    doubted: int
-
-
-SOUND = Condition(None, None, 0, 0)
-
-
-def conditions(connection: Connection) -> dict[NetworkName, Condition]:
-    """The condition of every network that was ever claimed for."""
-    return {row[0]: Condition(row[1], row[2], int(row[3]), row[4]) for row in connection.exec_driver_sql(_CONDITIONS)}
+    up_to = connection.exec_driver_sql(_NEXT_PIECE, {"network": network}).scalar_one_or_none()
+    if up_to is None:
+        return None
+    return int(connection.exec_driver_sql(_MAKE_DUE, {"network": network, "up_to": up_to}).scalar_one())

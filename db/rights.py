@@ -23,8 +23,11 @@ class Right(NamedTuple):
         return f"{self.privilege}{columns} ON {', '.join(self.tables)}"
 
 
+_OF_WHAT = Right("SELECT", ("networks", "sources"))
+
 _ASK = (
     Right("SELECT", ("wallets", "balance_cache", "sync_schedule", "leases", "network_state", "alembic_version")),
+    _OF_WHAT,
     Right("UPDATE", ("sync_schedule",), ("requested_at", "next_sync_at", "lane")),  # a refresh, a resync
 )
 
@@ -32,15 +35,19 @@ _ASK = (
 # says: the network and the address are copies there.
 _ENROL = Right("INSERT", ("sync_schedule",), ("wallet_id", "network", "address", "next_sync_at", "lane"))
 
+# `resync --forget` notes when: what was read before may be overwritten by an older block. It changes no balance.
+_FORGET = Right("UPDATE", ("sync_schedule",), ("forgotten_at",))
+
 WORKER, API, OPS, REGISTRAR = "bal_worker", "bal_api", "bal_ops", "bal_registrar"
 OWNER = "bal_owner"
 
 RIGHTS: dict[str, tuple[Right, ...]] = {
     API: _ASK,
-    OPS: (*_ASK, _ENROL, Right("SELECT", ("held_changes",))),
+    OPS: (*_ASK, _ENROL, _FORGET, Right("SELECT", ("held_changes",))),
     WORKER: (
         Right("SELECT", ("wallets", "sync_schedule", "balance_cache", "alembic_version")),
         _ENROL,
+        _FORGET,
         Right(
             "UPDATE",
             ("sync_schedule",),
@@ -63,10 +70,28 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         Right("UPDATE", ("balance_cache", "leases", "network_state", "held_changes", "change_rates")),
         Right("SELECT", ("leases", "network_state", "held_changes", "change_rates")),
         Right("DELETE", ("leases", "held_changes")),
+        # At its start, what it reads.
+        _OF_WHAT,
+        Right("INSERT", ("networks", "sources")),
+        Right(
+            "UPDATE",
+            ("networks",),
+            (
+                "due_up_to",
+                "family",
+                "first_source",
+                "native_decimals",
+                "native_symbol",
+                "registered_at",
+                "source",
+                "usdt_decimals",
+            ),
+        ),
     ),
     # Whoever keeps the wallets: the API's own backend. Its wallets' balances are for it to read.
     REGISTRAR: (
         Right("SELECT", ("wallets", "balance_cache")),
+        _OF_WHAT,
         Right("INSERT", ("wallets",)),
         Right("DELETE", ("wallets",)),
         Right("UPDATE", ("wallets",), ("network", "address")),
@@ -75,6 +100,8 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
 """What each role needs, and has. The owner, who migrates, has all by owning the tables."""
 
 TABLES = (
+    "networks",
+    "sources",
     "wallets",
     "sync_schedule",
     "leases",
@@ -91,7 +118,7 @@ _THERE = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s)"
 
 def grant(connection: Connection) -> None:
     """Give those of the roles that there are exactly their rights on the tables. For the tables' owner."""
-    if connection.exec_driver_sql("SELECT to_regclass('held_changes')").scalar_one() is None:
+    if connection.exec_driver_sql("SELECT to_regclass('sources')").scalar_one() is None:
         return  # a schema of before, which a downgrade made
     there = connection.exec_driver_sql(_THERE, {"roles": list(RIGHTS)}).scalars().all()
     for role in there:

@@ -40,8 +40,8 @@ BEGIN
     FOR thing IN
         SELECT format('TABLE %s', oid::regclass) AS name FROM pg_class
          WHERE relnamespace = current_schema()::regnamespace
-           AND relname IN ('wallets', 'sync_schedule', 'leases', 'network_state', 'balance_cache', 'held_changes',
-                           'change_rates', 'wallet_limits', 'alembic_version')
+           AND relname IN ('networks', 'sources', 'wallets', 'sync_schedule', 'leases', 'network_state', 'balance_cache',
+                           'held_changes', 'change_rates', 'wallet_limits', 'alembic_version')
         UNION ALL
         SELECT format('FUNCTION %s', oid::regprocedure) FROM pg_proc
          WHERE pronamespace = current_schema()::regnamespace

@@ -128,9 +128,11 @@ def settings(database_url: str, redis_url: str, ethereum: LocalChain, tron: Loca
         "ETHEREUM_RPC_URLS": ethereum.node.url,
         "ETHEREUM_CHAIN_ID": str(ETHEREUM_CHAIN_ID),
         "ETHEREUM_USDT_CONTRACT": "0x" + ethereum.token.hex(),
+        "ETHEREUM_USDT_DECIMALS": "6",
         "TRON_RPC_URLS": tron.node.url,
         "TRON_CHAIN_ID": str(TRON_CHAIN_ID),
         "TRON_USDT_CONTRACT": base58_address(tron.token),
+        "TRON_USDT_DECIMALS": "6",
         "JWT_ALGORITHMS": "HS256",
         "JWT_SECRET": secrets.token_hex(32),
     }

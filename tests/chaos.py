@@ -10,12 +10,12 @@ import psycopg
 import redis
 from scene import OFTEN, Scene
 
-from config.broker import QUEUES
+from config.broker import queues
 from devstack.chain import BALANCE_OF, Chain
 from devstack.seed import SeededWallet
 from devstack.servers import CAP, ServerFailed, wait_for
 from devstack.stack import LocalChain
-from worker.sync import CLAIM_AHEAD
+from worker.sync.batch import CLAIM_AHEAD
 
 INTERVAL = float(OFTEN["SYNC_INTERVAL_ACTIVE"])
 TICK = 1.0  # seconds from one tick of beat to the next
@@ -55,6 +55,9 @@ class Changes(threading.Thread):
                 chain.mint(self.chain.token, [(account, 3) for account in self.accounts])
         except Exception as failure:  # noqa: BLE001  whatever it is, the test tells of it
             self.failure = failure
+
+
+QUEUES = queues(("ethereum", "tron"))
 
 
 class Queues(threading.Thread):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from worker.check import Finding
+from worker.admin.check import Finding
 
 Env = dict[str, str]
 Look = Callable[..., list[Finding]]

@@ -20,9 +20,9 @@ from environment import forget_settings
 
 from devstack.product import environment
 from devstack.servers import CAP, ROOT
-from worker import check, cli
-from worker.chains import known
-from worker.transport import install
+from worker.admin import check, cli
+from worker.queues.redis_transport import install
+from worker.reading import shared_redis
 
 
 def command(env: Mapping[str, str], name: str, *arguments: str, redis_patience: float = CAP) -> Result:
@@ -32,7 +32,7 @@ def command(env: Mapping[str, str], name: str, *arguments: str, redis_patience: 
     """
     with (
         mock.patch.dict(os.environ, environment(env), clear=True),
-        mock.patch.object(known, "TIMEOUT", redis_patience),
+        mock.patch.object(shared_redis, "TIMEOUT", redis_patience),
         mock.patch.object(check, "REDIS_TIMEOUT", redis_patience),
         logging_put_back(),
         sending_app(redis_patience) as app,

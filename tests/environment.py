@@ -2,7 +2,7 @@
 
 from config import settings
 from db.session import engine
-from worker.chains import reader_for
+from worker.reading import reader_for
 
 
 def forget_settings() -> None:

@@ -1,4 +1,4 @@
-"""A reader without endpoints, in the place of `worker.chains.ChainReader`: it says at once what a test has set."""
+"""A reader without endpoints, in the place of `worker.reading.ChainReader`: it says at once what a test has set."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -7,10 +7,10 @@ from environment import forget_settings
 from structlog.testing import capture_logs
 
 from config.networks import NetworkName
-from worker import sync
-from worker.chains.snapshot import Balance, Block, Snapshot
-from worker.chains.task import Part
 from worker.errors import ReadFailed
+from worker.reading.contract import Balance, Block, Snapshot
+from worker.reading.request import Part
+from worker.sync import batch as sync
 
 
 class Died(BaseException):

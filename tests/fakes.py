@@ -9,14 +9,14 @@ from eth_abi.abi import encode as abi_encode
 from eth_hash.auto import keccak
 
 from devstack.servers import CAP
-from worker.chains import multicall
-from worker.chains.endpoints import EndpointReader
-from worker.chains.http import NodeSession
-from worker.chains.known import Known
-from worker.chains.snapshot import HEADER, READER, REVERT, REVERTING_READER, Balance, Block
-from worker.chains.task import Part
-from worker.chains.ways import TOTAL_SUPPLY, ApiKey, Head, Way
 from worker.errors import ReadFailed, Unsupported
+from worker.nodes.http import NodeSession
+from worker.reading import multicall
+from worker.reading.contract import HEADER, READER, REVERT, REVERTING_READER, Balance, Block
+from worker.reading.reader import NodeReader
+from worker.reading.request import Part
+from worker.reading.shared import Shared
+from worker.reading.strategies import TOTAL_SUPPLY, ApiKey, Head, Strategy
 
 SUPPLY = 10**15
 NOW = 1_795_000_000.0
@@ -35,10 +35,20 @@ class FakeNode:
     """Answers truly but for what `fault` says, which is given the way (or "supply") and the accounts of a request."""
 
     def __init__(
-        self, name: str = "node", *, ways: Mapping[Way, int] | None = None, keys: Sequence[str] = (), chain_id: int = 1
+        self,
+        name: str = "node",
+        *,
+        strategies: Mapping[Strategy, int] | None = None,
+        keys: Sequence[str] = (),
+        chain_id: int = 1,
     ) -> None:
         self.name = self.id = name
-        self.ways: Mapping[Way, int] = ways or {"revert": 64, "return": 32, "multicall3": 16, "single": 4}
+        self.strategies: Mapping[Strategy, int] = strategies or {
+            "revert": 64,
+            "return": 32,
+            "multicall3": 16,
+            "single": 4,
+        }
         self.multicall3, self.chain_id = MULTICALL3, chain_id
         self.keys = tuple(ApiKey(f"id-of-{key}", key) for key in keys)
         self.session = NodeSession(10, "KEY")
@@ -48,11 +58,11 @@ class FakeNode:
         self.asked: list[tuple[str, int]] = []
         self.keys_used: list[Any] = []
 
-    def _request(self, way: str, accounts: Sequence[bytes] = ()) -> None:
+    def _request(self, strategy: str, accounts: Sequence[bytes] = ()) -> None:
         self.session.permit()
-        self.asked.append((way, len(accounts)))
+        self.asked.append((strategy, len(accounts)))
         self.keys_used.append(self.session.headers.get("KEY"))
-        if failure := self.fault(way, accounts):
+        if failure := self.fault(strategy, accounts):
             raise failure
 
     def deployed(self, init_code: bytes, hands_out: bytes) -> bytes:
@@ -96,10 +106,10 @@ class FakeNode:
         return self.balances(account)[1]
 
 
-def only(*ways: str) -> Fault:
+def only(*strategies: str) -> Fault:
     """An endpoint that reads in these ways alone."""
-    allowed = {*ways, "supply", *(("head", "native") if "single" in ways else ())}
-    return lambda way, _accounts: None if way in allowed else Unsupported(f"no {way} here")
+    allowed = {*strategies, "supply", *(("head", "native") if "single" in strategies else ())}
+    return lambda strategy, _accounts: None if strategy in allowed else Unsupported(f"no {strategy} here")
 
 
 TOKEN = bytes(20)
@@ -122,8 +132,8 @@ class Reading:
 
     def __init__(self, *nodes: FakeNode, **settings: Any) -> None:
         self.clock = Clock()
-        known = Known("test", None, self.clock)
-        self.reader = EndpointReader("ethereum", 1, TOKEN, "latest", nodes, known, 10, **settings)
+        known = Shared("test", None, self.clock)
+        self.reader = NodeReader("ethereum", 1, TOKEN, "latest", nodes, known, 10, **settings)
 
     def parts(self, wallets: Sequence[bytes], seconds: float = CAP, **more: Any) -> list[Part]:
         parts = self.reader.read(wallets, self.clock.now, monotonic() + seconds, **more)
@@ -151,7 +161,7 @@ class Reading:
 
 def asked(node: FakeNode) -> list[str]:
     """The ways in which a node was asked for balances."""
-    return [way for way, _ in node.asked if way != "supply"]
+    return [strategy for strategy, _ in node.asked if strategy != "supply"]
 
 
 def fails(kind: type[ReadFailed], **more: Any) -> Any:

@@ -12,8 +12,8 @@ from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
 from proxy import Exchange, Fault, passed_on
 
-from worker.chains.multicall import AGGREGATE3, HEADERS
-from worker.chains.snapshot import TOKEN_CALL_FAILED
+from worker.reading.contract import TOKEN_CALL_FAILED
+from worker.reading.multicall import AGGREGATE3, HEADERS
 
 Words = list[int]
 Results = list[tuple[bool, bytes]]

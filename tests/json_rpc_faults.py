@@ -11,8 +11,8 @@ from faults import TIME, Asks, calldata, changed, header, is_multicall
 from proxy import Exchange, Fault, passed_on
 
 from devstack.servers import CAP
-from worker.chains.multicall import AGGREGATE3, HEADERS
-from worker.chains.snapshot import READER, REVERTING_READER
+from worker.reading.contract import READER, REVERTING_READER
+from worker.reading.multicall import AGGREGATE3, HEADERS
 
 
 def error(code: Any, message: str, **more: Any) -> Fault:

@@ -6,9 +6,9 @@ from uuid import UUID
 from tables import Tables
 
 from config.networks import NetworkName
-from db.balances import Outcome, Recorded, record
+from db.claims import Claim, claim_due, claim_lost, claim_these
+from db.outcomes import Outcome, Recorded, record
 from db.session import transaction
-from db.wallets import Claim, claim_due, claim_lost, claim_these
 
 LEASE = timedelta(hours=2)  # longer than any test takes
 SOON = timedelta(seconds=15)

@@ -14,8 +14,8 @@ from config.networks import NetworkName
 from config.settings import worker_settings
 from devstack.chain import Chain
 from devstack.stack import base58_address
-from worker.chains import reader_for
-from worker.sync import sync_due
+from worker.reading import reader_for
+from worker.sync.batch import sync_due
 
 WALLETS = 3
 LONGEST_REST = 400.0  # seconds; more than any endpoint rests that did not say longer

@@ -26,14 +26,14 @@ from queue_model import (
 from sqlalchemy import Connection
 
 from config.networks import NetworkName
-from db import wallets
-from db.balances import Outcome, Recorded, record
+from db import claims as wallets
+from db.claims import Claim, claim_due, claim_lost, claim_these
+from db.due_wallets import count_due
 from db.leases import release
-from db.queue import count_due
+from db.outcomes import Outcome, Recorded, record
 from db.session import transaction
-from db.wallets import Claim, claim_due, claim_lost, claim_these
-from worker.chains.snapshot import Balance, Block
-from worker.outcomes import Found, accounts_of, outcomes
+from worker.reading.contract import Balance, Block
+from worker.sync.outcome import Found, accounts_of, outcomes
 
 NETWORKS: tuple[NetworkName, ...] = ("ethereum", "tron")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from config.networks import NetworkName
-from worker.schedule import Policy
+from worker.schedule.cadence import Policy
 
 POLICY = Policy(active=60, idle=3600)
 LONGEST = timedelta(seconds=POLICY.idle)
@@ -172,13 +172,13 @@ class Queue(NamedTuple):
 
     def lost(self, network: NetworkName) -> list[list[UUID]]:
         """Whom the next try of a lost batch must take: one of these, for of two that are equal any may come first."""
-        turns = [
+        attempts = [
             (lease.deaths, lease.claimed_at, self.of_lost(lease))
             for lease in self.leases
             if lease.network == network and lease.is_tried(self.now)
         ]
-        first = min((turn[:2] for turn in turns if turn[2]), default=None)
-        return [turn[2] for turn in turns if turn[2] and turn[:2] == first]
+        first = min((turn[:2] for turn in attempts if turn[2]), default=None)
+        return [turn[2] for turn in attempts if turn[2] and turn[:2] == first]
 
     def of_lost(self, lost: Lease) -> list[UUID]:
         """Who is still under a lost lease, and nobody else's."""

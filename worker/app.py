@@ -7,13 +7,15 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 
+from config.base_settings import unknown_networks
 from config.logging import configure_logging
 from config.settings import NETWORKS, worker_settings
 from db.session import engine
-from worker.chains import reader_for
 from worker.errors import BadAddress, SyncError
-from worker.life import make_life_sign_folder
-from worker.transport import install
+from worker.liveness import make_life_sign_folder
+from worker.queues.redis_transport import install
+from worker.reading import reader_for
+from worker.sync.registration import register_networks
 from worker.wording import printable
 
 install()
@@ -60,6 +62,10 @@ def check_networks(**_: Any) -> None:
     for network in NETWORKS:
         if network not in networks:
             log.warning("network_not_synced", network=network, reason=f"{network.upper()}_RPC_URLS is not set")
+    for variable in unknown_networks(worker_settings()):
+        log.warning("network_unknown", variable=variable, reason="it gives nodes to a network that is not known")
+    register_networks(worker_settings())
+    engine().dispose()  # before the pool's processes are forked: none of them is to have this connection
 
 
 @signals.worker_process_init.connect

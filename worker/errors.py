@@ -21,7 +21,7 @@
         └── NoToken            stop asking this endpoint: the token is not there; a person has to mend it
 
 A class's ``code`` is what ``sync_schedule.last_error`` holds and the logs say. Foreign outcomes are translated into
-these in one place per chain (``worker.chains.ethereum``, ``worker.chains.tron``; ``worker.chains.failures`` for what
+these in one place per chain (``worker.nodes.evm``, ``worker.nodes.tron``; ``worker.nodes.failures`` for what
 both share) and never leave it. They are not chained: requests' messages quote the whole URL of a node, and that may
 hold its key.
 """

@@ -14,14 +14,14 @@ from sqlalchemy import Connection
 from config.broker import REFRESH_QUEUE
 from config.networks import NetworkName
 from config.settings import NETWORKS, worker_settings
-from db.refresh import LOCKED_PAUSE
+from db.claims import Requested, request_user, request_wallets
+from db.requests import LOCKED_PAUSE
 from db.session import transaction
-from db.wallets import Requested, request_user, request_wallets
 from worker.app import app
-from worker.chains import reader_for
-from worker.dispatch import dispatch
 from worker.errors import BadArgument, NotConfigured
-from worker.sync import sync_due, sync_these
+from worker.reading import reader_for
+from worker.schedule.dispatch import dispatch
+from worker.sync.batch import sync_due, sync_these
 
 log = structlog.get_logger(__name__)
 

@@ -1,7 +1,8 @@
 """Alembic's entry: runs each migration in a transaction of its own, one process at a time, and what follows them.
 
 How to write one for a table of ten million rows: nothing that looks at every row may hold a lock that reads wait for. A
-constraint is added NOT VALID and validated afterwards, an index made CONCURRENTLY, both in an ``autocommit_block``.
+constraint is added NOT VALID and validated afterwards, an index made CONCURRENTLY, both in an ``autocommit_block``:
+``db.schema_changes`` has the steps.
 """
 
 from time import sleep
@@ -13,18 +14,16 @@ from sqlalchemy.pool import NullPool
 from config.database import connection_parameters
 from config.logging import configure_logging
 from config.settings import database_settings
+from db.claims import limit_wallets
 from db.models import metadata
+from db.networks import add_missing
 from db.rights import grant
-from db.wallets import limit_wallets
+from db.schema_changes import LOCK_TIMEOUT
 
 # Any constant will do; it keeps two deployments from migrating at once.
 MIGRATION_LOCK = 0x62616C73
 
 LOCK_PAUSE = 0.5  # seconds
-
-LOCK_TIMEOUT = 1000
-"""Milliseconds that a migration waits for a table. Everyone else waits behind it, and the endpoint gives up after two
-seconds; a migration that gave up is run again."""
 
 # Whoever migrates does it as the tables' owner, if he may: what a migration adds belongs to the same role as what was
 # there, and the triggers' functions, which run with their owner's rights, find it theirs.
@@ -64,6 +63,8 @@ def run() -> None:
         with context.begin_transaction():
             context.run_migrations()
         limit_wallets(connection, database_settings().max_wallets_per_user)
+        if connection.scalar(text("SELECT to_regclass('networks')")) is not None:
+            add_missing(connection, database_settings().known_networks)
         grant(connection)
         connection.commit()
 

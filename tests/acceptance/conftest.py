@@ -12,7 +12,7 @@ from scene import EVER, Scene
 from devstack.seed import SeededWallet, fund_all, insert, wallets
 from devstack.servers import Server
 from devstack.stack import LocalChain, local_ethereum, local_tron, settings
-from worker.dispatch import MAX_WAITING
+from worker.schedule.dispatch import MAX_WAITING
 
 PER_CHAIN = MAX_WAITING + 10  # read one by one, they fill a queue
 

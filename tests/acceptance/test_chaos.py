@@ -20,7 +20,8 @@ from devstack.product import beat, worker
 from devstack.seed import fund_all, insert, wallets
 from devstack.servers import Server, free_port, postgres, redis_server, wait_for
 from devstack.stack import LocalChain, base58_address, settings
-from worker.dispatch import MAX_TICKS, MAX_WAITING
+from worker.schedule.beat import MAX_TICKS
+from worker.schedule.dispatch import MAX_WAITING
 
 PER_CHAIN = 12
 

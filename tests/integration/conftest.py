@@ -25,11 +25,11 @@ from devstack.seed import insert, wallets
 from devstack.servers import CAP, Server, anvil, tron_node, wait_for
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, LocalChain, base58_address
 from devstack.stack import settings as stack_settings
-from worker import check
-from worker.chains import ethereum as on_ethereum
-from worker.chains import known
-from worker.chains import tron as on_tron
-from worker.check import Finding, findings
+from worker.admin import check
+from worker.admin.check import Finding, findings
+from worker.nodes import evm as on_ethereum
+from worker.nodes import tron as on_tron
+from worker.reading import shared_redis
 
 
 @pytest.fixture(scope="session")
@@ -154,13 +154,14 @@ def settings(
     redis.Redis.from_url(redis_process.url).flushall()
     monkeypatch.setenv("REDIS_URL", redis_process.url)
     monkeypatch.setenv("SYNC_LEASE", f"{6 * CAP:g}")  # a sixth of it is what a request may take
-    monkeypatch.setattr(known, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
+    monkeypatch.setattr(shared_redis, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
     monkeypatch.setenv("ETHEREUM_CHAIN_ID", str(ETHEREUM_CHAIN_ID))
     monkeypatch.setenv("TRON_CHAIN_ID", str(TRON_CHAIN_ID))
     monkeypatch.setenv("ETHEREUM_USDT_CONTRACT", "0x" + nets["ethereum"].token.hex())
     monkeypatch.setenv("TRON_USDT_CONTRACT", base58_address(nets["tron"].token))
-    for name in ("ETHEREUM_RPS", "TRON_RPS"):
-        monkeypatch.setenv(name, "0")
+    for network in nets:
+        monkeypatch.setenv(f"{network.upper()}_USDT_DECIMALS", "6")
+        monkeypatch.setenv(f"{network.upper()}_RPS", "0")
 
     def configured(**more: str) -> None:
         for network, net in nets.items():

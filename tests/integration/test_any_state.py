@@ -15,11 +15,11 @@ from structlog.testing import capture_logs
 from tables import Tables
 
 from config.networks import NetworkName
-from db import queue as queue_of_wallets
-from db import resync
+from db import due_wallets as queue_of_wallets
+from db import resync_queries as resync
+from db.claims import Claim, claim_due, request_wallets
 from db.session import transaction
-from db.wallets import Claim, claim_due, request_wallets
-from worker.chains.addresses import account_bytes
+from worker.nodes.addresses import account_bytes
 
 pytestmark = pytest.mark.usefixtures("as_superuser")  # the rows of any state are not for a role to make
 
@@ -201,7 +201,7 @@ once_each = settings(
 def test_whatever_happens_in_whatever_order_nothing_is_lost_and_nothing_is_claimed_twice(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("db.wallets.random", random)
+    monkeypatch.setattr("db.claims.random", random)
     assert tables.rows("SELECT FROM wallets") == []
     with capture_logs():
         run_state_machine_as_test(Queue, settings=once_each)

@@ -17,14 +17,14 @@ from structlog.testing import capture_logs
 from tables import Tables
 
 from db import session
-from db.balances import record
+from db.claims import request_wallets
 from db.leases import release
-from db.resync import Bundle, mark
+from db.outcomes import record
+from db.resync_queries import Bundle, mark
 from db.session import transaction, until_done
-from db.wallets import request_wallets
 from devstack.servers import CAP
-from worker import sync
-from worker.chains import reader_for
+from worker.reading import reader_for
+from worker.sync import batch as sync
 
 
 @pytest.fixture

@@ -30,9 +30,11 @@ READS = 6  # by each of them
 WORKER = f"""
 import sys
 from time import monotonic, sleep, time
-from worker.chains import budget, known, reader_for
+from worker.reading import reader_for
+from worker.reading import budget
+from worker.reading import shared_redis
 
-known.TIMEOUT = {CAP}  # a Redis that is only slow is not out of reach
+shared_redis.TIMEOUT = {CAP}  # a Redis that is only slow is not out of reach
 reader, done, slots = reader_for("tron"), 0, []
 wait = budget.Budget.wait
 

@@ -14,7 +14,7 @@ from terminal import celery
 
 from db import SCHEMA_VERSION
 from devstack.stack import LocalChain
-from worker.chains.ways import TOTAL_SUPPLY
+from worker.reading.strategies import TOTAL_SUPPLY
 
 
 def test_a_sound_configuration_passes_and_tells_what_each_endpoint_can_do(look: Look) -> None:
@@ -50,12 +50,6 @@ NOBODY = "127.0.0.1:1"
             "no_token",
             "TRON_USDT_CONTRACT",
         ),
-        (
-            {"TRON_USDT_CONTRACT": "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6u"},
-            "tron",
-            "checksum",
-            "correct TRON_USDT_CONTRACT",
-        ),
         ({"ETHEREUM_USDT_DECIMALS": "18"}, "ethereum", "6 decimals, not 18", "set ETHEREUM_USDT_DECIMALS to 6"),
         ({"TRON_MAX_HEAD_AGE": "0.001"}, "tron", "s old, more than 0", "TRON_MAX_HEAD_AGE"),
         ({"TRON_API_KEYS": "pass-word"}, "tron", "no URL is of a host", "TRON_API_KEY_HOSTS"),
@@ -79,6 +73,16 @@ def test_a_wrong_setting_is_named_with_what_to_do(
     assert detail in said
     assert to_do in advice
     assert "pass-word" not in str(found), "no secret is told"
+
+
+def test_nodes_of_a_network_that_nobody_knows_are_told_of_and_are_no_failure(look: Look) -> None:
+    found = look(ETHERIUM_RPC_URLS="https://node.example/pass-word")
+    assert failed(found) == []
+    (told,) = [each for each in found if each.subject == "networks"]
+    assert told.warning
+    assert "ETHERIUM_RPC_URLS gives nodes to a network that is not known" in told.detail
+    assert "NETWORKS_FILE" in told.to_do
+    assert "pass-word" not in str(found)
 
 
 def test_a_database_without_its_schema_is_named(look: Look, database_url: str) -> None:

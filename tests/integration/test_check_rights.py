@@ -6,7 +6,7 @@ from checking import Look, failed
 
 from db.rights import WORKER
 from devstack.servers import SUPERUSER
-from worker.check import Finding
+from worker.admin.check import Finding
 
 
 def warned(found: list[Finding]) -> list[tuple[str, str]]:
@@ -49,7 +49,7 @@ def test_a_database_of_another_machine_that_proves_nothing_is_warned_of(
     look: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loopback is not taken for this machine here: another one cannot be had in a test."""
-    monkeypatch.setattr("worker.check.LOOPBACK", ())
+    monkeypatch.setattr("worker.admin.check.LOOPBACK", ())
     ((detail, to_do),) = warned(look())
     assert detail == "sslmode=prefer: nothing proves which server it is that answers"
     assert to_do == "add sslmode=verify-full to DATABASE_URL"

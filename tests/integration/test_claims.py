@@ -15,10 +15,10 @@ from leases import LATER, LEASE, SOON, WAS_DUE, claim, claim_ids, claimed, end_l
 from running import await_lock_wait
 from tables import Tables
 
-from db.balances import Outcome, Recorded, record
-from db.queue import count_due
+from db.claims import claim_due
+from db.due_wallets import count_due
+from db.outcomes import Outcome, Recorded, record
 from db.session import transaction
-from db.wallets import claim_due
 from devstack.servers import CAP
 
 

@@ -20,7 +20,7 @@ from devstack.demo import solid_block
 from devstack.seed import fund, wallets
 from devstack.servers import CAP, ROOT, Server, ServerFailed, redis_server, running, wait_for
 from devstack.stack import SOLID_LAG, LocalChain, alone_in, base58_address, by_roles
-from worker.chains.snapshot import encode
+from worker.reading.contract import encode
 
 HOLDER = bytes.fromhex("1563915e194d8cfba1943570603f7606a3115508")
 NOBODY_BASE58 = "T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb"

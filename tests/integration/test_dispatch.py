@@ -13,7 +13,7 @@ from tables import Tables
 
 from config.networks import NetworkName
 from config.settings import NETWORKS
-from worker.dispatch import MAX_WAITING
+from worker.schedule.dispatch import MAX_WAITING
 
 FAKE = fakeredis.FakeServer()
 
@@ -39,7 +39,7 @@ def server(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeStr
 
 
 def tick(network: NetworkName = "tron") -> int:
-    from worker.dispatch import dispatch_network
+    from worker.schedule.dispatch import dispatch_network
 
     return dispatch_network(network)
 
@@ -158,12 +158,13 @@ def test_a_tick_costs_redis_no_more_trips_the_more_messages_it_sends(
 def test_what_goes_wrong_with_a_networks_queue_is_told_and_keeps_the_tick_from_nothing_else(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from worker import dispatch
+    from worker.schedule import dispatch
+    from worker.schedule.reconciliation import Reconciliation
 
     tables.rows("ALTER TABLE leases RENAME TO elsewhere")  # what looks at queues needs it, what enrols does not
     tables.rows("SET session_replication_role = replica")
     add(tables, 1)
-    monkeypatch.setattr(dispatch, "reconciliation", dispatch.Reconciliation())
+    monkeypatch.setattr(dispatch, "reconciliation", Reconciliation())
     with capture_logs() as logs:
         dispatch.dispatch()
     told = [line["event"] for line in logs if line["event"] != "redis_unavailable"]

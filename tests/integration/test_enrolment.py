@@ -10,11 +10,11 @@ from leases import claim, claimed, good, only, write
 from structlog.testing import capture_logs
 from tables import Tables
 
-from db import freshness
+from db import freshness_queries as freshness
 from db.enrolment import reconcile
 from db.session import transaction
 from devstack.servers import wait_for
-from worker import dispatch
+from worker.schedule import reconciliation
 
 HOUR = timedelta(hours=1)
 
@@ -116,14 +116,14 @@ def test_a_tick_finds_a_wallet_without_a_schedule(tables: Tables, monkeypatch: p
     monkeypatch.setenv("TRON_RPC_URLS", "http://127.0.0.1:1")
     forget_settings()
     clock = iter(range(0, 10**9, 100))
-    monkeypatch.setattr(dispatch, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(reconciliation, "monotonic", lambda: next(clock))
     tables.add("tron", "T0")
-    reconciliation = dispatch.Reconciliation()
+    watch = reconciliation.Reconciliation()
 
     def look_until(event: str) -> None:
         def seen() -> bool:
             with capture_logs() as logs:
-                reconciliation.look()
+                watch.look()
             return event in [line["event"] for line in logs]
 
         wait_for(seen, what=event, pause=0.1)
@@ -137,12 +137,12 @@ def test_a_tick_finds_a_wallet_without_a_schedule(tables: Tables, monkeypatch: p
 
 def test_it_is_looked_no_more_often_than_each_twenty_seconds(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(dispatch, "monotonic", lambda: now[0])
-    reconciliation = dispatch.Reconciliation()
-    reconciliation.look()
+    monkeypatch.setattr(reconciliation, "monotonic", lambda: now[0])
+    watch = reconciliation.Reconciliation()
+    watch.look()
     tables.rows("SET session_replication_role = replica")
     tables.add("tron", "T0")
     now[0] = 19.9
     with capture_logs() as logs:
-        reconciliation.look()
+        watch.look()
     assert (logs, tables.rows("SELECT FROM sync_schedule")) == ([], [])

@@ -14,7 +14,8 @@ from running import send, sender
 import worker.tasks  # noqa: F401  the messages that the transport passes on are these tasks'
 from config.broker import transport_options
 from devstack.servers import HOST, Server, redis_server, wait_for
-from worker.chains.known import LEFT_ALONE, Known
+from worker.reading.shared import Shared
+from worker.reading.shared_redis import LEFT_ALONE
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def test_what_redis_cannot_do_just_now_is_a_lost_connection(tmp_path: Path, sett
 def test_what_workers_know_is_shared_again_with_the_new_primary(tmp_path: Path) -> None:
     clock = [1e9]
     with pair(tmp_path) as (first, second, forwarder):
-        known = Known("scope", f"redis://{HOST}:{forwarder.port}/0", clock=lambda: clock[0])
+        known = Shared("scope", f"redis://{HOST}:{forwarder.port}/0", clock=lambda: clock[0])
         known.put("newest", 1, 600)
         becomes_a_replica(first, of=second)
         forwarder.to = port_of(second)

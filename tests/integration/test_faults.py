@@ -19,7 +19,7 @@ from proxy import Fault, passed_on
 from tables import Tables
 
 from config.networks import NetworkName
-from worker.chains import reader_for
+from worker.reading import reader_for
 
 NOBODYS_NAME = "node.invalid"
 

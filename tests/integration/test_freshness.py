@@ -18,18 +18,19 @@ from tables import Tables
 from terminal import CELERY, celery, terminal
 
 from config.settings import WorkerSettings
-from db import freshness
-from db.freshness import NetworkFreshness
+from db import freshness_queries as freshness
+from db.freshness_queries import NetworkFreshness
 from db.session import transaction
 from devstack.product import environment, worker
 from devstack.seed import fund, insert, wallets
 from devstack.servers import CAP, ROOT, Server
 from devstack.stack import LocalChain, settings
-from worker.chains import known, known_of
-from worker.chains.entries import SIZE_HOLDS, WAY_HOLDS
-from worker.chains.known import COUNT_SECONDS, Known
-from worker.chains.state import endpoints
 from worker.errors import LONGEST_WAIT_TOLD
+from worker.reading import shared_of, shared_redis
+from worker.reading.report import endpoints
+from worker.reading.request_counts import SPAN_SECONDS
+from worker.reading.shared import Shared
+from worker.reading.shared_entries import SIZE_HOLDS, WAY_HOLDS
 
 Env = dict[str, str]
 SECRET = "pass-word-in-a-url"
@@ -39,7 +40,7 @@ MOST_MODULES = 1700
 @pytest.fixture
 def env(database_url: str, redis_process: Server, monkeypatch: pytest.MonkeyPatch) -> Env:
     redis.Redis.from_url(redis_process.url).flushall()
-    monkeypatch.setattr(known, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
+    monkeypatch.setattr(shared_redis, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
     urls = {
         "ETHEREUM_RPC_URLS": f"http://127.0.0.1:1/{SECRET},http://127.0.0.1:1/{SECRET}-2",
         "TRON_RPC_URLS": f"http://127.0.0.1:2/{SECRET}",
@@ -50,10 +51,10 @@ def env(database_url: str, redis_process: Server, monkeypatch: pytest.MonkeyPatc
     return {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, **urls}
 
 
-def learnt(env: Env, network: Any) -> tuple[Known, list[Any]]:
+def learnt(env: Env, network: Any) -> tuple[Shared, list[Any]]:
     """What workers with these settings know, to be added to."""
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})
-    return known_of(network, found), endpoints(network, found)
+    return shared_of(network, found), endpoints(network, found)
 
 
 def seen(grace: float = 60) -> dict[str, NetworkFreshness]:
@@ -148,7 +149,7 @@ def test_a_person_reads_how_it_is(env: Env) -> None:
     (memory, (first, second)), (tron, (node,)) = learnt(env, "ethereum"), learnt(env, "tron")
     memory.put(f"way:{first.id}", ["return", "refused: \x1b[31mno\x07"], WAY_HOLDS)
     memory.put(f"rest:{second.id}", [time() + LONGEST_WAIT_TOLD, 3, "throttled"], LONGEST_WAIT_TOLD)
-    memory.count(f"requests:{first.id}", 30)
+    memory.requests.add(first.id, 30)
     tron.put(f"size:{node.id}", 200, SIZE_HOLDS)
     tron.put(f"key:{node.keys[0]}", [time() + LONGEST_WAIT_TOLD, 1, "unauthorized"], LONGEST_WAIT_TOLD)
     done = command(env, "freshness", "--daily-quota", "100000")
@@ -160,7 +161,7 @@ def test_a_person_reads_how_it_is(env: Env) -> None:
     assert lines[3] == "  cadence    1 reads of wallets an hour"
     requests = r"  requests   (\d+) an hour \(counted since .+ ago\), ([\d,]+) a day, ([\d.]+)% of the quota"
     hour, day, share = (float(each.replace(",", "")) for each in re.findall(requests, lines[4])[0])
-    assert 0 < hour <= 30 * 3600 / COUNT_SECONDS, "the longer ago they were counted, the fewer in an hour"
+    assert 0 < hour <= 30 * 3600 / SPAN_SECONDS, "the longer ago they were counted, the fewer in an hour"
     assert day == pytest.approx(24 * hour, abs=24)
     assert share == pytest.approx(day / 1000, abs=0.1)
     assert lines[5] == (
@@ -258,9 +259,9 @@ def test_requests_are_those_that_the_workers_sent(
         assert command(scene, "resync", "--all", "--wait").exit_code == 0
     told = command_json(scene, "freshness")
     assert [(each["wallets"], each["share_fresh"]) for each in told["networks"]] == [(6, 1.0), (6, 1.0)]
-    for network, way in zip(told["networks"], ("revert", "return"), strict=True):
+    for network, strategy in zip(told["networks"], ("revert", "return"), strict=True):
         (endpoint,) = network["endpoints"]
-        assert (endpoint["way"], endpoint["resting_seconds"]) == (way, 0)
+        assert (endpoint["way"], endpoint["resting_seconds"]) == (strategy, 0)
         assert endpoint["requests"] == network["requests"]["counted"] == 2, "the read, and the token's supply"
         assert network["requests"]["basis"] == "counted"
 

@@ -18,14 +18,14 @@ from config.networks import NetworkName
 from config.settings import NETWORKS
 from devstack.servers import CAP
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID
-from worker.chains.endpoints import EndpointReader
-from worker.chains.ethereum import EthereumNode
-from worker.chains.http import MAX_REPLY
-from worker.chains.known import Known
-from worker.chains.snapshot import Balance
-from worker.chains.task import Part
-from worker.chains.tron import TronNode
 from worker.errors import ReadFailed
+from worker.nodes.evm import EthereumNode
+from worker.nodes.http import MAX_REPLY
+from worker.nodes.tron import TronNode
+from worker.reading.contract import Balance
+from worker.reading.reader import NodeReader
+from worker.reading.request import Part
+from worker.reading.shared import Shared
 
 CHAIN_IDS = {"ethereum": ETHEREUM_CHAIN_ID, "tron": TRON_CHAIN_ID}
 KEY = "a-key-of-ours"
@@ -53,14 +53,14 @@ class Read:
         with self.net.proxy.faulty(fault), closing(reader.endpoints[0].session):
             return reader.read(self.accounts, time(), monotonic() + CAP)
 
-    def reader(self, *urls: str) -> EndpointReader:
+    def reader(self, *urls: str) -> NodeReader:
         network, token = self.net.network, self.net.token
         nodes: list[EthereumNode] | list[TronNode]
         if network == "ethereum":
             nodes = [EthereumNode(f"{url}/?key={KEY}", "latest", CAP) for url in urls]
         else:
             nodes = [TronNode(url, "solid", CAP, keys=[KEY], key_hosts=["127.0.0.1"]) for url in urls]
-        return EndpointReader(network, CHAIN_IDS[network], token, "latest", nodes, Known("fuzz"), request_limit=CAP)
+        return NodeReader(network, CHAIN_IDS[network], token, "latest", nodes, Shared("fuzz"), request_limit=CAP)
 
 
 @pytest.fixture(params=NETWORKS)
@@ -186,7 +186,7 @@ def test_whatever_the_first_endpoint_sends_it_rests_and_the_second_is_asked(  # 
     assert "endpoint_broken" not in {line["event"] for line in logs}, "it is translated where it comes from"
     assert KEY not in str(logs)
     names = [f"rest:{first.id}", *(f"key:{key.id}" for key in first.keys)]
-    assert any(entry[1] for entry in reader.known.get(names).values()), "it rests, or the key that it was asked with"
+    assert any(entry[1] for entry in reader.shared.get(names).values()), "it rests, or the key that it was asked with"
 
 
 # What once ended a read, or got out

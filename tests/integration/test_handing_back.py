@@ -13,12 +13,12 @@ from running import await_lock_wait
 from structlog.testing import capture_logs
 from tables import Tables
 
+from db.claims import Claim, request_wallets
 from db.leases import release
-from db.refresh import LAST_READS
+from db.requests import LAST_READS
 from db.session import transaction
-from db.wallets import Claim, request_wallets
 from devstack.servers import CAP
-from worker.interruption import _undisturbed, handed_back_when_interrupted
+from worker.sync.interruption import _undisturbed, handed_back_when_interrupted
 
 
 def interrupt(batch: Claim, how: type[BaseException]) -> None:

@@ -15,11 +15,11 @@ from structlog.testing import capture_logs
 from tables import Tables
 
 from config.networks import NetworkName
-from db import held
-from db.held import Lesson, Rates, history, learn
+from db import held_changes as held
+from db.held_changes import Lesson, Rates, history, learn
 from db.session import transaction
 from devstack.servers import CAP
-from worker.verify import HOLD_BLOCKS, HOLD_READS, NEVER_UNLIKELY
+from worker.sync.verify import HOLD_BLOCKS, HOLD_READS, NEVER_UNLIKELY
 
 
 def known(*wallets: UUID) -> held.History:

@@ -10,10 +10,12 @@ import pytest
 from leases import NOTHING, claim, claimed, good, only, write
 from tables import Tables
 
-from db import queue, resync, wallets
-from db.refresh import MANY
+from db import claims as wallets
+from db import due_wallets as queue
+from db import resync_queries as resync
+from db.claims import SHARE_OF_MASSES, request_wallets
+from db.requests import MANY
 from db.session import transaction
-from db.wallets import SHARE_OF_MASSES, request_wallets
 
 
 @pytest.fixture(autouse=True)

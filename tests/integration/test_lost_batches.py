@@ -14,9 +14,9 @@ from queue_model import Dirty, DirtyLease, address, dirty_leases, dirty_rows, lo
 from structlog.testing import capture_logs
 from tables import Tables
 
-from db import resync
+from db import resync_queries as resync
 from db.session import transaction
-from worker import sync
+from worker.sync import batch as sync
 
 pytestmark = pytest.mark.usefixtures("as_superuser")  # the rows of any state are not for a role to make
 

@@ -10,8 +10,8 @@ from queue_model import address
 from structlog.testing import capture_logs
 from tables import Tables
 
-from worker import sync
 from worker.errors import OverBudget, ReadFailed, Throttled, TooMuch, Unreachable
+from worker.sync import batch as sync
 
 WALLETS = 40
 

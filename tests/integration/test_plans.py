@@ -8,11 +8,11 @@ from leases import LEASE, SOON, good, noted, only
 from sqlalchemy import Connection
 from tables import Tables
 
-from db.balances import record
+from db.claims import claim_due, claim_these, request_user, request_wallets
+from db.due_wallets import count_due
 from db.leases import release
-from db.queue import count_due
+from db.outcomes import record
 from db.session import transaction
-from db.wallets import claim_due, claim_these, request_user, request_wallets
 
 WALLETS = 20_000
 BATCH = 500

@@ -6,7 +6,7 @@ import pytest
 from celery.concurrency.prefork import TaskPool
 from kombu.asynchronous import Hub, set_event_loop
 
-from worker.consumer import watch_anew
+from worker.queues.consumer import watch_anew
 
 
 @pytest.mark.usefixtures("database_url")

@@ -11,11 +11,12 @@ from solc import compiled
 
 from devstack.servers import CAP, wait_for
 from devstack.stack import SOLID_LAG, TRON_CHAIN_ID, LocalChain
-from worker.chains import snapshot
-from worker.chains.endpoints import EndpointReader
-from worker.chains.ethereum import MULTICALL3, EthereumNode
-from worker.chains.known import Known
-from worker.chains.snapshot import (
+from worker.errors import ReadFailed, TooMuch, Unsupported
+from worker.nodes.evm import MULTICALL3, EthereumNode
+from worker.nodes.tron import MULTICALL3 as MULTICALL3_OF_TRON
+from worker.nodes.tron import TronNode
+from worker.reading import contract as snapshot
+from worker.reading.contract import (
     MAX_WALLETS_BY_RETURN,
     MAX_WALLETS_BY_REVERT,
     READER,
@@ -25,10 +26,9 @@ from worker.chains.snapshot import (
     Snapshot,
     check,
 )
-from worker.chains.tron import MULTICALL3 as MULTICALL3_OF_TRON
-from worker.chains.tron import TronNode
-from worker.chains.ways import READ, Node, Way
-from worker.errors import ReadFailed, TooMuch, Unsupported
+from worker.reading.reader import NodeReader
+from worker.reading.shared import Shared
+from worker.reading.strategies import READ, Node, Strategy
 
 SOURCES = Path(__file__).parents[1]
 MULTICALL3_CODE = bytes.fromhex((SOURCES / "Multicall3.hex").read_text())  # a test compares it with its source
@@ -77,9 +77,9 @@ class Evm:
         return reply["result"]
 
     def read(
-        self, owners: list[bytes], token: bytes = TOKEN, way: Way = "return", node: Node | None = None
+        self, owners: list[bytes], token: bytes = TOKEN, strategy: Strategy = "return", node: Node | None = None
     ) -> Snapshot:
-        read = READ[way](node or self.node, token, owners)
+        read = READ[strategy](node or self.node, token, owners)
         check(read, Expected(int(self.ask("eth_chainId"), 16), NEVER_PASSED))
         return read
 
@@ -173,42 +173,44 @@ def test_the_same_wallet_twice_is_answered_twice(evm: Evm) -> None:
     assert evm.read([owner(5), owner(6), owner(5)]).balances == thrice([owner(5), owner(6), owner(5)])
 
 
-WAYS: list[Way] = ["revert", "return", "multicall3", "single"]
+STRATEGIES: list[Strategy] = ["revert", "return", "multicall3", "single"]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_gives_the_same_balances_of_the_same_block(evm: Evm, way: Way) -> None:
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_way_gives_the_same_balances_of_the_same_block(evm: Evm, strategy: Strategy) -> None:
     put_token(evm, OWNER_TIMES_3)
     evm.put(MULTICALL3_CODE, MULTICALL3)
     evm.ask("evm_setIntervalMining", 0)  # so that there is one block
     owners = [owner(number) for number in range(20)]
     evm.ask("anvil_setBalance", "0x" + owners[3].hex(), hex(10**18))
-    read = evm.read(owners, way=way)
+    read = evm.read(owners, strategy=strategy)
     assert read.balances == thrice(owners, {owners[3]: 10**18})
-    assert read == evm.read(owners, way="return")
+    assert read == evm.read(owners, strategy="return")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("code", [REVERTS, RETURNS_31_BYTES, RETURNS_33_BYTES, RETURNS_2_TO_THE_128, RETURNS_THE_MARK])
-def test_in_every_way_a_token_that_gives_no_usable_word_gives_no_balance(evm: Evm, way: Way, code: str) -> None:
+def test_by_every_strategy_a_token_without_a_usable_word_gives_no_balance(
+    evm: Evm, strategy: Strategy, code: str
+) -> None:
     put_token(evm, code)
     evm.put(MULTICALL3_CODE, MULTICALL3)
-    assert evm.read([owner(1), owner(2)], way=way).balances == (None, None)
+    assert evm.read([owner(1), owner(2)], strategy=strategy).balances == (None, None)
 
 
 def test_a_full_batch_by_revert_is_read_whole(evm: Evm) -> None:
     put_token(evm, OWNER_TIMES_3)
     owners = [owner(number) for number in range(MAX_WALLETS_BY_REVERT)]
-    assert evm.read(owners, way="revert").balances == thrice(owners)
+    assert evm.read(owners, strategy="revert").balances == thrice(owners)
     with pytest.raises(TooMuch):
-        evm.read([*owners, owner(1)], way="revert")
+        evm.read([*owners, owner(1)], strategy="revert")
 
 
 def test_an_address_without_a_multicall3_is_not_taken_for_one(evm: Evm) -> None:
     put_token(evm, OWNER_TIMES_3)
     evm.ask("anvil_setCode", "0x" + MULTICALL3.hex(), "0x")
     with pytest.raises(Unsupported, match="no Multicall3"):
-        evm.read([owner(1)], way="multicall3")
+        evm.read([owner(1)], strategy="multicall3")
 
 
 @pytest.mark.parametrize("code", [OWNER_TIMES_3, RETURNS_31_BYTES, RETURNS_33_BYTES])
@@ -216,7 +218,7 @@ def test_another_contract_in_its_place_is_not_believed(evm: Evm, code: str) -> N
     put_token(evm, OWNER_TIMES_3)
     evm.ask("anvil_setCode", "0x" + MULTICALL3.hex(), "0x" + code)
     with pytest.raises(ReadFailed):
-        evm.read([owner(1)], way="multicall3")
+        evm.read([owner(1)], strategy="multicall3")
 
 
 @pytest.mark.parametrize("place", [0, 5, 1000, 1999])
@@ -224,8 +226,8 @@ def test_a_wallet_that_eats_all_gas_is_found_and_all_others_are_read(evm: Evm, s
     evm.put(spoilt_token, TOKEN)
     spoilt, others = owner(5), [owner(number) for number in range(6, 2005)]
     owners = [*others[:place], spoilt, *others[place:]]
-    reader = EndpointReader(
-        "ethereum", int(evm.ask("eth_chainId"), 16), TOKEN, "latest", [evm.node], Known("test"), request_limit=CAP
+    reader = NodeReader(
+        "ethereum", int(evm.ask("eth_chainId"), 16), TOKEN, "latest", [evm.node], Shared("test"), request_limit=CAP
     )
     parts = reader.read(owners, time(), monotonic() + CAP)
     found = {
@@ -241,20 +243,20 @@ def test_a_wallet_that_eats_all_gas_is_found_and_all_others_are_read(evm: Evm, s
     assert len(parts) <= 2 * 11 + 1, "halved and halved again, not read one by one"
 
 
-@pytest.mark.parametrize("way", ["return", "multicall3", "single"])
-def test_a_tron_node_is_read_in_every_way_of_its_own(tron: LocalChain, way: Way) -> None:
+@pytest.mark.parametrize("strategy", ["return", "multicall3", "single"])
+def test_a_tron_node_is_read_in_every_way_of_its_own(tron: LocalChain, strategy: Strategy) -> None:
     evm = Evm(tron.evm.url)
-    holders = [(0x61_0000 + 16 * WAYS.index(way) + number).to_bytes(20) for number in range(5)]
+    holders = [(0x61_0000 + 16 * STRATEGIES.index(strategy) + number).to_bytes(20) for number in range(5)]
     tron.chain.mint(tron.token, [(holder, 100 + at) for at, holder in enumerate(holders)])
     tron.chain.set_native([(holders[0], 55)])
     evm.put(MULTICALL3_CODE, MULTICALL3_OF_TRON)
     solid = tron.chain.head() + SOLID_LAG + 2
     wait_for(lambda: tron.chain.head() >= solid, tron.evm, what="the funds to be solidified")
     node = TronNode(tron.node.url, "solid", time_limit=CAP)
-    read = evm.read(holders, tron.token, way, node)
+    read = evm.read(holders, tron.token, strategy, node)
     assert read.balances == tuple(Balance(100 + at, 55 if at == 0 else 0) for at in range(5))
     assert read.chain_id == TRON_CHAIN_ID
-    assert read.one_block is (way != "single")
+    assert read.one_block is (strategy != "single")
 
 
 def test_a_tron_node_without_a_multicall3_says_so(tron: LocalChain) -> None:

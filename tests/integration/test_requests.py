@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 from tables import Tables
 
 from config.settings import worker_settings
-from db.balances import record
+from db.claims import Requested, request_user, request_wallets
+from db.outcomes import record
 from db.session import transaction
-from db.wallets import Requested, request_user, request_wallets
 from devstack.product import environment
 from devstack.servers import ROOT
 

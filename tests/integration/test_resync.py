@@ -18,8 +18,8 @@ from terminal import CELERY, celery, terminal
 
 from devstack.product import environment
 from devstack.servers import CAP, ROOT, Server, stop, wait_for
-from worker.chains import known
-from worker.resync import ASK_ABOVE
+from worker.admin.resync import ASK_ABOVE
+from worker.reading import shared_redis
 
 Env = dict[str, str]
 NOBODY = "127.0.0.1:1"
@@ -29,7 +29,7 @@ NOBODY = "127.0.0.1:1"
 def env(database_url: str, redis_process: Server, monkeypatch: pytest.MonkeyPatch) -> Env:
     """Both networks have a node, which nobody is to ask."""
     redis.Redis.from_url(redis_process.url).flushall()
-    monkeypatch.setattr(known, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
+    monkeypatch.setattr(shared_redis, "TIMEOUT", CAP)  # a Redis that is only slow is not out of reach
     urls = {"ETHEREUM_RPC_URLS": f"http://{NOBODY}/pass-word", "TRON_RPC_URLS": f"http://{NOBODY}/pass-word"}
     return {"DATABASE_URL": database_url, "REDIS_URL": redis_process.url, **urls}
 
@@ -122,13 +122,13 @@ def test_a_dry_run_changes_nothing_and_tells_what_it_would_come_to(env: Env, tab
 
 def test_the_size_of_a_request_is_what_the_workers_have_learnt(env: Env, many: int) -> None:
     from config.settings import WorkerSettings
-    from worker.chains import known_of
-    from worker.chains.entries import SIZE_HOLDS
-    from worker.chains.state import endpoints
+    from worker.reading import shared_of
+    from worker.reading.report import endpoints
+    from worker.reading.shared_entries import SIZE_HOLDS
 
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})
     (node,) = endpoints("tron", found)
-    known_of("tron", found).put(f"size:{node.id}", 100, SIZE_HOLDS)
+    shared_of("tron", found).put(f"size:{node.id}", 100, SIZE_HOLDS)
     told = command_json(env, "resync", "--all", "--dry-run")
     assert told["networks"]["tron"] == {"wallets": many, "requests": 101, "seconds": 10.1}
 

@@ -9,12 +9,12 @@ import pytest
 from leases import LATER, LEASE, SOON, WAS_DUE, claim, claimed, good, noted, only, write
 from tables import Tables
 
-from db import resync
-from db.balances import Outcome, record
+from db import resync_queries as resync
+from db.claims import claim_due
 from db.leases import release
-from db.resync import Bundle, Scope, Seen
+from db.outcomes import Outcome, record
+from db.resync_queries import Bundle, Scope, Seen
 from db.session import transaction
-from db.wallets import claim_due
 
 TEN_MINUTES = timedelta(minutes=10)
 

@@ -13,15 +13,15 @@ from leases import claim_ids, good, only, write
 from tables import Tables
 from terminal import terminal
 
-from db.resync import Bundle, Scope, find, mark
+from db.resync_queries import Bundle, Scope, find, mark
 from db.session import transaction
 from devstack.product import worker
 from devstack.seed import fund, insert, wallets
 from devstack.servers import CAP, Server, wait_for
 from devstack.stack import LocalChain, settings
-from worker import progress, resync
-from worker.progress import Progress
-from worker.resync import Outcome
+from worker.admin import progress, resync
+from worker.admin.progress import Progress
+from worker.admin.resync import Outcome
 
 Env = dict[str, str]
 

@@ -15,7 +15,7 @@ from db.session import transaction
 from devstack.roles import as_role, make_roles
 from devstack.seed import TRON_ADDRESS
 from devstack.stack import base58_address
-from worker.outcomes import accounts_of
+from worker.sync.outcome import accounts_of
 
 OTHERS_ADDRESS = base58_address(b"\x07" * 20)
 STRANGER = "a_stranger"

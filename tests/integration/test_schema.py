@@ -16,9 +16,9 @@ from sqlalchemy import text
 from tables import Tables
 
 from db import SCHEMA_VERSION
+from db.claims import claim_due
 from db.rights import OWNER
 from db.session import transaction
-from db.wallets import claim_due
 from devstack.roles import as_role
 from devstack.servers import CAP
 
@@ -190,7 +190,6 @@ def test_a_user_has_an_ethereum_address_once_however_it_is_spelt_and_a_tron_addr
 @pytest.mark.parametrize(
     ("statement", "constraint"),
     [
-        ("UPDATE wallets SET network = 'doge'", "ck_wallets_network"),
         ("UPDATE wallets SET address = ''", "ck_wallets_address_length"),
         ("UPDATE wallets SET address = repeat('T', 129)", "ck_wallets_address_length"),
         ("UPDATE sync_schedule SET failures = -1", "ck_sync_schedule_failures_not_negative"),
@@ -213,6 +212,35 @@ def test_what_cannot_be_is_refused(tables: Tables, statement: str, constraint: s
     give_balance(tables, wallet)
     with pytest.raises(psycopg.errors.CheckViolation, match=constraint):
         tables.rows(statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO wallets (user_id, network, address) VALUES (gen_random_uuid(), 'doge', 'D')",
+        "UPDATE wallets SET network = 'doge'",
+    ],
+)
+def test_a_wallet_of_an_unknown_network_is_refused_with_the_name_of_the_table_that_knows_them(
+    tables: Tables, statement: str
+) -> None:
+    (wallet,) = tables.add("tron", ADDRESS)
+    with pytest.raises(psycopg.errors.ForeignKeyViolation) as refused:
+        tables.rows(statement)
+    assert refused.value.diag.constraint_name == "fk_wallets_network"
+    assert refused.value.diag.message_detail == 'Key (network)=(doge) is not present in table "networks".'
+    assert tables.schedule(wallet)["network"] == "tron"
+
+
+def test_a_network_with_wallets_cannot_be_deleted_and_one_without_goes_with_its_sources(tables: Tables) -> None:
+    tables.add("tron", ADDRESS)
+    tables.rows("INSERT INTO sources (network, chain_id, token) VALUES ('tron', 1, 'T')")
+    tables.rows("UPDATE networks SET (source, first_source) = (SELECT id, id FROM sources) WHERE name = 'tron'")
+    with pytest.raises(psycopg.errors.ForeignKeyViolation, match="fk_wallets_network"):
+        tables.rows("DELETE FROM networks")
+    tables.rows("DELETE FROM wallets")
+    tables.rows("DELETE FROM networks WHERE name = 'tron'")
+    assert tables.rows("SELECT FROM sources") == []
 
 
 def test_a_transaction_that_raises_leaves_nothing(tables: Tables) -> None:

@@ -13,7 +13,7 @@ from proxy import Exchange, Fault, passed_on, proxy
 from tables import Tables
 
 from config.networks import NetworkName
-from worker.chains import reader_for
+from worker.reading import reader_for
 
 
 def both(net: Net) -> dict[str, str]:

@@ -7,7 +7,7 @@ import redis
 
 from devstack.product import beat
 from devstack.servers import Server, tail, wait_for
-from worker.dispatch import MAX_TICKS
+from worker.schedule.beat import MAX_TICKS
 
 QUEUE = "bal:ticks"
 

@@ -12,7 +12,7 @@ import requests
 import urllib3.connection
 
 from devstack.servers import CAP, wait_for
-from worker.chains.http import MOST_ABANDONED, Adapter, NodeSession
+from worker.nodes.http import MOST_ABANDONED, Adapter, NodeSession
 
 Received = list[bytes]
 
@@ -131,7 +131,7 @@ def test_whoever_waits_is_interrupted_at_once_and_the_request_is_broken_off(monk
             wait_for(lambda: bool(received), what="the request to be on its way")
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("worker.chains.http.Future.result", lambda _self, seconds: interrupted(seconds))
+        monkeypatch.setattr("worker.nodes.http.Future.result", lambda _self, seconds: interrupted(seconds))
         began = monotonic()
         with pytest.raises(KeyboardInterrupt):
             session.post(url, data=b"x")

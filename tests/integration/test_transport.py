@@ -11,7 +11,8 @@ from running import send, sender
 import worker.tasks  # noqa: F401  the messages that the transport passes on are these tasks'
 from config.broker import transport_options
 from devstack.servers import free_port, redis_server, wait_for
-from worker.transport import Transport
+from worker.queues import redis_transport
+from worker.queues.redis_transport import Transport
 
 
 @pytest.mark.usefixtures("database_url")  # the app of the tasks wants its settings
@@ -62,6 +63,33 @@ def drained(connection: Connection) -> bool:
     with suppress(TimeoutError):
         connection.drain_events(timeout=0.2)
     return True
+
+
+@pytest.mark.usefixtures("database_url")
+def test_a_queue_whose_messages_occupy_the_worker_for_long_is_looked_at_after_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(redis_transport, "monotonic", lambda: now[0])
+    received: list[Message] = []
+    options = {**transport_options(), "queue_order_strategy": "worker.queues.fair_order:FairOrder"}
+    with redis_server(tmp_path) as server:
+        with sender(server.url) as app:
+            for queue in ["sync.ethereum"] * 4 + ["sync.tron"] * 8:
+                send(app, "sync_due_wallets", "a network", queue=queue)
+        connection = Connection(server.url, transport_options=options)
+        channel: Any = connection.default_channel
+        both = [Queue("sync.ethereum"), Queue("sync.tron")]
+        Consumer(channel, both, on_message=received.append, prefetch_count=1).consume()
+        taken: list[str] = []
+        while len(taken) < 10:
+            wait_for(lambda: drained(connection) and bool(received), server, what="a message")
+            message = received.pop()
+            taken.append((message.delivery_info or {})["routing_key"])
+            now[0] += 25.0 if taken[-1] == "sync.ethereum" else 0.1
+            message.ack()
+        connection.close()
+    assert taken.count("sync.ethereum") == 2, taken
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])

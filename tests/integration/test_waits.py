@@ -18,10 +18,10 @@ from api.database import Database, Statement
 from api.listening import APPLICATION_NAME, Listener
 from api.waits import Waits
 from config.settings import ApiSettings
-from db.balances import record
-from db.refresh import CHANNEL
+from db.claims import request_wallets
+from db.outcomes import record
+from db.requests import CHANNEL
 from db.session import transaction
-from db.wallets import request_wallets
 from devstack.servers import CAP
 
 NEVER = 3600.0

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
+from config.base_settings import setting_names
 from config.settings import ApiSettings, WorkerSettings
 
 # Before the tests are collected: some build settings then.
-for _name in {*ApiSettings.model_fields, *WorkerSettings.model_fields}:
-    os.environ.pop(_name.upper(), None)
-    os.environ.pop(f"{_name.upper()}_FILE", None)
+for _name in {*setting_names(ApiSettings), *setting_names(WorkerSettings)}:
+    os.environ.pop(_name, None)
+    os.environ.pop(f"{_name}_FILE", None)
 
 
 @pytest.fixture(autouse=True)

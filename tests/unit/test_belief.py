@@ -5,9 +5,9 @@ import pytest
 from fakes import NOW, SUPPLY, FakeNode, Reading, accounts, fails
 from structlog.testing import capture_logs
 
-from worker.chains.known import Known
-from worker.chains.snapshot import Balance, Block
 from worker.errors import Unreachable
+from worker.reading.contract import Balance, Block
+from worker.reading.shared import Shared
 
 
 def test_a_second_node_is_not_believed_when_it_is_behind_what_the_first_has_shown() -> None:
@@ -49,7 +49,7 @@ def test_a_total_supply_that_grew_since_it_was_read_is_read_again() -> None:
     node.balances = lambda _account: (SUPPLY + 1, 0)
     node.supply = SUPPLY * 2
     assert reading.balances(accounts(1)) == {0: Balance(SUPPLY + 1, 0)}
-    assert [way for way, _ in node.asked].count("supply") == 2
+    assert [strategy for strategy, _ in node.asked].count("supply") == 2
 
 
 def test_a_token_that_is_not_there_is_a_mistake_in_the_settings() -> None:
@@ -67,7 +67,7 @@ def test_a_token_that_gives_no_balance_for_any_wallet_is_looked_for_again() -> N
     reading.all_right(3)
     node.balances = lambda _account: (2**128 - 1, 5)
     assert reading.balances(accounts(3)) == {0: None, 1: None, 2: None}, "it is there: it is the wallets"
-    assert [way for way, _ in node.asked].count("supply") == 2
+    assert [strategy for strategy, _ in node.asked].count("supply") == 2
 
 
 @pytest.mark.parametrize("raw", ["5", '["x", 9e18]', '[["x"], 9e18]'])
@@ -77,5 +77,5 @@ def test_whatever_stands_in_redis_a_read_goes_on(name: str, raw: str) -> None:
     fakeredis.FakeRedis(server=server).set(f"bal:chain:test:{name}", raw)
     reading = Reading(FakeNode(keys=["a"]))
     client = fakeredis.FakeRedis(server=server)
-    reading.reader.known = Known("test", "redis://given", reading.clock, _client=client)
+    reading.reader.shared = Shared("test", "redis://given", reading.clock, _client=client)
     reading.all_right(3)

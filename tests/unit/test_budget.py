@@ -10,9 +10,9 @@ import fakeredis
 import pytest
 from structlog.testing import capture_logs
 
-from worker.chains.budget import AHEAD, LATE, Budget
-from worker.chains.known import Known
 from worker.errors import OverBudget
+from worker.reading.budget import AHEAD, LATE, Budget
+from worker.reading.shared import Shared
 
 NOW = 1_795_000_000.0
 NODE = "node"
@@ -45,7 +45,7 @@ class World:
     _count: Iterator[int] = field(default_factory=count)
 
     def budget(self, per_second: float, *, own_clock: float = 0.0) -> Budget:
-        known = Known("net", "redis://given", lambda: self.clock.now + own_clock, _client=self.client())
+        known = Shared("net", "redis://given", lambda: self.clock.now + own_clock, _client=self.client())
         return Budget(known, per_second, DEADLINE + 5)
 
     def client(self) -> fakeredis.FakeRedis:
@@ -110,8 +110,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     clock = Clock()
     for module in ("_socket._base", "_helpers", "commands_mixins.server_mixin"):
         monkeypatch.setattr(f"fakeredis.{module}.time", SimpleNamespace(time=clock))
-    monkeypatch.setattr("worker.chains.budget.monotonic", clock)
-    monkeypatch.setattr("worker.chains.budget.sleep", clock.sleep)
+    monkeypatch.setattr("worker.reading.budget.monotonic", clock)
+    monkeypatch.setattr("worker.reading.budget.sleep", clock.sleep)
     return World(clock)
 
 
@@ -248,7 +248,7 @@ def test_where_nobody_waits_a_late_request_costs_nothing(world: World) -> None:
 
 
 def test_without_redis_a_process_keeps_the_budget_by_itself(world: World) -> None:
-    budget = Budget(Known("net", None, world.clock), 10, 30)
+    budget = Budget(Shared("net", None, world.clock), 10, 30)
     times = []
     for _ in range(30):
         budget.wait(NODE, NOW + 25, refresh=False)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from db.freshness import NetworkFreshness
-from worker.chains.known import COUNT_SECONDS
-from worker.chains.state import EndpointState
-from worker.freshness import Look, as_json, lines, reads_per_hour, reported, requests_made
+from db.freshness_queries import NetworkFreshness
+from worker.admin.freshness import Look, as_json, lines, reads_per_hour, reported, requests_made
+from worker.reading.report import EndpointState
+from worker.reading.request_counts import SPAN_SECONDS
 
 NOW = 1_795_000_000.0
 WALLETS = NetworkFreshness(
@@ -28,8 +28,8 @@ WALLETS = NetworkFreshness(
 )
 STATE = EndpointState(
     name="node:443",
-    way="return",
-    way_reason="",
+    strategy="return",
+    strategy_reason="",
     wallets_per_request=500,
     resting_seconds=0.0,
     resting_reason="",
@@ -50,7 +50,7 @@ def test_the_cadence_of_those_that_wait_stands_for_all_that_can_be_read() -> Non
     [
         ({NOW - 3600: 30, NOW - 1800: 20, NOW: 10}, 60),
         ({NOW - 1800: 20}, 40),
-        ({NOW - 10: 1}, 3600 / COUNT_SECONDS),
+        ({NOW - 10: 1}, 3600 / SPAN_SECONDS),
     ],
     ids=["an hour", "half an hour", "a moment"],
 )
@@ -116,8 +116,8 @@ def test_a_network_without_wallets_has_no_share_and_no_cadence() -> None:
             {"resting_seconds": 90.0, "resting_reason": "throttled", "failures_in_a_row": 3},
             "resting for 1 min 30 s, throttled, 3 in",
         ),
-        ({"way": None}, "ready, not read yet"),
-        ({"way": "single", "way_reason": "refused: \x1b[2Jno"}, "by single (refused: …[2Jno)"),
+        ({"strategy": None}, "ready, not read yet"),
+        ({"strategy": "single", "strategy_reason": "refused: \x1b[2Jno"}, "by single (refused: …[2Jno)"),
         ({"keys": 1}, "1 key,"),
         ({"keys": 3, "keys_resting": 2}, "3 keys, 2 of them resting"),
         ({"requests": {NOW - 600: 7, NOW: 1}}, "8 requests in the past hour"),

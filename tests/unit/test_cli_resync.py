@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import WorkerSettings
-from db.resync import Bundle, Wanted
-from worker import cli
-from worker.resync import Outcome, Plan, Share, planned, send_for, share
-from worker.resync_command import outcome_lines, plan_lines
+from db.resync_queries import Bundle, Wanted
+from worker.admin import cli
+from worker.admin.resync import Outcome, Plan, Share, planned, send_for, share
+from worker.admin.resync_command import outcome_lines, plan_lines
 
 SIZES: Any = {"ethereum": 2447, "tron": 500}
 BUDGETS: Any = {"ethereum": 10, "tron": 2}

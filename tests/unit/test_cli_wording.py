@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.progress import OCCASION, Progress, progress_line
+from worker.admin.progress import OCCASION, Progress, progress_line
 from worker.wording import counted, parsed, told
 
 

@@ -4,10 +4,10 @@ import pytest
 from fakes import NOW, FakeNode, Reading, accounts
 from structlog.testing import capture_logs
 
-from worker.chains.choice import Rest
-from worker.chains.snapshot import CLOCK_TOLERANCE, FUTURE_TOLERANCE, Block, Expected, Snapshot, check
-from worker.check import clocks
+from worker.admin.check import clocks
 from worker.errors import BadReply, ClockSkewed, Lagging, ReadFailed
+from worker.reading.backoff import Rest
+from worker.reading.contract import CLOCK_TOLERANCE, FUTURE_TOLERANCE, Block, Expected, Snapshot, check
 
 MAX_AGE = 120
 
@@ -87,7 +87,7 @@ def test_no_endpoint_rests_for_the_databases_clock_and_the_log_names_it() -> Non
     assert part.failure.code == "clock_skewed"
     (line,) = [line for line in logs if line["event"] == "clock_skewed"]
     assert (line["log_level"], line["seconds"], line["endpoint"]) == ("error", 40, "two")
-    assert not Rest.from_entry(reading.reader.known.get(["rest:two"]).get("rest:two")).strikes
+    assert not Rest.from_entry(reading.reader.shared.get(["rest:two"]).get("rest:two")).strikes
     reading.clock.now += 6  # the first one's rest is over: it was the first to say so
     one.block = two.block = Block(101, int(reading.clock.now) + 40)
     with capture_logs() as logs:
@@ -115,7 +115,7 @@ def test_the_only_endpoint_does_not_rest_where_this_hosts_clock_agrees_with_it()
     node = FakeNode()
     reading = Reading(node)
     node.block = Block(100, int(NOW) + 40)
-    reading.reader.known.clock = lambda: NOW + 40
+    reading.reader.shared.clock = lambda: NOW + 40
     for _ in range(2):
         assert reading.failure().code == "clock_skewed"
     assert len(node.asked) == 2, "it is asked again at once: it is well"

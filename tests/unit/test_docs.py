@@ -6,17 +6,22 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from config.base_settings import setting_names
+from config.network_settings import NodeSettings, variables
+from config.networks import PRESETS
 from config.settings import ApiSettings, WorkerSettings
 from db.models import balance_cache
-from worker.chains.state import EndpointState
-from worker.freshness import Look, reported
-from worker.freshness import as_json as freshness_json
-from worker.progress import Progress
-from worker.resync import Outcome, Plan, Share
-from worker.resync_command import Resync, Wishes
-from worker.resync_command import as_json as resync_json
+from worker.admin.freshness import Look, reported
+from worker.admin.freshness import as_json as freshness_json
+from worker.admin.progress import Progress
+from worker.admin.resync import Outcome, Plan, Share
+from worker.admin.resync_command import Resync, Wishes
+from worker.admin.resync_command import as_json as resync_json
+from worker.reading.report import EndpointState
 
 ROOT = Path(__file__).parents[2]
+TWO = {name: PRESETS[name] for name in ("ethereum", "tron")}
+"""The networks whose variables have lines of their own; all other networks have the same."""
 README = (ROOT / "README.md").read_text()
 
 
@@ -28,18 +33,24 @@ def table(heading: str) -> dict[str, list[str]]:
 
 
 def test_the_readme_lists_every_setting_and_no_other() -> None:
-    names = {name.upper() for kind in (WorkerSettings, ApiSettings) for name in kind.model_fields}
+    names = {name for kind in (WorkerSettings, ApiSettings) for name in setting_names(kind, TWO)}
     assert set(table("Settings")) == names
 
 
 def test_the_readme_has_each_default_as_it_is() -> None:
     told = {name: cells[0].strip("`") for name, cells in table("Settings").items()}
     for kind in (WorkerSettings, ApiSettings):
-        for name, field in kind.model_fields.items():
+        own = {name.upper(): field for name, field in kind.model_fields.items()}
+        of_two = {
+            name.upper(): NodeSettings.model_fields[field]
+            for network in TWO.values()
+            for name, field in variables(NodeSettings, network).items()
+        }
+        for name, field in {**own, **of_two}.items():
             if isinstance(field.default, int | float):
-                assert told[name.upper()] == f"{field.default:g}" or told[name.upper()] == str(field.default), name
-            elif isinstance(field.default, str) and not name.endswith("_contract"):
-                assert told[name.upper()] == field.default, name
+                assert told[name] == f"{field.default:g}" or told[name] == str(field.default), name
+            elif isinstance(field.default, str):
+                assert told[name] == field.default, name
 
 
 def test_the_readme_lists_every_column_of_the_shared_table() -> None:

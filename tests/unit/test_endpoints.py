@@ -9,9 +9,6 @@ from fakes import NOW, FakeNode, Reading, accounts, asked, fails
 from structlog.testing import capture_logs
 
 from devstack.servers import CAP
-from worker.chains.choice import LONGEST_REST
-from worker.chains.known import Known
-from worker.chains.snapshot import Block
 from worker.errors import (
     BadReply,
     Lagging,
@@ -23,6 +20,9 @@ from worker.errors import (
     Unreachable,
     WrongChain,
 )
+from worker.reading.backoff import LONGEST_REST
+from worker.reading.contract import Block
+from worker.reading.shared import Shared
 
 
 def test_the_first_endpoint_answers_and_no_other_is_asked() -> None:
@@ -109,7 +109,7 @@ def two_workers(node: FakeNode, *others: FakeNode) -> tuple[Reading, Reading]:
     for reading in readings:
         reading.clock = readings[0].clock
         client = fakeredis.FakeRedis(server=server)
-        reading.reader.known = Known("test", "redis://given", reading.clock, _client=client)
+        reading.reader.shared = Shared("test", "redis://given", reading.clock, _client=client)
     return readings
 
 
@@ -189,7 +189,7 @@ def test_a_block_that_was_made_while_another_endpoint_kept_the_read_waiting_is_b
 ) -> None:
     slow, good = FakeNode("slow"), FakeNode("good")
     passed = [0.0]
-    monkeypatch.setattr("worker.chains.turn.monotonic", lambda: monotonic() + passed[0])
+    monkeypatch.setattr("worker.reading.attempt.monotonic", lambda: monotonic() + passed[0])
 
     def after_a_while(_way: str, _accounts: object) -> ReadFailed:
         passed[0] += 45
@@ -241,13 +241,13 @@ def test_a_key_that_answers_again_has_failed_for_the_first_time_when_it_fails_ne
     for _ in range(3):
         keyed.fault = fails(Throttled)
         reading.all_right(1)
-        until, strikes, *_ = reading.reader.known.get(["key:id-of-a"])["key:id-of-a"]
+        until, strikes, *_ = reading.reader.shared.get(["key:id-of-a"])["key:id-of-a"]
         assert (until - reading.clock.now, strikes) == (Throttled.rest, 1)
         reading.clock.now = until
         keyed.block = free.block = Block(keyed.block.number + 2, int(until) - 5)
         keyed.fault = lambda _way, _accounts: None
         reading.all_right(1)
-    assert reading.reader.known.get(["key:id-of-a"]) == {"key:id-of-a": [0.0, 0, "", False]}
+    assert reading.reader.shared.get(["key:id-of-a"]) == {"key:id-of-a": [0.0, 0, "", False]}
 
 
 @pytest.mark.parametrize("kind", [Throttled, Unauthorized])

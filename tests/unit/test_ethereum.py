@@ -10,10 +10,6 @@ import requests
 from replay import Replay
 
 from devstack.servers import CAP
-from worker.chains.ethereum import CODES, WORDS, EthereumNode
-from worker.chains.failures import by_words
-from worker.chains.snapshot import HEADER, RETURN, REVERT, Block
-from worker.chains.ways import Head
 from worker.errors import (
     BadReply,
     Lagging,
@@ -27,6 +23,10 @@ from worker.errors import (
     Unreachable,
     Unsupported,
 )
+from worker.nodes.evm import CODES, WORDS, EthereumNode
+from worker.nodes.failures import by_words
+from worker.reading.contract import HEADER, RETURN, REVERT, Block
+from worker.reading.strategies import Head
 
 URL = "https://user:hunter2@node.example:8545/v3/0123456789abcdef?apikey=fedcba98"
 SECRETS = ("hunter2", "0123456789abcdef", "fedcba98")

@@ -10,8 +10,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from api.auth import Verifier
+from config.base_settings import setting_names
+from config.networks import PRESETS
 from config.settings import KEY_ALGORITHMS, ApiSettings, Settings, WorkerSettings, load
-from worker.chains.urls import endpoint_name
+from worker.nodes.urls import node_name
 
 SECRET = "hunter2"
 QUEUE = {"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://cache/0"}
@@ -22,8 +24,10 @@ BESIDE = {
 }
 """What else is set where not the usual."""
 
+TWO = {name: PRESETS[name] for name in ("ethereum", "tron")}
+"""One network of each family: the others' variables are read in the same way."""
 KIND: dict[str, type[Settings]] = {
-    name.upper(): kind for kind in (ApiSettings, WorkerSettings) for name in kind.model_fields
+    name: kind for kind in (ApiSettings, WorkerSettings) for name in setting_names(kind, TWO)
 }
 each_setting = pytest.mark.parametrize("name", KIND)
 URLS = {
@@ -111,11 +115,11 @@ def test_a_password_that_makes_no_url_is_not_shown(name: str, password: str) -> 
 def test_a_nodes_url_with_a_port_that_is_none_is_refused_at_the_start(rest: str) -> None:
     with patch.dict(os.environ, {**QUEUE, "TRON_RPC_URLS": f"https://{rest}"}, clear=True):
         try:
-            (url,) = load(WorkerSettings).tron_rpc_urls
+            (url,) = load(WorkerSettings).chain("tron").urls
         except SystemExit as stop:
             assert_that_it_says_so("TRON_RPC_URLS", str(stop.code))
         else:
-            endpoint_name(url.get_secret_value())
+            node_name(url.get_secret_value())
 
 
 @each_setting

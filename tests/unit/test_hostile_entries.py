@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from worker.chains.endpoints import DOUBT_AFTER
-from worker.chains.known import Known
-from worker.chains.snapshot import PACES, Balance, Block
 from worker.errors import BadReply, Lagging, Throttled, Unreachable
+from worker.reading.contract import PACES, Balance, Block
+from worker.reading.reader import DOUBT_AFTER
+from worker.reading.shared import Shared
 
 SCOPE = "bal:chain:test"
 READS = 3
@@ -26,11 +26,11 @@ class Planted:
     def __init__(self, *nodes: FakeNode, per_second: int = 0) -> None:
         self.redis = fakeredis.FakeRedis(server=fakeredis.FakeServer())
         self.reading = Reading(*nodes, per_second=per_second)
-        self.reading.reader.known = self.another()
+        self.reading.reader.shared = self.another()
 
-    def another(self) -> Known:
+    def another(self) -> Shared:
         """What another process knows."""
-        return Known("test", "redis://given", self.reading.clock, _client=self.redis)
+        return Shared("test", "redis://given", self.reading.clock, _client=self.redis)
 
     def put(self, name: str, value: Any, until: float = NOW + 500) -> None:
         self.redis.set(f"{SCOPE}:{name}", json.dumps([value, until]))
@@ -102,7 +102,7 @@ def test_what_a_process_saw_itself_an_endpoint_may_not_contradict() -> None:
     planted.reading.all_right(1)
     node.block = Block(50, int(NOW) - 5)
     assert type(planted.reading.failure()) is Lagging
-    assert planted.reading.reader.known.get(["rest:node"])["rest:node"][1] == 1, "it rests"
+    assert planted.reading.reader.shared.get(["rest:node"])["rest:node"][1] == 1, "it rests"
 
 
 def test_an_endpoint_out_of_reach_says_nothing_for_a_mark() -> None:
@@ -146,7 +146,7 @@ def test_rests_that_prove_true_are_believed_from_then_on() -> None:
 
 def test_a_way_by_others_word_is_left_for_the_others_when_it_does_not_work_here() -> None:
     node = FakeNode()
-    node.fault = lambda way, _accounts: BadReply("cut") if way == "return" else None
+    node.fault = lambda strategy, _accounts: BadReply("cut") if strategy == "return" else None
     planted = Planted(node)
     planted.put("way:node", ["return", "a reason"])
     planted.reading.all_right(3)

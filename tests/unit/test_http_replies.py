@@ -9,10 +9,10 @@ from requests import Request
 from requests.exceptions import InvalidHeader
 
 from devstack.servers import CAP
-from worker.chains.ethereum import EthereumNode
-from worker.chains.snapshot import RETURN
-from worker.chains.tron import TronNode
 from worker.errors import BadReply, Refused, Unreachable
+from worker.nodes.evm import EthereumNode
+from worker.nodes.tron import TronNode
+from worker.reading.contract import RETURN
 
 Ask = Callable[..., bytes]
 
@@ -70,7 +70,7 @@ def test_a_machine_that_has_no_more_threads_is_no_reply(ask: Ask, monkeypatch: p
     def start(_thread: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("worker.chains.http.Thread.start", start)
+    monkeypatch.setattr("worker.nodes.http.Thread.start", start)
     with pytest.raises(Unreachable):
         ask()
 

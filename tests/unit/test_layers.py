@@ -12,24 +12,29 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = {"api", "celeryconfig", "config", "db", "devstack", "worker"}
 PURE = [
-    "worker/schedule.py",
+    "worker/schedule/cadence.py",
     "worker/errors.py",
     "worker/wording.py",
-    "worker/chains/snapshot.py",
-    "worker/chains/addresses.py",
-    "worker/chains/multicall.py",
-    "worker/chains/choice.py",
+    "worker/reading/contract.py",
+    "config/addresses.py",
+    "config/families.py",
+    "config/networks.py",
+    "worker/nodes/addresses.py",
+    "worker/reading/multicall.py",
+    "worker/reading/backoff.py",
+    "worker/reading/batch_size.py",
+    "worker/reading/shared_entries.py",
     "api/balances.py",
 ]
 CELERY_IN = {
     "worker/__init__.py",
     "worker/app.py",
     "worker/tasks.py",
-    "worker/dispatch.py",
-    "worker/transport.py",
-    "worker/messages.py",
-    "worker/consumer.py",
-    "worker/cli.py",
+    "worker/schedule/beat.py",
+    "worker/queues/redis_transport.py",
+    "worker/queues/messages.py",
+    "worker/queues/consumer.py",
+    "worker/admin/cli.py",
     "api/refresh.py",
 }
 IO_LIBRARIES = {
@@ -102,7 +107,7 @@ def test_a_chains_library_is_imported_by_its_own_transport_alone() -> None:
         for path in modules("api", "config", "db", "worker")
         for library in roots(path) & {"web3", "tronpy"}
     }
-    assert found == {("worker/chains/ethereum.py", "web3"), ("worker/chains/tron.py", "tronpy")}
+    assert found == {("worker/nodes/evm.py", "web3"), ("worker/nodes/tron.py", "tronpy")}
 
 
 def test_celery_is_imported_only_where_messages_are_sent_or_taken() -> None:
@@ -143,7 +148,7 @@ def test_queries_are_in_one_package() -> None:
 
 
 def test_the_use_case_and_the_rules_load_without_celery() -> None:
-    modules = ["worker.errors", "worker.schedule", "worker.chains.snapshot", "worker.sync"]
+    modules = ["worker.errors", "worker.schedule.cadence", "worker.reading.contract", "worker.sync.batch"]
     code = f"import sys, {', '.join(modules)}; print('celery' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert ran.stdout == "False\n"

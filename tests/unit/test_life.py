@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from environment import forget_settings
 
-from worker.life import make_life_sign_folder, show_life
+from worker.liveness import make_life_sign_folder, show_life
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def test_at_the_level_debug_we_say_all_and_the_libraries_that_log_urls_do_not(
 ) -> None:
     configure_logging("DEBUG", "json")
     logging.getLogger(f"{name}.connectionpool").debug("GET https://node.example/v3/%s", "0123456789abcdef")
-    logging.getLogger("worker.sync").debug("ours")
+    logging.getLogger("worker.sync.batch").debug("ours")
     told = capsys.readouterr().err
     assert "ours" in told
     assert "0123456789abcdef" not in told

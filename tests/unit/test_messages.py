@@ -11,11 +11,10 @@ import pytest
 from kombu.transport.redis import Transport
 from kombu.utils.scheduling import cycle_by_name
 
-from config.broker import BATCHES_IN_A_TURN, transport_options
+from config.broker import transport_options
 from config.settings import WorkerSettings, load, worker_settings
-from worker.chains.snapshot import MAX_WALLETS_BY_REVERT
-from worker.chains.tron import TronNode
 from worker.errors import BadArgument
+from worker.queues.fair_order import FairOrder
 
 ROOT = Path(__file__).parents[2]
 LEASE = 60
@@ -90,14 +89,14 @@ def test_tasks_have_the_names_that_other_programs_send(tasks: ModuleType) -> Non
     ],
 )
 def test_a_message_for_each_batch_that_is_due_less_those_that_wait(due: int, waiting: int, sent: int) -> None:
-    from worker.dispatch import batches_to_send
+    from worker.schedule.dispatch import batches_to_send
 
     assert batches_to_send(due, 500, waiting) == sent
 
 
 @pytest.mark.parametrize(("per_batch", "most"), [(1, 40), (500, 40), (764, 27), (2447, 9), (10**6, 1)])
 def test_a_tick_looks_at_twenty_thousand_wallets_at_the_most_and_at_forty_batches(per_batch: int, most: int) -> None:
-    from worker.dispatch import most_waiting
+    from worker.schedule.dispatch import most_waiting
 
     assert most_waiting(per_batch) == most
 
@@ -144,50 +143,25 @@ def test_socket_time_outs_outlast_a_wait_for_a_message() -> None:
     assert transport_options()["socket_timeout"] > Transport.brpop_timeout
 
 
-def next_queues(*served: str) -> list[str]:
-    """The order in which a worker looks at its queues after it was served from these, as kombu loads the rule."""
-    order = cycle_by_name(transport_options()["queue_order_strategy"])()
-    order.update(["sync.ethereum", "refresh", "ticks", "sync.tron"])
-    for queue in served:
-        order.rotate(queue)
-    first, *others = order.consume(4)
-    assert first == "ticks"
-    return others
-
-
 @pytest.mark.parametrize(
-    ("served", "order"),
+    ("configured", "served"),
     [
-        ([], ["refresh", "sync.ethereum", "sync.tron"]),
-        (["refresh"], ["refresh", "sync.ethereum", "sync.tron"]),
-        (["ticks", "ticks"], ["refresh", "sync.ethereum", "sync.tron"]),
-        (["sync.ethereum"], ["refresh", "sync.tron", "sync.ethereum"]),
-        (["sync.ethereum", "refresh"], ["refresh", "sync.tron", "sync.ethereum"]),
-        (["sync.ethereum", *["sync.tron"] * 4], ["refresh", "sync.tron", "sync.ethereum"]),
-        (["sync.ethereum", *["sync.tron"] * 5], ["refresh", "sync.ethereum", "sync.tron"]),
-        (["sync.tron", "sync.tron", "refresh", *["sync.tron"] * 3], ["refresh", "sync.ethereum", "sync.tron"]),
-        # A turn that the other network used, because there was nothing to do, begins anew.
-        (
-            ["sync.ethereum", *["sync.tron"] * 4, "sync.ethereum", "sync.tron"],
-            ["refresh", "sync.tron", "sync.ethereum"],
-        ),
-        (["of another version"], ["refresh", "sync.ethereum", "sync.tron"]),
+        ({}, []),
+        ({"TRON": 1}, ["sync.tron"]),
+        ({"TRON": 1, "ETHEREUM": 1, "BSC_TESTNET": 1}, ["sync.ethereum", "sync.tron", "sync.bsc-testnet"]),
     ],
+    ids=["none", "one", "three"],
 )
-def test_ticks_and_then_refreshes_overtake_everything_and_the_networks_take_turns(
-    served: list[str], order: list[str]
+def test_a_worker_serves_the_queues_of_the_networks_that_it_has_nodes_of(
+    configured: dict[str, int], served: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert next_queues(*served) == order
+    conf = celerys(monkeypatch, **{f"{name}_RPC_URLS": "http://127.0.0.1:1" for name in configured})
+    assert [queue.name for queue in conf["task_queues"]] == ["ticks", "refresh", *served]
 
 
-def test_in_turns_each_network_has_about_as_many_wallets() -> None:
-    full = {"sync.ethereum": MAX_WALLETS_BY_REVERT, "sync.tron": TronNode.ways["return"]}
-    fewer, more = sorted(batches * full[queue] for queue, batches in BATCHES_IN_A_TURN.items())
-    assert more / fewer < 1.1
-
-
-def test_a_worker_serves_every_queue(tasks: ModuleType) -> None:
-    assert [queue.name for queue in tasks.app.conf.task_queues] == ["ticks", "refresh", "sync.ethereum", "sync.tron"]
+def test_a_worker_looks_at_its_queues_in_the_fair_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = celerys(monkeypatch)
+    assert isinstance(cycle_by_name(conf["broker_transport_options"]["queue_order_strategy"])(), FairOrder)
 
 
 def test_messages_hold_json_alone_and_no_result_is_kept(tasks: ModuleType) -> None:

@@ -9,9 +9,9 @@ from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.chains import multicall
-from worker.chains.snapshot import Balance, Block, Snapshot
 from worker.errors import BadReply
+from worker.reading import multicall
+from worker.reading.contract import Balance, Block, Snapshot
 
 MULTICALL3, TOKEN = b"\xca" * 20, b"\xda" * 20
 ACCOUNTS = [bytes([number]) * 20 for number in (1, 2)]

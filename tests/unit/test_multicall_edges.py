@@ -4,8 +4,8 @@ import pytest
 from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
 
-from worker.chains import multicall
 from worker.errors import BadReply
+from worker.reading import multicall
 
 MULTICALL3, TOKEN, ACCOUNT = (bytes([byte]) * 20 for byte in (1, 2, 3))
 NONCE = bytes(range(32))

@@ -6,13 +6,13 @@ from uuid import UUID
 
 import pytest
 
-from db.networks import State
-from db.wallets import Claim, ClaimedWallet
-from worker.chains.snapshot import Balance, Block, Snapshot
-from worker.chains.task import Part
+from db.claims import Claim, ClaimedWallet
+from db.network_state import State
 from worker.errors import OverBudget, ReadFailed, Throttled, TooMuch, Unreachable
-from worker.outcomes import found_in, outage, outcomes, with_bad_addresses
-from worker.schedule import JUDGED_AGAIN, Policy
+from worker.reading.contract import Balance, Block, Snapshot
+from worker.reading.request import Part
+from worker.schedule.cadence import JUDGED_AGAIN, Policy
+from worker.sync.outcome import found_in, outage, outcomes, with_bad_addresses
 
 NOW = 1_795_000_000.0
 POLICY = Policy(active=60, idle=900)

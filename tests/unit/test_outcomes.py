@@ -6,15 +6,15 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from db.balances import Outcome
-from db.held import NO_HISTORY
-from db.wallets import Claim, ClaimedWallet
-from worker.chains.snapshot import Balance, Block, Snapshot
-from worker.chains.task import Part
+from db.claims import Claim, ClaimedWallet
+from db.held_changes import NO_HISTORY
+from db.outcomes import Outcome
 from worker.errors import OutOfTime, ReadFailed, Throttled, TooMuch, Unreachable
-from worker.outcomes import Found, accounts_of, found_in, outcomes, with_bad_addresses
-from worker.schedule import JUDGED_AGAIN, Policy
-from worker.verify import Doubts, agrees, behind, believed, caught_up, confirmed, doubted
+from worker.reading.contract import Balance, Block, Snapshot
+from worker.reading.request import Part
+from worker.schedule.cadence import JUDGED_AGAIN, Policy
+from worker.sync.outcome import Found, accounts_of, found_in, outcomes, with_bad_addresses
+from worker.sync.verify import Doubts, agrees, behind, believed, caught_up, confirmed, doubted
 
 NOW = 1_795_000_000.0
 POLICY = Policy(active=60, idle=900)

@@ -6,14 +6,14 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from db.held import NO_HISTORY
-from db.wallets import Claim, ClaimedWallet
-from worker.chains.snapshot import Balance, Block
-from worker.chains.task import Part
+from db.claims import Claim, ClaimedWallet
+from db.held_changes import NO_HISTORY
 from worker.errors import Throttled, Unreachable
-from worker.outcomes import Found, accounts_of, found_in, outcomes
-from worker.schedule import Policy
-from worker.verify import agrees, behind, doubted, lesson
+from worker.reading.contract import Balance, Block
+from worker.reading.request import Part
+from worker.schedule.cadence import Policy
+from worker.sync.outcome import Found, accounts_of, found_in, outcomes
+from worker.sync.verify import agrees, behind, doubted, lesson
 
 NOW = 1_795_000_000.0
 POLICY = Policy(active=60, idle=3600)

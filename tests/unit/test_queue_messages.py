@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.messages import MAX_BYTES, BadMessage, message, printable
+from worker.queues.messages import MAX_BYTES, BadMessage, message, printable
 
 TASK = "worker.tasks.sync_wallet"
 TASKS = frozenset({TASK})

@@ -12,11 +12,11 @@ from requests import PreparedRequest, Response
 from vectors import recorded
 
 from devstack.servers import CAP
-from worker.chains import multicall
-from worker.chains.ethereum import EthereumNode
-from worker.chains.snapshot import RETURN, REVERT, Balance, Block, decode
-from worker.chains.tron import TronNode
 from worker.errors import BadReply, Lagging, NoToken, OutOfTime, ReadFailed, Refused, TooMuch, Unsupported
+from worker.nodes.evm import EthereumNode
+from worker.nodes.tron import TronNode
+from worker.reading import multicall
+from worker.reading.contract import RETURN, REVERT, Balance, Block, decode
 
 ACCOUNT = bytes.fromhex("1563915e194d8cfba1943570603f7606a3115508")
 

@@ -9,8 +9,8 @@ from fakes import FakeNode, Reading, accounts
 from structlog.testing import capture_logs
 
 from devstack.servers import CAP
-from worker.chains.known import Known
 from worker.errors import OverBudget, ReadFailed, Unreachable
+from worker.reading.shared import Shared
 
 
 def workers(number: int, *nodes: FakeNode, per_second: float) -> list[Reading]:
@@ -18,8 +18,8 @@ def workers(number: int, *nodes: FakeNode, per_second: float) -> list[Reading]:
     server = fakeredis.FakeServer()
     readings = [Reading(*nodes, per_second=per_second) for _ in range(number)]
     for each in readings:
-        known = Known("test", "redis://given", each.clock, _client=fakeredis.FakeRedis(server=server))
-        each.reader.known = each.reader._budget.known = known
+        known = Shared("test", "redis://given", each.clock, _client=fakeredis.FakeRedis(server=server))
+        each.reader.shared = each.reader._budget.shared = known
     return readings
 
 
@@ -34,7 +34,7 @@ def slots(reading: Reading, node: FakeNode) -> int:
 @pytest.mark.parametrize(("wallets", "wanted"), [(1, 4), (2, 6), (100, 10), (None, 10)])
 def test_a_read_of_a_few_wallets_reserves_for_those_alone(wallets: int | None, wanted: int) -> None:
     """Singly: two requests each, the head's two; beside the token's supply, as long as that is not known."""
-    node = FakeNode(ways={"single": 4})
+    node = FakeNode(strategies={"single": 4})
     (reading,) = workers(1, node, per_second=10)
     assert may(reading, wallets=wallets) is None
     assert slots(reading, node) == wanted + 1
@@ -50,7 +50,7 @@ def test_what_no_read_will_use_is_given_back() -> None:
 
 
 def test_without_redis_too_what_is_given_back_may_be_had_again() -> None:
-    node = FakeNode(ways={"single": 4})
+    node = FakeNode(strategies={"single": 4})
     reading = Reading(node, per_second=1)
     assert may(reading, wallets=2) is None
     reading.reader.give_back()
@@ -96,9 +96,9 @@ def test_who_waited_for_the_budget_until_it_was_late_blames_no_endpoint(monkeypa
     def sleep(seconds: float) -> None:
         passed[0] += seconds
 
-    for module in ("turn", "budget"):
-        monkeypatch.setattr(f"worker.chains.{module}.monotonic", lambda: monotonic() + passed[0])
-    monkeypatch.setattr("worker.chains.budget.sleep", sleep)
+    for module in ("attempt", "budget"):
+        monkeypatch.setattr(f"worker.reading.{module}.monotonic", lambda: monotonic() + passed[0])
+    monkeypatch.setattr("worker.reading.budget.sleep", sleep)
 
     def hangs(_way: str, _accounts: object) -> Unreachable:
         sleep(node.session.time_limit)
@@ -109,16 +109,16 @@ def test_who_waited_for_the_budget_until_it_was_late_blames_no_endpoint(monkeypa
     (part,) = other.parts(accounts(1), seconds=18)
     assert passed[0] >= 17, "it began after ten seconds, and had eight"
     assert isinstance(part.failure, OverBudget)
-    assert not other.reader.known.get(["rest:node"])
+    assert not other.reader.shared.get(["rest:node"])
     one.reader.give_back()
     passed[0] = 0
     assert one.failure(1).code == "unreachable", "it had a request's whole time"
-    assert one.reader.known.get(["rest:node"])
+    assert one.reader.shared.get(["rest:node"])
 
 
 def test_a_budget_in_which_a_read_can_never_fit_is_told_of_once() -> None:
     """Wallet by wallet it takes five requests: no setting tells so before."""
-    node = FakeNode(ways={"single": 4})
+    node = FakeNode(strategies={"single": 4})
     reading = Reading(node, per_second=0.1)
     with capture_logs() as logs:
         for _ in range(5):

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from db.held import NO_HISTORY
-from db.wallets import Claim, ClaimedWallet
-from worker.chains.snapshot import Balance, Block
+from db.claims import Claim, ClaimedWallet
+from db.held_changes import NO_HISTORY
 from worker.errors import Unreachable
-from worker.outcomes import Found
-from worker.sync import _read
-from worker.verify import agrees, believed, confirmed, doubted
+from worker.reading.contract import Balance, Block
+from worker.sync.batch import _read
+from worker.sync.outcome import Found
+from worker.sync.verify import agrees, believed, confirmed, doubted
 
 ABOVE = 1000
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.schedule import (
+from worker.schedule.cadence import (
     SPREAD,
     Policy,
     due_after_failed_read,
@@ -50,8 +50,8 @@ def test_a_wallet_rests_longer_the_longer_it_is_quiet(touched: int | None, secon
 def test_a_wallet_that_is_late_by_more_than_the_active_interval_comes_back_at_any_time_of_its_own(
     late: float, at_least: float
 ) -> None:
-    assert due_after_success(NOW, 0, POLICY, 0, late=late) == NOW + 900
-    assert due_after_success(NOW, 0, POLICY, NEARLY_ONE, late=late) - NOW == pytest.approx(at_least)
+    assert due_after_success(NOW, 0, POLICY, 0, overdue=late) == NOW + 900
+    assert due_after_success(NOW, 0, POLICY, NEARLY_ONE, overdue=late) - NOW == pytest.approx(at_least)
 
 
 @pytest.mark.parametrize(("failures", "seconds"), [(1, 5), (2, 10), (3, 20), (4, 40), (5, 60), (6, 60), (10**9, 60)])
@@ -72,7 +72,7 @@ def test_a_wallet_that_alone_fails_backs_off_up_to_the_idle_interval(failures: i
 def test_after_success_never_sooner_than_the_spread_allows_and_never_later_than_idle(
     touched: float | None, jitter: float, late: float
 ) -> None:
-    wait = due_after_success(NOW, touched, POLICY, jitter, late=late) - NOW
+    wait = due_after_success(NOW, touched, POLICY, jitter, overdue=late) - NOW
     assert wait + 1e-6 >= SOONEST
     assert wait <= POLICY.idle
 
@@ -129,7 +129,7 @@ class Fleet:
                 self.touched[wallet] = self.now if touched is None else touched
                 late = inf if self.failures.pop(wallet, 0) else self.now - due
                 jitter = self.random.random()
-                next_one = due_after_success(self.now, self.touched[wallet], POLICY, jitter, late=late)
+                next_one = due_after_success(self.now, self.touched[wallet], POLICY, jitter, overdue=late)
             heapreplace(self.queue, (next_one, wallet))
 
     def peak(self, since: float, until: float) -> float:
@@ -169,7 +169,7 @@ def test_nor_do_they_after_an_hour_in_which_no_node_answered(seed: int) -> None:
 def test_nodes_that_want_to_be_left_alone_are_but_not_beyond_the_idle_interval_and_not_by_all_until_one_moment(
     told: float, failures: int, jitter: float
 ) -> None:
-    wait = due_after_failed_read(NOW, failures, POLICY, jitter, told=told) - NOW
+    wait = due_after_failed_read(NOW, failures, POLICY, jitter, retry_after=told) - NOW
     assert min(told, POLICY.idle) - 1e-6 <= wait <= max(POLICY.idle, POLICY.active)
     if 60 < told < 800 and jitter > 0.5:
         assert wait > told

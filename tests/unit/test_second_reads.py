@@ -7,12 +7,12 @@ from uuid import UUID
 import pytest
 from fakes import NOW, FakeNode, Reading, accounts, asked, balance_of, fails
 
-from db.wallets import Claim, ClaimedWallet
+from db.claims import Claim, ClaimedWallet
 from devstack.servers import CAP
-from worker.chains.snapshot import Balance, Block
 from worker.errors import Throttled
-from worker.outcomes import Found
-from worker.sync import _read
+from worker.reading.contract import Balance, Block
+from worker.sync.batch import _read
+from worker.sync.outcome import Found
 
 WALLET = accounts(1)[0]
 TRUE = Balance(*balance_of(WALLET))
@@ -69,7 +69,7 @@ def test_a_true_zero_is_written_though_the_other_endpoint_is_always_a_block_behi
 def test_of_a_batch_that_two_endpoints_read_each_has_its_zeros_confirmed_by_the_other() -> None:
     one, two = FakeNode("one"), FakeNode("two")
     calls = iter([None])
-    one.fault = lambda way, _accounts: next(calls, Throttled(retry_after=0)) if way != "supply" else None
+    one.fault = lambda strategy, _accounts: next(calls, Throttled(retry_after=0)) if strategy != "supply" else None
     one.balances = lambda _account: (0, 5)
     two.balances = lambda account: (0, 5) if account in accounts(65) else (1, 1)
     every = found(Reading(one, two), wallets=66)
@@ -89,7 +89,7 @@ def test_wallets_that_were_read_at_a_newer_block_are_read_again_by_another_endpo
 def test_a_second_read_knows_that_time_has_passed_since_the_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     slow, good = FakeNode("slow"), FakeNode("good")
     passed = [0.0]
-    for module in ("worker.sync", "worker.chains.endpoints", "worker.chains.turn"):
+    for module in ("worker.sync.batch", "worker.reading.reader", "worker.reading.attempt"):
         monkeypatch.setattr(f"{module}.monotonic", lambda: monotonic() + passed[0])
     slow.balances = good.balances = lambda _account: (0, 5)
 

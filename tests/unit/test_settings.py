@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from config.base_settings import setting_names
 from config.settings import ApiSettings, Settings, WorkerSettings, load
 
 DATABASE = {"DATABASE_URL": "postgresql://u:hunter2@db/x"}
@@ -14,9 +15,9 @@ API = {**QUEUE, "JWT_SECRET": "s" * 32}
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in (WorkerSettings, ApiSettings):
-        for name in kind.model_fields:
-            monkeypatch.delenv(name.upper(), raising=False)
-            monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+        for name in setting_names(kind):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(f"{name}_FILE", raising=False)
 
 
 def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
@@ -87,7 +88,11 @@ def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
             "ETHEREUM_CHAIN_ID: Input should be a valid integer",
         ),
         (WorkerSettings, {**QUEUE, "ETHEREUM_CHAIN_ID": "0"}, "ETHEREUM_CHAIN_ID: Input should be greater than 0"),
-        (WorkerSettings, {**QUEUE, "ETHEREUM_USDT_CONTRACT": "TR7"}, "ETHEREUM_USDT_CONTRACT: String should match"),
+        (
+            WorkerSettings,
+            {**QUEUE, "ETHEREUM_USDT_CONTRACT": "TR7"},
+            "ETHEREUM_USDT_CONTRACT: an EVM address is 0x and",
+        ),
         (WorkerSettings, {**QUEUE, "TRON_FINALITY": "finalized"}, "TRON_FINALITY: Input should be 'latest' or 'solid'"),
         (WorkerSettings, {**QUEUE, "SYNC_LEASE": "3", "TRON_RPS": "1"}, "TRON_RPS leaves a read no 2 requests"),
         (WorkerSettings, {**QUEUE, "SYNC_LEASE": "1"}, "SYNC_LEASE: Input should be greater than or equal to 3"),
@@ -156,7 +161,7 @@ def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -
 def test_lists_are_split_at_commas_and_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, {**QUEUE, "TRON_RPC_URLS": "http://localhost, https://b/key,", "ETHEREUM_RPC_URLS": ""})
     settings = load(WorkerSettings)
-    assert [url.get_secret_value() for url in settings.tron_rpc_urls] == ["http://localhost", "https://b/key"]
+    assert [url.get_secret_value() for url in settings.chain("tron").urls] == ["http://localhost", "https://b/key"]
     assert settings.networks == ("tron",)
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vectors import recorded
 
-from worker.chains.snapshot import (
+from worker.errors import BadReply, Lagging, WrongChain
+from worker.reading.contract import (
     LAG_TOLERANCE,
     MAX_WALLETS_BY_RETURN,
     MAX_WALLETS_BY_REVERT,
@@ -26,7 +27,6 @@ from worker.chains.snapshot import (
     encode,
     richest,
 )
-from worker.errors import BadReply, Lagging, WrongChain
 
 TOKEN = bytes.fromhex("dac17f958d2ee523a2206206994597c13d831ec7")
 NONCE = bytes(range(12))

@@ -9,9 +9,6 @@ from fakes import NOW, Clock, FakeNode, Reading, accounts, fails
 from structlog.testing import capture_logs
 
 from devstack.servers import CAP
-from worker.chains.endpoints import SELDOM, TRIAL_EVERY
-from worker.chains.known import Known
-from worker.chains.snapshot import Block
 from worker.errors import (
     BadReply,
     Lagging,
@@ -26,6 +23,9 @@ from worker.errors import (
     Unreachable,
     WrongChain,
 )
+from worker.reading.contract import Block
+from worker.reading.reader import SELDOM, TRIAL_EVERY
+from worker.reading.shared import Shared
 
 NOTHING: Any = lambda _way, _accounts: None  # noqa: E731
 
@@ -40,15 +40,15 @@ def workers(number: int, *nodes: FakeNode, **more: Any) -> list[Reading]:
     readings = [Reading(*nodes, **more) for _ in range(number)]
     for reading in readings:
         reading.clock = readings[0].clock
-        known = Known("test", "redis://given", reading.clock, _client=fakeredis.FakeRedis(server=server))
-        reading.reader.known = reading.reader._budget.known = known
+        known = Shared("test", "redis://given", reading.clock, _client=fakeredis.FakeRedis(server=server))
+        reading.reader.shared = reading.reader._budget.shared = known
     return readings
 
 
 def pass_time(reading: Reading, seconds: float, *nodes: FakeNode) -> None:
     """On every clock: Redis' own keys end by the machine's, so what would have ended is ended."""
     reading.clock.now += seconds
-    client = reading.reader.known._client
+    client = reading.reader.shared._client
     if client and seconds >= TRIAL_EVERY:
         client.delete("bal:chain:test:trial")
     if client and seconds >= SELDOM:
@@ -105,7 +105,9 @@ def test_a_trial_asks_for_nobodys_balance_and_finds_the_way_back() -> None:
     other.asked.clear()
     with capture_logs() as logs:
         assert may(reading) is None
-    assert [count for way, count in one.asked + other.asked if way != "supply"] == [1, 1], "for one account each"
+    assert [count for strategy, count in one.asked + other.asked if strategy != "supply"] == [1, 1], (
+        "for one account each"
+    )
     assert "endpoint_answers_again" in [line["event"] for line in logs]
     reading.all_right(10)
 
@@ -212,7 +214,7 @@ def test_what_passes_seldom_is_tried_seldom_and_told_of_once(kind: type[ReadFail
         for number in range(20):
             pass_time(reading, TRIAL_EVERY, *nodes)
             if shared and number in {9, 19}:  # in thirty seconds, and in sixty
-                reading.reader.known._client.delete("bal:chain:test:trial:wrong")
+                reading.reader.shared._client.delete("bal:chain:test:trial:wrong")
             assert may(reading)
     assert 1 <= len(wrong.asked) <= 3
     assert len(dead.asked) >= 15
@@ -236,7 +238,7 @@ def test_a_process_that_begins_in_an_outage_on_a_host_whose_clock_is_off_finds_t
     node = FakeNode()
     node.fault = fails(Unreachable)
     one, new = workers(2, node, max_age=60)
-    new.clock = new.reader.known.clock = Clock()
+    new.clock = new.reader.shared.clock = Clock()
     new.clock.now = NOW - 1000
     one.failure()
     node.fault = NOTHING
@@ -267,7 +269,7 @@ def test_without_room_in_the_budget_it_says_so_and_when_there_is() -> None:
     assert isinstance(refused, OverBudget)
     assert refused.code == "throttled"
     assert refused.retry_after
-    assert not other.reader.known.get(["rest:node"])
+    assert not other.reader.shared.get(["rest:node"])
     assert may(workers_twin(other), refresh=True) is None, "who waits for it queues up to the deadline"
     assert isinstance(may(workers_twin(other), refresh=True, seconds=1), OverBudget)
 
@@ -277,18 +279,20 @@ def workers_twin(reading: Reading) -> Reading:
     (node,) = reading.reader.endpoints
     assert isinstance(node, FakeNode)
     twin = Reading(node, per_second=reading.reader.per_second)
-    known = reading.reader.known
-    twin.reader.known = twin.reader._budget.known = Known("test", "redis://given", reading.clock, _client=known._client)
+    known = reading.reader.shared
+    twin.reader.shared = twin.reader._budget.shared = Shared(
+        "test", "redis://given", reading.clock, _client=known._client
+    )
     return twin
 
 
 def test_each_request_waits_for_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("worker.chains.budget.sleep", pauses.append)
-    monkeypatch.setattr("worker.chains.budget.monotonic", lambda: monotonic() + sum(pauses))
+    monkeypatch.setattr("worker.reading.budget.sleep", pauses.append)
+    monkeypatch.setattr("worker.reading.budget.monotonic", lambda: monotonic() + sum(pauses))
     node = FakeNode()
     Reading(node, per_second=0.5).all_right(64 * 3)
-    assert [way for way, _ in node.asked] == ["revert", "supply", "revert", "revert"]
+    assert [strategy for strategy, _ in node.asked] == ["revert", "supply", "revert", "revert"]
     assert sum(pauses) == pytest.approx(3 * 2.08, abs=0.2), "from each request to the next"
 
 
@@ -298,14 +302,14 @@ def test_a_batch_that_finds_no_room_is_over_budget_and_no_endpoint_rests() -> No
     (part,) = reading.parts(accounts(1), seconds=2)
     assert isinstance(part.failure, OverBudget)
     assert one.asked == other.asked == []
-    assert not reading.reader.known.get(["rest:one", "rest:other"])
+    assert not reading.reader.shared.get(["rest:one", "rest:other"])
 
 
 def test_a_wallet_that_was_too_much_for_one_endpoint_is_not_said_to_be_out_of_anothers_reach() -> None:
     """Each wallet's failure is of the endpoint that failed it."""
     first, dead = FakeNode("first"), FakeNode("dead")
     wallets = accounts(64)
-    first.fault = lambda way, of: TooMuch() if way != "supply" and wallets[7] in of else None
+    first.fault = lambda strategy, of: TooMuch() if strategy != "supply" and wallets[7] in of else None
     dead.fault = fails(Unreachable)
     failed = [part for part in Reading(first, dead).parts(wallets) if part.failure]
     assert [(list(part.wallets), part.endpoint, part.failure.code) for part in failed if part.failure] == [
@@ -318,7 +322,7 @@ def test_wallets_that_no_endpoint_read_have_the_name_of_the_last_that_was_asked(
     first.fault, last.fault = fails(Unreachable), fails(Lagging)
     (part,) = Reading(first, last).parts(accounts(3))
     assert part.failure
-    assert (part.endpoint, part.endpoint_id, part.failure.code) == ("last", "last", "lagging")
+    assert (part.endpoint, part.node_id, part.failure.code) == ("last", "last", "lagging")
 
 
 @pytest.mark.parametrize("error", [OverflowError, KeyError, RuntimeError, ZeroDivisionError, AssertionError, TypeError])
@@ -338,10 +342,10 @@ def test_an_error_that_nobody_thought_of_is_its_endpoints_failure_and_the_next_i
     (broken,) = (line for line in logs if line["event"] == "endpoint_broken")
     assert (broken["log_level"], broken["error"], broken["endpoint"]) == ("error", error.__name__, "odd")
     assert "test_trials.py" in broken["where"]
-    assert reading.reader.known.get(["rest:odd"])["rest:odd"][1] == 1, "it rests"
+    assert reading.reader.shared.get(["rest:odd"])["rest:odd"][1] == 1, "it rests"
     reading.all_right(3)
     assert len(odd.asked) == 1
-    assert reading.reader.known._unsent["requests:odd"] == len(odd.asked), "and its request was one"
+    assert reading.reader.shared.requests._unsent["odd"] == len(odd.asked), "and its request was one"
 
 
 def test_what_was_read_before_such_an_error_is_kept() -> None:
@@ -354,7 +358,7 @@ def test_what_was_read_before_such_an_error_is_kept() -> None:
     odd.fault = breaks
     reading = Reading(odd, good)
     reading.all_right(150)
-    assert [count for way, count in good.asked if way == "revert"] == [64, 22]
+    assert [count for strategy, count in good.asked if strategy == "revert"] == [64, 22]
 
 
 @pytest.mark.parametrize("ended", [SystemExit, KeyboardInterrupt])

@@ -10,11 +10,6 @@ from tronpy.providers.http import DEFAULT_API_KEYS
 from vectors import recorded
 
 from devstack.servers import CAP
-from worker.chains.failures import by_words
-from worker.chains.snapshot import RETURN, Block
-from worker.chains.tron import WORDS, TronNode
-from worker.chains.urls import takes_keys
-from worker.chains.ways import ApiKey, Head
 from worker.errors import (
     BadReply,
     Lagging,
@@ -28,6 +23,11 @@ from worker.errors import (
     Unreachable,
     Unsupported,
 )
+from worker.nodes.failures import by_words
+from worker.nodes.tron import WORDS, TronNode
+from worker.nodes.urls import takes_keys
+from worker.reading.contract import RETURN, Block
+from worker.reading.strategies import ApiKey, Head
 
 GOOD = {"result": {"result": True}, "constant_result": ["c0de"], "transaction": {"ret": [{}]}}
 HOLDER = bytes.fromhex("1563915e194d8cfba1943570603f7606a3115508")

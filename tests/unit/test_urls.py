@@ -4,9 +4,9 @@ import pytest
 from environment import forget_settings
 
 from config.settings import WorkerSettings, load
-from worker.chains import nodes_for
-from worker.chains.state import endpoints
-from worker.chains.urls import digest, endpoint_name, endpoint_names, secrets_in
+from worker.nodes.urls import digest, node_name, node_names, secrets_in
+from worker.reading import nodes_for
+from worker.reading.report import endpoints
 
 ENV = {"DATABASE_URL": "postgresql://h/n", "REDIS_URL": "redis://h"}
 
@@ -28,12 +28,12 @@ ENV = {"DATABASE_URL": "postgresql://h/n", "REDIS_URL": "redis://h"}
     ],
 )
 def test_an_endpoint_is_called_by_its_given_name_or_its_host_without_a_token(url: str, name: str) -> None:
-    assert endpoint_name(url) == name
+    assert node_name(url) == name
 
 
 def test_endpoints_of_one_name_have_numbers() -> None:
     urls = ["https://a.example/1", "https://b.example", "https://a.example/2", "a=https://c.example"]
-    assert endpoint_names(urls) == ["a.example", "b.example", "a.example#2", "a"]
+    assert node_names(urls) == ["a.example", "b.example", "a.example#2", "a"]
 
 
 def test_a_token_in_a_host_is_a_secret_and_a_name_is_none() -> None:

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.held import NO_HISTORY, HeldChange, History, Rates
-from db.wallets import Claim, ClaimedWallet
-from worker.chains.snapshot import Balance, Block
-from worker.outcomes import Found, outcomes
-from worker.schedule import Policy
-from worker.verify import (
+from db.claims import Claim, ClaimedWallet
+from db.held_changes import NO_HISTORY, HeldChange, History, Rates
+from worker.reading.contract import Balance, Block
+from worker.schedule.cadence import Policy
+from worker.sync.outcome import Found, outcomes
+from worker.sync.verify import (
     ATTEMPTS,
     COUNTED,
     HOLD_BLOCKS,
@@ -51,7 +51,7 @@ def judged(
     several: bool = False,
     history: History = NO_HISTORY,
 ) -> list[Found]:
-    """As worker.sync has it: what is doubted is read again up to twice, here with what `seconds` say of each wallet."""
+    """As the worker has it: what is doubted is read again up to twice, here with what `seconds` say of each wallet."""
     doubts = doubted(claim, first, history, rises_above=None, several=several)
     settled: dict[int, Found] = {}
     for second in seconds[:ATTEMPTS]:

@@ -10,10 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from worker.chains.known import Known
-from worker.chains.snapshot import Balance, Block
-from worker.chains.strategy import BETTER_AFTER, REPEATED, REPEATED_OVER
-from worker.chains.ways import one_by_one
 from worker.errors import (
     BadReply,
     OutOfTime,
@@ -25,10 +21,14 @@ from worker.errors import (
     Unsupported,
     WrongChain,
 )
+from worker.reading.contract import Balance, Block
+from worker.reading.shared import Shared
+from worker.reading.strategies import one_by_one
+from worker.reading.strategy_choice import BETTER_AFTER, REPEATED, REPEATED_OVER
 
 
 @pytest.mark.parametrize(
-    ("ways", "expected", "requests"),
+    ("strategies", "expected", "requests"),
     [
         (("revert",), "revert", 1),
         (("return",), "return", 2),
@@ -37,22 +37,22 @@ from worker.errors import (
     ],
 )
 def test_the_best_way_that_an_endpoint_takes_is_found_and_remembered(
-    ways: tuple[str, ...], expected: str, requests: int
+    strategies: tuple[str, ...], expected: str, requests: int
 ) -> None:
     node = FakeNode()
-    node.fault = only(*ways)
+    node.fault = only(*strategies)
     reading = Reading(node)
     with capture_logs() as logs:
         reading.all_right(4)
     found = [line for line in logs if line["event"] == "endpoint_read_another_way"]
-    assert [(line["way"], line["reason"]) for line in found] == (
+    assert [(line["strategy"], line["reason"]) for line in found] == (
         [] if expected == "revert" else [(expected, "unsupported: no revert here")]
     )
     assert len(set(asked(node)) & {"revert", "return", "multicall3", "single"}) == requests
     node.asked.clear()
     reading.all_right(4)
     assert "revert" not in asked(node)[:1] or expected == "revert", "the others are not tried each time"
-    assert reading.reader.max_wallets == node.ways[expected]  # type: ignore[index]
+    assert reading.reader.max_wallets == node.strategies[expected]  # type: ignore[index]
 
 
 def later(reading: Reading, node: FakeNode, seconds: float) -> None:
@@ -72,12 +72,14 @@ def test_a_worse_way_is_doubted_within_minutes_and_the_better_ones_are_tried_aga
     later(reading, node, 1)
     reading.all_right(4)
     assert asked(node)[-1] == "revert"
-    assert reading.reader.max_wallets == node.ways["revert"]
+    assert reading.reader.max_wallets == node.strategies["revert"]
 
 
 def test_a_size_that_was_learnt_of_a_worse_way_is_none_of_the_better_ones() -> None:
     node = FakeNode()
-    node.fault = lambda way, of: (TooMuch() if len(of) > 8 else None) if way in {"return", "supply"} else Unsupported()
+    node.fault = lambda strategy, of: (
+        (TooMuch() if len(of) > 8 else None) if strategy in {"return", "supply"} else Unsupported()
+    )
     reading = Reading(node)
     reading.all_right(32)
     assert reading.reader.max_wallets == 8
@@ -96,7 +98,7 @@ def test_a_doubt_that_proves_wrong_costs_a_request_a_way_and_no_wallet() -> None
     reading = Reading(node)
     reading.all_right(4)
     node.asked.clear()
-    node.fault = lambda way, _accounts: None if way in {"multicall3", "supply"} else Refused("some words")
+    node.fault = lambda strategy, _accounts: None if strategy in {"multicall3", "supply"} else Refused("some words")
     later(reading, node, BETTER_AFTER)
     reading.all_right(4)
     reading.all_right(4)
@@ -107,12 +109,12 @@ def test_a_way_that_works_is_left_for_no_refusal_but_for_the_word_that_it_is_not
     node = FakeNode()
     reading = Reading(node)
     reading.all_right(4)
-    node.fault = lambda way, _accounts: Refused("internal error") if way == "revert" else None
+    node.fault = lambda strategy, _accounts: Refused("internal error") if strategy == "revert" else None
     for _ in range(10):
         assert reading.failure(4).code == "refused"
         later(reading, node, 40)
     assert set(asked(node)) == {"revert"}
-    node.fault = lambda way, _accounts: Unsupported() if way == "revert" else None
+    node.fault = lambda strategy, _accounts: Unsupported() if strategy == "revert" else None
     assert reading.failure(4).code == "unsupported"
     later(reading, node, 100)
     reading.all_right(4)
@@ -127,7 +129,7 @@ def test_an_error_that_passes_teaches_no_worse_way(kind: type[ReadFailed]) -> No
         said = [kind(f"internal error {number}, no. {'abcdefgh'[number]}")]
         node.fault = lambda _way, _accounts, said=said: said.pop() if said else None  # type: ignore[misc]
         reading.parts(accounts(4))
-        assert "way:node" not in reading.reader.known.get(["way:node"])
+        assert "way:node" not in reading.reader.shared.get(["way:node"])
         later(reading, node, 100)
         other.block = node.block
     reading.all_right(4)
@@ -146,12 +148,12 @@ def test_nor_does_it_in_a_process_that_has_a_ways_proof_from_others_alone(
     server = fakeredis.FakeServer()
     for reading in (one, fresh):
         client = fakeredis.FakeRedis(server=server)
-        reading.reader.known = Known("test", "redis://given", one.clock, _client=client)
+        reading.reader.shared = Shared("test", "redis://given", one.clock, _client=client)
     one.all_right(4)
     said = [kind("internal error")]
     node.fault = lambda _way, _accounts: said.pop() if said else None
     fresh.parts(accounts(4))
-    assert one.reader.known.get(["way:node", "more"])["way:node"] == ["revert", ""]
+    assert one.reader.shared.get(["way:node", "more"])["way:node"] == ["revert", ""]
     assert "return" not in asked(node) or kind is BadReply
 
 
@@ -162,13 +164,13 @@ def test_an_error_that_passes_is_tried_once_more_where_there_is_no_other_endpoin
     reading = Reading(node)
     reading.all_right(4)
     assert asked(node) == ["revert", "revert"]
-    assert not reading.reader.known.get(["rest:node"])
+    assert not reading.reader.shared.get(["rest:node"])
 
 
 def test_words_that_say_nothing_are_believed_when_they_are_said_again_and_again() -> None:
     node, other = FakeNode(), FakeNode("other")
     reading = Reading(node, other)
-    node.fault = lambda way, _accounts: Refused("call 17 is odd") if way == "revert" else None
+    node.fault = lambda strategy, _accounts: Refused("call 17 is odd") if strategy == "revert" else None
     other.fault = fails(Unreachable)
     for _ in range(REPEATED - 1):
         assert reading.failure(4)
@@ -182,7 +184,7 @@ def test_words_that_say_nothing_are_believed_when_they_are_said_again_and_again(
 
 def test_an_endpoint_that_reads_in_no_way_fails_as_it_did_in_the_best() -> None:
     node = FakeNode()
-    node.fault = lambda way, _accounts: None if way == "supply" else Refused(f"no {way}")
+    node.fault = lambda strategy, _accounts: None if strategy == "supply" else Refused(f"no {strategy}")
     failure = Reading(node).failure(2)
     assert (failure.code, str(failure)) == ("refused", "no revert")
 
@@ -190,7 +192,7 @@ def test_an_endpoint_that_reads_in_no_way_fails_as_it_did_in_the_best() -> None:
 @pytest.mark.parametrize("kind", [WrongChain, Throttled, Unreachable])
 def test_an_endpoint_that_fails_for_good_in_a_later_way_is_said_to_fail_as_it_did_there(kind: type[ReadFailed]) -> None:
     node = FakeNode()
-    node.fault = lambda way, _accounts: Unsupported() if way == "revert" else kind()
+    node.fault = lambda strategy, _accounts: Unsupported() if strategy == "revert" else kind()
     with capture_logs() as logs:
         assert Reading(node).failure(2).code == kind.code
     assert [line["error"] for line in logs] == [kind.code]
@@ -244,7 +246,7 @@ def test_a_way_of_many_requests_ends_at_the_deadline_too(
     node.asked.clear()
     reading.reader.request_limit = request_limit
     passed, limits = [0.0], list[float]()
-    monkeypatch.setattr("worker.chains.turn.monotonic", lambda: monotonic() + passed[0])
+    monkeypatch.setattr("worker.reading.attempt.monotonic", lambda: monotonic() + passed[0])
 
     def slow(_way: str, _accounts: object) -> None:
         limits.append(node.session.time_limit)
@@ -256,7 +258,7 @@ def test_a_way_of_many_requests_ends_at_the_deadline_too(
     assert asked(node) == ["head", "native"], "and no more"
     assert limits[0] <= min(request_limit, 20)
     assert limits[1] <= 8
-    assert bool(reading.reader.known.get(["rest:node"]).get("rest:node", [0, 0])[1]) is blamed
+    assert bool(reading.reader.shared.get(["rest:node"]).get("rest:node", [0, 0])[1]) is blamed
 
 
 @pytest.mark.parametrize("native", [-(2**130), -5, -1, 2**128, 2**256])
@@ -278,11 +280,11 @@ def test_every_other_native_balance_is_one(native: int) -> None:
 def test_more_wallets_than_a_request_takes_are_read_in_several() -> None:
     node = FakeNode()
     Reading(node).all_right(150)
-    assert [count for way, count in node.asked if way == "revert"] == [64, 64, 22]
+    assert [count for strategy, count in node.asked if strategy == "revert"] == [64, 64, 22]
 
 
 def takes(most: int) -> Any:
-    return lambda way, of: TooMuch() if way != "supply" and len(of) > most else None
+    return lambda strategy, of: TooMuch() if strategy != "supply" and len(of) > most else None
 
 
 def test_the_largest_batch_is_learnt_and_grows_again_slowly() -> None:
@@ -290,7 +292,7 @@ def test_the_largest_batch_is_learnt_and_grows_again_slowly() -> None:
     node.fault = takes(20)
     reading = Reading(node)
     reading.all_right(64)
-    assert [count for way, count in node.asked if way == "revert"] == [64, 32, 16, 16, 32, 16, 16]
+    assert [count for strategy, count in node.asked if strategy == "revert"] == [64, 32, 16, 16, 32, 16, 16]
     assert reading.reader.max_wallets == 16
     node.fault = takes(64)
     sizes = []
@@ -304,7 +306,7 @@ def test_the_largest_batch_is_learnt_and_grows_again_slowly() -> None:
 def test_what_fails_by_chance_is_tried_once_more_at_the_same_size() -> None:
     node = FakeNode()
     chances = iter([OutOfTime(), None])
-    node.fault = lambda way, _accounts: next(chances) if way == "revert" else None
+    node.fault = lambda strategy, _accounts: next(chances) if strategy == "revert" else None
     reading = Reading(node)
     reading.all_right(64)
     assert asked(node) == ["revert", "revert"]
@@ -313,29 +315,29 @@ def test_what_fails_by_chance_is_tried_once_more_at_the_same_size() -> None:
 
 def test_what_fails_twice_by_the_clock_is_halved() -> None:
     node = FakeNode()
-    node.fault = lambda way, of: OutOfTime() if way == "revert" and len(of) > 32 else None
+    node.fault = lambda strategy, of: OutOfTime() if strategy == "revert" and len(of) > 32 else None
     reading = Reading(node)
     reading.all_right(64)
-    assert [count for way, count in node.asked if way == "revert"] == [64, 64, 32, 32]
+    assert [count for strategy, count in node.asked if strategy == "revert"] == [64, 64, 32, 32]
 
 
 def test_a_pause_in_a_read_of_few_wallets_says_nothing_of_sizes() -> None:
     node = FakeNode()
     reading = Reading(node)
     chances = iter([OutOfTime(), OutOfTime()])
-    node.fault = lambda way, _accounts: next(chances, None) if way == "revert" else None
+    node.fault = lambda strategy, _accounts: next(chances, None) if strategy == "revert" else None
     reading.all_right(5)
-    assert [count for way, count in node.asked if way == "revert"] == [5, 5, 3, 2]
+    assert [count for strategy, count in node.asked if strategy == "revert"] == [5, 5, 3, 2]
     assert reading.reader.max_wallets == 64
 
 
 def spoilt_by(*bad: bytes) -> Any:
-    return lambda way, of: TooMuch() if way != "supply" and set(bad) & set(of) else None
+    return lambda strategy, of: TooMuch() if strategy != "supply" and set(bad) & set(of) else None
 
 
 @pytest.mark.parametrize("place", [0, 1, 700, 1023])
 def test_one_wallet_that_spoils_a_batch_is_found_in_few_requests_and_all_others_are_read(place: int) -> None:
-    node = FakeNode(ways={"revert": 1024, "return": 512})
+    node = FakeNode(strategies={"revert": 1024, "return": 512})
     reading, wallets = Reading(node), accounts(1024)
     node.fault = spoilt_by(wallets[place])
     parts = reading.parts(wallets)
@@ -343,7 +345,7 @@ def test_one_wallet_that_spoils_a_batch_is_found_in_few_requests_and_all_others_
     assert [(list(part.wallets), part.failure.code) for part in lone if part.failure] == [([place], "too_much")]
     assert len(asked(node)) <= 2 * 10 + 2
     assert reading.reader.max_wallets == 1024, "it was not the size"
-    assert not reading.reader.known.get(["rest:node"])
+    assert not reading.reader.shared.get(["rest:node"])
 
 
 @given(st.sets(st.integers(0, 63), max_size=3))
@@ -359,7 +361,7 @@ def test_a_wallet_that_one_endpoint_cannot_read_is_read_by_another() -> None:
     first, second = FakeNode("first"), FakeNode("second")
     first.fault = spoilt_by(accounts(64)[7])
     Reading(first, second).all_right(64)
-    assert [count for way, count in second.asked if way == "revert"] == [1]
+    assert [count for strategy, count in second.asked if strategy == "revert"] == [1]
 
 
 def test_an_endpoint_for_which_everything_is_too_much_is_given_up_before_all_wallets_were_tried() -> None:
@@ -370,7 +372,7 @@ def test_an_endpoint_for_which_everything_is_too_much_is_given_up_before_all_wal
     first.fault = takes(0)
     reading.all_right(64)
     assert len(first.asked) < 25
-    assert not reading.reader.known.get(["size:first"]), "it was not the size"
+    assert not reading.reader.shared.get(["size:first"]), "it was not the size"
     first.asked.clear()
     reading.all_right(64)
     assert first.asked == []

@@ -1,0 +1,129 @@
+"""What every process is set by, and every process that sends tasks: the ground on which ``config.settings`` stands."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from config.families import Network, NetworkName
+from config.files import SecretFileSource, from_file
+from config.network_settings import NodeSettings, Source, TokenSettings, prefix, variables
+from config.networks import PRESETS
+from config.networks_file import NetworksFile
+from config.values import DatabaseUrl, RedisUrl, Seconds
+
+
+class Settings(BaseSettings):
+    """What every process needs."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, enable_decoding=False, extra="ignore")
+
+    database_url: DatabaseUrl
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+    max_wallets_per_user: int = Field(default=10_000, ge=1, le=1_000_000)
+    networks_file: NetworksFile = Field(default_factory=lambda: PRESETS, repr=False)
+    """What stands in it: the environment has its path."""
+
+    @property
+    def known_networks(self) -> Mapping[NetworkName, Network]:
+        """All networks that are known, by name: the presets, and what NETWORKS_FILE has."""
+        return self.networks_file
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, SecretFileSource(settings_cls), NetworkVariables(settings_cls)
+
+
+OF_NETWORKS = tuple(f"_{name}" for name in NodeSettings.model_fields if name != "network")
+NODES = "_rpc_urls"
+
+
+class NetworkVariables(EnvSettingsSource):
+    """Every variable that may say something of a network, as it is: whose it is follows from the networks file."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in self.env_vars.items() if name.removesuffix("_file").endswith(OF_NETWORKS)
+        }
+
+
+class QueueSettings(Settings):
+    """What a process needs that sends tasks."""
+
+    redis_url: RedisUrl
+    network_settings: Mapping[NetworkName, TokenSettings] = Field(default_factory=dict)
+    """What each known network's own variables say: ``ETHEREUM_USDT_DECIMALS``, …"""
+    of_a_network: ClassVar[type[TokenSettings]] = TokenSettings
+    """Which of those variables this process looks at: it is not given what it does not need."""
+    sync_interval_active: Seconds = 60
+    sync_interval_idle: Seconds = 900
+    refresh_cooldown: Seconds = 5
+    refresh_deadline: Seconds = 5
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variables_of_networks(cls, found: dict[str, Any]) -> dict[str, Any]:
+        """Gather them for the validator below, which knows the networks."""
+        return {**found, "network_settings": {name: value for name, value in found.items() if "_" in name}}
+
+    @field_validator("network_settings", mode="before")
+    @classmethod
+    def _by_network(cls, found: Mapping[str, Any], info: ValidationInfo) -> dict[NetworkName, dict[str, Any]]:
+        known = info.data.get("networks_file", PRESETS)
+        return {
+            name: {"network": network, **_values(variables(cls.of_a_network, network), found)}
+            for name, network in known.items()
+        }
+
+    def usdt_decimals(self, network: NetworkName) -> int | None:
+        """The decimals of a network's token; None where no token is named, or only the chain can tell them."""
+        return self.network_settings[network].decimals
+
+    def native_decimals(self, network: NetworkName) -> int:
+        """The decimals of a network's native coin."""
+        return self.known_networks[network].native_decimals
+
+    def source(self, network: NetworkName) -> Source | None:
+        """What balances of a network have to be of to be shown; None where no token is named."""
+        return self.network_settings[network].source
+
+    @model_validator(mode="after")
+    def _intervals_are_ordered(self) -> Self:
+        if self.sync_interval_idle < self.sync_interval_active:
+            raise ValueError("SYNC_INTERVAL_IDLE must not be shorter than SYNC_INTERVAL_ACTIVE")
+        return self
+
+
+def _values(variables: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of variables by their fields, each given as it is or as the path of a file."""
+    values = {}
+    for variable, name in variables.items():
+        if variable in found:
+            values[name] = found[variable]
+        elif f"{variable}_file" in found:
+            values[name] = from_file(variable, found[f"{variable}_file"])
+    return values
+
+
+def setting_names(kind: type[Settings], networks: Mapping[NetworkName, Network] = PRESETS) -> tuple[str, ...]:
+    """The environment's names of all settings of a kind, those of these networks among them."""
+    own = [name.upper() for name in kind.model_fields if name != "network_settings"]
+    if not issubclass(kind, QueueSettings):
+        return tuple(own)
+    return (*own, *(name.upper() for each in networks.values() for name in variables(kind.of_a_network, each)))
+
+
+def unknown_networks(settings: Settings) -> tuple[str, ...]:
+    """Variables that give nodes to a network that is not known: mistyped, or another program's."""
+    known = {f"{prefix(name)}rpc_urls".lower() for name in settings.known_networks}
+    found = {name.removesuffix("_file") for name in NetworkVariables(type(settings))()}
+    return tuple(sorted(name.upper() for name in found - known if name.endswith(NODES)))

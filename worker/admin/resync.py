@@ -1,0 +1,207 @@
+"""The use case behind ``celery -A worker resync``: wallets of a scope are made due, and watched until they were read.
+
+Nothing here knows Celery. A resync lives in Postgres: once the wallets are marked it needs neither this process nor
+Redis, and workers take it up as they take up whatever is due.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic, sleep
+from typing import Any
+
+from config.networks import NetworkName
+from config.settings import NETWORKS, WorkerSettings
+from db.requests import LOCKED_PAUSE
+from db.resync_queries import Bundle, Scope, Wanted, find, look, mark, unknown
+from db.session import transaction
+from worker.admin.progress import Progress, progress_line
+from worker.reading import shared_of
+from worker.reading.report import endpoint_states, per_request
+from worker.wording import told
+
+ASK_ABOVE = 10_000
+"""Wallets above which a person is asked, since a mistyped scope may cost a day's quota."""
+
+LOOK_PAUSE = 0.5  # seconds
+LOOK_AHEAD = 8
+"""Bundles looked at in which wallets are open. The first that were marked are read first, but a lost lease may keep one
+open for a minute."""
+
+STALLED = 30.0  # seconds without a wallet read until a person is told
+
+Send = Callable[[str, Sequence[Any]], bool]
+"""Sends a task by its name with its arguments. False: the queue is out of reach."""
+
+
+class ResyncRefused(Exception):
+    """A resync cannot be made as asked for; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a resync costs one network. `seconds`: at least, by its budget; None: no budget, or no wallets."""
+
+    wallets: int
+    requests: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A resync that has not begun. Wallets without a valid address are left out, as are networks without a node."""
+
+    bundles: tuple[Bundle, ...]
+    shares: Mapping[NetworkName, Share]
+    hopeless: int
+    not_synced: Mapping[NetworkName, int]
+    sizes: Mapping[NetworkName, int]
+
+    @property
+    def wallets(self) -> int:
+        return sum(share.wallets for share in self.shares.values())
+
+    @property
+    def seconds(self) -> float | None:
+        """At least: networks are read side by side."""
+        return max((share.seconds for share in self.shares.values() if share.seconds is not None), default=None)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a resync's wallets so far."""
+
+    total: int
+    read: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    gone: int = 0
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> int:
+        return sum(self.failed.values())
+
+    @property
+    def done(self) -> int:
+        return self.read + self.failures + self.gone
+
+
+def share(wallets: int, size: int, per_second: float) -> Share:
+    """What wallets of one network cost at `size` a request and `per_second` requests, 0 being no bound. Pure."""
+    requests = -(-wallets // size)
+    return Share(wallets, requests, requests / per_second if per_second and requests else None)
+
+
+def plan(scope: Scope, settings: WorkerSettings) -> Plan:
+    """What a resync of a scope comes to. Raises ResyncRefused when it names wallets or users that there are not."""
+    with transaction() as connection:
+        wallets, users = unknown(connection, scope)
+        if wallets or users:
+            raise ResyncRefused(_nobody(wallets, users))
+        wanted = find(connection, scope)
+    sizes = {
+        network: per_request(network, endpoint_states(network, settings, shared_of(network, settings)))
+        for network in settings.networks
+    }
+    return planned(wanted, sizes, {network: settings.chain(network).per_second for network in sizes})
+
+
+def _nobody(wallets: Sequence[object], users: Sequence[object]) -> str:
+    lacking = [f"there is no wallet {each}" for each in wallets] + [f"user {each} has no wallet" for each in users]
+    return f"Nothing was marked: {', '.join(lacking[:5])}{', …' if len(lacking) > 5 else ''}."  # noqa: PLR2004
+
+
+def planned(wanted: Wanted, sizes: Mapping[NetworkName, int], budgets: Mapping[NetworkName, float]) -> Plan:
+    """The plan for what was found. `sizes` and `budgets` are of the networks that have a node. Pure."""
+    counts: Counter[NetworkName] = Counter()
+    for bundle in wanted.bundles:
+        counts[bundle.network] += bundle.wallets
+    return Plan(
+        bundles=tuple(bundle for bundle in wanted.bundles if bundle.network in sizes),
+        shares={
+            network: share(counts[network], sizes[network], budgets[network])
+            for network in NETWORKS
+            if network in sizes and counts[network]
+        },
+        hopeless=sum(wanted.hopeless.values()),
+        not_synced={network: counts[network] for network in NETWORKS if network not in sizes and counts[network]},
+        sizes=sizes,
+    )
+
+
+def mark_all(bundles: Iterable[Bundle], marked: list[Bundle], progress: Progress, *, total: int) -> None:
+    """Make wallets due, a transaction for each bundle, and put them into `marked`. What is there is due, come what may.
+
+    A row that a worker is writing is asked for again after the others.
+    """
+    started, done, left = monotonic(), 0, deque(bundles)
+    while left:
+        with transaction() as connection:
+            now_due, locked = mark(connection, left.popleft())
+        if now_due:
+            marked.append(now_due)
+            done += now_due.wallets
+        if locked:
+            left.append(locked)
+            if not now_due:
+                sleep(LOCKED_PAUSE)
+        progress.show(progress_line("marked", done, total, monotonic() - started))
+    progress.clear()
+
+
+def send_for(marked: Sequence[Bundle], sizes: Mapping[NetworkName, int], send: Send) -> bool:
+    """Tell the workers. What fits into one request of its network goes before other work; more is work like any other,
+    for users who wait must not stand behind it. False: the queue is out of reach, and beat's next tick has to do.
+    """
+    many = False
+    for network in sizes:
+        bundles = [bundle for bundle in marked if bundle.network == network]
+        if sum(bundle.wallets for bundle in bundles) > sizes[network]:
+            many = True
+        elif bundles:
+            ids = [wallet for bundle in bundles for wallet in bundle.ids.strip("{}").split(",")]
+            if not send("worker.tasks.sync_wallets", [network, ids]):
+                return False
+    return send("worker.tasks.dispatch_due_wallets", []) if many else True
+
+
+def wait(marked: Sequence[Bundle], outcome: Outcome, progress: Progress) -> None:
+    """Until each wallet was read, or tried in vain, or is gone; `outcome` is kept up to date.
+
+    A read counts that was claimed since the wallet was marked, once its lease is given back.
+    """
+    started = moved = monotonic()
+    queues = [deque(bundle for bundle in marked if bundle.network == network) for network in NETWORKS]
+    while any(queues):
+        before = outcome.done
+        for queue in queues:
+            look_along(queue, outcome)
+        now = monotonic()
+        outcome.seconds = now - started
+        if outcome.done > before:
+            moved = now
+        elif now - moved > STALLED:
+            moved = now
+            progress.say(
+                f"No wallet was read for {told(STALLED)}: is a worker running, and beat? "
+                "`celery -A worker freshness` shows how the endpoints are."
+            )
+        more = f"{outcome.failures:,} failed" if outcome.failures else ""
+        progress.show(progress_line("read", outcome.done, outcome.total, outcome.seconds, more=more))
+        if any(queues):
+            sleep(LOOK_PAUSE)
+    progress.clear()
+
+
+def look_along(queue: deque[Bundle], outcome: Outcome) -> None:
+    """Look at the bundles from the first on, and keep those that are still open, until LOOK_AHEAD of them were seen."""
+    still: list[Bundle] = []
+    while queue and len(still) < LOOK_AHEAD:
+        with transaction() as connection:
+            seen = look(connection, queue.popleft())
+        outcome.read += seen.read
+        outcome.failed.update(seen.failed)
+        outcome.gone += seen.gone
+        if seen.open:
+            still.append(seen.open)
+    queue.extendleft(reversed(still))

@@ -1,0 +1,118 @@
+"""Reading chains. ``reader_for(network)`` gives the reader that the settings describe."""
+
+from collections.abc import Collection, Sequence
+from functools import cache
+from typing import Protocol
+
+from config.networks import NetworkName
+from config.settings import WorkerSettings, worker_settings
+from config.values import named_url
+from worker.errors import NotConfigured, ReadFailed
+from worker.nodes.addresses import account_bytes
+from worker.nodes.urls import digest, node_names
+from worker.reading.reader import NodeReader
+from worker.reading.request import Part
+from worker.reading.shared import Shared
+from worker.reading.strategies import Node
+
+
+class ChainReader(Protocol):
+    """Reads the balances of many accounts of one network."""
+
+    @property
+    def finality(self) -> str:
+        """How settled the block is that it reads: latest, safe, finalized or solid."""
+
+    @property
+    def max_wallets(self) -> int:
+        """How many accounts one request covers just now."""
+
+    @property
+    def several(self) -> bool:
+        """Whether it has more than one endpoint."""
+
+    def may_read(self, deadline: float, *, refresh: bool = False, wallets: int | None = None) -> ReadFailed | None:
+        """Whether an endpoint may be asked, and its budget has room before `deadline`: to be asked before any claim.
+
+        None: yes, and slots in the budget are reserved for the next `read` of this process, for so many wallets, or a
+        whole batch. If that does not come within a few seconds, they are lost; if none will come, `give_back` lets
+        others have them. Otherwise why not, with `retry_after` in seconds: OverBudget when only our own budget is in
+        the way, else what the endpoints are being left alone for. I/O, to Redis; where all endpoints rest, now and then
+        to one of them. Raises nothing.
+        """
+
+    def give_back(self) -> None:
+        """Let others have what `may_read` reserved: no read will come. At most one command an endpoint."""
+
+    def read(
+        self,
+        accounts: Sequence[bytes],
+        now: float,
+        deadline: float,
+        *,
+        avoid: Collection[str] = (),
+        refresh: bool = False,
+    ) -> list[Part]:
+        """The balances of `accounts`, in parts, each at one block or with a failure. I/O; raises nothing.
+
+        A part whose failure is OverBudget was not asked of any endpoint for want of budget: nothing is wrong.
+        `refresh`: somebody waits for these wallets.
+        """
+
+
+@cache
+def reader_for(network: NetworkName) -> ChainReader:
+    """The process's reader of a network. Raises NotConfigured when the network has no endpoint."""
+    return node_reader(network, worker_settings())
+
+
+def node_reader(network: NetworkName, settings: WorkerSettings) -> NodeReader:
+    """A reader of a network. Raises NotConfigured, and BadAddress when the token's is none."""
+    if network not in settings.networks:
+        raise NotConfigured(f"{network.upper()}_RPC_URLS is not set")
+    chain = settings.chain(network)
+    return NodeReader(
+        network=network,
+        chain_id=chain.chain_id,
+        token=account_bytes(network, chain.contract),
+        finality=chain.finality,
+        endpoints=nodes_for(network, settings),
+        shared=shared_of(network, settings),
+        request_limit=settings.request_limit,
+        max_age=chain.max_head_age,
+        per_second=chain.per_second,
+    )
+
+
+def shared_of(network: NetworkName, settings: WorkerSettings) -> Shared:
+    """What the workers know of a network's endpoints under these settings."""
+    chain = settings.chain(network)
+    # What was learnt under other settings is about other chains, tokens or blocks.
+    scope = f"{network}:{chain.chain_id}:{digest(chain.contract)}:{chain.finality}"
+    return Shared(scope, settings.redis_url.get_secret_value())
+
+
+def nodes_for(network: NetworkName, settings: WorkerSettings) -> list[Node]:
+    """The endpoints of a network, best first."""
+    chain = settings.chain(network)
+    urls = [url.get_secret_value() for url in chain.urls]
+    named = [(named_url(url)[1], name) for url, name in zip(urls, node_names(urls), strict=True)]
+    # web3 takes a second to load, and a worker that reads Tron alone never needs it.
+    if chain.network.family == "evm":
+        from worker.nodes.evm import EthereumNode
+
+        return [EthereumNode(url, chain.finality, settings.request_limit, name=name) for url, name in named]
+    from worker.nodes.tron import TronNode
+
+    keys = [key.get_secret_value() for key in chain.api_keys]
+    return [
+        TronNode(
+            url,
+            chain.finality,
+            settings.request_limit,
+            name=name,
+            keys=keys,
+            key_hosts=chain.api_key_hosts,
+        )
+        for url, name in named
+    ]

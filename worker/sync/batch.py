@@ -1,0 +1,267 @@
+"""The use case: claim a batch, read it at one block, decide, write. No transaction is open while a node is asked.
+
+Nothing here knows Celery, so that it can be called as it is. What a batch's wallets come to is decided in
+``worker.sync.outcome``, from what was claimed and what was read.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from random import random
+from time import monotonic, sleep
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection
+
+from config.networks import NetworkName
+from config.settings import WorkerSettings, worker_settings
+from db.claims import Claim, claim_due, claim_lost, claim_these
+from db.held_changes import NO_HISTORY, NO_LESSON, History, Lesson, history, learn
+from db.leases import release
+from db.network_state import note_back, note_out
+from db.outcomes import Outcome, Recorded, record
+from db.session import transaction, until_done
+from worker.errors import FROM_OUTSIDE, OUR_ERROR, OverBudget, ReadFailed
+from worker.reading import ChainReader, reader_for
+from worker.reading.request import Part
+from worker.schedule.cadence import Policy
+from worker.sync.batch_log import log_batch, log_doubts
+from worker.sync.interruption import handed_back_when_interrupted
+from worker.sync.outcome import Found, accounts_of, found_in, outage, outcomes, with_bad_addresses
+from worker.sync.verify import ATTEMPTS, behind, believed, caught_up, confirmed, doubted, lesson
+
+log = structlog.get_logger(__name__)
+
+CLAIM_AHEAD = 0.25
+"""The share of the active interval within which a wallet that is not yet due travels along with those that are.
+
+Due times are spread, so that hardly any fall on one moment: without this a thousand wallets would come a few at a
+time, and cost a request for each few. The price is that some are read by up to this share too early.
+"""
+
+
+WAITS_FOR_BUDGET = 1.0
+"""Seconds that a batch of what is due waits for a slot in the budget: then beat's next tick asks for another."""
+
+WAITS_FOR_REFRESH = 5.0
+"""Seconds that a refresh does: about as long as somebody waits for it. Then it is merely due; were it to wait for
+longer, a few users would have every process of a small budget wait, and other networks with it."""
+
+
+def sync_due(network: NetworkName) -> tuple[UUID, ...]:
+    """Sync one batch of what is due on a network, and one that was lost with its worker, if there is any.
+
+    Returns the wallets that were asked for while they were being read. Nothing is claimed while no endpoint may be
+    asked, or the budget has no room in time. Raises NotConfigured; a failed read is recorded, not raised.
+    """
+    settings, reader, started = worker_settings(), reader_for(network), monotonic()
+    ahead = timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD)
+
+    def claim_batch(connection: Connection, network: NetworkName, lease: timedelta) -> Claim | None:
+        # Of the endpoint that is asked now: its slots are had.
+        return claim_due(connection, network, limit=reader.max_wallets, lease=lease, ahead=ahead)
+
+    claim, asked_again = _sync(reader, settings, network, claim_batch, started=started)
+    # Apart from those above, which are written by now: these may end the process.
+    if claim and claim.state.lost and not claim.deaths:
+        asked_again += _sync(reader, settings, network, claim_lost, started=started)[1]
+    return asked_again
+
+
+def sync_these(network: NetworkName, wallet_ids: Sequence[UUID]) -> tuple[UUID, ...]:
+    """The same for those of these wallets that are due or asked for: one batch, and one try of a lost one."""
+    if not wallet_ids:
+        return ()
+    settings, reader, started = worker_settings(), reader_for(network), monotonic()
+    of_these = partial(_sync, reader, settings, network, started=started, wallets=len(wallet_ids))
+    claim, asked_again = of_these(partial(claim_these, wallet_ids=wallet_ids, limit=len(wallet_ids)))
+    left = set(wallet_ids) - {wallet.id for wallet in (claim.wallets if claim else ())}
+    if left and (claim is None or claim.state.lost):
+        asked_again += of_these(partial(claim_lost, wallet_ids=list(left)))[1]
+    return asked_again
+
+
+def _sync(
+    reader: ChainReader,
+    settings: WorkerSettings,
+    network: NetworkName,
+    claim_batch: Callable[..., Claim | None],
+    *,
+    started: float,
+    wallets: int | None = None,
+) -> tuple[Claim | None, tuple[UUID, ...]]:
+    """What was claimed, and who of it was asked for meanwhile.
+
+    `wallets`: somebody waits for so many; None: nobody does. `started`: when the task began.
+    """
+    deadline, refresh = started + settings.read_limit, wallets is not None
+    patience = started + (WAITS_FOR_REFRESH if refresh else WAITS_FOR_BUDGET)
+    while why := reader.may_read(deadline, refresh=refresh, wallets=wallets):
+        pause = why.retry_after or 0.0
+        if not isinstance(why, OverBudget) or monotonic() + pause > patience:
+            _note_out(network, why)
+            return None, ()
+        sleep(pause)
+    with handed_back_when_interrupted() as hold:
+
+        def take(connection: Connection) -> tuple[Claim | None, History]:
+            claim = hold.claim = claim_batch(connection, network, lease=timedelta(seconds=settings.sync_lease))
+            if claim is None or _reads_another_source(connection, claim, settings):
+                return None, NO_HISTORY
+            return claim, history(connection, network, [wallet.id for wallet in claim.wallets])
+
+        claim, known = until_done(take, deadline)
+        if claim is None:
+            reader.give_back()
+            return None, ()
+        ends = monotonic() + settings.sync_lease
+        parts, decided, learnt = _decide(reader, settings, claim, known, deadline, refresh=refresh)
+        out = outage(parts, claim.state)
+        if out or not decided:
+            until_done(partial(release, token=claim.token), ends)
+            if out:
+                _note_out(claim.network, out)
+            return claim, ()
+        write = _Write(claim, decided, learnt, reader.finality, back=any(part.snapshot for part in parts))
+        recorded = until_done(write, ends)
+    changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
+    log_batch(claim, parts, recorded, started, changed=changed, failed=failed, lost=len(decided) - recorded.recorded)
+    return claim, recorded.asked_again
+
+
+def _reads_another_source(connection: Connection, claim: Claim, settings: WorkerSettings) -> bool:
+    """Whether a worker that was started since has registered another chain or token (``db.networks``). Then the claim
+    is handed back: what this one reads would be of something else than what is shown.
+    """
+    registered, own = claim.state.source, settings.source(claim.network)
+    if registered is None or registered == own:
+        return False
+    release(connection, claim.token)
+    log.error("source_differs", network=claim.network, registered=str(registered), own=str(own))
+    return True
+
+
+def _note_out(network: NetworkName, why: ReadFailed) -> None:
+    """No endpoint may be asked: that is the network's, and no wallet's. Our own budget is nobody's failure."""
+    if isinstance(why, OverBudget):
+        return
+    with transaction() as connection:
+        news = note_out(connection, network, why.code)
+    if news:
+        log.warning("network_out", network=network, reason=why.code, detail=str(why))
+
+
+@dataclass(slots=True)
+class _Write:
+    """Writes what came of a batch; once more, it passes over rows that somebody keeps locked."""
+
+    claim: Claim
+    decided: Sequence[Outcome]
+    learnt: Lesson
+    finality: str
+    back: bool
+    """An endpoint has answered."""
+    tries: int = 0
+
+    def __call__(self, connection: Connection) -> Recorded:
+        self.tries += 1
+        state = self.claim.state
+        if self.back and state.out_since and note_back(connection, self.claim.network):
+            log.info("network_back", network=self.claim.network, out_since=state.out_since.isoformat())
+        token, pass_over = self.claim.token, self.tries > 1
+        recorded = record(
+            connection,
+            token,
+            self.decided,
+            finality=self.finality,
+            source_id=state.source_id,
+            pass_over_locked=pass_over,
+        )
+        if recorded.recorded and any(self.learnt):
+            learn(connection, self.claim.network, self.learnt)
+        return recorded
+
+
+def _decide(
+    reader: ChainReader,
+    settings: WorkerSettings,
+    claim: Claim,
+    known: History,
+    deadline: float,
+    *,
+    refresh: bool,
+) -> tuple[list[Part], list[Outcome], Lesson]:
+    """What was read of a claim, what comes of it, and what it teaches. Our own mistake is a failure of each of its
+    wallets, which then come back at times of their own: else the same ones would come back together, for ever, before
+    all others.
+    """
+    policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
+    accounts: list[bytes | None] = [None] * len(claim.wallets)
+    try:
+        accounts = accounts_of(claim)
+        rises_above = settings.chain(claim.network).confirm_rises
+        parts, found = _read(reader, claim, accounts, deadline, rises_above=rises_above, known=known, refresh=refresh)
+        learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
+        made = outcomes(claim, accounts, found, policy=policy, chance=random, finality=reader.finality)
+        return parts, made, learnt
+    except FROM_OUTSIDE:
+        raise
+    except Exception:
+        log.exception("batch_broken", network=claim.network, wallets=len(claim.wallets))
+    found = [Found(error=OUR_ERROR, alone=True)] * len(claim.wallets)
+    return [], outcomes(claim, accounts, found, policy=policy, chance=random), NO_LESSON
+
+
+def _read(
+    reader: ChainReader,
+    claim: Claim,
+    accounts: Sequence[bytes | None],
+    deadline: float,
+    *,
+    rises_above: int | None = None,
+    known: History = NO_HISTORY,
+    refresh: bool = False,
+) -> tuple[list[Part], list[Found]]:
+    """What the nodes say, and for each claimed wallet what is believed of it."""
+    clock = claim.at - monotonic()
+    parts = reader.read([account for account in accounts if account], claim.at, deadline, refresh=refresh)
+    found = with_bad_addresses(accounts, found_in(parts, len(accounts) - accounts.count(None)))
+    read_again = partial(_read_again, reader, accounts, clock=clock, deadline=deadline, refresh=refresh)
+    if reader.several and (late := behind(claim, found, reader.finality)):
+        found = caught_up(claim, found, read_again(found, late))
+        still = len(behind(claim, found, reader.finality))
+        log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=still)
+    doubts = doubted(claim, found, known, rises_above=rises_above, several=reader.several)
+    if not doubts.places:
+        return parts, found
+    settled: dict[int, Found] = {}
+    for _ in range(ATTEMPTS):
+        if places := [place for place in doubts.to_read_again if place not in settled]:
+            settled |= confirmed(claim, doubts, found, read_again(found, places))
+    judged = believed(claim, doubts, found, settled, known)
+    log_doubts(claim, doubts, parts, found, judged)
+    return parts, judged
+
+
+def _read_again(
+    reader: ChainReader,
+    accounts: Sequence[bytes | None],
+    found: Sequence[Found],
+    places: Sequence[int],
+    *,
+    clock: float,
+    deadline: float,
+    refresh: bool,
+) -> dict[int, Found]:
+    """What is found for the wallets at some places, each read by another endpoint than before, where there is one.
+
+    `clock` is the database's time when the monotonic clock began.
+    """
+    again: dict[int, Found] = {}
+    for before in {found[place].endpoint for place in places}:
+        those = {place: account for place in places if found[place].endpoint == before and (account := accounts[place])}
+        parts = reader.read(list(those.values()), clock + monotonic(), deadline, avoid=(before,), refresh=refresh)
+        again |= zip(those, found_in(parts, len(those)), strict=True)
+    return again

@@ -1,0 +1,58 @@
+"""What a batch says in the log: one line of its own, and what was doubted in it."""
+
+from collections.abc import Sequence
+from time import monotonic
+
+import structlog
+
+from db.claims import Claim
+from db.outcomes import Recorded
+from worker.reading.request import Part
+from worker.sync.outcome import Found
+from worker.sync.verify import Doubts, denies
+
+log = structlog.get_logger(__name__)
+
+
+def log_doubts(
+    claim: Claim, doubts: Doubts, parts: Sequence[Part], found: Sequence[Found], judged: Sequence[Found]
+) -> None:
+    """What was doubted, and what became of it. An unlikely share is for a person to look at: a node is wrong, or so
+    much did happen at once.
+    """
+    for event, places in (("zeros_read_again", doubts.zeros), ("rises_read_again", doubts.rises)):
+        if places:
+            unconfirmed = sum(judged[place].error is not None for place in places)
+            log.info(event, network=claim.network, wallets=len(places), unconfirmed=unconfirmed)
+    if doubts.unlikely:
+        endpoints = {found[place].endpoint for place in doubts.unlikely}
+        log.error(
+            "unlikely_changes",
+            network=claim.network,
+            endpoint=", ".join(sorted({part.endpoint for part in parts if part.node_id in endpoints})),
+            wallets=len(doubts.unlikely),
+            share=round(len(doubts.unlikely) / len(found), 3),
+            zeros=len(doubts.unlikely & doubts.zeros),
+            held=sum(judged[place].held is not None for place in doubts.unlikely),
+            unconfirmed=sum(denies(judged[place], found[place]) for place in doubts.unlikely),
+        )
+
+
+def log_batch(claim: Claim, parts: Sequence[Part], recorded: Recorded, started: float, **counts: int) -> None:
+    """The batch's own line. It failed when no wallet of it could be read."""
+    read = [part.snapshot for part in parts if part.snapshot]
+    error = next((part.failure.code for part in parts if part.failure), None)
+    failed = error is not None and not read
+    report = log.warning if failed else log.info
+    report(
+        "batch_failed" if failed else "batch_synced",
+        network=claim.network,
+        wallets=len(claim.wallets),
+        written=recorded.written,
+        block=max((snapshot.block.number for snapshot in read), default=None),
+        one_block=len(read) <= 1 and all(snapshot.one_block for snapshot in read),
+        endpoint=", ".join(sorted({part.endpoint for part in parts if part.endpoint})) or None,
+        error=error,
+        duration_ms=round((monotonic() - started) * 1000),
+        **counts,
+    )

@@ -1,0 +1,280 @@
+"""What is believed of a read, and what is read again first. Pure: `worker.sync.batch` reads, `db.held_changes` keeps.
+
+    doubted    which wallets of a read are doubted, and why
+    confirmed  what those come to that were read again
+    believed   the read with every doubt settled: a balance, an error, or a change that is held back
+
+In: a claim, what was found for its wallets (`worker.sync.outcome`), what is known of the network (`db.held_changes`).
+Out: what was found, where nothing is left that one endpoint alone may not tell
+(docs/decisions/0019-what-one-endpoint-may-tell.md).
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from db.claims import Claim, ClaimedWallet
+from db.held_changes import HeldChange, History, Lesson, Rates
+from worker.errors import CHANGE_UNCONFIRMED, RISE_UNCONFIRMED, ZERO_UNCONFIRMED
+from worker.reading.contract import Balance
+from worker.sync.outcome import Found, kept, older
+
+ATTEMPTS = 2  # to have what is doubted confirmed
+
+# A share is unlikely when it is more than UNLIKELY times what is usual, of more than NEVER_UNLIKELY wallets. By chance
+# alone that comes once in 10^8 batches at the most (Poisson: more than 20 where 4 are usual); what comes by no chance,
+# as a sweep of all deposit wallets does, is confirmed by another endpoint, or is late by HOLD_SECONDS. Fewer wallets
+# are never held up, so that in a small installation three of five may change.
+UNLIKELY = 5
+NEVER_UNLIKELY = 20  # wallets
+# What is usual is counted (db.held_changes); until a network has shown more than PRIOR_WEIGHT wallets it is this.
+PRIOR_CHANGED, PRIOR_FALLEN = 0.1, 0.01  # shares of the wallets of a read
+PRIOR_WEIGHT = 500  # wallets
+# The share of batches that are counted: enough, and the row is written so much less often. Counted always are the
+# changes of those in which held ones came to be believed: where everything moves all the time, that is usual soon.
+COUNTED = 1 / 16
+
+# A node that lost its state, or is cheated, is mended or noticed within minutes, and the chain goes on meanwhile.
+HOLD_SECONDS = 300.0
+HOLD_BLOCKS = 3
+HOLD_READS = 3  # batches
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """The places of a read's wallets that are doubted, and why. `rises_above` and `several` are what it was judged by.
+
+    `unlikely`: each is one of so many that change at once, by one endpoint's word, that another one has to say so too.
+    """
+
+    zeros: frozenset[int]
+    rises: frozenset[int]
+    unlikely: frozenset[int]
+    rises_above: int | None
+    several: bool
+
+    @property
+    def places(self) -> frozenset[int]:
+        return self.zeros | self.rises | self.unlikely
+
+    @property
+    def to_read_again(self) -> list[int]:
+        """Where there is one endpoint it has no more to say of what changes. That it has not lost, it says again."""
+        return sorted(self.zeros | self.rises | (self.unlikely if self.several else set()))
+
+
+def behind(claim: Claim, found: Sequence[Found], finality: str | None = None) -> list[int]:
+    """The places of wallets that were read at a block before the one that their balances are from, and should not have
+    been: not those that `kept` is for.
+    """
+    return [
+        place
+        for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True))
+        if older(wallet, each) and not kept(wallet, each, finality)
+    ]
+
+
+def caught_up(claim: Claim, found: Sequence[Found], again: Mapping[int, Found]) -> list[Found]:
+    """`found` with those that were read `again`, where they were, at a block that is no older."""
+    settled = list(found)
+    for place, second in again.items():
+        if second.balance and not older(claim.wallets[place], second):
+            settled[place] = second
+    return settled
+
+
+def doubted(
+    claim: Claim, found: Sequence[Found], history: History, *, rises_above: int | None, several: bool
+) -> Doubts:
+    """The wallets that one endpoint's word is not enough for.
+
+    `rises_above`: USDT that rises by more, in base units, is doubted; None: none is. `several`: whether there is
+    another endpoint.
+    """
+    places = [
+        place
+        for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True))
+        if each.balance and each.balance != (wallet.usdt, wallet.native) and not older(wallet, each)
+    ]
+    return Doubts(
+        zeros=frozenset(place for place in places if any(_zeros(claim.wallets[place], found[place]))),
+        rises=frozenset(place for place in places if _rises(claim.wallets[place], found[place], rises_above)),
+        unlikely=frozenset(_unlikely(claim, found, places, history)),
+        rises_above=rises_above,
+        several=several,
+    )
+
+
+def _zeros(wallet: ClaimedWallet, found: Found) -> tuple[bool, bool]:
+    """Which balances, USDT and native, read as zero and are not known to be: an error often looks like that.
+
+    A wallet that was never read may have anything; so may one whose address is another one since.
+    """
+    balance = found.balance
+    if balance is None:
+        return False, False
+    return wallet.usdt != 0 and balance.usdt == 0, wallet.native != 0 and balance.native == 0
+
+
+def _rises(wallet: ClaimedWallet, found: Found, above: int | None) -> bool:
+    """A wallet that was never read rises from nothing."""
+    return above is not None and found.balance is not None and found.balance.usdt - (wallet.usdt or 0) > above
+
+
+def _unlikely(claim: Claim, found: Sequence[Found], places: Iterable[int], history: History) -> set[int]:
+    """Of the wallets that changed, by their places: those of an unlikely share, and those that are held until now.
+
+    What was never read does not change.
+    """
+    changed = [place for place in places if claim.wallets[place].block_number is not None]
+    unlikely = {place for place in changed if claim.wallets[place].id in history.held}
+    if len(changed) <= NEVER_UNLIKELY:
+        return unlikely
+    fallen = [place for place in changed if any(_zeros(claim.wallets[place], found[place]))]
+    read = Counter(
+        each.endpoint
+        for wallet, each in zip(claim.wallets, found, strict=True)
+        if each.balance and wallet.block_number is not None
+    )
+    for those, most in ((changed, most_likely_changed), (fallen, most_likely_fallen)):
+        counts = Counter(found[place].endpoint for place in those)
+        too_many = {endpoint for endpoint, count in counts.items() if count > most(history.rates, read[endpoint])}
+        unlikely |= {place for place in those if found[place].endpoint in too_many}
+    return unlikely
+
+
+def most_likely_changed(rates: Rates, wallets: int) -> float:
+    """How many of so many wallets may change at once without a second word."""
+    return _most_likely(rates.changed, rates.wallets, PRIOR_CHANGED, wallets)
+
+
+def most_likely_fallen(rates: Rates, wallets: int) -> float:
+    """The same for those one of whose balances falls to zero."""
+    return _most_likely(rates.fallen, rates.wallets, PRIOR_FALLEN, wallets)
+
+
+def _most_likely(shown: int, of: int, prior: float, wallets: int) -> float:
+    usual = (shown + prior * PRIOR_WEIGHT) / (of + PRIOR_WEIGHT)
+    return max(UNLIKELY * usual * wallets, NEVER_UNLIKELY)
+
+
+def _same_zeros(held: HeldChange, balance: Balance) -> bool:
+    """Whether what is read now has the zeros of what is held. Sums go on changing where there is business."""
+    return (held.usdt == 0, held.native == 0) == (balance.usdt == 0, balance.native == 0)
+
+
+def agrees(
+    wallet: ClaimedWallet, first: Found, second: Found, above: int | None = None, *, exactly: bool = False
+) -> bool | None:
+    """Whether two reads have the same zeros, and, where the first is a rise by more than `above`, sums no further apart
+    than that; `exactly`: the same balances. None: the second does not tell, having failed or being older and other.
+    """
+    usdt, native = zeros = _zeros(wallet, first)
+    if wallet.native and first.unknown:
+        return False  # an account that was there does not vanish
+    if second.balance is None or not (first.block and second.block) or (wallet.native and second.unknown):
+        return None
+    close = _close(wallet, first, second, above) and (not exactly or first.balance == second.balance)
+    if second.block.number < first.block.number:
+        return True if close and zeros == _zeros(wallet, second) and not older(wallet, second) else None
+    return close and not (usdt and second.balance.usdt) and not (native and second.balance.native)
+
+
+def _close(wallet: ClaimedWallet, first: Found, second: Found, above: int | None) -> bool:
+    if above is None or not first.balance or not second.balance or not _rises(wallet, first, above):
+        return True
+    return abs(first.balance.usdt - second.balance.usdt) <= above
+
+
+def confirmed(claim: Claim, doubts: Doubts, found: Sequence[Found], again: Mapping[int, Found]) -> dict[int, Found]:
+    """What doubted wallets come to, by their places, that were read again. Those of which the second read says nothing
+    are not in it.
+
+    Of two reads that agree the older one counts: the other confirms it at a later block, whichever came first. So an
+    endpoint that is always a block behind can be asked too. Of an unlikely change that another endpoint knows nothing
+    of, the other one's word counts: it is the row's.
+    """
+    settled = {}
+    for place, second in again.items():
+        wallet, first, unlikely = claim.wallets[place], found[place], place in doubts.unlikely
+        verdict = agrees(wallet, first, second, doubts.rises_above, exactly=unlikely)
+        if verdict:
+            both = min(first, second, key=_number)
+            settled[place] = both if not unlikely or first.endpoint != second.endpoint else _held(both)
+        elif verdict is False:
+            known = unlikely and second.balance == (wallet.usdt, wallet.native)
+            settled[place] = second if known else Found(error=_error(doubts, place))
+        elif second.untried:
+            settled[place] = second  # nothing is said against it
+    return settled
+
+
+def believed(
+    claim: Claim, doubts: Doubts, found: Sequence[Found], settled: Mapping[int, Found], history: History
+) -> list[Found]:
+    """`found` with each doubt settled: as a second read did, or as one that nothing confirmed."""
+    every = list(found)
+    for place in doubts.places:
+        each = settled.get(place)
+        if each is None:
+            alone = place in doubts.unlikely and place not in doubts.zeros | doubts.rises
+            each = _held(found[place]) if alone else Found(error=_error(doubts, place))
+        if each.held and _long_enough(history.held.get(claim.wallets[place].id), each, claim.at):
+            each = each._replace(balance=each.held, held=None)
+        every[place] = each
+    return every
+
+
+def denies(judged: Found, first: Found) -> bool:
+    """Whether a doubted wallet is not what the first read of it was: another one had it otherwise, or was needed."""
+    return judged.balance != first.balance if judged.balance else judged.error is not None
+
+
+def _error(doubts: Doubts, place: int) -> str:
+    if place in doubts.zeros:
+        return ZERO_UNCONFIRMED
+    return RISE_UNCONFIRMED if place in doubts.rises else CHANGE_UNCONFIRMED
+
+
+def _held(found: Found) -> Found:
+    return found._replace(balance=None, held=found.balance)
+
+
+def _long_enough(held: HeldChange | None, found: Found, now: float) -> bool:
+    """Whether one endpoint has said for so long, so often, over so many blocks, that a wallet changed."""
+    return (
+        held is not None
+        and found.held is not None
+        and _same_zeros(held, found.held)
+        and held.reads + 1 >= HOLD_READS
+        and now - held.since >= HOLD_SECONDS
+        and _number(found) - held.block_number >= HOLD_BLOCKS
+    )
+
+
+def _number(found: Found) -> int:
+    return found.block.number if found.block else 0
+
+
+def lesson(claim: Claim, found: Sequence[Found], history: History, *, chance: float) -> Lesson:
+    """What is to be remembered of a batch whose doubts are settled. `chance` is in [0, 1): few batches are counted."""
+    pairs = list(zip(claim.wallets, found, strict=True))
+    hold = {wallet.id: (*each.held, _number(each)) for wallet, each in pairs if each.held}
+    forget, believed_late = [], False
+    if history.held:
+        # A read that failed says nothing; one that shows something else, or that another endpoint contradicts, does.
+        over = {ZERO_UNCONFIRMED, CHANGE_UNCONFIRMED}
+        were_held = [(wallet, each) for wallet, each in pairs if wallet.id in history.held]
+        forget = [wallet.id for wallet, each in were_held if each.balance or each.error in over]
+        believed_late = any(each.balance not in {None, (wallet.usdt, wallet.native)} for wallet, each in were_held)
+    if chance >= COUNTED and not believed_late:
+        return Lesson(hold, forget)
+    known = [
+        (wallet, each)
+        for wallet, each in pairs
+        if each.balance and wallet.block_number is not None and not older(wallet, each)
+    ]
+    changed = sum(each.balance != (wallet.usdt, wallet.native) for wallet, each in known)
+    # No sweep makes zeros usual: it would count sixteen times what it is, and the next lie would be likely.
+    fallen = 0 if believed_late else sum(any(_zeros(*pair)) for pair in known)
+    return Lesson(hold, forget, Rates(len(known), changed, fallen))
