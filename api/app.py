@@ -185,9 +185,7 @@ def routes(endpoint: Endpoint, known: Sequence[NetworkName]) -> list[Any]:
 def create_app(settings: ApiSettings) -> Middleware:
     """The application for these settings. Connects to nothing before it is started."""
     configure_logging(settings.log_level, settings.log_format)
-    dsn(
-        settings.database_url.get_secret_value()
-    )  # what the driver cannot do stops the start, and not the first request
+    dsn(settings.database_url.get_secret_value())  # what the driver cannot do stops the start
     endpoint, known = Endpoint(settings), tuple(settings.known_networks)
     app = Litestar(
         routes(endpoint, known),

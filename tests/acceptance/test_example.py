@@ -24,7 +24,7 @@ def shop(
 ) -> Iterator[tuple[Server, dict[str, str]]]:
     """The example, with the whole product behind it."""
     assert tables.rows("SELECT FROM wallets") == []
-    env = settings(database_url, redis_process.url, **chains) | NEVER
+    env = settings(database_url, redis_process.url, **chains) | NEVER | {"REFRESH_COOLDOWN": "0.001"}
     port = free_port()
     url = f"http://127.0.0.1:{port}"
 
