@@ -258,3 +258,19 @@ def test_a_requests_id_goes_with_its_message_into_the_workers_log(
         wait_for(lambda: "task_refused" in refusing.log.read_text(), refusing, what="the worker to refuse")
         lines = [json.loads(line) for line in refusing.log.read_text().splitlines() if '"task_refused"' in line]
     assert [(line["task"], line["request_id"]) for line in lines] == [("sync_wallets", "page-view/8")]
+
+
+def test_a_statement_that_is_wrong_is_a_fault_of_ours_and_does_not_look_like_an_outage(
+    start_endpoint: StartEndpoint, tables: Tables
+) -> None:
+    with start_endpoint() as endpoint:
+        endpoint.read_all()
+        assert endpoint.get().status_code == 200
+        tables.rows("ALTER TABLE balance_cache RENAME COLUMN usdt_balance TO renamed")
+        answer = endpoint.get(headers={**endpoint.authorization, "X-Request-ID": "a-fault-of-ours"})
+        tables.rows("ALTER TABLE balance_cache RENAME COLUMN renamed TO usdt_balance")
+        assert (answer.status_code, answer.json()["detail"]) == (500, "Something went wrong here.")
+        assert b"usdt_balance" not in answer.content
+        (line,) = log_lines(endpoint, "a-fault-of-ours", "request_failed")
+        assert "UndefinedColumnError" in line["exception"]
+        assert endpoint.get().status_code == 200
