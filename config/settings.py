@@ -85,8 +85,8 @@ class WorkerSettings(QueueSettings):
         for name in self.networks if self.confirm_rises is not None else ():
             if self.network_settings[name].decimals is None:
                 raise ValueError(
-                    f"CONFIRM_RISES is a sum of tokens, and {prefix(name)}USDT_CONTRACT names one whose decimals are not"
-                    f" known here: set {prefix(name)}USDT_DECIMALS"
+                    f"CONFIRM_RISES is a sum of tokens, and {prefix(name)}USDT_CONTRACT names one whose decimals are"
+                    f" not known here: set {prefix(name)}USDT_DECIMALS"
                 )
         return self
 
