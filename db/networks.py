@@ -42,7 +42,7 @@ SELECT name FROM networks AS n WHERE EXISTS (SELECT FROM sync_schedule WHERE net
 _REGISTER = """
 UPDATE networks AS n
    SET family = %(family)s, native_symbol = %(native_symbol)s, native_decimals = %(native_decimals)s,
-       usdt_decimals = coalesce(%(usdt_decimals)s, CASE WHEN n.source = s.id THEN n.usdt_decimals END),
+       usdt_decimals = CASE WHEN n.source = s.id THEN n.usdt_decimals END,
        registered_at = now(), source = s.id,
        first_source = coalesce(n.first_source, s.id), due_up_to = CASE WHEN %(changed)s THEN %(begin)s
                                                                        ELSE n.due_up_to END
@@ -52,6 +52,8 @@ UPDATE networks AS n
 
 # What usually changes on one chain says nothing of another.
 _FORGET_RATES = "UPDATE change_rates SET wallets = 0, changed = 0, fallen = 0 WHERE network = %(network)s"
+
+_NOTE_DECIMALS = "UPDATE networks SET usdt_decimals = %(decimals)s WHERE name = %(network)s"
 
 _NEXT_PIECE = """
 SELECT due_up_to FROM networks WHERE name = %(network)s AND due_up_to IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED
@@ -117,7 +119,6 @@ def register(connection: Connection, chain: Chain) -> Registered:
         "family": network.family,
         "native_symbol": network.native_symbol,
         "native_decimals": network.native_decimals,
-        "usdt_decimals": chain.decimals,
         "changed": registered.changed,
         "begin": BEGIN,
     }
@@ -126,6 +127,14 @@ def register(connection: Connection, chain: Chain) -> Registered:
         release_all(connection, network.name)
         connection.exec_driver_sql(_FORGET_RATES, {"network": network.name})
     return registered
+
+
+def note_decimals(connection: Connection, network: NetworkName, decimals: int) -> None:
+    """Note the decimals that a token has on its chain, before its first balances: the endpoint shows amounts by them.
+
+    Not at a worker's start: what the settings say has not been verified then.
+    """
+    connection.exec_driver_sql(_NOTE_DECIMALS, {"network": network, "decimals": decimals})
 
 
 def make_due(connection: Connection, network: NetworkName) -> int | None:
