@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from config.networks import NetworkName
-    from worker.admin.check import Finding
+    from worker.admin.finding import Finding
     from worker.admin.resync import Send
 
 MESSAGE_HOLDS = 60  # seconds; by then a tick of beat's has found what is due
