@@ -24,6 +24,10 @@ PIECE = 10_000
 
 _ADD = "INSERT INTO networks (name, family) VALUES (%(name)s, %(family)s) ON CONFLICT DO NOTHING"
 
+_SOURCE = (
+    "SELECT s.chain_id, s.token FROM networks AS n JOIN sources AS s ON s.id = n.source WHERE n.name = %(network)s"
+)
+
 # An identity counts on with each attempt to insert, and it is a small one: so only what is missing is inserted.
 _ADD_SOURCE = """
 INSERT INTO sources (network, chain_id, token) SELECT %(network)s, %(chain_id)s, %(token)s
@@ -105,8 +109,9 @@ def with_wallets(connection: Connection) -> list[NetworkName]:
 def register(connection: Connection, chain: Chain) -> Registered:
     """Note what a worker reads of a network from now on. For one transaction of its own."""
     network, of = chain.network, source(chain)
-    before = lock(connection, network.name).source
-    registered = Registered(before, of)
+    lock(connection, network.name)  # it may wait for another start, whose source is then the one before
+    before = connection.exec_driver_sql(_SOURCE, {"network": network.name}).one_or_none()
+    registered = Registered(None if before is None else Source(*before), of)
     add_missing(connection, {network.name: network})
     its_source = {"network": network.name, "chain_id": of.chain_id, "token": of.contract}
     connection.exec_driver_sql(_ADD_SOURCE, its_source)

@@ -235,7 +235,7 @@ class Attempt:
 
     def _smaller_or_otherwise(self, piece: range, failure: EmptyRevert) -> ReadFailed | None:
         """A call that reverted without data has run out of gas, or the node passes no data on: one wallet tells."""
-        if self.pieces.any_read or self._choice.proven:
+        if self.pieces.any_read:
             return self._smaller(piece, TooMuch(str(failure)))
         if len(piece) == 1:
             return self._otherwise(piece, failure)
