@@ -36,7 +36,7 @@ TO_DO = {
     "no_token": "correct {net}USDT_CONTRACT, or use a node of the right chain",
     "wrong_decimals": "set {net}USDT_DECIMALS to those of the token, if {net}USDT_CONTRACT is the right one",
     "wrong_block_number": "set block_number of this network in NETWORKS_FILE to arbsys, or to opcode",
-    "finality_stalled": "wait until blocks are final again, set {net}FINALITY to latest meanwhile, or raise {net}MAX_HEAD_AGE",
+    "finality_stalled": "wait, set {net}FINALITY to latest until blocks are final again, or raise {net}MAX_HEAD_AGE",
     "lagging": "wait until the node has caught up, or raise {net}MAX_HEAD_AGE",
     "clock_skewed": "set the clock of the database's server by NTP",
     "bad_reply": "see whether {net}RPC_URLS is a node's whole URL, with its path",
