@@ -133,9 +133,11 @@ class ApiSettings(QueueSettings):
     jwt_public_key: Secret | None = None
     jwt_jwks_url: KeysUrl | None = None
     jwt_issuer: str | None = None
-    jwt_audience: str | None = None
+    jwt_audience: Words = ()
     jwt_max_age: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     jwt_jwks_max_age: float = Field(default=3600, ge=60, le=30 * 24 * 3600)
+    jwt_user_claim: Words = Field(default=("sub",), min_length=1)
+    jwt_admin_claim: Words = ("scope", "scp")
     jwt_admin_scope: str = Field(default="balances:admin", min_length=1)
     refresh_max_per_user: int = Field(default=1440, ge=0)
     refresh_max: int = Field(default=50_000, ge=0)
@@ -160,15 +162,15 @@ class ApiSettings(QueueSettings):
 
     @model_validator(mode="after")
     def _a_providers_tokens_are_for_us(self) -> Self:
-        if self.jwt_jwks_url is not None and self.jwt_audience is None:
+        if self.jwt_jwks_url is not None and not self.jwt_audience:
             wanted = "the aud of tokens for this API, or any, to believe the provider's tokens for other programs too"
             raise ValueError(f"JWT_AUDIENCE must be set with JWT_JWKS_URL: {wanted}")
         return self
 
     @property
-    def audience(self) -> str | None:
-        """The `aud` that a token must have; None: whatever it has."""
-        return None if self.jwt_audience == "any" else self.jwt_audience
+    def audience(self) -> tuple[str, ...] | None:
+        """The `aud` of which a token must have one; None: whatever it has."""
+        return None if self.jwt_audience in {(), ("any",)} else self.jwt_audience
 
     @model_validator(mode="after")
     def _pool_has_room(self) -> Self:
@@ -197,6 +199,8 @@ def problems(kind: type[Settings]) -> list[str]:
         kind()
     except ValidationError as error:
         return [_sentence(each).strip() for each in error.errors()]
+    except SystemExit as error:
+        return [str(error.code)]
     return []
 
 

@@ -15,6 +15,7 @@ import redis
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from config import redis_address
 from config.base_settings import unknown_networks
 from config.keys import NOT_FETCHED, Provider, public_key, usable
 from config.networks import NetworkName
@@ -136,7 +137,7 @@ def _overheard(connection: Connection) -> str:
 
 
 def broker(url: str) -> Finding:
-    client = redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT)
+    client: Any = redis_address.client(url, timeout=REDIS_TIMEOUT)
     try:
         about = client.info()
     except redis.exceptions.NoPermissionError:
