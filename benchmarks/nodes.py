@@ -14,8 +14,8 @@ from typing import Any
 import uvicorn
 from eth_hash.auto import keccak
 
+from worker.reading.contact import DECIMALS, TOTAL_SUPPLY
 from worker.reading.contract import HEADER, MAX_WALLETS_BY_RETURN, MAX_WALLETS_BY_REVERT, READER, REVERTING_READER
-from worker.reading.strategies import DECIMALS, TOTAL_SUPPLY
 
 CHAIN_IDS = {"ethereum": 1, "tron": 728126428}
 SUPPLY = 2**64

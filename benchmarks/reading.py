@@ -15,7 +15,8 @@ from benchmarks.nodes import words
 from benchmarks.stage import Stage, stage
 from config.broker import sync_queue
 from config.logging import configure_logging
-from config.networks import NetworkName
+from config.network_settings import NodeSettings
+from config.networks import PRESETS, NetworkName
 from config.settings import worker_settings
 from devstack.product import worker
 from devstack.servers import wait_for
@@ -24,12 +25,12 @@ from worker.reading import reader_for
 from worker.reading.contract import (
     MAX_WALLETS_BY_REVERT,
     REVERTING_READER,
-    Expected,
-    check,
     decode,
     encode,
     richest,
 )
+from worker.reading.facts import facts_of
+from worker.reading.plausibility import Expected, check
 from worker.sync.batch import sync_due
 
 WALLETS = 10_000
@@ -67,7 +68,7 @@ def codec_ratio() -> float:
     accounts = [number.to_bytes(20) for number in range(1, MAX_WALLETS_BY_REVERT + 1)]
     request = encode(TOKEN, accounts, bytes(12), reader=REVERTING_READER)
     reply = bytes.fromhex(words(request, "ethereum"))
-    expected = Expected(chain_id=1, now=time())
+    expected = Expected(facts_of(NodeSettings(network=PRESETS["ethereum"]).chain(None)), now=time())
 
     def ours() -> None:
         encode(TOKEN, accounts, bytes(12), reader=REVERTING_READER)

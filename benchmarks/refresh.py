@@ -18,16 +18,16 @@ from celery import Celery
 from benchmarks.reading import Figure
 from benchmarks.stage import Stage, Unsound, nodes, stage
 from config.broker import REFRESH_QUEUE, TICKS_QUEUE, sync_queue, transport_options
+from config.networks import PRESETS
 from config.settings import NETWORKS
 from devstack.product import WORKER, api, beat, environment, token
 from devstack.servers import Server, running, wait_for
 from devstack.stack import base58_address
-from worker.nodes.tron import TronNode
 from worker.reading.contract import MAX_WALLETS_BY_REVERT
 
 BACKLOG = 50_000
 """Wallets of each network that are due while users refresh."""
-PER_BATCH = {"ethereum": MAX_WALLETS_BY_REVERT, "tron": TronNode.strategies["return"]}
+PER_BATCH = {"ethereum": MAX_WALLETS_BY_REVERT, "tron": PRESETS["tron"].most_wallets["return"]}
 ROUNDS = 5
 FEWEST = 10
 """Refreshes in a round, at the least, for its median to say something."""

@@ -85,7 +85,7 @@ class QueueSettings(Settings):
         }
 
     def usdt_decimals(self, network: NetworkName) -> int | None:
-        """The decimals of a network's token; None where no token is named, and so no balance of it can be shown."""
+        """The decimals of a network's token; None where no token is named, or only the chain can tell them."""
         return self.network_settings[network].decimals
 
     def native_decimals(self, network: NetworkName) -> int:

@@ -47,14 +47,14 @@ class Source(NamedTuple):
 class Chain:
     """One network as the settings have it. Seconds; 0 requests a second and 0 seconds of age are no bounds.
 
-    `network` has this chain's id and pace, and otherwise what is known of the network. `confirm_rises` is in base
-    units; None: no rise is confirmed.
+    `network` has this chain's id and pace, and otherwise what is known of the network. `decimals` are None where only
+    the chain can tell those of the token. `confirm_rises` is in base units; None: no rise is confirmed.
     """
 
     network: Network
     chain_id: int
     contract: str
-    decimals: int
+    decimals: int | None
     finality: str
     per_second: float
     max_head_age: float
@@ -86,16 +86,6 @@ class TokenSettings(BaseModel):
             account_bytes(info.data["network"].family, value)
         return value
 
-    @model_validator(mode="after")
-    def _decimals_are_the_tokens_own(self) -> Self:
-        # A token read with the decimals of another would be wrong by any factor: BSC's has 18, most have 6.
-        if self.contract is not None and self.decimals is None:
-            own = prefix(self.network.name)
-            raise ValueError(
-                f"{own}USDT_CONTRACT names a token whose decimals are not known: set {own}USDT_DECIMALS as well"
-            )
-        return self
-
     @property
     def contract(self) -> str | None:
         """The token; None: nobody has named one."""
@@ -103,7 +93,11 @@ class TokenSettings(BaseModel):
 
     @property
     def decimals(self) -> int | None:
-        """The token's decimals; None: nobody has named a token."""
+        """The token's decimals. None: nobody has named a token, or one that is not known here.
+
+        They are never taken to be those of another token: BSC's has 18, most have 6. A worker asks the chain, and what
+        it finds is a row of ``networks`` before there is any balance.
+        """
         if self.usdt_decimals is not None or self.contract is None:
             return self.usdt_decimals
         return _decimals_of_tokens(self.network).get(canonical(self.network.family, self.contract))
@@ -145,7 +139,7 @@ class NodeSettings(TokenSettings):
     def chain(self, confirm_rises: int | None) -> Chain:
         """All of it decided. `confirm_rises` is in whole tokens. Raises ValueError where nobody has named a token."""
         network, contract, decimals = self.network, self.contract, self.decimals
-        if contract is None or decimals is None:
+        if contract is None:
             raise ValueError(f"{prefix(network.name)}USDT_CONTRACT is not set, and {network.name} has no token without")
         if self.chain_id not in (None, network.chain_id):
             network = on_another_chain(network, self.chain_id)
@@ -158,7 +152,7 @@ class NodeSettings(TokenSettings):
             finality=finality,
             per_second=self.rps,
             max_head_age=network.finality[finality] if self.max_head_age is None else self.max_head_age,
-            confirm_rises=None if confirm_rises is None else confirm_rises * 10**decimals,
+            confirm_rises=None if confirm_rises is None or decimals is None else confirm_rises * 10**decimals,
             urls=self.rpc_urls,
             api_keys=self.api_keys,
             api_key_hosts=self.api_key_hosts,

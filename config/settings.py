@@ -81,6 +81,16 @@ class WorkerSettings(QueueSettings):
         return self
 
     @model_validator(mode="after")
+    def _sums_can_be_told(self) -> Self:
+        for name in self.networks if self.confirm_rises is not None else ():
+            if self.network_settings[name].decimals is None:
+                raise ValueError(
+                    f"CONFIRM_RISES is a sum of tokens, and {prefix(name)}USDT_CONTRACT names one whose decimals are"
+                    f" not known here: set {prefix(name)}USDT_DECIMALS"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _a_read_fits_into_its_budget(self) -> Self:
         for name, each in self.network_settings.items():
             if 0 < each.rps * self.read_limit < LEAST_REQUESTS:

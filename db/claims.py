@@ -38,7 +38,7 @@ _WALLETS = f"""
 SELECT f.wallet_id, f.account, CASE WHEN w.network = %(network)s THEN w.address END, f.failures,
        date_part('epoch', greatest(f.last_changed_at, f.requested_at)), date_part('epoch', f.next_sync_at),
        b.usdt_balance::text, b.native_balance::text,
-       CASE WHEN f.forgotten_at > b.last_synced THEN NULL ELSE b.block_number END, b.finality,
+       CASE WHEN f.forgotten_at > b.last_synced THEN 0 ELSE b.block_number END, b.finality,
        date_part('epoch', statement_timestamp())
   FROM free AS f
   LEFT JOIN networks AS n ON n.name = %(network)s
@@ -103,11 +103,10 @@ FOREVER = timedelta(days=3650)
 class ClaimedWallet(NamedTuple):
     """A wallet under this claim's lease, and what is known of it.
 
-    Amounts in base units; None: never read from what its network is read from now. `block_number` is None as well where
-    the balance is not to be believed, so that any block may follow. `account` is None until its address has been
-    checked, and to be held against it: the schedule is one of many places. `address` is None for a wallet of another
-    network. Times in unix seconds: `touched_at` is when its balance last changed or somebody last asked for it,
-    `due_at` when it was due.
+    Amounts in base units; None: never read from what its network is read from now. `block_number` is 0 where somebody
+    had the balance forgotten: any block may follow. `account` is None until its address has been checked, and to be
+    held against it: the schedule is one of many places. `address` is None for a wallet of another network. Times in
+    unix seconds: `touched_at` is when its balance last changed or somebody last asked for it, `due_at` when it was due.
     """
 
     id: UUID

@@ -6,14 +6,15 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from config.networks import NetworkName
+from db.sources import OF_SOURCE
 
 TIMEOUT = 120_000  # milliseconds; a pass over a million rows takes seconds
 
 # Parameters: grace interval. A wallet is held while a lease on it runs, and due when its time has come and nobody holds
 # it; overdue when that was `grace` ago. Fresh: the last read was good, and the next is not overdue. Its cadence is the
 # time from the read to when it is due again, known of those that wait for it after a good read. Counted from the
-# wallets: one without a schedule is due since ever.
-_FRESHNESS = """
+# wallets: one without a schedule is due since ever. A balance of another source than its network's was never read.
+_FRESHNESS = f"""
 WITH held AS MATERIALIZED (
     SELECT DISTINCT unnest(wallet_ids) AS wallet_id FROM leases WHERE lease_until > now()
 ), wallet AS (
@@ -25,7 +26,8 @@ WITH held AS MATERIALIZED (
            CASE WHEN h.wallet_id IS NULL AND s.failures = 0
                      AND s.next_sync_at > now() AND s.next_sync_at > s.claimed_at
                 THEN extract(epoch FROM s.next_sync_at - s.claimed_at)::float8 END AS cadence
-      FROM wallets w LEFT JOIN sync_schedule s ON s.wallet_id = w.id LEFT JOIN balance_cache b ON b.wallet_id = w.id
+      FROM wallets w JOIN networks n ON n.name = w.network LEFT JOIN sync_schedule s ON s.wallet_id = w.id
+      LEFT JOIN balance_cache b ON b.wallet_id = w.id AND {OF_SOURCE}
       LEFT JOIN held h ON h.wallet_id = w.id
 )
 SELECT network, grouping(last_error) = 0 AS of_error, last_error, count(*) AS wallets, count(last_synced) AS read,

@@ -31,10 +31,15 @@ INSERT INTO sources (network, chain_id, token) SELECT %(network)s, %(chain_id)s,
                     WHERE network = %(network)s AND chain_id = %(chain_id)s AND token = %(token)s)
 """
 
+_WITH_WALLETS = """
+SELECT name FROM networks AS n WHERE EXISTS (SELECT FROM sync_schedule WHERE network = n.name) ORDER BY name
+"""
+
 _REGISTER = """
 UPDATE networks AS n
    SET family = %(family)s, native_symbol = %(native_symbol)s, native_decimals = %(native_decimals)s,
-       usdt_decimals = %(usdt_decimals)s, registered_at = now(), source = s.id,
+       usdt_decimals = coalesce(%(usdt_decimals)s, CASE WHEN n.source = s.id THEN n.usdt_decimals END),
+       registered_at = now(), source = s.id,
        first_source = coalesce(n.first_source, s.id), due_up_to = CASE WHEN %(changed)s THEN %(begin)s
                                                                        ELSE n.due_up_to END
   FROM sources AS s
@@ -88,6 +93,11 @@ def add_missing(connection: Connection, known: Mapping[NetworkName, Network]) ->
     """Add the networks that the table has not. What it says of others stays: here is nobody who reads them."""
     for network in known.values():
         connection.exec_driver_sql(_ADD, {"name": network.name, "family": network.family})
+
+
+def with_wallets(connection: Connection) -> list[NetworkName]:
+    """The networks that have wallets, whether a worker reads them or not. A look into an index for each network."""
+    return list(connection.exec_driver_sql(_WITH_WALLETS).scalars())
 
 
 def register(connection: Connection, chain: Chain) -> Registered:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from config.networks import NetworkName
 from db.enrolment import ENROL
+from db.sources import OF_SOURCE
 from db.windows import HOLDER, MASSES
 
 BUNDLE = 2000
@@ -35,8 +36,9 @@ _SCOPES = {
     "wallet_ids": "w.id = ANY(%(wallet_ids)s)",
     "user_ids": "w.user_id = ANY(%(user_ids)s)",
     "network": "w.network = %(network)s",
-    "older_than": """NOT EXISTS (SELECT FROM balance_cache b
-                                  WHERE b.wallet_id = w.id AND b.last_synced >= now() - %(older_than)s)""",
+    "older_than": f"""NOT EXISTS (SELECT FROM balance_cache b JOIN networks n ON n.name = w.network
+                                  WHERE b.wallet_id = w.id AND b.last_synced >= now() - %(older_than)s
+                                    AND {OF_SOURCE})""",
     "failed": "s.failures > 0",
 }
 
@@ -51,6 +53,7 @@ SELECT asked FROM unnest(%(ids)s) AS asked WHERE NOT EXISTS (SELECT FROM wallets
 # Were it requested as well, a million wallets would for half an hour be read as often as those that somebody looks at.
 # SKIP LOCKED for the reason given in db.requests. Joined by key: a row that changed since the statement began is found
 # in its new place. A claim that began since then reads after the mark: it counts as the read that is asked for.
+# Forgotten is what was read before (db.outcomes): its block holds no newer read up. The balance itself stays.
 _ENROL = ENROL.format(more=" AND id = ANY(%(ids)s::uuid[])")
 _MARK = f"""
 WITH asked AS (
@@ -63,9 +66,10 @@ WITH asked AS (
 ), marked AS (
     UPDATE sync_schedule s
        SET requested_at = CASE WHEN f.held THEN now() ELSE s.requested_at END,
-           next_sync_at = CASE WHEN f.held THEN s.next_sync_at ELSE now() END,
-           lane = CASE WHEN f.held THEN s.lane ELSE {MASSES} END
-      FROM free f WHERE f.wallet_id = s.wallet_id AND (f.held OR f.early)
+           next_sync_at = CASE WHEN f.held OR NOT f.early THEN s.next_sync_at ELSE now() END,
+           lane = CASE WHEN f.held OR NOT f.early THEN s.lane ELSE {MASSES} END,
+           forgotten_at = CASE WHEN %(forget)s THEN clock_timestamp() ELSE s.forgotten_at END
+      FROM free f WHERE f.wallet_id = s.wallet_id AND (f.held OR f.early OR %(forget)s)
 )
 SELECT count(f.wallet_id) AS wallets,
        array_agg(f.wallet_id) FILTER (WHERE f.wallet_id IS NOT NULL)::text AS ids,
@@ -170,13 +174,14 @@ def _ids(connection: Connection, statement: str, ids: Sequence[UUID]) -> list[UU
     return list(connection.exec_driver_sql(statement, {"ids": list(ids)}).scalars()) if ids else []
 
 
-def mark(connection: Connection, bundle: Bundle) -> tuple[Bundle | None, Bundle | None]:
+def mark(connection: Connection, bundle: Bundle, *, forget: bool = False) -> tuple[Bundle | None, Bundle | None]:
     """Make a bundle's wallets due now. Returns those that are, and those whose rows are being written: ask again.
 
-    Those under a lease are read once more after it. A wallet that is gone is in neither.
+    Those under a lease are read once more after it. A wallet that is gone is in neither. `forget`: what was read of
+    them until now may be overwritten by an older block; it is shown until then.
     """
     connection.exec_driver_sql(_ENROL, {"ids": bundle.ids})
-    row = connection.exec_driver_sql(_MARK, {"ids": bundle.ids}).one()
+    row = connection.exec_driver_sql(_MARK, {"ids": bundle.ids, "forget": forget}).one()
     marked = Bundle(bundle.network, row.wallets, row.ids, row.claimed) if row.ids else None
     locked = Bundle(bundle.network, row.locked.count(",") + 1, row.locked) if row.locked else None
     return marked, locked

@@ -56,9 +56,9 @@ class Chain:
         """Make blocks at once, before the node would by itself."""
         self.ask_all([("evm_mine", ())] * blocks)
 
-    def deploy_token(self, *, mined: bool = False) -> bytes:
+    def deploy_token(self, decimals: int = 6, *, mined: bool = False) -> bytes:
         """Deploy the token; its 20 bytes. With `mined`, here and below, in a block made for it at once."""
-        receipt = self._transact({"data": "0x" + CREATION_CODE}, mined=mined)
+        receipt = self._transact({"data": "0x" + CREATION_CODE + _word(decimals)}, mined=mined)
         return bytes.fromhex(receipt["contractAddress"][2:])
 
     def mint(self, token: bytes, balances: Iterable[tuple[bytes, int]], *, mined: bool = False) -> None:

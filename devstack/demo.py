@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import requests
@@ -16,11 +17,13 @@ import requests
 from api.openapi import EXAMPLE
 from devstack.product import Product, check, migrate, product, token
 from devstack.roles import make_roles
-from devstack.seed import TRON_ADDRESS, TRON_WALLET, USER, SeededWallet, seed, wallets
+from devstack.seed import BSC_USER, TRON_ADDRESS, TRON_WALLET, USER, SeededWallet, bsc_wallets, seed, wallets
 from devstack.servers import CAP, Server, ServerFailed, wait_for
 from devstack.stack import FOLDER, Stack, by_roles, devstack, node_reads
 
 MOVED = 23_000_000  # 23 USDT
+OF_18_DECIMALS = ("1234.56789012", "0.25000000")
+"""What the endpoint shows of 1,234.567890123456789012 USDT and 0.25 BNB: eight places, cut off and never rounded up."""
 COOLDOWN = timedelta(seconds=6)  # the default, and a second that last_synced does not show
 
 
@@ -45,7 +48,7 @@ def demo(folder: Path = FOLDER / "demo", more: Mapping[str, str] = PATIENCE) -> 
         seeded = prepare(stack)
         step("Checking the configuration: celery -A worker check …")
         print("".join(f"  {line}\n" for line in check(stack.env).splitlines()), end="", flush=True)
-        before = node_reads(stack.ethereum, stack.tron)
+        before = node_reads(stack.chains)
         step("Starting the worker, beat and the API …")
         with product(stack.folder, stack.env) as running:
             step("Waiting until every wallet has been read …")
@@ -55,6 +58,7 @@ def demo(folder: Path = FOLDER / "demo", more: Mapping[str, str] = PATIENCE) -> 
             first = ask(stack, running.api, "")
             show(first)
             check_reply(first)
+            show_18_decimals(stack, running.api)
             show_refresh(stack, running, first)
             print_table(stack, before, seeded, time.monotonic() - began)
         step("Stopping everything …")
@@ -64,8 +68,8 @@ def prepare(stack: Stack) -> list[SeededWallet]:
     """A migrated database with wallets, funded on their chains."""
     step("Migrating the database …")
     migrate(stack.env)
-    seeded = wallets()
-    step(f"Seeding {len(seeded):,} wallets: balances on both chains, rows with plain SQL …")
+    seeded = [*wallets(), *bsc_wallets()]
+    step(f"Seeding {len(seeded):,} wallets: balances on the chains, rows with plain SQL …")
     seed(stack, seeded)
     return seeded
 
@@ -98,10 +102,10 @@ def check_all(stack: Stack, seeded: list[SeededWallet]) -> None:
     print(f"  all {len(seeded):,} balances are those that the chains have", flush=True)
 
 
-def ask(stack: Stack, api: Server, query: str) -> dict[str, Any]:
-    """The endpoint's reply for the contract's user."""
-    url = f"{api.url}/api/v1/auth/balances/user/{USER}{query}"
-    response = requests.get(url, headers={"Authorization": f"Bearer {token(stack.env, USER)}"}, timeout=CAP)
+def ask(stack: Stack, api: Server, query: str, user: UUID = USER) -> dict[str, Any]:
+    """The endpoint's reply for a user, the contract's own by default."""
+    url = f"{api.url}/api/v1/auth/balances/user/{user}{query}"
+    response = requests.get(url, headers={"Authorization": f"Bearer {token(stack.env, user)}"}, timeout=CAP)
     if not response.ok:
         raise DemoFailed(f"the endpoint answered {response.status_code}: {response.text}")
     body: dict[str, Any] = response.json()
@@ -113,6 +117,16 @@ def check_reply(body: dict[str, Any]) -> None:
     if json.dumps(without_times(body)) != json.dumps(without_times(EXAMPLE)):
         raise DemoFailed("the reply is not the contract's example")
     print("  equal to the contract's example, but for the times", flush=True)
+
+
+def show_18_decimals(stack: Stack, api: Server) -> None:
+    """A token of other decimals is shown in the same form. Raises DemoFailed."""
+    step("The endpoint's reply for a user whose USDT has 18 decimals, on BNB Smart Chain:")
+    reply = ask(stack, api, "", BSC_USER)
+    show(reply)
+    (entry,) = reply["balances"]
+    if (entry["network"], entry["usdt_balance"], entry["native_balance"]) != ("bsc", *OF_18_DECIMALS):
+        raise DemoFailed(f"expected {OF_18_DECIMALS} on bsc")
 
 
 def without_times(body: dict[str, Any]) -> dict[str, Any]:
@@ -159,9 +173,9 @@ def show(body: dict[str, Any], only: int | None = None) -> None:
 
 def print_table(stack: Stack, before: dict[str, int], seeded: list[SeededWallet], seconds: float) -> None:
     """What happened, in a few numbers."""
-    reads = {network: count - before[network] for network, count in node_reads(stack.ethereum, stack.tron).items()}
+    reads = {network: count - before[network] for network, count in node_reads(stack.chains).items()}
     print(f"\n  {'network':<10} {'wallets':>8} {'requests to its node':>22}")
-    for network in ("ethereum", "tron"):
+    for network in stack.chains:
         count = sum(wallet.network == network for wallet in seeded)
         print(f"  {network:<10} {count:>8,} {reads[network]:>22}")
     print(f"  in {seconds:.0f} seconds, with everything started from nothing\n", flush=True)
@@ -177,7 +191,7 @@ def up() -> None:
             url = f"{running.api.url}/api/v1/auth/balances/user/{USER}"
             step("Running. Settings are in .devstack/up/env, logs in .devstack/up/*.log")
             shown = by_roles(stack.env)
-            for name in ("REGISTRAR_DATABASE_URL", "REDIS_URL", "ETHEREUM_RPC_URLS", "TRON_RPC_URLS"):
+            for name in ("REGISTRAR_DATABASE_URL", "REDIS_URL", "ETHEREUM_RPC_URLS", "TRON_RPC_URLS", "BSC_RPC_URLS"):
                 print(f"  {name:<22} {shown[name]}")
             print(f"\n  curl -H 'Authorization: Bearer {token(stack.env, USER, 86400)}' \\\n    '{url}?refresh=true'\n")
             step("Ctrl-C stops everything.")
@@ -202,7 +216,11 @@ def serve() -> None:
         print("\n".join(f"  {name}={value}" for name, value in by_roles(stack.env).items()), flush=True)
         step("Ctrl-C stops everything.")
         while True:
-            for server in (stack.postgres, stack.redis, stack.ethereum.node, stack.tron.node, stack.tron.evm):
+            for server in (
+                stack.postgres,
+                stack.redis,
+                *(each for chain in stack.chains.values() for each in chain.servers),
+            ):
                 server.check()
             time.sleep(0.5)
 

@@ -1,4 +1,4 @@
-"""The contract's own user, and two thousand wallets more, with balances on both chains."""
+"""The contract's own user, two thousand wallets more on both of its chains, and some whose USDT has 18 decimals."""
 
 import random
 from collections.abc import Mapping
@@ -18,6 +18,8 @@ ETHEREUM_WALLET = UUID("de755c09-27e0-41cd-a791-41c5c858459c")
 TRON_ADDRESS = "TAVFvX9tToo1UJ2h7j47jVkgQjZa8LarY8"
 ETHEREUM_ADDRESS = "0x17F4552b0c47F24F88B9569E6305413c5ff5370d"
 MORE_PER_CHAIN = 1000
+BSC_USER = UUID("0b5c56aa-5d2c-4f7f-9a43-6f0f3e8d5618")
+BSC_WALLETS = 100
 WALLETS_PER_USER = 4
 
 
@@ -53,6 +55,19 @@ def wallets(per_chain: int = MORE_PER_CHAIN) -> list[SeededWallet]:
     return seeded
 
 
+def bsc_wallets() -> list[SeededWallet]:
+    """Wallets on BNB Smart Chain, the first one of a user of its own. The same at each call but for ids."""
+    dice = random.Random(56)  # noqa: S311  the same balances at each run
+    accounts = [dice.randbytes(20) for _ in range(BSC_WALLETS)]
+    users = [BSC_USER, *(uuid4() for _ in accounts[1:])]
+    amounts = [(1_234_567_890_123_456_789_012, 250_000_000_000_000_000)]
+    amounts += [(dice.randrange(10**25), dice.randrange(10**20)) for _ in accounts[1:]]
+    return [
+        SeededWallet(uuid4(), user, "bsc", "0x" + account.hex(), account, usdt, native)
+        for user, account, (usdt, native) in zip(users, accounts, amounts, strict=True)
+    ]
+
+
 def fund(chain: LocalChain, seeded: list[SeededWallet]) -> None:
     """Give wallets their balances on one chain, in its solidified state too: the blocks for that are made at once."""
     chain.chain.mint(chain.token, [(wallet.account, wallet.usdt) for wallet in seeded if wallet.usdt], mined=True)
@@ -68,7 +83,7 @@ def fund_all(chains: Mapping[str, LocalChain], seeded: list[SeededWallet]) -> No
 
 def seed(stack: Stack, seeded: list[SeededWallet]) -> None:
     """Fund the wallets on their chains, and insert them as an API does: with plain SQL."""
-    fund_all({"ethereum": stack.ethereum, "tron": stack.tron}, seeded)
+    fund_all(stack.chains, seeded)
     insert(stack.env["DATABASE_URL"], seeded)
 
 

@@ -1,9 +1,9 @@
-"""The whole stack as one block: servers, both chains with their token, and the settings that describe it all."""
+"""The whole stack as one block: servers, the chains with their token, and the settings that describe it all."""
 
 import fcntl
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from devstack.servers import CAP, ROOT, Server, ServerFailed, anvil, postgres, r
 FOLDER = ROOT / ".devstack"
 ETHEREUM_CHAIN_ID = 1337
 TRON_CHAIN_ID = 3_735_928_559  # of nobody else's network
+BSC_CHAIN_ID = 56  # BNB Smart Chain's own, whose USDT has 18 decimals
+BSC_DECIMALS = 18
 BLOCK_TIME = 1.0  # seconds; Ethereum has 12, Tron 3
 SOLID_LAG = 2  # blocks; mainnet's solidified block is 18 to 19 behind its head
 
@@ -32,6 +34,11 @@ class LocalChain:
     chain: Chain
     token: bytes
 
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """Its processes."""
+        return (self.node,) if self.node is self.evm else (self.node, self.evm)
+
 
 @dataclass(frozen=True, slots=True)
 class Stack:
@@ -42,15 +49,30 @@ class Stack:
     redis: Server
     ethereum: LocalChain
     tron: LocalChain
+    bsc: LocalChain
     env: dict[str, str]
 
+    @property
+    def chains(self) -> dict[str, LocalChain]:
+        """The chains by their networks' names."""
+        return {"ethereum": self.ethereum, "tron": self.tron, "bsc": self.bsc}
 
-def node_reads(ethereum: LocalChain, tron: LocalChain) -> dict[str, int]:
+
+def node_reads(chains: Mapping[str, LocalChain]) -> dict[str, int]:
     """How many calls of a contract each chain's node has answered, by its own account."""
+    return {
+        network: _tron_reads(chain) if network == "tron" else _evm_reads(chain) for network, chain in chains.items()
+    }
+
+
+def _evm_reads(chain: LocalChain) -> int:
     # anvil logs the name of each method that it is asked for.
-    calls = sum(line.strip() == "eth_call" for line in ethereum.node.log.read_text(errors="replace").splitlines())
-    asked = requests.get(f"{tron.node.url}/devstack/requests", timeout=CAP).json()
-    return {"ethereum": calls, "tron": asked.get("triggerconstantcontract", 0)}
+    return sum(line.strip() == "eth_call" for line in chain.node.log.read_text(errors="replace").splitlines())
+
+
+def _tron_reads(chain: LocalChain) -> int:
+    asked = requests.get(f"{chain.node.url}/devstack/requests", timeout=CAP).json()
+    return int(asked.get("triggerconstantcontract", 0))
 
 
 def base58_address(account: bytes) -> str:
@@ -67,9 +89,17 @@ def local_ethereum(folder: Path) -> Iterator[LocalChain]:
 
 
 @contextmanager
-def local_tron(folder: Path) -> Iterator[LocalChain]:
+def local_bsc(folder: Path) -> Iterator[LocalChain]:
+    """A BNB Smart Chain with a USDT of its own. What it calls finalized is two blocks behind its head."""
+    with anvil(folder, "bsc", BSC_CHAIN_ID, BLOCK_TIME, "--slots-in-an-epoch", "1") as node:
+        chain = Chain(node.url)
+        yield LocalChain(node, node, chain, chain.deploy_token(BSC_DECIMALS, mined=True))
+
+
+@contextmanager
+def local_tron(folder: Path, chain_id: int = TRON_CHAIN_ID) -> Iterator[LocalChain]:
     """A Tron with a USDT of its own: the façade, and the EVM node under it."""
-    with anvil(folder, "tron-evm", TRON_CHAIN_ID, BLOCK_TIME) as evm, tron_node(folder, evm.url, SOLID_LAG) as node:
+    with anvil(folder, "tron-evm", chain_id, BLOCK_TIME) as evm, tron_node(folder, evm.url, SOLID_LAG) as node:
         chain = Chain(evm.url)
         token = chain.deploy_token(mined=True)
         chain.mine(SOLID_LAG)
@@ -103,10 +133,12 @@ def devstack(folder: Path, tell: Callable[[str], None] = print) -> Iterator[Stac
         ethereum = started.enter_context(local_ethereum(folder))
         tell("Starting a local Tron, and deploying a USDT on it …")
         tron = started.enter_context(local_tron(folder))
-        env = settings(database.url, queue.url, ethereum, tron)
+        tell("Starting a local BNB Smart Chain, and deploying a USDT of 18 decimals on it …")
+        bsc = started.enter_context(local_bsc(folder))
+        env = settings(database.url, queue.url, ethereum, tron) | settings_of_bsc(bsc)
         (folder / "env").touch(mode=0o600)  # it has passwords
         (folder / "env").write_text("".join(f"{name}={value}\n" for name, value in by_roles(env).items()))
-        yield Stack(folder, database, queue, ethereum, tron, env)
+        yield Stack(folder, database, queue, ethereum, tron, bsc, env)
 
 
 def by_roles(env: dict[str, str]) -> dict[str, str]:
@@ -135,4 +167,13 @@ def settings(database_url: str, redis_url: str, ethereum: LocalChain, tron: Loca
         "TRON_USDT_DECIMALS": "6",
         "JWT_ALGORITHMS": "HS256",
         "JWT_SECRET": secrets.token_hex(32),
+    }
+
+
+def settings_of_bsc(bsc: LocalChain) -> dict[str, str]:
+    """The settings of the third network: its facts are in the product's own table, its token here is another one."""
+    return {
+        "BSC_RPC_URLS": bsc.node.url,
+        "BSC_USDT_CONTRACT": "0x" + bsc.token.hex(),
+        "BSC_USDT_DECIMALS": str(BSC_DECIMALS),
     }

@@ -11,6 +11,7 @@ AUTH = (
 )
 SNAPSHOT = ("tests/unit/test_snapshot.py",)
 ROWS = ("tests/integration/test_claims.py", "tests/integration/test_any_state.py")
+SOURCES = ("tests/integration/test_sources.py", "tests/integration/test_any_state.py")
 LOST = ("tests/integration/test_lost_batches.py",)
 RIGHTS = ("tests/integration/test_rights.py",)
 CLOSED_FUNCTIONS = "db/migrations/versions/0004_closed_functions.py"
@@ -86,8 +87,8 @@ GUARDS = (
     ),
     Guard(
         "chain id",
-        "worker/reading/contract.py",
-        "if snapshot.chain_id != expected.chain_id:",
+        "worker/reading/plausibility.py",
+        "if snapshot.chain_id != facts.chain_id:",
         "if False:",
         SNAPSHOT,
     ),
@@ -97,6 +98,72 @@ GUARDS = (
         "WHERE (b.block_number, b.last_synced) <= (EXCLUDED.block_number, EXCLUDED.last_synced)",
         "WHERE true",
         ROWS,
+    ),
+    Guard(
+        "blocks are compared within a source",
+        "db/outcomes.py",
+        "OR coalesce(b.source, (SELECT first_source FROM claim)) IS DISTINCT FROM EXCLUDED.source",
+        "OR false",
+        SOURCES,
+    ),
+    Guard(
+        "a row keeps what it is of",
+        "db/outcomes.py",
+        ",\n           source = EXCLUDED.source",
+        "",
+        SOURCES,
+    ),
+    Guard(
+        "nothing is written of another source than the network's",
+        "db/outcomes.py",
+        " WHERE n.source IS NOT DISTINCT FROM %(source)s::smallint",
+        "",
+        SOURCES,
+    ),
+    Guard(
+        "a claim knows no balance of another source", "db/claims.py", " AND {OF_SOURCE} LIMIT 1", " LIMIT 1", SOURCES
+    ),
+    Guard(
+        "a change of source ends the leases of before",
+        "db/networks.py",
+        "release_all(connection, network.name)",
+        "pass",
+        SOURCES,
+    ),
+    Guard(
+        "a worker that reads another source hands its claim back",
+        "worker/sync/batch.py",
+        "if registered is None or registered == own:",
+        "if True:",
+        SOURCES,
+    ),
+    Guard(
+        "what is held is not made due",
+        "db/networks.py",
+        "\n       AND NOT EXISTS (SELECT FROM {HOLDER} AS h)",
+        "",
+        SOURCES,
+    ),
+    Guard(
+        "what was forgotten may be overwritten by an older block",
+        "db/outcomes.py",
+        "OR EXISTS (SELECT FROM forgotten f WHERE f.wallet_id = b.wallet_id AND f.forgotten_at > b.last_synced)",
+        "",
+        ("tests/integration/test_resync_rows.py", "tests/integration/test_any_state.py"),
+    ),
+    Guard(
+        "only what was read before it was forgotten may be overwritten so",
+        "db/outcomes.py",
+        "f.wallet_id = b.wallet_id AND f.forgotten_at > b.last_synced)",
+        "f.wallet_id = b.wallet_id)",
+        ("tests/integration/test_resync_rows.py", "tests/integration/test_any_state.py"),
+    ),
+    Guard(
+        "a read at a finality that is behind has not failed",
+        "worker/sync/outcome.py",
+        "if found.held or keeps:",
+        "if found.held:",
+        ("tests/unit/test_outcomes.py",),
     ),
     Guard(
         "block guard of the decision",
@@ -270,7 +337,7 @@ GUARDS = (
     Guard(
         "supply bound",
         "worker/reading/attempt.py",
-        "if most > self._supply:\n            raise",
+        "if most > supply:\n            raise",
         "if False:\n            raise",
         ("tests/unit/test_belief.py",),
     ),
@@ -332,7 +399,7 @@ GUARDS = (
     ),
     Guard(
         "budget: that each request waits for it",
-        "worker/reading/attempt.py",
+        "worker/reading/sending.py",
         "self.request.budget.wait(self.node.id, latest, refresh=self.request.refresh)",
         "pass",
         ("tests/unit/test_trials.py",),

@@ -38,7 +38,12 @@ WAS_DUE: dict[UUID, float] = {}
 """When each wallet was due that was claimed here last."""
 
 
+SOURCES: dict[UUID, int | None] = {}
+"""What each claim's network was read from, by its token."""
+
+
 def noted(found: Claim | None) -> Claim | None:
+    SOURCES.update({found.token: found.state.source_id} if found else {})
     WAS_DUE.update({wallet.id: wallet.due_at for wallet in found.wallets} if found else {})
     return found
 
@@ -46,7 +51,7 @@ def noted(found: Claim | None) -> Claim | None:
 def write(token: UUID, *outcomes: Outcome, block: int = 10) -> Recorded:
     with transaction() as connection:
         found = [outcome._replace(block_number=block, block_time=1_795_000_000) for outcome in outcomes]
-        return record(connection, token, found, finality="solid")
+        return record(connection, token, found, finality="solid", source_id=SOURCES.get(token))
 
 
 def good(wallet: UUID, usdt: int = 977_000_000, native: int = 5, *, changed: bool = True) -> Outcome:

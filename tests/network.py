@@ -10,11 +10,14 @@ import redis
 from proxy import Proxy
 from tables import Tables
 
-from config.networks import NetworkName
+from config.addresses import account_bytes
+from config.network_settings import NodeSettings
+from config.networks import PRESETS, NetworkName
 from config.settings import worker_settings
 from devstack.chain import Chain
 from devstack.stack import base58_address
 from worker.reading import reader_for
+from worker.reading.facts import ChainFacts, facts_of
 from worker.sync.batch import sync_due
 
 WALLETS = 3
@@ -39,7 +42,7 @@ class Net:
         return [(first + at).to_bytes(20) for at in range(WALLETS)]
 
     def address(self, holder: bytes) -> str:
-        return "0x" + holder.hex() if self.network == "ethereum" else base58_address(holder)
+        return address_on(self.network, holder)
 
 
 Balances = tuple[int, int]
@@ -155,10 +158,29 @@ class Scene:
         for key in client.scan_iter("bal:chain:*:trial"):
             client.delete(key)
         reader: Any = reader_for(self.net.network)
-        reader.known.clock = lambda: time() + self.later
+        reader.shared.clock = lambda: time() + self.later
 
     def fresh(self) -> bool:
         return self.rows() == list(map(self.shown, self.history)) and self.errors() == {None}
+
+
+def multicall3_of(network: NetworkName) -> bytes:
+    """Where the network has its Multicall3."""
+    preset = PRESETS[network]
+    assert preset.multicall3
+    return account_bytes(preset.family, preset.multicall3)
+
+
+def facts_for(network: NetworkName, chain_id: int, token: bytes) -> ChainFacts:
+    """What a reader goes by for a copy of a network with another chain's id and a token of its own."""
+    settings = NodeSettings(
+        network=PRESETS[network], chain_id=chain_id, usdt_contract=address_on(network, token), usdt_decimals=6
+    )
+    return facts_of(settings.chain(None))
+
+
+def address_on(network: NetworkName, account: bytes) -> str:
+    return base58_address(account) if PRESETS[network].family == "tron" else "0x" + account.hex()
 
 
 def ahead(chain: Chain) -> float:

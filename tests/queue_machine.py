@@ -23,6 +23,7 @@ from queue_model import (
     dirty_rows,
     look,
 )
+from sources import chain
 from sqlalchemy import Connection
 
 from config.networks import NetworkName
@@ -30,7 +31,9 @@ from db import claims as wallets
 from db.claims import Claim, claim_due, claim_lost, claim_these
 from db.due_wallets import count_due
 from db.leases import release
+from db.networks import make_due, register
 from db.outcomes import Outcome, Recorded, record
+from db.resync_queries import Bundle, mark
 from db.session import transaction
 from worker.reading.contract import Balance, Block
 from worker.sync.outcome import Found, accounts_of, outcomes
@@ -69,6 +72,18 @@ class Shown(NamedTuple):
     usdt: int
     block: int
     last_synced: datetime
+    source: int | None
+
+
+class Sources(NamedTuple):
+    """What a network is read from, and what it was read from first."""
+
+    now: int | None = None
+    first: int | None = None
+
+    def has(self, shown: Shown) -> bool:
+        """What is shown is of what is read now."""
+        return (self.first if shown.source is None else shown.source) == self.now
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -84,6 +99,8 @@ class QueueMachine(RuleBasedStateMachine):
         """Nothing stands in the tables that no code of ours would leave there."""
         self.shown: dict[UUID, Shown] = {}
         self.blocks: dict[UUID, int] = {}
+        self.sources = dict.fromkeys(NETWORKS, Sources())
+        self.forgotten: dict[UUID, datetime] = {}
         self.read_as: dict[int, tuple[UUID, str | None]] = {}
         """Every amount that was ever read, each another one: of which wallet, and at which address."""
         self.number = 0
@@ -95,6 +112,8 @@ class QueueMachine(RuleBasedStateMachine):
         with transaction() as connection:
             connection.exec_driver_sql("DELETE FROM wallets")
             connection.exec_driver_sql("DELETE FROM leases")
+            connection.exec_driver_sql("UPDATE networks SET source = NULL, first_source = NULL, due_up_to = NULL")
+            connection.exec_driver_sql("DELETE FROM sources")
 
     def next_number(self) -> int:
         self.number += 1
@@ -164,9 +183,14 @@ class QueueMachine(RuleBasedStateMachine):
                 usdt = self.next_number()
                 row.write(connection, wallet, usdt)
                 self.forget(wallet)
+                self.forgotten.pop(wallet, None)
+                if row.forgotten is not None:
+                    self.forgotten[wallet] = past.now - timedelta(seconds=row.forgotten)
                 if row.block is not None:
                     self.read_as[usdt] = wallet, past.rows[wallet].address
-                    self.shown[wallet] = Shown(usdt, row.block, past.now - timedelta(hours=1))
+                    source = "SELECT source FROM balance_cache WHERE wallet_id = %s"
+                    of = connection.exec_driver_sql(source, (wallet,)).scalar_one()
+                    self.shown[wallet] = Shown(usdt, row.block, past.now - timedelta(hours=1), of)
 
     @rule(network=networks, leases=st.lists(dirty_leases, min_size=1, max_size=3))
     def find_dirty_leases(self, network: NetworkName, leases: list[DirtyLease]) -> None:
@@ -181,7 +205,14 @@ class QueueMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         span = timedelta(seconds=seconds)
         times = {
-            "sync_schedule": ("next_sync_at", "lease_until", "claimed_at", "requested_at", "last_changed_at"),
+            "sync_schedule": (
+                "next_sync_at",
+                "lease_until",
+                "claimed_at",
+                "requested_at",
+                "last_changed_at",
+                "forgotten_at",
+            ),
             "balance_cache": ("last_synced",),
             "leases": ("first_due", "last_due", "claimed_at", "lease_until"),
         }
@@ -192,6 +223,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.shown = {
             wallet: shown._replace(last_synced=shown.last_synced - span) for wallet, shown in self.shown.items()
         }
+        self.forgotten = {wallet: at - span for wallet, at in self.forgotten.items()}
         self.claims = [
             replace(
                 claim,
@@ -200,6 +232,63 @@ class QueueMachine(RuleBasedStateMachine):
             )
             for claim in self.claims
         ]
+
+    @rule(network=networks, chain_id=st.integers(1, 3))
+    def read_from(self, network: NetworkName, chain_id: int) -> None:
+        """A worker starts with other settings, or with the same. Beat has some wallets made due after that, or none."""
+        with transaction() as connection:
+            before = look(connection)
+            registered = register(connection, chain(network, chain_id))
+            after = look(connection)
+            now, first = connection.exec_driver_sql(
+                "SELECT source, first_source FROM networks WHERE name = %s", (network,)
+            ).one()
+        were = self.sources[network]
+        assert registered.changed == (were.now not in (None, now))
+        assert first == (now if were.now is None else were.first)
+        assert after.rows == before.rows, "no wallet is written, however many there are"
+        self.sources[network] = Sources(now, first)
+        if registered.changed:
+            ended = {lease.token for lease in before.leases if lease.network == network and lease.until is not None}
+            self.tokens -= ended
+            assert not ended & {lease.token for lease in after.leases}
+        else:
+            assert after.leases == before.leases
+
+    @precondition(lambda self: self.ids)
+    @rule(network=networks)
+    def tick(self, network: NetworkName) -> None:
+        """After a change of source what is to be read from the new one is due, and nothing else is moved."""
+        with transaction() as connection:
+            begun = "SELECT due_up_to IS NOT NULL FROM networks WHERE name = %s"
+            changed = connection.exec_driver_sql(begun, (network,)).scalar_one()
+            before = look(connection)
+            while make_due(connection, network) is not None:
+                pass
+            after = look(connection)
+        for wallet, row in after.rows.items():
+            was, shown = before.rows[wallet], self.shown.get(wallet)
+            known = shown is not None and self.sources[network].has(shown)
+            if changed and row.network == network and not known and not before.held(was):
+                assert row.next_sync_at <= after.now
+                assert row.lane == 1 or was.next_sync_at <= after.now
+            else:
+                assert row == was
+
+    @precondition(lambda self: self.ids)
+    @rule(network=networks, chosen=few)
+    def forget_what_was_read(self, network: NetworkName, chosen: set[int]) -> None:
+        """Somebody has found out that it was a lie."""
+        with transaction() as connection:
+            rows = look(connection).rows
+            those = [wallet for wallet in self.some(chosen) if rows[wallet].network == network]
+            text = "{" + ",".join(map(str, those)) + "}"
+            mark(connection, Bundle(network, len(those), text), forget=True)
+            noted = "SELECT wallet_id, forgotten_at FROM sync_schedule WHERE wallet_id = ANY(%s)"
+            self.forgotten |= {row[0]: row[1] for row in connection.exec_driver_sql(noted, (those,))}
+
+    def is_forgotten(self, wallet: UUID, shown: Shown) -> bool:
+        return wallet in self.forgotten and self.forgotten[wallet] > shown.last_synced
 
     # What workers do.
 
@@ -290,7 +379,11 @@ class QueueMachine(RuleBasedStateMachine):
             assert (found.address, found.account, found.failures) == (row.address, row.account, row.failures)
             assert found.due_at == row.due_at
             shown = self.shown.get(wallet)
-            assert (found.usdt, found.block_number) == ((shown.usdt, shown.block) if shown else (None, None))
+            if shown is None or not self.sources[row.network].has(shown):
+                assert (found.usdt, found.native, found.block_number, found.finality) == (None,) * 4
+            else:
+                block = 0 if self.is_forgotten(wallet, shown) else shown.block
+                assert (found.usdt, found.native, found.block_number, found.finality) == (shown.usdt, 7, block, "solid")
         if claim:
             self.claims.append(claim)
             self.tokens.add(claim.token)
@@ -345,14 +438,18 @@ class QueueMachine(RuleBasedStateMachine):
         addresses = {wallet.id: wallet.address for wallet in claim.wallets}
         with transaction() as connection:
             before = look(connection)
-            recorded = record(connection, claim.token, made, finality="solid")
+            recorded = record(connection, claim.token, made, finality="solid", source_id=claim.state.source_id)
             after = look(connection)
         leases = [lease for lease in before.leases if lease.token == claim.token]
         assert bool(leases) == (claim.token in self.tokens)
+        source = self.sources[claim.network].now
         mine = {
             each.wallet_id: each
             for each in made
-            if leases and each.wallet_id in before.rows and before.rows[each.wallet_id].due_at == each.was_due
+            if leases
+            and claim.state.source_id == source
+            and each.wallet_id in before.rows
+            and before.rows[each.wallet_id].due_at == each.was_due
         }
         written = 0
         asked_again = set()
@@ -364,9 +461,12 @@ class QueueMachine(RuleBasedStateMachine):
                 assert row.next_sync_at == before.now
             if each.usdt is None or each.block_number is None:
                 continue
-            new, old = Shown(each.usdt, each.block_number, at), self.shown.get(wallet)
+            new, old = Shown(each.usdt, each.block_number, at, source), self.shown.get(wallet)
             self.read_as[each.usdt] = wallet, addresses[wallet]
-            if old is None or new[1:] >= old[1:]:
+            any_block = old and (self.is_forgotten(wallet, old) or not self.sources[row.network].has(old))
+            if any_block:
+                self.blocks.pop(wallet, None)
+            if old is None or any_block or new[1:3] >= old[1:3]:
                 written += 1
                 self.shown[wallet] = new
         assert after.rows == before.rows | {wallet: after.rows[wallet] for wallet in mine}

@@ -237,6 +237,9 @@ class Dirty:
     error: str | None
     block: int | None
     """The block of its balance; None: it has none."""
+    source: int | None
+    """Of its balance: one of those that its network ever had, counted; None, or where it had fewer: it says nothing."""
+    forgotten: int | None
 
     def write(self, connection: Connection, wallet_id: UUID, usdt: int) -> None:
         """Put it in a wallet's place."""
@@ -247,6 +250,7 @@ class Dirty:
             " claimed_at = now() - make_interval(secs => %(claimed)s),"
             " requested_at = now() - make_interval(secs => %(requested)s),"
             " last_changed_at = now() - make_interval(secs => %(changed)s),"
+            " forgotten_at = now() - make_interval(secs => %(forgotten)s),"
             " failures = %(failures)s, last_error = %(error)s WHERE wallet_id = %(id)s",
             {name: getattr(self, name) for name in self.__slots__} | {"id": wallet_id},
         )
@@ -254,8 +258,10 @@ class Dirty:
         if self.block is not None:
             connection.exec_driver_sql(
                 "INSERT INTO balance_cache VALUES"
-                " (%(id)s, %(usdt)s, 7, %(block)s, now(), 'solid', now() - interval '1 hour')",
-                {"id": wallet_id, "usdt": usdt, "block": self.block},
+                " (%(id)s, %(usdt)s, 7, %(block)s, now(), 'solid', now() - interval '1 hour', true,"
+                " (SELECT s.id FROM sources s JOIN wallets w ON w.network = s.network WHERE w.id = %(id)s"
+                " ORDER BY s.id OFFSET %(source)s LIMIT CASE WHEN %(source)s::int IS NULL THEN 0 ELSE 1 END))",
+                {"id": wallet_id, "usdt": usdt, "block": self.block, "source": self.source},
             )
 
 
@@ -318,6 +324,8 @@ dirty_rows = st.builds(
     failures=st.sampled_from([0, 1, 2, 13, 2**31 - 1]),
     error=st.sampled_from(ERRORS),
     block=st.sampled_from([None, 1, 5, 2**60]),
+    source=st.sampled_from([None, 0, 1, 2]),
+    forgotten=st.sampled_from([None, None, 0, 3599, 3601]),
 )
 
 dirty_leases = st.builds(

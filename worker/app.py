@@ -9,9 +9,11 @@ from celery import Celery, signals
 
 from config.base_settings import unknown_networks
 from config.logging import configure_logging
-from config.settings import NETWORKS, worker_settings
-from db.session import engine
-from worker.errors import BadAddress, SyncError
+from config.network_settings import prefix
+from config.settings import worker_settings
+from db.networks import with_wallets
+from db.session import engine, transaction
+from worker.errors import SyncError
 from worker.liveness import make_life_sign_folder
 from worker.queues.redis_transport import install
 from worker.reading import reader_for
@@ -49,22 +51,21 @@ def set_up_logging(**_: Any) -> None:
 
 @signals.celeryd_init.connect
 def check_networks(**_: Any) -> None:
-    """Before the worker starts: every configured reader can be made, and a network without nodes is told of once."""
+    """Before the worker starts: every configured reader can be made, and what may have been forgotten is logged."""
     make_life_sign_folder()
-    networks = worker_settings().networks
-    if not networks:
-        raise SystemExit("Set ETHEREUM_RPC_URLS or TRON_RPC_URLS: without a node no wallet can be read.")
-    for network in networks:
-        try:
-            reader_for(network)
-        except BadAddress as error:
-            raise SystemExit(f"The settings are not usable:\n  {network.upper()}_USDT_CONTRACT: {error}") from None
-    for network in NETWORKS:
-        if network not in networks:
-            log.warning("network_not_synced", network=network, reason=f"{network.upper()}_RPC_URLS is not set")
-    for variable in unknown_networks(worker_settings()):
+    settings = worker_settings()
+    if not settings.networks:
+        example = prefix(next(iter(settings.known_networks)))
+        raise SystemExit(f"Set {example}RPC_URLS, or that of another network: without a node no wallet can be read.")
+    for network in settings.networks:
+        reader_for(network)
+    for variable in unknown_networks(settings):
         log.warning("network_unknown", variable=variable, reason="it gives nodes to a network that is not known")
-    register_networks(worker_settings())
+    register_networks(settings)
+    with transaction() as connection:
+        unread = [network for network in with_wallets(connection) if network not in settings.networks]
+    for network in unread:
+        log.warning("network_not_synced", network=network, reason=f"{prefix(network)}RPC_URLS is not set")
     engine().dispose()  # before the pool's processes are forked: none of them is to have this connection
 
 
@@ -90,8 +91,8 @@ def bind_task(task_id: str, task: Any, **_: Any) -> None:
 
 
 @signals.task_failure.connect
-def tell_of_refusal(exception: BaseException, **_: Any) -> None:
-    """An error of ours says what was wrong with a message; Celery itself tells of all others, as errors."""
+def log_refusal(exception: BaseException, **_: Any) -> None:
+    """An error of ours says what was wrong with a message; Celery itself logs all others, as errors."""
     if isinstance(exception, SyncError):
         log.warning("task_refused", error=exception.code, detail=printable(str(exception)))
 

@@ -1,27 +1,32 @@
 """What can go wrong, by what is to be done about it.
 
     SyncError
-    ├── BadArgument            a task was sent something that is not an id: say so, do nothing
-    ├── NotConfigured          stop this network: it has no node, its wallets stay as they are
-    ├── BadAddress             give up on this wallet until its address changes
-    └── ReadFailed             nothing of this request counts; every wallet in it keeps its value
-        ├── Throttled          slow down: leave this key, or this endpoint, alone for as long as it said
-        │   └── OverBudget     the same by our own budget: nothing is wrong with the endpoint
-        ├── Unauthorized       slow down: this key is not known there; a person has to mend it
-        ├── TooMuch            split the batch
-        │   └── OutOfTime      the same once more, for it comes by chance; then split the batch
-        ├── Unsupported        the endpoint does not read this way: ask it another way
-        ├── Unreachable        ask another endpoint: no answer, or half of one
-        ├── Unavailable        ask another endpoint: this one is out of order
-        ├── Refused            ask another endpoint: this one answered that it would not
-        ├── Lagging            ask another endpoint: this one is behind
-        ├── BadReply           ask another endpoint, and do not believe this one: the answer fails a check
-        ├── ClockSkewed        believe nothing: the database's clock is wrong, and no endpoint; a person has to mend it
-        ├── WrongChain         stop asking this endpoint: it serves another network; a person has to mend it
-        └── NoToken            stop asking this endpoint: the token is not there; a person has to mend it
+    ├── BadArgument              a task was sent something that is not an id: say so, do nothing
+    ├── NotConfigured            stop this network: it has no node, its wallets stay as they are
+    ├── BadAddress               give up on this wallet until its address changes
+    └── ReadFailed               nothing of this request counts; every wallet in it keeps its value
+        ├── Throttled            slow down: leave this key, or this node, alone for as long as it said
+        │   └── OverBudget       the same by our own budget: nothing is wrong with the node
+        ├── Unauthorized         slow down: this key is not known there; a person has to mend it
+        ├── TooMuch              split the batch
+        │   └── OutOfTime        the same once more, for it comes by chance; then split the batch
+        ├── Unsupported          the node cannot be read by this strategy: ask it by another one
+        │   └── EmptyRevert      the same, or the batch has to be split: a read of one wallet tells which
+        ├── Unreachable          ask another node: no answer, or half of one
+        ├── Unavailable          ask another node: this one is out of order
+        ├── Refused              ask another node: this one answered that it would not
+        ├── Lagging              ask another node: this one is behind
+        │   └── StateGone        ask the same node once more: it no longer has, or not yet, the state of this block
+        ├── FinalityStalled      ask another node: what is final stands still, while the chain goes on
+        ├── BadReply             ask another node, and do not believe this one: the answer fails a check
+        ├── ClockSkewed          believe nothing: the database's clock is wrong, and no node; a person has to mend it
+        ├── WrongChain           stop asking this node: it serves another network; a person has to mend it
+        ├── NoToken              stop asking this node: the token is not there; a person has to mend it
+        ├── WrongDecimals        stop asking this node: the token has other decimals; a person has to mend it
+        └── WrongBlockNumber     stop asking this node: blocks have another chain's numbers; a person has to mend it
 
 A class's ``code`` is what ``sync_schedule.last_error`` holds and the logs say. Foreign outcomes are translated into
-these in one place per chain (``worker.nodes.evm``, ``worker.nodes.tron``; ``worker.nodes.failures`` for what
+these in one place per family (``worker.nodes.evm``, ``worker.nodes.tron``; ``worker.nodes.failures`` for what
 both share) and never leave it. They are not chained: requests' messages quote the whole URL of a node, and that may
 hold its key.
 """
@@ -71,7 +76,7 @@ class BadArgument(SyncError):
 
 
 class NotConfigured(SyncError):
-    """No endpoint is set for this network."""
+    """No node is set for this network."""
 
     code = "not_configured"
 
@@ -83,11 +88,14 @@ class BadAddress(SyncError):
 
 
 class ReadFailed(SyncError):
-    """A read gave no balances. `retry_after` is what the endpoint itself asked for, in seconds, if it did."""
+    """A read gave no balances. `retry_after` is what the node itself asked for, in seconds, if it did."""
 
     code = "read_failed"
     rest: ClassVar[float] = 5.0
-    """Seconds for which the endpoint is left alone after the first of these in a row, unless it said how long."""
+    """Seconds for which the node is left alone after the first of these in a row, unless it said how long."""
+
+    rest_grows: ClassVar[bool] = True
+    """Whether it is left alone for longer after each further one. Not where it says nothing about the node."""
 
     for_a_person: ClassVar[bool] = False
     """Whether waiting does not help: a setting is wrong, and the log says so at `error`."""
@@ -97,13 +105,13 @@ class ReadFailed(SyncError):
 
     def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail)
-        # What an endpoint says is believed up to an hour; what is no number of seconds is not.
-        told = retry_after if retry_after is not None and retry_after >= 0 else None
-        self.retry_after = None if told is None else min(told, LONGEST_WAIT_TOLD)
+        # What a node says is believed up to an hour; what is no number of seconds is not.
+        asked = retry_after if retry_after is not None and retry_after >= 0 else None
+        self.retry_after = None if asked is None else min(asked, LONGEST_WAIT_TOLD)
 
 
 class Throttled(ReadFailed):
-    """The endpoint wants fewer requests."""
+    """The node wants fewer requests."""
 
     code = "throttled"
     rest = 30.0
@@ -114,7 +122,7 @@ class OverBudget(Throttled):
 
 
 class Unauthorized(ReadFailed):
-    """The endpoint does not know the key that it was sent, or wants one."""
+    """The node does not know the key that it was sent, or wants one."""
 
     code = "unauthorized"
     rest = 300.0
@@ -122,51 +130,70 @@ class Unauthorized(ReadFailed):
 
 
 class TooMuch(ReadFailed):
-    """The request is larger than the endpoint takes."""
+    """The request is larger than the node takes."""
 
     code = "too_much"
 
 
 class OutOfTime(TooMuch):
-    """The endpoint stopped the call by its clock."""
+    """The node stopped the call by its clock."""
 
     code = "out_of_time"
 
 
 class Unsupported(ReadFailed):
-    """The endpoint does not do what this way of reading needs."""
+    """The node does not do what this strategy of reading needs."""
 
     code = "unsupported"
     rest = 60.0
 
 
+class EmptyRevert(Unsupported):
+    """The call reverted, and no revert data came: the node passes none on, or the call ran out of gas."""
+
+
 class Unreachable(ReadFailed):
-    """The endpoint gave no answer, or broke off in the middle of one."""
+    """The node gave no answer, or broke off in the middle of one."""
 
     code = "unreachable"
 
 
 class Unavailable(ReadFailed):
-    """The endpoint is out of order, or what stands before it cannot reach it."""
+    """The node is out of order, or what stands before it cannot reach it."""
 
     code = "unavailable"
 
 
 class Refused(ReadFailed):
-    """The endpoint answered with an error."""
+    """The node answered with an error."""
 
     code = "refused"
 
 
 class Lagging(ReadFailed):
-    """The endpoint's newest block is too old."""
+    """The node's newest block is too old."""
 
     code = "lagging"
     rest = 30.0
 
 
+class StateGone(Lagging):
+    """The node has no state of the block that was asked for: no longer, or not yet."""
+
+    rest = 5.0
+    rest_grows = False
+
+
+class FinalityStalled(ReadFailed):
+    """The newest block of this finality is too old, while the chain makes new blocks."""
+
+    code = "finality_stalled"
+    rest = 30.0
+    rest_grows = False
+
+
 class BadReply(ReadFailed):
-    """The endpoint's answer fails a check."""
+    """The node's answer fails a check."""
 
     code = "bad_reply"
 
@@ -179,7 +206,7 @@ class ClockSkewed(ReadFailed):
 
 
 class WrongChain(ReadFailed):
-    """The endpoint serves another chain than the one configured."""
+    """The node serves another chain than the one configured."""
 
     code = "wrong_chain"
     rest = 120.0
@@ -194,5 +221,21 @@ class NoToken(ReadFailed):
     for_a_person = True
 
 
+class WrongDecimals(ReadFailed):
+    """The token has other decimals than the settings say."""
+
+    code = "wrong_decimals"
+    rest = 120.0
+    for_a_person = True
+
+
+class WrongBlockNumber(ReadFailed):
+    """A contract finds another block number than the chain's own."""
+
+    code = "wrong_block_number"
+    rest = 120.0
+    for_a_person = True
+
+
 REST_CODES = frozenset({"", *(kind.code for kind in ReadFailed.__subclasses__())})
-"""What an endpoint or a key may be left alone for; "": for nothing."""
+"""What a node or a key may be left alone for; "": for nothing."""

@@ -1,27 +1,24 @@
 """The tasks: ids in, load, call, done. Each may run twice, late, or not at all; Postgres knows what is to be done."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from time import monotonic, sleep
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
 from celery import Task
 from kombu.exceptions import OperationalError
-from sqlalchemy import Connection
 
 from config.broker import REFRESH_QUEUE
 from config.networks import NetworkName
-from config.settings import NETWORKS, worker_settings
-from db.claims import Requested, request_user, request_wallets
-from db.requests import LOCKED_PAUSE
-from db.session import transaction
+from config.settings import worker_settings
+from db.claims import request_user, request_wallets
 from worker.app import app
 from worker.errors import BadArgument, NotConfigured
-from worker.reading import reader_for
 from worker.schedule.dispatch import dispatch
-from worker.sync.batch import sync_due, sync_these
+from worker.sync.batch import sync_due
+from worker.sync.on_request import sync_one_batch, sync_requested
 
 log = structlog.get_logger(__name__)
 
@@ -29,9 +26,6 @@ NO_COOLDOWN = timedelta(0)
 
 EXPECTED = (BadArgument, NotConfigured)
 """What is wrong with a message or the settings, not with the code: logged as one line, without a traceback."""
-
-
-Batch = tuple[NetworkName, Sequence[UUID]]
 
 
 class Refusing(Task[Any, Any]):
@@ -54,73 +48,47 @@ def dispatch_due_wallets() -> None:
 def sync_due_wallets(network: str) -> None:
     """Sync one batch of what is due on a network."""
     known = _network(network)
-    _send([(known, sync_due(known))])
+    _send(known, sync_due(known))
 
 
 @app.task(base=Refusing, throws=EXPECTED)
 def sync_wallets(network: str, wallet_ids: list[str]) -> None:
     """Sync those of these wallets that are due or asked for."""
-    known, wallets = _first_batch(_network(network), [_uuid(wallet_id) for wallet_id in _list(wallet_ids)])
-    _send([(known, sync_these(known, wallets))])
+    sync_one_batch(_network(network), [_uuid(wallet_id) for wallet_id in _list(wallet_ids)], _send)
 
 
 @app.task(base=Refusing, throws=EXPECTED)
 def sync_wallet(wallet_id: str) -> None:
     """Sync one wallet now, whenever it was read last."""
-    wanted = _uuid(wallet_id)
-    _sync_requested(lambda connection: request_wallets(connection, [wanted], cooldown=NO_COOLDOWN), NO_COOLDOWN)
+    request = partial(request_wallets, wallet_ids=[_uuid(wallet_id)], cooldown=NO_COOLDOWN)
+    sync_requested(request, NO_COOLDOWN, _send)
 
 
 @app.task(base=Refusing, throws=EXPECTED)
 def refresh_user(user_id: str, networks: list[str] | None = None) -> None:
     """Sync a user's wallets now, on these networks or on all, but for those read within the cool-down."""
-    user = _uuid(user_id)
-    wanted = NETWORKS if networks is None else tuple(_network(network) for network in _list(networks))
-    cooldown = timedelta(seconds=worker_settings().refresh_cooldown)
-    _sync_requested(lambda connection: request_user(connection, user, wanted, cooldown=cooldown), cooldown)
+    settings, user = worker_settings(), _uuid(user_id)
+    wanted = settings.known_networks if networks is None else map(_network, _list(networks))
+    cooldown = timedelta(seconds=settings.refresh_cooldown)
+    sync_requested(partial(request_user, user_id=user, networks=list(wanted), cooldown=cooldown), cooldown, _send)
 
 
-def _sync_requested(request: Callable[[Connection], Requested], cooldown: timedelta) -> None:
-    """Make a request, and sync what it asks for. A row that is being written is asked for again when it is free."""
-    networks, patience = worker_settings().networks, monotonic() + worker_settings().request_limit
-    with transaction() as connection:
-        found = request(connection)
-    asked = dict(found.networks)
-    while found.locked and monotonic() < patience:
-        sleep(LOCKED_PAUSE)
-        with transaction() as connection:
-            found = request_wallets(connection, found.locked, cooldown=cooldown)
-        asked |= found.networks
-    if found.locked:
-        log.warning("rows_locked", wallets=len(found.locked))
-    batches = [_first_batch(each, [wallet for wallet, of in asked.items() if of == each]) for each in networks]
-    batches = [batch for batch in batches if batch[1]]
-    # One here and the other by whoever is free: a network that hangs does not hold up the other.
-    _send(batches[1:])
-    for network, wallet_ids in batches[:1]:
-        _send([(network, sync_these(network, wallet_ids))])
-
-
-def _first_batch(network: NetworkName, wallet_ids: Sequence[UUID]) -> Batch:
-    """What one request takes: however much is asked for, one batch overtakes others', and the rest is merely due."""
-    return network, wallet_ids[: reader_for(network).max_wallets]
-
-
-def _send(batches: Sequence[Batch]) -> None:
-    """Messages that are served before anything that is merely due. One that cannot be sent costs speed alone."""
+def _send(network: NetworkName, wallet_ids: Sequence[UUID]) -> bool:
+    """A message that is served before anything that is merely due. One that cannot be sent costs speed alone."""
     try:
-        for network, wallet_ids in batches:
-            if wallet_ids:
-                sync_wallets.apply_async(args=(network, [str(wallet) for wallet in wallet_ids]), queue=REFRESH_QUEUE)
+        if wallet_ids:
+            sync_wallets.apply_async(args=(network, [str(wallet) for wallet in wallet_ids]), queue=REFRESH_QUEUE)
     except OperationalError as error:
         log.warning("refresh_not_sent", reason=type(error).__name__)
+        return False
+    return True
 
 
 def _network(value: Any) -> NetworkName:
-    for network in NETWORKS:
-        if value == network:
-            return network
-    raise BadArgument(f"a network is one of {', '.join(NETWORKS)}, not {value!r:.40}")
+    settings = worker_settings()
+    if isinstance(value, str) and value in settings.known_networks:
+        return value
+    raise BadArgument(f"a network is one of {', '.join(settings.networks)}, not {value!r:.40}")
 
 
 def _uuid(value: Any) -> UUID:

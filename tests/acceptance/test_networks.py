@@ -80,7 +80,7 @@ def test_a_network_that_hangs_holds_up_the_other_for_one_request_and_then_never_
         hangs = HungNode()
         with node.faulty(hangs):
             # So that there are batches enough to fill every process and the queue.
-            reader.shared.put(f"size:{reader.endpoints[0].id}", 1, 600)
+            reader.shared.put(f"size:{reader.nodes[0].id}", 1, 600)
             out = "SELECT count(*) > 0 FROM network_state WHERE network = 'ethereum' AND out_since IS NOT NULL"
             unread = "SELECT *, ctid, xmin FROM sync_schedule WHERE network = 'ethereum' ORDER BY wallet_id"
 
@@ -128,13 +128,13 @@ def test_a_thousand_messages_too_many_are_gone_soon_and_no_node_hears_of_them(st
         for _ in range(SURPLUS):
             for network in scene.chains:
                 send(app, "sync_due_wallets", network, queue=f"sync.{network}")
-    before, batches = node_reads(**scene.chains), audit.batches()
+    before, batches = node_reads(scene.chains), audit.batches()
     with taken_messages(scene) as taken:
         scene.worker.start()
         scene.wait_for(lambda: len(taken()) >= 2 * SURPLUS, "the messages to be taken")
         order = taken()
     scene.wait_for(lambda: scene.messages_in_hand() == 0, "the last of them to be done with")
-    assert node_reads(**scene.chains) == before
+    assert node_reads(scene.chains) == before
     assert audit.batches() == batches
     assert behind(order) < SURPLUS / 2, "the networks take turns"
     scene.await_all_fresh(since=scene.make_due())

@@ -60,14 +60,14 @@ def test_a_crowd_that_refreshes_one_user_at_two_processes_costs_one_read_of_each
     with ExitStack() as started, ThreadPoolExecutor(CROWD) as pool:
         started.enter_context(beat(tmp_path / "ticks", env))
         urls = [started.enter_context(api(tmp_path / name, env)).url for name in ("one", "two")]
-        before = node_reads(**chains)
+        before = node_reads(chains)
 
         def ask(number: int) -> Any:
             url = f"{urls[number % 2]}/api/v1/auth/balances/user/{seeded[0].user_id}?refresh=true"
             return requests.get(url, headers=headers, timeout=2 * CAP).json()["balances"]
 
         answers = list(pool.map(ask, range(CROWD)))
-    cost = {network: count - before[network] for network, count in node_reads(**chains).items()}
+    cost = {network: count - before[network] for network, count in node_reads(chains).items()}
     assert set(cost.values()) <= {1, 2}, cost
     fresh = [entry for entries in answers for entry in entries if not entry["is_cached"]]
     assert {entry["network"] for entry in fresh} == {"ethereum", "tron"}

@@ -103,7 +103,7 @@ def test_a_worker_shows_that_it_lives_and_stops_to_when_it_hangs(env: dict[str, 
 @pytest.mark.parametrize(
     ("command", "change", "sentence"),
     [
-        ("worker", {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "Set ETHEREUM_RPC_URLS or TRON_RPC_URLS"),
+        ("worker", {"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "Set ETHEREUM_RPC_URLS"),
         ("worker", {"TRON_USDT_CONTRACT": "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6u"}, "TRON_USDT_CONTRACT: the checksum"),
         ("api", {"JWT_SECRET": "short"}, "JWT_SECRET must have at least 32 bytes"),
     ],

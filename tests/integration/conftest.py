@@ -11,7 +11,7 @@ import redis
 from checking import Env, Look
 from endpoint import ENV, IMPATIENT, Endpoint, StartEndpoint
 from environment import forget_settings
-from network import SOLID_LAG, Net, ahead
+from network import SOLID_LAG, Net, ahead, multicall3_of
 from proxy import Proxy, proxy
 from tables import Tables
 
@@ -27,8 +27,6 @@ from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, LocalChain, base58_
 from devstack.stack import settings as stack_settings
 from worker.admin import check
 from worker.admin.check import Finding, findings
-from worker.nodes import evm as on_ethereum
-from worker.nodes import tron as on_tron
 from worker.reading import shared_redis
 
 
@@ -125,8 +123,8 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[NetworkName,
     with ExitStack() as started:
         made: dict[NetworkName, Net] = {}
         described: list[tuple[NetworkName, int, bytes]] = [
-            ("ethereum", ETHEREUM_CHAIN_ID, on_ethereum.MULTICALL3),
-            ("tron", TRON_CHAIN_ID, on_tron.MULTICALL3),
+            ("ethereum", ETHEREUM_CHAIN_ID, multicall3_of("ethereum")),
+            ("tron", TRON_CHAIN_ID, multicall3_of("tron")),
         ]
         for network, chain_id, multicall3 in described:
             evm = started.enter_context(anvil(folder, f"{network}-evm", chain_id, 1))

@@ -64,7 +64,7 @@ class Queue(QueueMachine):
         with transaction() as connection:
             rows = look(connection).rows
             found = connection.exec_driver_sql(
-                "SELECT wallet_id, usdt_balance::text, block_number, last_synced FROM balance_cache"
+                "SELECT wallet_id, usdt_balance::text, block_number, last_synced, source FROM balance_cache"
             ).all()
         assert {row[0]: Shown(int(row[1]), *row[2:]) for row in found} == self.shown
         for wallet, shown in self.shown.items():

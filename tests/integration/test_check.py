@@ -14,7 +14,7 @@ from terminal import celery
 
 from db import SCHEMA_VERSION
 from devstack.stack import LocalChain
-from worker.reading.strategies import TOTAL_SUPPLY
+from worker.reading.contact import TOTAL_SUPPLY
 
 
 def test_a_sound_configuration_passes_and_tells_what_each_endpoint_can_do(look: Look) -> None:

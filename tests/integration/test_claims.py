@@ -189,6 +189,7 @@ def test_a_good_outcome_writes_the_balance_with_the_claims_moment_and_frees_the_
         "finality": "solid",
         "last_synced": datetime.fromtimestamp(found.at, UTC),
         "one_block": True,
+        "source": None,
     }
     row = tables.schedule(wallet)
     assert (row["lease_token"], row["lease_until"]) == (None, None)

@@ -1,7 +1,7 @@
 """Replies that nobody thought of, byte for byte on a real connection: a read fails by one of our errors, or is true."""
 
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic, time
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from network import SOLID_LAG, Net
+from network import SOLID_LAG, Net, facts_for
 from proxy import Exchange, Fault, passed_on
 from replies import BODIES, GOOD_LINES, HARMLESS, HEADERS, LINES, STATUS_LINES, STATUSES, Headers, head, packed
 from structlog.testing import capture_logs
@@ -19,7 +19,7 @@ from config.settings import NETWORKS
 from devstack.servers import CAP
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID
 from worker.errors import ReadFailed
-from worker.nodes.evm import EthereumNode
+from worker.nodes.evm import EvmNode
 from worker.nodes.http import MAX_REPLY
 from worker.nodes.tron import TronNode
 from worker.reading.contract import Balance
@@ -50,17 +50,18 @@ class Read:
     def through(self, fault: Fault) -> list[Part]:
         """A reader that knows nothing yet, so that it tries each way of its chain."""
         reader = self.reader(self.net.proxy.url)
-        with self.net.proxy.faulty(fault), closing(reader.endpoints[0].session):
+        with self.net.proxy.faulty(fault), closing(reader.nodes[0].session):
             return reader.read(self.accounts, time(), monotonic() + CAP)
 
     def reader(self, *urls: str) -> NodeReader:
         network, token = self.net.network, self.net.token
-        nodes: list[EthereumNode] | list[TronNode]
+        nodes: list[EvmNode] | list[TronNode]
         if network == "ethereum":
-            nodes = [EthereumNode(f"{url}/?key={KEY}", "latest", CAP) for url in urls]
+            nodes = [EvmNode(f"{url}/?key={KEY}", "latest", CAP) for url in urls]
         else:
             nodes = [TronNode(url, "solid", CAP, keys=[KEY], key_hosts=["127.0.0.1"]) for url in urls]
-        return NodeReader(network, CHAIN_IDS[network], token, "latest", nodes, Shared("fuzz"), request_limit=CAP)
+        facts = facts_for(network, CHAIN_IDS[network], token)
+        return NodeReader(replace(facts, max_age=0), nodes, Shared("fuzz"), request_limit=CAP)
 
 
 @pytest.fixture(params=NETWORKS)
@@ -178,7 +179,7 @@ def test_whatever_the_first_endpoint_sends_it_rests_and_the_second_is_asked(  # 
         (exchange.reset if reset else exchange.end)()
 
     reader = read.reader(read.net.proxy.url, read.net.other.url)
-    first, second = reader.endpoints
+    first, second = reader.nodes
     with capture_logs() as logs, read.net.proxy.faulty(answer), closing(first.session), closing(second.session):
         (part,) = reader.read(read.accounts, time(), monotonic() + CAP)
     assert part.snapshot is not None

@@ -1,19 +1,21 @@
 """The reader contract: its bytes are what its source compiles to, and they do on a real EVM what they should."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic, time
 from typing import Any
 
 import pytest
 import requests
+from network import facts_for, multicall3_of
 from solc import compiled
 
+from config.networks import NetworkName
 from devstack.servers import CAP, wait_for
 from devstack.stack import SOLID_LAG, TRON_CHAIN_ID, LocalChain
 from worker.errors import ReadFailed, TooMuch, Unsupported
-from worker.nodes.evm import MULTICALL3, EthereumNode
-from worker.nodes.tron import MULTICALL3 as MULTICALL3_OF_TRON
+from worker.nodes.evm import EvmNode
 from worker.nodes.tron import TronNode
 from worker.reading import contract as snapshot
 from worker.reading.contract import (
@@ -22,17 +24,18 @@ from worker.reading.contract import (
     READER,
     REVERTING_READER,
     Balance,
-    Expected,
     Snapshot,
-    check,
 )
+from worker.reading.facts import ChainFacts, Strategy
+from worker.reading.plausibility import Expected, check
 from worker.reading.reader import NodeReader
 from worker.reading.shared import Shared
-from worker.reading.strategies import READ, Node, Strategy
+from worker.reading.strategies import READ, Node
 
 SOURCES = Path(__file__).parents[1]
 MULTICALL3_CODE = bytes.fromhex((SOURCES / "Multicall3.hex").read_text())  # a test compares it with its source
 
+MULTICALL3, MULTICALL3_OF_TRON = multicall3_of("ethereum"), multicall3_of("tron")
 TOKEN = bytes.fromhex("70" * 20)
 NEVER_PASSED = 2**62  # a "now" that no block is after
 
@@ -67,7 +70,7 @@ class Evm:
     """A real EVM whose code and balances a test sets as it likes."""
 
     def __init__(self, url: str) -> None:
-        self.url, self.node = url, EthereumNode(url, "latest", time_limit=CAP)
+        self.url, self.node = url, EvmNode(url, "latest", time_limit=CAP)
 
     def ask(self, method: str, *parameters: Any) -> Any:
         reply = requests.post(
@@ -77,11 +80,15 @@ class Evm:
         return reply["result"]
 
     def read(
-        self, owners: list[bytes], token: bytes = TOKEN, strategy: Strategy = "return", node: Node | None = None
+        self, owners: list[bytes], strategy: Strategy = "return", node: Node | None = None, **changes: Any
     ) -> Snapshot:
-        read = READ[strategy](node or self.node, token, owners)
-        check(read, Expected(int(self.ask("eth_chainId"), 16), NEVER_PASSED))
+        facts = replace(self.facts(), **changes)
+        read = READ[strategy](node or self.node, facts, owners)
+        check(read, Expected(facts, NEVER_PASSED))
         return read
+
+    def facts(self, network: NetworkName = "ethereum", token: bytes = TOKEN) -> ChainFacts:
+        return facts_for(network, int(self.ask("eth_chainId"), 16), token)
 
     def put(self, creation: bytes, at: bytes) -> None:
         """What a contract's creation code returns is the code that it has."""
@@ -226,9 +233,7 @@ def test_a_wallet_that_eats_all_gas_is_found_and_all_others_are_read(evm: Evm, s
     evm.put(spoilt_token, TOKEN)
     spoilt, others = owner(5), [owner(number) for number in range(6, 2005)]
     owners = [*others[:place], spoilt, *others[place:]]
-    reader = NodeReader(
-        "ethereum", int(evm.ask("eth_chainId"), 16), TOKEN, "latest", [evm.node], Shared("test"), request_limit=CAP
-    )
+    reader = NodeReader(replace(evm.facts(), max_age=0), [evm.node], Shared("test"), request_limit=CAP)
     parts = reader.read(owners, time(), monotonic() + CAP)
     found = {
         at: balance
@@ -253,7 +258,8 @@ def test_a_tron_node_is_read_in_every_way_of_its_own(tron: LocalChain, strategy:
     solid = tron.chain.head() + SOLID_LAG + 2
     wait_for(lambda: tron.chain.head() >= solid, tron.evm, what="the funds to be solidified")
     node = TronNode(tron.node.url, "solid", time_limit=CAP)
-    read = evm.read(holders, tron.token, strategy, node)
+    of_tron = evm.facts("tron", tron.token)
+    read = evm.read(holders, strategy, node, token=tron.token, multicall3=of_tron.multicall3)
     assert read.balances == tuple(Balance(100 + at, 55 if at == 0 else 0) for at in range(5))
     assert read.chain_id == TRON_CHAIN_ID
     assert read.one_block is (strategy != "single")
@@ -263,4 +269,4 @@ def test_a_tron_node_without_a_multicall3_says_so(tron: LocalChain) -> None:
     Evm(tron.evm.url).ask("anvil_setCode", "0x" + MULTICALL3_OF_TRON.hex(), "0x")
     node = TronNode(tron.node.url, "latest", time_limit=CAP)
     with pytest.raises(Unsupported):
-        READ["multicall3"](node, tron.token, [owner(1)])
+        READ["multicall3"](node, Evm(tron.evm.url).facts("tron", tron.token), [owner(1)])

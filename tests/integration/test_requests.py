@@ -94,12 +94,13 @@ def test_a_task_asks_again_for_a_row_that_was_being_written(
     tables: Tables, rested: list[UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from worker import tasks
+    from worker.sync import on_request
 
     wallet = rested[0]
     with psycopg.connect(tables.dsn) as writer:
         writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [wallet])
         # The row is free again by the time that the task has paused.
-        monkeypatch.setattr(tasks, "sleep", lambda _: writer.rollback())
+        monkeypatch.setattr(on_request, "sleep", lambda _: writer.rollback())
         tasks.sync_wallet.run(str(wallet))
     assert tables.schedule(wallet)["requested_at"] is not None
 
@@ -108,10 +109,11 @@ def test_a_row_that_stays_locked_holds_up_the_others_for_a_while_and_no_longer(
     tables: Tables, rested: list[UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from worker import tasks
+    from worker.sync import on_request
 
     clock = count(step=0.1)  # seconds: a look at it, or a pause, takes so long
-    monkeypatch.setattr(tasks, "monotonic", clock.__next__)
-    monkeypatch.setattr(tasks, "sleep", lambda _: next(clock))
+    monkeypatch.setattr(on_request, "monotonic", clock.__next__)
+    monkeypatch.setattr(on_request, "sleep", lambda _: next(clock))
     (row,) = tables.rows("SELECT user_id FROM wallets WHERE id = %s", rested[0])
     with psycopg.connect(tables.dsn) as writer, capture_logs() as logs:
         writer.execute("SELECT FROM sync_schedule WHERE wallet_id = %s FOR UPDATE", [rested[0]])
@@ -122,7 +124,7 @@ def test_a_row_that_stays_locked_holds_up_the_others_for_a_while_and_no_longer(
 
 
 def test_a_task_that_cannot_send_a_message_says_so_and_goes_on(database_url: str, rested: list[UUID]) -> None:
-    code = f"from uuid import UUID; from worker.tasks import _send; _send([('tron', [UUID('{rested[0]}')])])"
+    code = f"from uuid import UUID; from worker.tasks import _send; _send('tron', [UUID('{rested[0]}')])"
     env = environment({"DATABASE_URL": database_url, "REDIS_URL": "redis://127.0.0.1:1/0"})
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr

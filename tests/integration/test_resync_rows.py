@@ -28,9 +28,10 @@ def ids(bundle: Bundle | None) -> list[UUID]:
     return [UUID(each) for each in bundle.ids.strip("{}").split(",")] if bundle else []
 
 
-def mark(*wallets: UUID) -> tuple[Bundle | None, Bundle | None]:
+def mark(*wallets: UUID, forget: bool = False) -> tuple[Bundle | None, Bundle | None]:
     with transaction() as connection:
-        return resync.mark(connection, Bundle("tron", len(wallets), "{" + ",".join(map(str, wallets)) + "}"))
+        bundle = Bundle("tron", len(wallets), "{" + ",".join(map(str, wallets)) + "}")
+        return resync.mark(connection, bundle, forget=forget)
 
 
 def marked(*wallets: UUID) -> Bundle:
@@ -238,3 +239,50 @@ def test_a_claim_that_began_before_the_mark_and_saw_it_counts(tables: Tables, re
         record(connection, late.token, [read], finality="solid")
     seen = look(bundle)
     assert (seen.read, seen.open and set(ids(seen.open))) == (1, set(rested[1:]))
+
+
+def test_what_is_forgotten_is_shown_until_the_next_read_overwrites_it_by_any_block_and_once(
+    tables: Tables, rested: list[UUID]
+) -> None:
+    """A believed lie does not outlive its discovery: its block may be years ahead."""
+    tables.rows("UPDATE balance_cache SET block_number = 90_000_000")
+    before = tables.rows("SELECT * FROM balance_cache ORDER BY wallet_id")
+    due, locked = mark(*rested[:2], forget=True)
+    assert (due and due.wallets, locked) == (2, None)
+    assert tables.rows("SELECT * FROM balance_cache ORDER BY wallet_id") == before
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now()")
+    found = only(claim())
+    blocks = {wallet.id: (wallet.usdt, wallet.block_number) for wallet in found.wallets}
+    assert blocks == dict(zip(rested, [(977_000_000, 0)] * 2 + [(977_000_000, 90_000_000)], strict=True))
+    assert write(found.token, *(good(wallet, usdt=1) for wallet in rested), block=60_000_000).written == 2
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now()")
+    found = only(claim())
+    assert {wallet.block_number for wallet in found.wallets} == {60_000_000, 90_000_000}
+    assert write(found.token, *(good(wallet, usdt=2) for wallet in rested), block=59_999_999).written == 0
+
+
+def test_a_failed_read_leaves_it_forgotten_and_so_does_one_that_had_begun_before(
+    tables: Tables, rested: list[UUID]
+) -> None:
+    """Somebody who reads a wallet just now may be told the lie, and write it after it was forgotten."""
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now()")
+    liar = only(claim())
+    mark(*rested, forget=True)
+    write(liar.token, *(good(wallet) for wallet in rested), block=90_000_000)
+    failed = only(claim())
+    assert {wallet.block_number for wallet in failed.wallets} == {0}
+    write(failed.token, *(Outcome(wallet, WAS_DUE[wallet], 0.0, 1, "unreachable") for wallet in rested))
+    found = only(claim())
+    assert {wallet.block_number for wallet in found.wallets} == {0}
+    assert write(found.token, *(good(wallet) for wallet in rested), block=60_000_000).written == 3
+
+
+def test_a_wallet_that_is_due_already_is_forgotten_where_it_stands(tables: Tables, rested: list[UUID]) -> None:
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() - interval '1 minute'")
+    place = "SELECT next_sync_at, lane, requested_at FROM sync_schedule ORDER BY wallet_id"
+    before = tables.rows(place)
+    mark(*rested, forget=True)
+    assert tables.rows(place) == before
+    assert len(tables.rows("SELECT FROM sync_schedule WHERE forgotten_at > now() - interval '1 minute'")) == 3
+    mark(*rested)
+    assert len(tables.rows("SELECT FROM sync_schedule WHERE forgotten_at IS NOT NULL")) == 3

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.errors import Lagging, ReadFailed, Throttled, Unreachable
+from worker.errors import FinalityStalled, Lagging, ReadFailed, StateGone, Throttled, Unreachable
 from worker.reading.backoff import Rest, key_for, rest_after
 from worker.reading.strategies import ApiKey
 
@@ -42,6 +42,8 @@ def test_in_a_trial_the_key_is_used_that_comes_back_first() -> None:
         (Throttled(retry_after=0), 4, True, 30),
         (Throttled(retry_after=0.01), 4, True, 1),
         (Throttled(retry_after=10**9), 0, True, 3600),
+        (FinalityStalled(), 0, False, 30),
+        (StateGone(), 0, True, 5),
     ],
 )
 def test_what_fails_rests_as_long_as_it_said_or_longer_each_time(
@@ -49,3 +51,12 @@ def test_what_fails_rests_as_long_as_it_said_or_longer_each_time(
 ) -> None:
     rest = rest_after(failure, Rest(0.0, strikes), 1000.0, alone=alone)
     assert rest == Rest(1000.0 + seconds, strikes + 1, failure.code, told=bool(failure.retry_after))
+
+
+@pytest.mark.parametrize("failure", [FinalityStalled(), StateGone()])
+@pytest.mark.parametrize(("alone", "strikes", "then"), [(True, 0, 1), (False, 1, 1), (False, 9, 9)])
+def test_what_says_nothing_about_a_node_never_makes_it_rest_for_longer(
+    failure: ReadFailed, *, alone: bool, strikes: int, then: int
+) -> None:
+    rest = rest_after(failure, Rest(0.0, strikes), 1000.0, alone=alone)
+    assert rest == Rest(1000.0 + failure.rest, then, failure.code)

@@ -1,13 +1,14 @@
 """The database's clock against that of blocks: a skew beyond the tolerance is the clock's, and no node's."""
 
 import pytest
-from fakes import NOW, FakeNode, Reading, accounts
+from fakes import NOW, FakeNode, Reading, accounts, facts
 from structlog.testing import capture_logs
 
 from worker.admin.check import clocks
 from worker.errors import BadReply, ClockSkewed, Lagging, ReadFailed
 from worker.reading.backoff import Rest
-from worker.reading.contract import CLOCK_TOLERANCE, FUTURE_TOLERANCE, Block, Expected, Snapshot, check
+from worker.reading.contract import CLOCK_TOLERANCE, FUTURE_TOLERANCE, Block, Snapshot
+from worker.reading.plausibility import Expected, check
 
 MAX_AGE = 120
 
@@ -16,7 +17,7 @@ def failure(
     time: float, *, host: float | None = None, skews: tuple[tuple[float, int], ...] = (), number: int = 100
 ) -> ReadFailed | None:
     """What a block of a time, in seconds from the database's, comes to."""
-    expected = Expected(1, NOW, MAX_AGE, host=None if host is None else NOW + host, skews=skews)
+    expected = Expected(facts(max_age=MAX_AGE), NOW, host=None if host is None else NOW + host, skews=skews)
     try:
         check(Snapshot(Block(number, int(NOW + time)), 1, ()), expected)
     except ReadFailed as found:
@@ -79,7 +80,7 @@ def test_no_time_at_all_is_nobodys_clock() -> None:
 
 def test_no_endpoint_rests_for_the_databases_clock_and_the_log_names_it() -> None:
     one, two = FakeNode("one"), FakeNode("two")
-    one.block = two.block = Block(100, int(NOW) + 40)
+    one.newest = two.newest = Block(100, int(NOW) + 40)
     reading = Reading(one, two, max_age=MAX_AGE)
     with capture_logs() as logs:
         (part,) = reading.parts(accounts(1))
@@ -89,14 +90,14 @@ def test_no_endpoint_rests_for_the_databases_clock_and_the_log_names_it() -> Non
     assert (line["log_level"], line["seconds"], line["endpoint"]) == ("error", 40, "two")
     assert not Rest.from_entry(reading.reader.shared.get(["rest:two"]).get("rest:two")).strikes
     reading.clock.now += 6  # the first one's rest is over: it was the first to say so
-    one.block = two.block = Block(101, int(reading.clock.now) + 40)
+    one.newest = two.newest = Block(101, int(reading.clock.now) + 40)
     with capture_logs() as logs:
         assert reading.failure().code == "clock_skewed"
     assert [line["event"] for line in logs] == ["clock_skewed"] * 2, "by now each knows of the other"
     reading.clock.now += 6  # until the next trial
-    one.block = two.block = Block(102, int(reading.clock.now))
+    one.newest = two.newest = Block(102, int(reading.clock.now))
     assert reading.parts(accounts(1))[0].endpoint == "one"
-    one.block = Block(103, int(reading.clock.now) + 40)
+    one.newest = Block(103, int(reading.clock.now) + 40)
     with capture_logs() as logs:
         assert reading.parts(accounts(1))[0].endpoint == "two"
     assert [line["error"] for line in logs] == ["bad_reply"], "one alone is wrong itself"
@@ -106,7 +107,7 @@ def test_an_endpoint_is_no_witness_for_itself() -> None:
     node = FakeNode()
     reading = Reading(node)
     for _ in range(3):
-        node.block = Block(node.block.number + 1, int(reading.clock.now) + 40)
+        node.newest = Block(node.newest.number + 1, int(reading.clock.now) + 40)
         assert reading.failure().code == "bad_reply"
         reading.clock.now += 60
 
@@ -114,7 +115,7 @@ def test_an_endpoint_is_no_witness_for_itself() -> None:
 def test_the_only_endpoint_does_not_rest_where_this_hosts_clock_agrees_with_it() -> None:
     node = FakeNode()
     reading = Reading(node)
-    node.block = Block(100, int(NOW) + 40)
+    node.newest = Block(100, int(NOW) + 40)
     reading.reader.shared.clock = lambda: NOW + 40
     for _ in range(2):
         assert reading.failure().code == "clock_skewed"

@@ -109,7 +109,7 @@ def two_workers(node: FakeNode, *others: FakeNode) -> tuple[Reading, Reading]:
     for reading in readings:
         reading.clock = readings[0].clock
         client = fakeredis.FakeRedis(server=server)
-        reading.reader.shared = Shared("test", "redis://given", reading.clock, _client=client)
+        reading.share(Shared("test", "redis://given", reading.clock, _client=client))
     return readings
 
 
@@ -195,7 +195,7 @@ def test_a_block_that_was_made_while_another_endpoint_kept_the_read_waiting_is_b
         passed[0] += 45
         return Unreachable()
 
-    slow.fault, good.block = after_a_while, Block(103, int(NOW) + 40)
+    slow.fault, good.newest = after_a_while, Block(103, int(NOW) + 40)
     Reading(slow, good).all_right(1)
 
 
@@ -244,7 +244,7 @@ def test_a_key_that_answers_again_has_failed_for_the_first_time_when_it_fails_ne
         until, strikes, *_ = reading.reader.shared.get(["key:id-of-a"])["key:id-of-a"]
         assert (until - reading.clock.now, strikes) == (Throttled.rest, 1)
         reading.clock.now = until
-        keyed.block = free.block = Block(keyed.block.number + 2, int(until) - 5)
+        keyed.newest = free.newest = Block(keyed.newest.number + 2, int(until) - 5)
         keyed.fault = lambda _way, _accounts: None
         reading.all_right(1)
     assert reading.reader.shared.get(["key:id-of-a"]) == {"key:id-of-a": [0.0, 0, "", False]}
@@ -279,7 +279,7 @@ def test_beside_a_good_endpoint_three_bad_ones_are_hardly_asked(order: tuple[str
         head = int(reading.clock.now - NOW) // 12 + 1000
         for name, node in nodes.items():
             behind = 50 if name == "lagging" else 0
-            node.block = Block(head - behind, int(reading.clock.now) - 12 * behind - 1)
+            node.newest = Block(head - behind, int(reading.clock.now) - 12 * behind - 1)
         assert [part.endpoint for part in reading.parts(accounts(3))] == ["good"]
     asked_of = {name: len(node.asked) for name, node in nodes.items()}
     assert sum(asked_of.values()) - asked_of["good"] < 0.05 * sum(asked_of.values()), asked_of

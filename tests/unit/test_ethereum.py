@@ -12,10 +12,12 @@ from replay import Replay
 from devstack.servers import CAP
 from worker.errors import (
     BadReply,
+    EmptyRevert,
     Lagging,
     OutOfTime,
     ReadFailed,
     Refused,
+    StateGone,
     Throttled,
     TooMuch,
     Unauthorized,
@@ -23,18 +25,20 @@ from worker.errors import (
     Unreachable,
     Unsupported,
 )
-from worker.nodes.evm import CODES, WORDS, EthereumNode
+from worker.nodes.callers import FIRST
+from worker.nodes.evm import CODES, WORDS, EvmNode
 from worker.nodes.failures import by_words
 from worker.reading.contract import HEADER, RETURN, REVERT, Block
 from worker.reading.strategies import Head
 
 URL = "https://user:hunter2@node.example:8545/v3/0123456789abcdef?apikey=fedcba98"
+CALLER = "0x" + FIRST.hex()
 SECRETS = ("hunter2", "0123456789abcdef", "fedcba98")
 WORDS_OF_OURS = "0x" + "11" * (HEADER + 32)
 
 
-def node(replay: Replay, finality: str = "latest") -> EthereumNode:
-    made = EthereumNode(URL, finality, time_limit=CAP)
+def node(replay: Replay, finality: str = "latest") -> EvmNode:
+    made = EvmNode(URL, finality, time_limit=CAP)
     made._id = -1  # the next request has the id 0
     replay.mount_on(made.session)
     return made
@@ -57,7 +61,7 @@ def sent(replay: Replay) -> list[tuple[str, Any]]:
 def test_a_read_is_one_eth_call_without_to_at_the_finality_asked_for(finality: str) -> None:
     replay = Replay(answer("0xc0de"))
     assert node(replay, finality).deployed(b"\x60\x00", RETURN) == b"\xc0\xde"
-    assert sent(replay) == [("eth_call", [{"data": "0x6000"}, finality])]
+    assert sent(replay) == [("eth_call", [{"from": CALLER, "data": "0x6000"}, finality])]
 
 
 @pytest.mark.parametrize("code", [3, -32000, -32015])
@@ -69,8 +73,11 @@ def test_reverted_words_are_taken_from_the_errors_data_whatever_its_code(code: i
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (error(3, "execution reverted"), Unsupported),
-        (error(3, "execution reverted", data="0x"), Unsupported),
+        (error(3, "execution reverted"), EmptyRevert),
+        (error(3, "execution reverted", data="0x"), EmptyRevert),
+        (error(-32015, "VM execution error.", data="Reverted 0x"), EmptyRevert),
+        (error(-32015, "VM execution error.", data="out of gas"), TooMuch),
+        (error(3, "execution reverted: out of gas"), TooMuch),
         (error(3, "execution reverted", data={"of": "it"}), Refused),
         (error(3, "execution reverted", data=WORDS_OF_OURS[:200]), Refused),
         (error(3, "execution reverted: no", data="0x08c379a0" + "00" * 96), Refused),
@@ -83,6 +90,18 @@ def test_reverted_words_are_taken_from_the_errors_data_whatever_its_code(code: i
 def test_what_is_not_revert_data_of_ours_is_no_reply(reply: Any, kind: type[ReadFailed]) -> None:
     with pytest.raises(kind):
         node(Replay(reply)).deployed(b"", REVERT)
+
+
+def test_reverted_words_are_taken_from_behind_the_word_that_nethermind_puts_before_them() -> None:
+    replay = Replay(error(-32015, "VM execution error.", data="Reverted " + WORDS_OF_OURS))
+    assert node(replay).deployed(b"", REVERT) == b"\x11" * (HEADER + 32)
+
+
+def test_the_newest_block_of_another_finality_can_be_asked_for() -> None:
+    block = {"number": "0x55", "timestamp": "0x6b049f82", "hash": HASH}
+    replay = answers(block)
+    assert node(replay, "finalized").block("latest") == Block(0x55, 0x6B049F82)
+    assert sent(replay) == [("eth_getBlockByNumber", ["latest", False])]
 
 
 def test_reverted_words_are_found_in_an_http_error_too() -> None:
@@ -154,8 +173,26 @@ def test_a_reply_of_another_shape_or_to_another_request_is_refused(reply: Any) -
         (error(-32003, "response too large"), TooMuch, None),
         (error(-32000, "execution aborted (timeout = 5s)"), OutOfTime, None),
         (error(-32002, "request timed out"), OutOfTime, None),
-        (error(-32000, "header not found"), Lagging, None),
-        (error(-32000, "missing trie node 4a1b (path ) state 0x4a1b is not available"), Lagging, None),
+        (error(-32000, "header not found"), StateGone, None),
+        (error(-32000, "missing trie node 4a1b (path ) state 0x4a1b is not available"), StateGone, None),
+        (error(-32000, "historical state 4a1b is not available"), StateGone, None),
+        (error(-32000, "state not available"), StateGone, None),
+        (error(-32000, "safe block not found"), Lagging, None),
+        (error(3, "execution reverted"), EmptyRevert, None),
+        (error(3, "execution reverted", data="0x"), EmptyRevert, None),
+        (error(-32015, "VM execution error.", data="Reverted 0x"), EmptyRevert, None),
+        (error(-32015, "VM execution error.", data="out of gas"), TooMuch, None),
+        (error(-32015, "VM execution error.", data="Reverted 0x08c379a0"), Refused, None),
+        (error(3, "execution reverted: out of gas"), TooMuch, None),
+        (error(3, "execution reverted: no reason"), Refused, None),
+        (error(-32000, "max code size exceeded"), TooMuch, None),
+        (error(-32000, "contract code size exceeds limit"), TooMuch, None),
+        (error(-32000, "initcode size 49154 above 49152"), TooMuch, None),
+        (error(-32000, "init code size too large"), TooMuch, None),
+        (error(-32000, "gas limit is too high"), TooMuch, None),
+        (error(-32000, "gas limit is too low"), TooMuch, None),
+        (error(-32000, "intrinsic gas too low: have 21000, want 800000"), TooMuch, None),
+        (error(-32000, "insufficient gas for floor data gas cost: have 1, want 2"), TooMuch, None),
         (error(-32000, "finalized block not found"), Lagging, None),
         (error(-32000, "something new"), Refused, None),
         (error("x"), Refused, None),
@@ -234,7 +271,7 @@ def test_a_body_that_is_not_json_is_refused(body: str | bytes) -> None:
         (503, {"Retry-After": "3"}, "<html>", Throttled, 3),
         (503, {"Retry-After": "3"}, "<html>gas limit</html>", Throttled, 3),
         (503, {"Retry-After": "3"}, error(-32000, "out of gas"), Throttled, 3),
-        (503, {"Retry-After": "3"}, error(-32000, "header not found"), Lagging, 3),
+        (503, {"Retry-After": "3"}, error(-32000, "header not found"), StateGone, 3),
     ],
 )
 def test_an_http_error_is_told_by_its_status_and_body(
@@ -325,7 +362,7 @@ def test_single_calls_are_pinned_to_the_block_of_the_head() -> None:
         ("eth_getBlockByNumber", ["safe", False]),
         ("eth_chainId", []),
         ("eth_getBalance", ["0x" + "11" * 20, head.ref]),
-        ("eth_call", [{"to": "0x" + "22" * 20, "data": "0x33"}, head.ref]),
+        ("eth_call", [{"to": "0x" + "22" * 20, "from": CALLER, "data": "0x33"}, head.ref]),
     ]
 
 

@@ -6,14 +6,15 @@ from typing import Any
 
 import fakeredis
 import pytest
-from fakes import NOW, FakeNode, Reading, accounts, asked, balance_of, fails
+from fakes import NOW, FakeNode, Reading, accounts, asked, balance_of, facts, fails
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from worker.errors import BadReply, Lagging, Throttled, Unreachable
-from worker.reading.contract import PACES, Balance, Block
-from worker.reading.reader import DOUBT_AFTER
+from worker.reading.contract import Balance, Block
+from worker.reading.node_order import DOUBT_AFTER
+from worker.reading.plausibility import highest_number
 from worker.reading.shared import Shared
 
 SCOPE = "bal:chain:test"
@@ -26,7 +27,7 @@ class Planted:
     def __init__(self, *nodes: FakeNode, per_second: int = 0) -> None:
         self.redis = fakeredis.FakeRedis(server=fakeredis.FakeServer())
         self.reading = Reading(*nodes, per_second=per_second)
-        self.reading.reader.shared = self.another()
+        self.reading.share(self.another())
 
     def another(self) -> Shared:
         """What another process knows."""
@@ -44,23 +45,24 @@ class Planted:
             if len(read) == count:
                 break
             self.reading.clock.now += DOUBT_AFTER + 1
-            for node in self.reading.reader.endpoints:
+            for node in self.reading.reader.nodes:
                 assert isinstance(node, FakeNode)
-                node.block = Block(node.block.number, int(self.reading.clock.now) - 5)
+                node.newest = Block(node.newest.number, int(self.reading.clock.now) - 5)
         assert read == {at: Balance(*balance_of(each)) for at, each in enumerate(wallets)}
 
 
 def most(time: int) -> int:
-    return int(PACES[1].most(time))
+    """The highest number that Ethereum can have reached by a time."""
+    return int(highest_number(facts(), Block(*facts().first_block), time))
 
 
-MARKS = {"ahead of every node": [most(int(NOW)), int(NOW)], "behind every node": [1, int(NOW) - 5]}
+MARKS = {"later than every node's": [1000, int(NOW)], "too low for every node's": [1, int(NOW) - 300]}
 
 
 @pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
 def test_a_mark_that_every_endpoint_contradicts_costs_one_read_and_rests_none(mark: list[int]) -> None:
     one, other = FakeNode("one"), FakeNode("other")
-    one.block = other.block = Block(1000, int(NOW) - 5)
+    one.newest = other.newest = Block(1000, int(NOW) - 300)
     planted = Planted(one, other)
     planted.put("newest", mark)
     with capture_logs() as logs:
@@ -75,9 +77,16 @@ def test_a_mark_that_every_endpoint_contradicts_costs_one_read_and_rests_none(ma
 
 
 @pytest.mark.parametrize(
-    "mark", [[2**60, int(NOW)], [most(int(NOW)) + 100, int(NOW)], [2**60, int(NOW) + 10**9], [0, 0]]
+    "mark",
+    [
+        [2**60, int(NOW)],
+        [most(int(NOW)), int(NOW)],
+        [most(int(NOW)) + 100, int(NOW)],
+        [2**60, int(NOW) + 10**9],
+        [0, 0],
+    ],
 )
-def test_a_mark_that_the_chain_cannot_have_made_costs_nothing(mark: list[int]) -> None:
+def test_a_mark_that_the_chain_cannot_have_made_or_has_not_made_yet_costs_nothing(mark: list[int]) -> None:
     planted = Planted(FakeNode())
     planted.put("newest", mark)
     planted.reading.all_right(3)
@@ -85,7 +94,7 @@ def test_a_mark_that_the_chain_cannot_have_made_costs_nothing(mark: list[int]) -
 
 def test_a_mark_that_an_endpoint_agrees_with_stands_and_the_one_behind_rests_once_that_was_seen() -> None:
     behind, good = FakeNode("behind"), FakeNode("good")
-    behind.block, good.block = Block(1000, int(NOW) - 60), Block(1030, int(NOW) - 5)
+    behind.newest, good.newest = Block(1000, int(NOW) - 365), Block(1030, int(NOW) - 5)
     planted = Planted(behind, good)
     planted.another().put("newest", [1030, int(NOW) - 5], 600)
     with capture_logs() as logs:
@@ -100,7 +109,7 @@ def test_what_a_process_saw_itself_an_endpoint_may_not_contradict() -> None:
     node = FakeNode()
     planted = Planted(node)
     planted.reading.all_right(1)
-    node.block = Block(50, int(NOW) - 5)
+    node.newest = Block(50, int(NOW) - 300)
     assert type(planted.reading.failure()) is Lagging
     assert planted.reading.reader.shared.get(["rest:node"])["rest:node"][1] == 1, "it rests"
 

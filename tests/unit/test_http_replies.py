@@ -10,7 +10,7 @@ from requests.exceptions import InvalidHeader
 
 from devstack.servers import CAP
 from worker.errors import BadReply, Refused, Unreachable
-from worker.nodes.evm import EthereumNode
+from worker.nodes.evm import EvmNode
 from worker.nodes.tron import TronNode
 from worker.reading.contract import RETURN
 
@@ -18,7 +18,7 @@ Ask = Callable[..., bytes]
 
 
 def ask_ethereum(body: Any = None, **reply: Any) -> bytes:
-    node = EthereumNode("http://node", "latest", time_limit=CAP)
+    node = EvmNode("http://node", "latest", time_limit=CAP)
     node._id = -1  # the next request has the id 0
     Replay({"jsonrpc": "2.0", "id": 0, "result": "0xc0de"} if body is None else body, **reply).mount_on(node.session)
     return node.deployed(b"", RETURN)

@@ -1,14 +1,18 @@
 """The presets are what the sources say, and each is whole: a wrong one would read another token, or another chain."""
 
 import re
+import tomllib
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from config.addresses import account_bytes
 from config.families import FAMILIES, FINALITIES, Network, on_another_chain
+from config.network_settings import prefix
 from config.network_table import NAME, Table
 from config.networks import PRESETS
+from config.networks_file import networks_in
 
 FACTS = {
     "ethereum": ("evm", 1, "0xdAC17F958D2ee523a2206206994597C13D831ec7", 6, "ETH", 18),
@@ -46,6 +50,7 @@ DEFAULTS = {
 }
 """The finalities of each with their head ages, the default first."""
 
+PAGE = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
 each_preset = pytest.mark.parametrize("network", PRESETS.values(), ids=PRESETS)
 
 
@@ -154,3 +159,36 @@ def test_every_field_has_a_line_in_the_docstring_and_a_key_in_a_networks_file() 
     names = [each.name for each in fields(Network)]
     assert re.findall(r"^    (\w+) {2,}\S", Network.__doc__ or "", re.MULTILINE) == names
     assert list(Table.model_fields) == names[1:]
+
+
+def test_the_page_on_networks_lists_every_preset_as_it_is() -> None:
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in PAGE.splitlines() if row.startswith("| `")]
+    told = {row[0].strip("`"): row[1:] for row in rows if len(row) == 6}
+    assert told == {
+        name: [
+            f"`{prefix(name)}`",
+            str(each.chain_id),
+            f"`{each.usdt_contract}`, {each.usdt_decimals}" if each.usdt_contract else "you name it",
+            f"{each.native_symbol}, {each.native_decimals}",
+            ", ".join(
+                f"**`{tag}`** {age:g}" if tag == each.default_finality else f"`{tag}` {age:g}"
+                for tag, age in each.finality.items()
+            ),
+        ]
+        for name, each in PRESETS.items()
+    }
+
+
+def test_the_page_has_every_warning_and_every_key_of_a_networks_file() -> None:
+    for name, each in PRESETS.items():
+        assert (f"- `{name}`: {each.warning}." in PAGE) == bool(each.warning)
+    table = PAGE.split("| key | meaning |")[1]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(Table.model_fields)
+
+
+def test_the_pages_examples_are_networks_files_that_work() -> None:
+    examples = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        (name,) = tomllib.loads(example)
+        assert networks_in(example)[name] != PRESETS.get(name)

@@ -171,10 +171,9 @@ def test_each_may_come_from_a_file(tmp_path: Path) -> None:
         ({"BSC_MAX_HEAD_AGE": "-1"}, "BSC_MAX_HEAD_AGE: Input should be greater than or equal to 0"),
         ({"BSC_RPC_URLS": "http://node.example"}, "BSC_RPC_URLS names a node on another machine by http://"),
         (
-            {"BSC_USDT_CONTRACT": EVM_TOKEN},
-            "BSC_USDT_CONTRACT names a token whose decimals are not known: set BSC_USDT_DECIMALS as well",
+            {"BSC_RPC_URLS": NODE, "BSC_USDT_CONTRACT": EVM_TOKEN, "CONFIRM_RISES": "5"},
+            "CONFIRM_RISES is a sum of tokens, and BSC_USDT_CONTRACT names one whose decimals are not known here",
         ),
-        ({"SEPOLIA_USDT_CONTRACT": EVM_TOKEN}, "SEPOLIA_USDT_CONTRACT names a token whose decimals are not known"),
         ({"SEPOLIA_RPC_URLS": NODE}, "SEPOLIA_USDT_CONTRACT must be set: there is no official USDT here"),
         ({"OPTIMISM_RPC_URLS": NODE}, "OPTIMISM_USDT_CONTRACT must be set: there are two live tokens"),
         ({"OPTIMISM_RPC_URLS": NODE, "OPTIMISM_USDT_DECIMALS": "6"}, "OPTIMISM_USDT_CONTRACT must be set"),
@@ -241,9 +240,11 @@ def test_the_endpoint_knows_of_each_network_what_it_shows_and_is_given_no_node()
     assert not [name for name in setting_names(ApiSettings) if name.endswith(("_RPC_URLS", "_API_KEYS"))]
 
 
-def test_the_endpoint_refuses_a_token_whose_decimals_nobody_told_it() -> None:
-    said = refusal({"BSC_USDT_CONTRACT": EVM_TOKEN}, ApiSettings)
-    assert said.startswith("BSC_USDT_CONTRACT names a token whose decimals are not known")
+def test_another_token_never_has_the_decimals_of_the_networks_own() -> None:
+    variables = {"ETHEREUM_USDT_CONTRACT": EVM_TOKEN, "TRON_USDT_DECIMALS": "6"}
+    assert loaded(**variables).chain("ethereum").decimals is None
+    with patch.dict(os.environ, {**API, **variables}, clear=True):
+        assert load(ApiSettings).usdt_decimals("ethereum") is None
 
 
 def test_nodes_of_a_network_that_nobody_knows_are_told_of_and_are_no_reason_to_stop() -> None:

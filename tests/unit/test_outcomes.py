@@ -336,3 +336,26 @@ def test_what_was_read_at_an_older_block_is_taken_from_a_second_read_that_is_not
         (None, "older_block"),
         (None, "older_block"),
     ]
+
+
+def test_what_was_read_at_a_finality_that_is_behind_keeps_the_newer_row_and_has_not_failed() -> None:
+    """`finalized` is minutes behind `latest`: a row of that is right, and a change of the setting is no fault."""
+    latest = {**KNOWN, "finality": "latest", "failures": 3}
+    claim = claimed(
+        wallet(1, **{**latest, "block_number": 11}), wallet(2, **latest), wallet(3, **{**KNOWN, "block_number": 11})
+    )
+    found = [read(1, 1), read(2, 2), read(3, 3)]
+    assert behind(claim, found, "finalized") == [2], "of this one it is not known at which finality it was read"
+    assert behind(claim, found, "latest") == [0, 2]
+    made = outcomes(claim, [ACCOUNT] * 3, found, policy=POLICY, chance=lambda: 0.0, finality="finalized")
+    assert [(each.usdt, each.failures, each.error) for each in made] == [
+        (None, 0, None),
+        (2, 0, None),
+        (None, 1, "older_block"),
+    ]
+    (kept, *_), at_the_same = (
+        made,
+        outcomes(claim, [ACCOUNT] * 3, found, policy=POLICY, chance=lambda: 0.0, finality="latest"),
+    )
+    assert kept.due == after(POLICY.active)
+    assert at_the_same[0].error == "older_block"

@@ -12,8 +12,19 @@ from requests import PreparedRequest, Response
 from vectors import recorded
 
 from devstack.servers import CAP
-from worker.errors import BadReply, Lagging, NoToken, OutOfTime, ReadFailed, Refused, TooMuch, Unsupported
-from worker.nodes.evm import EthereumNode
+from worker.errors import (
+    BadReply,
+    EmptyRevert,
+    Lagging,
+    NoToken,
+    OutOfTime,
+    ReadFailed,
+    Refused,
+    StateGone,
+    TooMuch,
+    Unsupported,
+)
+from worker.nodes.evm import EvmNode
 from worker.nodes.tron import TronNode
 from worker.reading import multicall
 from worker.reading.contract import RETURN, REVERT, Balance, Block, decode
@@ -25,7 +36,7 @@ Expected = type[ReadFailed] | str | int | Block | None
 # What comes of each recording, were it the answer to a request of ours. "words": the recording's own bytes.
 # One table for each request, and in each of them every recording; what is an error is one whatever was asked for.
 ETHEREUM_ERRORS: dict[int, Expected] = {
-    **dict.fromkeys([9, 10], Lagging),  # header for hash not found, header not found
+    **dict.fromkeys([9, 10], StateGone),  # header for hash not found, header not found
     12: TooMuch,  # max code size exceeded
     16: TooMuch,  # max initcode size exceeded
     **dict.fromkeys([17, 23], TooMuch),  # out of gas; an endless loop is that too
@@ -46,13 +57,14 @@ ETHEREUM: dict[str, dict[int, Expected]] = {
     "by return": {
         **ETHEREUM_ERRORS,
         **dict.fromkeys([1, 3, 4, 5, 6, 7, 8, 18], "words"),
+        **dict.fromkeys([19, 20], EmptyRevert),  # no data in it
         **dict.fromkeys([32, 33, 34, 35], BadReply),  # 33: a quantity, which is not whole bytes
     },
     "by revert": {
         **ETHEREUM_ERRORS,
         **dict.fromkeys(RESULTS, BadReply),  # returned, when it could only revert
         2: "words",
-        **dict.fromkeys([19, 20], Unsupported),  # no data in it
+        **dict.fromkeys([19, 20], EmptyRevert),  # no data in it
     },
     "head": {**ETHEREUM_ERRORS, **dict.fromkeys(RESULTS, BadReply), 32: Block(64, 1_795_465_075)},
     "chain id": {**ETHEREUM_ERRORS, **dict.fromkeys(RESULTS, BadReply), 33: 1337},
@@ -132,8 +144,8 @@ class Recording(Replay):
         return Replay(made, status=vector["status"], headers={"Content-Type": vector["content_type"]}).send(request)
 
 
-def ethereum_node(choose: Callable[[Any], int]) -> EthereumNode:
-    made = EthereumNode("http://node", "latest", CAP)
+def ethereum_node(choose: Callable[[Any], int]) -> EvmNode:
+    made = EvmNode("http://node", "latest", CAP)
     Recording("ethereum", choose).mount_on(made.session)
     return made
 

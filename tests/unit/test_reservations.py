@@ -13,13 +13,15 @@ from worker.errors import OverBudget, ReadFailed, Unreachable
 from worker.reading.shared import Shared
 
 
-def workers(number: int, *nodes: FakeNode, per_second: float) -> list[Reading]:
-    """Workers that share a Redis."""
+def workers(number: int, *nodes: FakeNode, per_second: float, contact: bool = True, **more: Any) -> list[Reading]:
+    """Workers that share a Redis. `contact`: each has made contact with the nodes before."""
     server = fakeredis.FakeServer()
-    readings = [Reading(*nodes, per_second=per_second) for _ in range(number)]
+    readings = [Reading(*nodes, per_second=per_second, **more) for _ in range(number)]
     for each in readings:
         known = Shared("test", "redis://given", each.clock, _client=fakeredis.FakeRedis(server=server))
-        each.reader.shared = each.reader._budget.shared = known
+        each.share(known)
+        if contact:
+            each.has_made_contact()
     return readings
 
 
@@ -33,20 +35,38 @@ def slots(reading: Reading, node: FakeNode) -> int:
 
 @pytest.mark.parametrize(("wallets", "wanted"), [(1, 4), (2, 6), (100, 10), (None, 10)])
 def test_a_read_of_a_few_wallets_reserves_for_those_alone(wallets: int | None, wanted: int) -> None:
-    """Singly: two requests each, the head's two; beside the token's supply, as long as that is not known."""
+    """Singly: two requests each, and the head's two."""
     node = FakeNode(strategies={"single": 4})
     (reading,) = workers(1, node, per_second=10)
     assert may(reading, wallets=wallets) is None
-    assert slots(reading, node) == wanted + 1
+    assert slots(reading, node) == wanted
+
+
+@pytest.mark.parametrize(
+    ("strategy", "family", "requests"),
+    [("revert", "evm", 3), ("return", "evm", 3), ("single", "evm", 2), ("return", "tron", 2), ("single", "tron", 2)],
+)
+def test_the_first_read_of_a_process_reserves_for_its_first_contact_as_well(
+    strategy: str, family: str, requests: int
+) -> None:
+    """The token's supply and its decimals, and the node's own block where a contract has said which one it was."""
+    node = FakeNode(strategies={strategy: 4})  # type: ignore[dict-item]
+    (reading,) = workers(1, node, per_second=10, contact=False, family=family)
+    assert may(reading, wallets=1) is None
+    assert slots(reading, node) == (4 if strategy == "single" else 1) + requests
+    reading.all_right(1)
+    assert [each for each, _ in node.asked].count("contact") == requests
+    assert may(reading, wallets=1) is None
+    assert slots(reading, node) == (4 if strategy == "single" else 1)
 
 
 def test_what_no_read_will_use_is_given_back() -> None:
     node = FakeNode()
     one, other = workers(2, node, per_second=0.5)
     assert may(one) is None
-    assert may(other, seconds=3), "the first has it"
+    assert may(other, seconds=2), "the first has it"
     one.reader.give_back()
-    assert may(other, seconds=3) is None
+    assert may(other, seconds=2) is None
 
 
 def test_without_redis_too_what_is_given_back_may_be_had_again() -> None:
@@ -62,18 +82,18 @@ def test_a_read_begins_with_the_endpoint_at_which_its_slots_are() -> None:
     best, second = FakeNode("best"), FakeNode("second")
     one, other = workers(2, best, second, per_second=0.5)
     assert may(one) is None
-    assert may(other, seconds=3, wallets=1) is None
-    assert (slots(other, best), slots(other, second)) == (0, 2)
+    assert may(other, seconds=2, wallets=1) is None
+    assert (slots(other, best), slots(other, second)) == (0, 1)
     other.all_right(1)
-    assert (best.asked, len(second.asked)) == ([], 2)
+    assert (best.asked, len(second.asked)) == ([], 1)
 
 
 def test_slots_at_an_endpoint_that_the_read_did_not_come_to_are_given_back() -> None:
     best, second = FakeNode("best"), FakeNode("second")
     one, other = workers(2, best, second, per_second=0.5)
     assert may(one) is None
-    assert may(other, seconds=3) is None
-    assert slots(other, second) == 2
+    assert may(other, seconds=2) is None
+    assert slots(other, second) == 1
     one.reader.give_back()
     other.parts(accounts(1), avoid=("second",))
     assert slots(other, second) == 0
@@ -84,8 +104,8 @@ def test_a_slot_comes_in_time_for_its_answer() -> None:
     node.session.pace = 5
     one, other = workers(2, node, per_second=0.2)
     assert may(one) is None
-    assert may(other, seconds=18, refresh=True), "the second slot comes after 15.6 s"
-    assert may(other, seconds=24, refresh=True) is None
+    assert may(other, seconds=9, refresh=True), "its slot comes after 5.2 s, and its answer takes as long"
+    assert may(other, seconds=12, refresh=True) is None
 
 
 def test_who_waited_for_the_budget_until_it_was_late_blames_no_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +116,7 @@ def test_who_waited_for_the_budget_until_it_was_late_blames_no_endpoint(monkeypa
     def sleep(seconds: float) -> None:
         passed[0] += seconds
 
-    for module in ("attempt", "budget"):
+    for module in ("attempt", "sending", "budget"):
         monkeypatch.setattr(f"worker.reading.{module}.monotonic", lambda: monotonic() + passed[0])
     monkeypatch.setattr("worker.reading.budget.sleep", sleep)
 
@@ -106,8 +126,8 @@ def test_who_waited_for_the_budget_until_it_was_late_blames_no_endpoint(monkeypa
 
     node.fault = hangs
     assert may(one) is None
-    (part,) = other.parts(accounts(1), seconds=18)
-    assert passed[0] >= 17, "it began after ten seconds, and had eight"
+    (part,) = other.parts(accounts(1), seconds=13)
+    assert passed[0] >= 12, "it began after five seconds, and had eight"
     assert isinstance(part.failure, OverBudget)
     assert not other.reader.shared.get(["rest:node"])
     one.reader.give_back()
@@ -117,13 +137,13 @@ def test_who_waited_for_the_budget_until_it_was_late_blames_no_endpoint(monkeypa
 
 
 def test_a_budget_in_which_a_read_can_never_fit_is_told_of_once() -> None:
-    """Wallet by wallet it takes five requests: no setting tells so before."""
+    """Wallet by wallet it takes six requests: no setting tells so before."""
     node = FakeNode(strategies={"single": 4})
     reading = Reading(node, per_second=0.1)
     with capture_logs() as logs:
         for _ in range(5):
             assert isinstance(may(reading, 25, refresh=True), OverBudget)
-    assert [(line["event"], line["log_level"], line["requests"]) for line in logs] == [("budget_too_small", "error", 5)]
+    assert [(line["event"], line["log_level"], line["requests"]) for line in logs] == [("budget_too_small", "error", 6)]
     with capture_logs() as logs:
         assert may(Reading(node, per_second=1)) is None
         assert may(Reading(node, per_second=0)) is None

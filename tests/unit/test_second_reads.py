@@ -37,7 +37,7 @@ def throttled(node: FakeNode) -> None:
 
 
 def behind(node: FakeNode) -> None:
-    node.block = Block(99, int(NOW) - 17)
+    node.newest = Block(99, int(NOW) - 17)
 
 
 @pytest.mark.parametrize("trouble", [throttled, behind])
@@ -63,13 +63,13 @@ def test_a_true_zero_is_written_though_the_other_endpoint_is_always_a_block_behi
     best.balances = other.balances = lambda _account: (0, 5)
     behind(other)
     (each,) = found(Reading(best, other))
-    assert (each.balance, each.block) == (Balance(0, 5), other.block)
+    assert (each.balance, each.block) == (Balance(0, 5), other.newest)
 
 
 def test_of_a_batch_that_two_endpoints_read_each_has_its_zeros_confirmed_by_the_other() -> None:
     one, two = FakeNode("one"), FakeNode("two")
     calls = iter([None])
-    one.fault = lambda strategy, _accounts: next(calls, Throttled(retry_after=0)) if strategy != "supply" else None
+    one.fault = lambda strategy, _accounts: next(calls, Throttled(retry_after=0)) if strategy != "contact" else None
     one.balances = lambda _account: (0, 5)
     two.balances = lambda account: (0, 5) if account in accounts(65) else (1, 1)
     every = found(Reading(one, two), wallets=66)
@@ -96,7 +96,7 @@ def test_a_second_read_knows_that_time_has_passed_since_the_claim(monkeypatch: p
     def after_a_while(_way: str, _accounts: object) -> None:
         passed[0] += 20
 
-    slow.fault, good.block = after_a_while, Block(103, int(NOW) + 45)
+    slow.fault, good.newest = after_a_while, Block(103, int(NOW) + 45)
     assert [told(each) for each in found(Reading(slow, good))] == [Balance(0, 5)]
 
 

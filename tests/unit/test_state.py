@@ -12,7 +12,6 @@ from worker.reading import node_reader, nodes_for, shared_of
 from worker.reading.report import endpoint_states, endpoints, per_request
 from worker.reading.request_counts import SENT_EACH, SPAN_SECONDS, SPANS
 from worker.reading.shared import Shared
-from worker.reading.strategies import STRATEGIES
 
 NOW = 1_795_000_000.0
 KEYS = ["first-secret-key", "second-secret-key"]
@@ -48,7 +47,6 @@ def test_endpoints_have_the_names_under_which_workers_know_them(network: Any) ->
     assert [(each.id, each.keys) for each in named] == [(node.id, tuple(key.id for key in node.keys)) for node in nodes]
     assert all(each.name.startswith(node.name) for each, node in zip(named, nodes, strict=True))
     assert node_reader(network, SETTINGS).shared.scope == shared_of(network, SETTINGS).scope
-    assert [dict(node.strategies) for node in nodes] == [dict(STRATEGIES[network])] * len(nodes)
 
 
 def test_endpoints_of_one_host_are_told_apart_without_their_secrets() -> None:

@@ -23,13 +23,13 @@ def test_a_node_may_say_a_secret_in_any_form(said: str) -> None:
 
 @pytest.mark.usefixtures("database_url_alone")
 def test_a_refused_tasks_words_and_a_messages_request_id_are_printable() -> None:
-    from worker.app import bind_task, tell_of_refusal, unbind_task
+    from worker.app import bind_task, log_refusal, unbind_task
 
     class Task:
         name, request = "worker.tasks.sync_wallet", {"request_id": ESCAPES}
 
     with capture_logs() as logs:
-        tell_of_refusal(BadArgument(ESCAPES))
+        log_refusal(BadArgument(ESCAPES))
     bind_task("id", Task())
     bound: dict[str, Any] = structlog.contextvars.get_contextvars()
     unbind_task()

@@ -24,7 +24,7 @@ from worker.errors import (
     WrongChain,
 )
 from worker.reading.contract import Block
-from worker.reading.reader import SELDOM, TRIAL_EVERY
+from worker.reading.node_order import SELDOM, TRIAL_EVERY
 from worker.reading.shared import Shared
 
 NOTHING: Any = lambda _way, _accounts: None  # noqa: E731
@@ -41,7 +41,7 @@ def workers(number: int, *nodes: FakeNode, **more: Any) -> list[Reading]:
     for reading in readings:
         reading.clock = readings[0].clock
         known = Shared("test", "redis://given", reading.clock, _client=fakeredis.FakeRedis(server=server))
-        reading.reader.shared = reading.reader._budget.shared = known
+        reading.share(known)
     return readings
 
 
@@ -54,7 +54,7 @@ def pass_time(reading: Reading, seconds: float, *nodes: FakeNode) -> None:
     if client and seconds >= SELDOM:
         client.delete(*(f"bal:chain:test:trial:{node.id}" for node in nodes))
     for node in nodes:
-        node.block = Block(node.block.number, int(reading.clock.now) - 5)
+        node.newest = Block(node.newest.number, int(reading.clock.now) - 5)
 
 
 def test_with_an_endpoint_awake_a_read_may_begin_and_nobody_is_asked_for_that() -> None:
@@ -105,7 +105,7 @@ def test_a_trial_asks_for_nobodys_balance_and_finds_the_way_back() -> None:
     other.asked.clear()
     with capture_logs() as logs:
         assert may(reading) is None
-    assert [count for strategy, count in one.asked + other.asked if strategy != "supply"] == [1, 1], (
+    assert [count for strategy, count in one.asked + other.asked if strategy != "contact"] == [1, 1], (
         "for one account each"
     )
     assert "endpoint_answers_again" in [line["event"] for line in logs]
@@ -138,7 +138,7 @@ def test_without_redis_a_worker_tries_every_few_seconds_all_the_same() -> None:
     for _ in range(10):
         reading.failure()
         reading.clock.now += 400
-        node.block = Block(node.block.number, int(reading.clock.now) - 5)
+        node.newest = Block(node.newest.number, int(reading.clock.now) - 5)
     reading.failure()
     node.asked.clear()
     for _ in range(5):
@@ -263,9 +263,11 @@ def test_a_trial_is_by_the_databases_clock_as_a_read_is() -> None:
 def test_without_room_in_the_budget_it_says_so_and_when_there_is() -> None:
     node = FakeNode()
     one, other = workers(2, node, per_second=0.5)
+    one.has_made_contact()
+    other.has_made_contact()
     assert may(one) is None
     assert may(other) is None, "a slot or two ahead"
-    refused = may(workers_twin(other))
+    refused = next(filter(None, (may(workers_twin(other)) for _ in range(3))), None)
     assert isinstance(refused, OverBudget)
     assert refused.code == "throttled"
     assert refused.retry_after
@@ -276,13 +278,12 @@ def test_without_room_in_the_budget_it_says_so_and_when_there_is() -> None:
 
 def workers_twin(reading: Reading) -> Reading:
     """Another worker beside one."""
-    (node,) = reading.reader.endpoints
+    (node,) = reading.reader.nodes
     assert isinstance(node, FakeNode)
     twin = Reading(node, per_second=reading.reader.per_second)
     known = reading.reader.shared
-    twin.reader.shared = twin.reader._budget.shared = Shared(
-        "test", "redis://given", reading.clock, _client=known._client
-    )
+    twin.share(Shared("test", "redis://given", reading.clock, _client=known._client))
+    twin.has_made_contact()
     return twin
 
 
@@ -292,8 +293,8 @@ def test_each_request_waits_for_its_slot(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("worker.reading.budget.monotonic", lambda: monotonic() + sum(pauses))
     node = FakeNode()
     Reading(node, per_second=0.5).all_right(64 * 3)
-    assert [strategy for strategy, _ in node.asked] == ["revert", "supply", "revert", "revert"]
-    assert sum(pauses) == pytest.approx(3 * 2.08, abs=0.2), "from each request to the next"
+    assert [strategy for strategy, _ in node.asked] == ["revert", *["contact"] * 3, "revert", "revert"]
+    assert sum(pauses) == pytest.approx(5 * 2.08, abs=0.2), "from each request to the next"
 
 
 def test_a_batch_that_finds_no_room_is_over_budget_and_no_endpoint_rests() -> None:
@@ -309,7 +310,7 @@ def test_a_wallet_that_was_too_much_for_one_endpoint_is_not_said_to_be_out_of_an
     """Each wallet's failure is of the endpoint that failed it."""
     first, dead = FakeNode("first"), FakeNode("dead")
     wallets = accounts(64)
-    first.fault = lambda strategy, of: TooMuch() if strategy != "supply" and wallets[7] in of else None
+    first.fault = lambda strategy, of: TooMuch() if strategy != "contact" and wallets[7] in of else None
     dead.fault = fails(Unreachable)
     failed = [part for part in Reading(first, dead).parts(wallets) if part.failure]
     assert [(list(part.wallets), part.endpoint, part.failure.code) for part in failed if part.failure] == [
@@ -350,7 +351,7 @@ def test_an_error_that_nobody_thought_of_is_its_endpoints_failure_and_the_next_i
 
 def test_what_was_read_before_such_an_error_is_kept() -> None:
     odd, good = FakeNode("odd"), FakeNode("good")
-    asked = iter([None, None])
+    asked = iter([None] * 4)  # a piece, and the first contact
 
     def breaks(_way: str, _accounts: object) -> None:
         next(asked)

@@ -23,6 +23,7 @@ from worker.errors import (
     Unreachable,
     Unsupported,
 )
+from worker.nodes.callers import FIRST
 from worker.nodes.failures import by_words
 from worker.nodes.tron import WORDS, TronNode
 from worker.nodes.urls import takes_keys
@@ -56,14 +57,14 @@ def test_a_read_is_one_constant_call_without_a_contract(finality: str, url: str,
     assert node(replay, finality, url).deployed(b"\x60\x00", RETURN) == b"\xc0\xde"
     (request,) = replay.requests
     assert request.url == asked
-    assert json.loads(request.body or b"") == {"owner_address": "41" + "00" * 20, "data": "6000"}
+    assert json.loads(request.body or b"") == {"owner_address": "41" + FIRST.hex(), "data": "6000"}
 
 
 def test_a_contract_is_called_by_its_address_in_hexadecimal() -> None:
     replay = Replay(GOOD)
     assert node(replay).called(b"\x22" * 20, b"\x33") == b"\xc0\xde"
     sent = json.loads(replay.requests[0].body or b"")
-    assert sent == {"owner_address": "41" + "00" * 20, "contract_address": "41" + "22" * 20, "data": "33"}
+    assert sent == {"owner_address": "41" + FIRST.hex(), "contract_address": "41" + "22" * 20, "data": "33"}
 
 
 def test_a_nodes_words_are_read_from_their_hexadecimal_form() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import fakeredis
 import pytest
-from fakes import TOKEN, FakeNode, Reading, accounts, asked, balance_of, fails, only
+from fakes import FakeNode, Reading, accounts, asked, balance_of, facts, fails, only
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -57,7 +57,7 @@ def test_the_best_way_that_an_endpoint_takes_is_found_and_remembered(
 
 def later(reading: Reading, node: FakeNode, seconds: float) -> None:
     reading.clock.now += seconds
-    node.block = Block(node.block.number + int(seconds) // 12 + 1, int(reading.clock.now) - 4)
+    node.newest = Block(node.newest.number + int(seconds) // 12 + 1, int(reading.clock.now) - 4)
 
 
 def test_a_worse_way_is_doubted_within_minutes_and_the_better_ones_are_tried_again() -> None:
@@ -78,7 +78,7 @@ def test_a_worse_way_is_doubted_within_minutes_and_the_better_ones_are_tried_aga
 def test_a_size_that_was_learnt_of_a_worse_way_is_none_of_the_better_ones() -> None:
     node = FakeNode()
     node.fault = lambda strategy, of: (
-        (TooMuch() if len(of) > 8 else None) if strategy in {"return", "supply"} else Unsupported()
+        (TooMuch() if len(of) > 8 else None) if strategy in {"return", "contact"} else Unsupported()
     )
     reading = Reading(node)
     reading.all_right(32)
@@ -98,7 +98,7 @@ def test_a_doubt_that_proves_wrong_costs_a_request_a_way_and_no_wallet() -> None
     reading = Reading(node)
     reading.all_right(4)
     node.asked.clear()
-    node.fault = lambda strategy, _accounts: None if strategy in {"multicall3", "supply"} else Refused("some words")
+    node.fault = lambda strategy, _accounts: None if strategy in {"multicall3", "contact"} else Refused("some words")
     later(reading, node, BETTER_AFTER)
     reading.all_right(4)
     reading.all_right(4)
@@ -131,7 +131,7 @@ def test_an_error_that_passes_teaches_no_worse_way(kind: type[ReadFailed]) -> No
         reading.parts(accounts(4))
         assert "way:node" not in reading.reader.shared.get(["way:node"])
         later(reading, node, 100)
-        other.block = node.block
+        other.newest = node.newest
     reading.all_right(4)
     assert asked(node)[-1] == "revert"
 
@@ -148,7 +148,7 @@ def test_nor_does_it_in_a_process_that_has_a_ways_proof_from_others_alone(
     server = fakeredis.FakeServer()
     for reading in (one, fresh):
         client = fakeredis.FakeRedis(server=server)
-        reading.reader.shared = Shared("test", "redis://given", one.clock, _client=client)
+        reading.share(Shared("test", "redis://given", one.clock, _client=client))
     one.all_right(4)
     said = [kind("internal error")]
     node.fault = lambda _way, _accounts: said.pop() if said else None
@@ -184,7 +184,7 @@ def test_words_that_say_nothing_are_believed_when_they_are_said_again_and_again(
 
 def test_an_endpoint_that_reads_in_no_way_fails_as_it_did_in_the_best() -> None:
     node = FakeNode()
-    node.fault = lambda strategy, _accounts: None if strategy == "supply" else Refused(f"no {strategy}")
+    node.fault = lambda strategy, _accounts: None if strategy == "contact" else Refused(f"no {strategy}")
     failure = Reading(node).failure(2)
     assert (failure.code, str(failure)) == ("refused", "no revert")
 
@@ -246,7 +246,8 @@ def test_a_way_of_many_requests_ends_at_the_deadline_too(
     node.asked.clear()
     reading.reader.request_limit = request_limit
     passed, limits = [0.0], list[float]()
-    monkeypatch.setattr("worker.reading.attempt.monotonic", lambda: monotonic() + passed[0])
+    for module in ("attempt", "sending", "strategies"):
+        monkeypatch.setattr(f"worker.reading.{module}.monotonic", lambda: monotonic() + passed[0])
 
     def slow(_way: str, _accounts: object) -> None:
         limits.append(node.session.time_limit)
@@ -267,14 +268,14 @@ def test_a_native_balance_that_cannot_be_is_no_balance_wallet_by_wallet(native: 
     node = FakeNode()
     node.balances = lambda _account: (7, native)
     with pytest.raises(BadReply, match="a native balance"):
-        one_by_one(node, TOKEN, accounts(1))
+        one_by_one(node, facts(), accounts(1))
 
 
 @pytest.mark.parametrize("native", [0, 1, 2**128 - 1])
 def test_every_other_native_balance_is_one(native: int) -> None:
     node = FakeNode()
     node.balances = lambda _account: (7, native)
-    assert one_by_one(node, TOKEN, accounts(1)).balances == (Balance(7, native),)
+    assert one_by_one(node, facts(), accounts(1)).balances == (Balance(7, native),)
 
 
 def test_more_wallets_than_a_request_takes_are_read_in_several() -> None:
@@ -284,7 +285,7 @@ def test_more_wallets_than_a_request_takes_are_read_in_several() -> None:
 
 
 def takes(most: int) -> Any:
-    return lambda strategy, of: TooMuch() if strategy != "supply" and len(of) > most else None
+    return lambda strategy, of: TooMuch() if strategy != "contact" and len(of) > most else None
 
 
 def test_the_largest_batch_is_learnt_and_grows_again_slowly() -> None:
@@ -332,7 +333,7 @@ def test_a_pause_in_a_read_of_few_wallets_says_nothing_of_sizes() -> None:
 
 
 def spoilt_by(*bad: bytes) -> Any:
-    return lambda strategy, of: TooMuch() if strategy != "supply" and set(bad) & set(of) else None
+    return lambda strategy, of: TooMuch() if strategy != "contact" and set(bad) & set(of) else None
 
 
 @pytest.mark.parametrize("place", [0, 1, 700, 1023])

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import redis_address
+from config.addresses import BadAddress
 from config.base_settings import unknown_networks
 from config.keys import NOT_FETCHED, Provider, public_key, usable
 from config.networks import NetworkName
@@ -30,13 +31,13 @@ from config.values import LOOPBACK
 from db import SCHEMA_VERSION
 from db.rights import WORKER, is_superuser, missing, runs_as_superuser
 from db.session import applied_schema, clock, transaction
-from worker.errors import BadAddress, ReadFailed, Throttled, Unauthorized
-from worker.nodes.addresses import account_bytes
+from worker.errors import ReadFailed, Throttled, Unauthorized
 from worker.reading import nodes_for
 from worker.reading.contract import ACCOUNT_BYTES, CLOCK_TOLERANCE, FUTURE_TOLERANCE, Snapshot
+from worker.reading.facts import facts_of
 from worker.reading.reader import READ_REQUESTS, NodeReader
 from worker.reading.shared import Shared
-from worker.reading.strategies import DECIMALS, Node
+from worker.reading.strategies import Node
 
 OLDEST_REDIS = (6, 2)
 REDIS_TIMEOUT = 3.0  # seconds
@@ -48,6 +49,9 @@ TO_DO = {
     "unauthorized": "correct the key: in {net}_RPC_URLS, or TRON_API_KEYS",
     "wrong_chain": "correct {net}_RPC_URLS or {net}_CHAIN_ID",
     "no_token": "correct {net}_USDT_CONTRACT, or use a node of the right chain",
+    "wrong_decimals": "set {net}_USDT_DECIMALS to those of the token, if {net}_USDT_CONTRACT is the right one",
+    "wrong_block_number": "set block_number of this network in NETWORKS_FILE to arbsys, or to opcode",
+    "finality_stalled": "wait until the chain finalizes blocks again, or set {net}_FINALITY to latest meanwhile",
     "lagging": "wait until the node has caught up, or raise {net}_MAX_HEAD_AGE",
     "clock_skewed": "set the clock of the database's server by NTP",
     "bad_reply": "see whether {net}_RPC_URLS is a node's whole URL, with its path",
@@ -223,7 +227,7 @@ def chain(network: NetworkName, settings: WorkerSettings, ahead: float, blocks: 
     """Each endpoint of a network. Adds to `blocks` the newest block of each, as this machine's clock has it."""
     known, net = settings.chain(network), network.upper()
     try:
-        token = account_bytes(network, known.contract)
+        facts = facts_of(known)
     except BadAddress as error:
         yield Finding(network, f"{net}_USDT_CONTRACT: {error}", f"correct {net}_USDT_CONTRACT")
         return
@@ -236,16 +240,14 @@ def chain(network: NetworkName, settings: WorkerSettings, ahead: float, blocks: 
         )
     for node in nodes:
         # As a worker reads, but for what workers know of the endpoint already.
-        of_chain = network, known.chain_id, token, known.finality
-        bounds = settings.request_limit, known.max_head_age, known.per_second
-        reader = NodeReader(*of_chain, [node], Shared("check"), *bounds)
-        yield endpoint(reader, known.decimals, ahead, blocks)
+        reader = NodeReader(facts, [node], Shared("check"), settings.request_limit, known.per_second)
+        yield endpoint(reader, ahead, blocks)
 
 
-def endpoint(reader: NodeReader, decimals: int, ahead: float, blocks: list[Seen]) -> Finding:
+def endpoint(reader: NodeReader, ahead: float, blocks: list[Seen]) -> Finding:
     """One endpoint, asked for balances of nobody, and with each of its keys. By the database's clock, as a worker."""
-    node, net = reader.endpoints[0], reader.network.upper()
-    subject = f"{reader.network} {node.name}"
+    node, net = reader.nodes[0], reader.facts.network.upper()
+    subject = f"{reader.facts.network} {node.name}"
     if bad := refused_keys(node):
         to_do = TO_DO[next(iter(bad.values())).code].format(net=net)
         return Finding(subject, "; ".join(f"key {at} of {len(node.keys)}: {said}" for at, said in bad.items()), to_do)
@@ -255,16 +257,12 @@ def endpoint(reader: NodeReader, decimals: int, ahead: float, blocks: list[Seen]
         snapshot = _read(reader, 1, ahead, blocks)
         milliseconds = (monotonic() - started) * 1000
         _read(reader, reader.max_wallets, ahead, blocks)  # it learns how many a request may ask for
-        has = int.from_bytes(node.called(reader.token, DECIMALS))
     except ReadFailed as failure:
         return Finding(subject, f"{failure.code}: {failure}", TO_DO.get(failure.code, USE_ANOTHER).format(net=net))
     strategy, *_ = reader.shared.get([f"way:{node.id}"])[f"way:{node.id}"]
     if strategy == "single":
         detail = "it takes neither a call without a contract nor a Multicall3, but only wallet by wallet"
         return Finding(subject, detail, USE_ANOTHER.format(net=net))
-    if has != decimals:
-        to_do = f"set {net}_USDT_DECIMALS to {has}, if the contract is the right one"
-        return Finding(subject, f"the token has {has} decimals, not {decimals}", to_do)
     age = max(time() + ahead - snapshot.block.time, 0)
     return Finding(
         subject,
@@ -279,11 +277,11 @@ def _read(reader: NodeReader, wallets: int, ahead: float, blocks: list[Seen]) ->
     parts = reader.read(nobody, time() + ahead, monotonic() + READ_REQUESTS * reader.request_limit)
     for part in parts:
         if part.failure and part.failure.skew:
-            blocks.append((-part.failure.skew[0] - ahead, reader.max_age))
+            blocks.append((-part.failure.skew[0] - ahead, reader.facts.max_age))
         if part.failure:
             raise part.failure
         if part.snapshot:
-            blocks.append((time() - part.snapshot.block.time, reader.max_age))
+            blocks.append((time() - part.snapshot.block.time, reader.facts.max_age))
     snapshot = parts[0].snapshot
     assert snapshot
     return snapshot

@@ -1,10 +1,10 @@
 """The transport of a read on an EVM chain, through web3's provider, and what its nodes' errors mean."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count
 from random import randrange
-from typing import Any, ClassVar
+from typing import Any
 
 import requests
 from web3 import HTTPProvider
@@ -12,26 +12,30 @@ from web3.types import RPCEndpoint
 
 from worker.errors import (
     BadReply,
+    EmptyRevert,
     Lagging,
     OutOfTime,
     ReadFailed,
     Refused,
+    StateGone,
     Throttled,
     TooMuch,
     Unauthorized,
     Unsupported,
 )
+from worker.nodes.callers import caller_beside
 from worker.nodes.failures import BY_STATUS_ALONE, COMMON_WORDS, by_words, seconds_in, translated, words
 from worker.nodes.http import NodeSession, keep_recursion_limit
 from worker.nodes.urls import digest, node_name, secrets_in
-from worker.reading.contract import HEADER, RETURN, Block
-from worker.reading.strategies import STRATEGIES, ApiKey, Head, Strategy
+from worker.reading.contract import HEADER, RETURN, BaseUnits, Block
+from worker.reading.strategies import ApiKey, Head
 from worker.wording import in_short
 
 keep_recursion_limit()
 
-MULTICALL3 = bytes.fromhex("ca11bde05977b3631167028862be2a173976ca11")
-REVERTED = 3  # geth's code of a call that reverted; its data is what the contract said
+REVERTED = {3, -32015}  # the codes of a call that reverted, geth's and nethermind's; the data is the contract's own
+REVERT_PREFIX = "Reverted "  # nethermind's, before the data
+MOST_WORDS = 200  # characters of an error's data that may be words of the node's
 
 QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}", re.ASCII)
 
@@ -46,18 +50,23 @@ CODES: dict[int, type[ReadFailed]] = {
 
 # geth and its kin give -32000 and -32003 to nearly everything.
 WORDS = (
-    words(r"max (?:init)?code size exceeded", TooMuch, "max code size exceeded: code size 24608 limit 24576"),
+    words(r"(?:init ?)?code size", TooMuch, "max code size exceeded: code size 24608 limit 24576"),
     words(r"CreateContractSizeLimit|CreateInitCodeSizeLimit", TooMuch, "EVM error CreateContractSizeLimit"),
-    words(r"out ?of ?gas|gas required exceeds|gas limit", TooMuch, "err: out of gas (supplied gas 50000000)"),
+    words(
+        r"out ?of ?gas|gas required exceeds|gas limit|(?:intrinsic|floor data) gas|Gas(?:Cost|Floor)MoreThanGasLimit",
+        TooMuch,
+        "err: out of gas (supplied gas 50000000)",
+    ),
     words(r"response too large|response size", TooMuch, "response too large"),
     words(r"execution aborted \(timeout", OutOfTime, "execution aborted (timeout = 5s)"),
     words(r"request timed out", OutOfTime, "request timed out"),
     words(
-        r"header (?:for hash )?not found|block not found|state is not available|missing trie node|historical state",
-        Lagging,
-        "header not found",
+        r"header (?:for hash )?not found|state (?:is )?not available|missing trie node|historical state",
+        StateGone,
+        "missing trie node 4a1b (path ) state 0x4a1b is not available",
     ),
-    words(r"not currently canonical", Lagging, "hash is not currently canonical"),  # what it was pinned to is gone
+    words(r"not currently canonical", StateGone, "hash is not currently canonical"),  # another block took its place
+    words(r"block not found", Lagging, "finalized block not found"),
     words(
         r"(?:missing|no|without|requires?) (?:an? |the |field |parameter )?['\"`]?(?:to|recipient)\b"
         r"|\bto['\"`]? (?:address |field )?(?:is |was )?(?:missing|required|not set|null)",
@@ -70,11 +79,9 @@ WORDS = (
 )
 
 
-class EthereumNode:
-    """One JSON-RPC endpoint. Opens its connection at first use, so it may be made before a fork, but not used."""
+class EvmNode:
+    """One node that speaks JSON-RPC. Opens its connection at first use: it may be made before a fork, but not used."""
 
-    strategies: ClassVar[Mapping[Strategy, int]] = STRATEGIES["ethereum"]
-    multicall3 = MULTICALL3
     keys: Sequence[ApiKey] = ()
 
     def __init__(self, url: str, finality: str, time_limit: float, *, name: str = "") -> None:
@@ -93,38 +100,46 @@ class EthereumNode:
 
         One HTTP request, as each method here is one. Raises ReadFailed.
         """
-        reply = self._ask("eth_call", {"data": "0x" + init_code.hex()}, self._finality)
-        if hands_out == RETURN:
-            return _bytes(self._result(reply))
+        reply = self._ask("eth_call", _call(init_code), self._finality)
         error = reply.get("error")
         if isinstance(error, dict) and reply.get("result") is None:
             # geth has code 3, others have other codes: the words themselves tell whether they are ours.
-            data = error.get("data")
-            if isinstance(data, str) and len(data) >= len("0x") + 2 * HEADER:
+            data = _revert_data(error)
+            if hands_out != RETURN and data and len(data) >= len("0x") + 2 * HEADER:
                 return _bytes(data)
-            if error.get("code") == REVERTED and data in (None, "", "0x"):
-                raise Unsupported("revert data is not passed on")
-        self._result(reply)
-        raise BadReply("a result, when the call could only revert")
+            if data in {"", "0x"} and _only_reverted(error, hands_out):
+                raise EmptyRevert
+        result = self._result(reply)
+        if hands_out != RETURN:
+            raise BadReply("a result, when the call could only revert")
+        return _bytes(result)
 
     def called(self, contract: bytes, data: bytes, at: Any = None) -> bytes:
         """What a contract answers, at a block's `ref` or at the configured finality. b"": there is no contract."""
-        call = {"to": "0x" + contract.hex(), "data": "0x" + data.hex()}
+        call = {"to": "0x" + contract.hex(), **_call(data)}
         return _bytes(self._result(self._ask("eth_call", call, at or self._finality)))
+
+    def block(self, finality: str) -> Block:
+        """The newest block of a finality. Raises Lagging where there is none yet."""
+        return self._newest(finality)[0]
 
     def head(self) -> Head:
         """The newest block of the configured finality, which later calls may be pinned to. Two requests."""
-        block = self._result(self._ask("eth_getBlockByNumber", self._finality, False))
-        chain_id = _number(self._result(self._ask("eth_chainId")))
+        block, found = self._newest(self._finality)
+        pin = {"blockHash": found, "requireCanonical": True}  # EIP-1898
+        return Head(block, _number(self._result(self._ask("eth_chainId"))), pin)
+
+    def _newest(self, finality: str) -> tuple[Block, str]:
+        """A block, and its hash."""
+        block = self._result(self._ask("eth_getBlockByNumber", finality, False))
         if block is None:
-            raise Lagging(f"no {self._finality} block")
+            raise Lagging(f"no {finality} block")
         if not isinstance(block, dict) or not isinstance(block.get("hash"), str):
             raise BadReply("a block is an object with a hash")
-        pin = {"blockHash": block["hash"], "requireCanonical": True}  # EIP-1898
-        return Head(Block(_number(block.get("number")), _number(block.get("timestamp"))), chain_id, pin)
+        return Block(_number(block.get("number")), _number(block.get("timestamp"))), block["hash"]
 
-    def native(self, account: bytes, at: Any) -> int:
-        """An account's ether, in wei, at a block's `ref`."""
+    def native(self, account: bytes, at: Any) -> BaseUnits:
+        """An account's balance of the native coin, at a block's `ref`."""
         return _number(self._result(self._ask("eth_getBalance", "0x" + account.hex(), at)))
 
     def _ask(self, method: str, *parameters: Any) -> dict[str, Any]:
@@ -149,14 +164,40 @@ class EthereumNode:
         if error is None:
             return reply.get("result")
         known = error if isinstance(error, dict) else {"message": error}
-        detail = f"error {known.get('code')}: {in_short(known.get('message'), self._secrets)}"
-        told = by_words(detail, WORDS, detail)
+        detail = f"error {known.get('code')}: {in_short(_words_of(known), self._secrets)}"
+        by_its_words = by_words(detail, WORDS, detail)
         kind = CODES.get(known["code"]) if isinstance(known.get("code"), int) else None
-        if kind is None or isinstance(told, Throttled):  # a rate's limit comes with any code
-            kind = type(told or Refused())
+        if kind is None or isinstance(by_its_words, Throttled):  # a rate's limit comes with any code
+            kind = type(by_its_words or Refused())
         data = known.get("data")
         wait = data.get("backoff_seconds") if isinstance(data, dict) else None  # Infura's
         raise kind(detail, retry_after=seconds_in(wait))
+
+
+def _call(data: bytes) -> dict[str, str]:
+    """A call's data and caller. Some nodes credit the caller with the price of the gas, so it is never a wallet."""
+    return {"from": "0x" + caller_beside(data).hex(), "data": "0x" + data.hex()}
+
+
+def _revert_data(error: dict[str, Any]) -> str | None:
+    """The data of a revert in hexadecimal digits, as the contract gave it. None: it is no text."""
+    data = error.get("data", "") or ""
+    return data.removeprefix(REVERT_PREFIX) if isinstance(data, str) else None
+
+
+def _only_reverted(error: dict[str, Any], hands_out: bytes) -> bool:
+    """Whether an error without data says no more than that the call reverted. Returning, the reader never does."""
+    message = str(error.get("message", ""))
+    gives_reason = hands_out == RETURN and "reverted:" in message
+    return error.get("code") in REVERTED and not gives_reason and not isinstance(by_words(message, WORDS, ""), TooMuch)
+
+
+def _words_of(error: dict[str, Any]) -> Any:
+    """A node's words. nethermind puts the reason into the data, where it is not hexadecimal."""
+    message, data = error.get("message"), error.get("data")
+    if not isinstance(data, str) or not data or len(data) > MOST_WORDS or data.startswith(("0x", REVERT_PREFIX)):
+        return message
+    return f"{message}: {data}"
 
 
 def _error_in(response: requests.Response) -> Any:

@@ -5,9 +5,9 @@ with what the constructor returned.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any
 
 from tronpy.providers import HTTPProvider
 
@@ -22,19 +22,18 @@ from worker.errors import (
     Unauthorized,
     Unsupported,
 )
+from worker.nodes.callers import caller_beside
 from worker.nodes.failures import COMMON_WORDS, by_words, translated, words
 from worker.nodes.http import NodeSession, keep_recursion_limit
 from worker.nodes.urls import digest, node_name, secrets_in, takes_keys
-from worker.reading.contract import Block
-from worker.reading.strategies import STRATEGIES, ApiKey, Head, Strategy
+from worker.reading.contract import BaseUnits, Block
+from worker.reading.strategies import ApiKey, Head
 from worker.wording import in_short
 
 keep_recursion_limit()
 
 KEY_HEADER = "TRON-PRO-API-KEY"
 PREFIX = "41"
-NOBODY = PREFIX + "00" * 20  # a caller is asked for; the account need not exist
-MULTICALL3 = bytes.fromhex("32a4f47a74a6810bd0bf861cabab99656a75de9e")  # TEazPvZwDjDtFeJupyo7QunvnrnUjPH8ED
 STATES = {
     "solid": "walletsolidity",
     "latest": "wallet",  # shows pending transactions too
@@ -82,10 +81,7 @@ WORDS = (
 
 
 class TronNode:
-    """One java-tron HTTP endpoint. Opens its connection at first use, so it may be made before a fork, but not used."""
-
-    strategies: ClassVar[Mapping[Strategy, int]] = STRATEGIES["tron"]
-    multicall3 = MULTICALL3
+    """One java-tron node. Opens its connection at first use: it may be made before a fork, but not used."""
 
     def __init__(
         self,
@@ -101,7 +97,7 @@ class TronNode:
         self.session = NodeSession(time_limit, KEY_HEADER)
         self.keys = tuple(ApiKey(digest(key), key) for key in keys) if takes_keys(url, key_hosts) else ()
         self._secrets = (*secrets_in(url), *keys)
-        self._state = STATES[finality]
+        self._finality = finality
         # tronpy joins URLs as a browser does: without the slash the last part of the path, often a key, gets lost.
         self._provider = HTTPProvider(url.rstrip("/") + "/")
         # tronpy would send one of its own keys, which the whole world shares, to any URL with "trongrid" in it.
@@ -113,18 +109,15 @@ class TronNode:
 
         One HTTP request, as each method here is one. Raises ReadFailed.
         """
-        return self._constant(data=init_code.hex())
+        return self._constant(init_code)
 
     def called(self, contract: bytes, data: bytes, at: Any = None) -> bytes:  # noqa: ARG002  no call can be pinned
         """What a contract answers. Raises NoToken when there is none."""
-        return self._constant(contract_address=PREFIX + contract.hex(), data=data.hex())
+        return self._constant(data, contract_address=PREFIX + contract.hex())
 
-    def head(self) -> Head:
-        """The newest block of the configured finality; no later call can be pinned to it. Two requests."""
-        newest = self._ask("getblock", detail=False)
-        genesis = self._ask("getblock", detail=False, id_or_num="0").get("blockID")
-        if not isinstance(genesis, str) or not BLOCK_ID.fullmatch(genesis):
-            raise BadReply("a genesis block has an id")
+    def block(self, finality: str) -> Block:
+        """The newest block of a finality. Raises Lagging where there is none yet."""
+        newest = self._ask("getblock", finality, detail=False)
         raw = newest.get("block_header")
         raw = raw.get("raw_data") if isinstance(raw, dict) else None
         if not isinstance(raw, dict):
@@ -132,10 +125,18 @@ class TronNode:
         number, time = raw.get("number"), raw.get("timestamp")
         if type(number) is not int or type(time) is not int:
             raise BadReply("a block has a number and a time")
-        return Head(Block(number, time // 1000), int(genesis[-8:], 16))
+        return Block(number, time // 1000)
 
-    def native(self, account: bytes, at: Any) -> int | None:  # noqa: ARG002  no call can be pinned
-        """An account's TRX, in sun. None: nobody has activated it, as far as the node knows."""
+    def head(self) -> Head:
+        """The newest block of the configured finality; no later call can be pinned to it. Two requests."""
+        newest = self.block(self._finality)
+        genesis = self._ask("getblock", detail=False, id_or_num="0").get("blockID")
+        if not isinstance(genesis, str) or not BLOCK_ID.fullmatch(genesis):
+            raise BadReply("a genesis block has an id")
+        return Head(newest, int(genesis[-8:], 16))
+
+    def native(self, account: bytes, at: Any) -> BaseUnits | None:  # noqa: ARG002  no call can be pinned
+        """An account's balance of the native coin. None: nobody has activated it, as far as the node knows."""
         asked = PREFIX + account.hex()
         reply = self._ask("getaccount", address=asked)
         if reply == {}:
@@ -147,17 +148,20 @@ class TronNode:
             raise BadReply("a balance is a whole number")
         return balance
 
-    def _ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+    def _ask(self, method: str, finality: str = "", **parameters: Any) -> dict[str, Any]:
+        state = STATES[finality or self._finality]
         with translated(WORDS):
-            reply: Any = self._provider.make_request(f"{self._state}/{method}", parameters)
+            reply: Any = self._provider.make_request(f"{state}/{method}", parameters)
         if not isinstance(reply, dict):
             raise BadReply("a reply is an object")
         if "Error" in reply:
             self._refuse(str(reply["Error"]))
         return reply
 
-    def _constant(self, **parameters: Any) -> bytes:
-        reply = self._ask("triggerconstantcontract", owner_address=NOBODY, **parameters)
+    def _constant(self, data: bytes, **parameters: Any) -> bytes:
+        # A caller is asked for; the account need not exist.
+        caller = PREFIX + caller_beside(data).hex()
+        reply = self._ask("triggerconstantcontract", owner_address=caller, data=data.hex(), **parameters)
         result = reply.get("result")
         if not isinstance(result, dict):
             raise BadReply("a reply has a result")

@@ -4,12 +4,13 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Protocol
 
+from config.network_settings import prefix, source
 from config.networks import NetworkName
 from config.settings import WorkerSettings, worker_settings
-from config.values import named_url
 from worker.errors import NotConfigured, ReadFailed
-from worker.nodes.addresses import account_bytes
-from worker.nodes.urls import digest, node_names
+from worker.nodes import nodes_of
+from worker.nodes.urls import digest
+from worker.reading.facts import facts_of
 from worker.reading.reader import NodeReader
 from worker.reading.request import Part
 from worker.reading.shared import Shared
@@ -67,52 +68,28 @@ def reader_for(network: NetworkName) -> ChainReader:
 
 
 def node_reader(network: NetworkName, settings: WorkerSettings) -> NodeReader:
-    """A reader of a network. Raises NotConfigured, and BadAddress when the token's is none."""
+    """A reader of a network. Raises NotConfigured where it has no node."""
     if network not in settings.networks:
-        raise NotConfigured(f"{network.upper()}_RPC_URLS is not set")
+        raise NotConfigured(f"{prefix(network)}RPC_URLS is not set")
     chain = settings.chain(network)
     return NodeReader(
-        network=network,
-        chain_id=chain.chain_id,
-        token=account_bytes(network, chain.contract),
-        finality=chain.finality,
-        endpoints=nodes_for(network, settings),
+        facts=facts_of(chain),
+        nodes=nodes_for(network, settings),
         shared=shared_of(network, settings),
         request_limit=settings.request_limit,
-        max_age=chain.max_head_age,
         per_second=chain.per_second,
     )
 
 
 def shared_of(network: NetworkName, settings: WorkerSettings) -> Shared:
-    """What the workers know of a network's endpoints under these settings."""
+    """What the workers know of a network's nodes under these settings."""
     chain = settings.chain(network)
     # What was learnt under other settings is about other chains, tokens or blocks.
-    scope = f"{network}:{chain.chain_id}:{digest(chain.contract)}:{chain.finality}"
+    of_source = source(chain)
+    scope = f"{network}:{of_source.chain_id}:{digest(of_source.contract)}:{chain.finality}"
     return Shared(scope, settings.redis_url.get_secret_value())
 
 
 def nodes_for(network: NetworkName, settings: WorkerSettings) -> list[Node]:
-    """The endpoints of a network, best first."""
-    chain = settings.chain(network)
-    urls = [url.get_secret_value() for url in chain.urls]
-    named = [(named_url(url)[1], name) for url, name in zip(urls, node_names(urls), strict=True)]
-    # web3 takes a second to load, and a worker that reads Tron alone never needs it.
-    if chain.network.family == "evm":
-        from worker.nodes.evm import EthereumNode
-
-        return [EthereumNode(url, chain.finality, settings.request_limit, name=name) for url, name in named]
-    from worker.nodes.tron import TronNode
-
-    keys = [key.get_secret_value() for key in chain.api_keys]
-    return [
-        TronNode(
-            url,
-            chain.finality,
-            settings.request_limit,
-            name=name,
-            keys=keys,
-            key_hosts=chain.api_key_hosts,
-        )
-        for url, name in named
-    ]
+    """The nodes of a network, best first."""
+    return nodes_of(settings.chain(network), settings.request_limit)

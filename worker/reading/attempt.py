@@ -1,9 +1,12 @@
-"""One endpoint's turn at a read: its ways, sizes and keys are tried until the wallets are read or it has failed."""
+"""One node's attempt at a read: its strategies, sizes and keys are tried until the wallets are read or it has failed.
 
-from collections.abc import Callable, Mapping, Sequence
+In comes a `ReadRequest`, and which of its wallets nobody has read yet; out go `parts`, the wallets that are left, and
+why. How they are cut is decided in ``pieces``, the strategy in ``strategy_choice``, the key in ``node_keys``, when a
+request may be sent in ``sending``, and for how long the node is left alone in ``resting``.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
-from random import randrange
 from time import monotonic
 from typing import Any
 
@@ -13,38 +16,45 @@ from worker.errors import (
     FROM_OUTSIDE,
     BadReply,
     ClockSkewed,
+    EmptyRevert,
+    FinalityStalled,
+    Lagging,
     OutOfTime,
     OverBudget,
     ReadFailed,
     Refused,
+    StateGone,
     Throttled,
     TooMuch,
     Unauthorized,
     Unreachable,
     Unsupported,
 )
-from worker.reading import backoff as choice
 from worker.reading.backoff import Rest
-from worker.reading.contract import Block, Expected, Snapshot, check, richest
+from worker.reading.batch_size import left_of
+from worker.reading.contact import contact_requests, make_contact, total_supply
+from worker.reading.contract import BaseUnits, Block, Snapshot, richest
+from worker.reading.facts import HEAD_FINALITY, ChainFacts
+from worker.reading.node_keys import NodeKeys
+from worker.reading.pieces import Pieces
+from worker.reading.plausibility import Expected, check, newest_of
 from worker.reading.request import Part, ReadRequest
+from worker.reading.resting import Resting
+from worker.reading.sending import Sending
 from worker.reading.shared import Shared
-from worker.reading.shared_entries import NEWEST_HOLDS, SIZE_HOLDS, STRIKES_HOLD, SUPPLY_HOLDS
-from worker.reading.strategies import READ, ApiKey, Node, requests_of, total_supply
+from worker.reading.shared_entries import NEWEST_HOLDS, SIZE_HOLDS, SUPPLY_HOLDS
+from worker.reading.strategies import READ, Node, requests_of
 from worker.reading.strategy_choice import StrategyChoice, most_of, size_of
 from worker.wording import where
 
 log = structlog.get_logger(__name__)
 
-NOT_THE_WALLETS = 8  # so many failed by themselves, and none was read: it is the endpoint
-
-_reads_begun = count(randrange(1024))  # noqa: S311  each process begins at another key, so that all are used evenly
-
 
 @dataclass(slots=True)
 class Attempt:
-    """One attempt of one endpoint at one task: made for it, and done with after `take`.
+    """One attempt of one node at one read: made for it, and done with after `take`.
 
-    `trial`: it rests, and is asked to see whether it has come back.
+    `trial`: the node rests, and is asked to see whether it has come back.
     """
 
     node: Node
@@ -54,100 +64,122 @@ class Attempt:
     trial: bool = False
     parts: list[Part] = field(default_factory=list)
     newest: Block | None = None  # that this process has seen for itself
-    contradicts: bool = False  # a reply passed every check but the one against others' mark
+    contradicts: bool = False  # a reply passed every check but the one against others' newest block
     agrees: bool = False  # a reply passed that one too
-    lone: list[range] = field(default_factory=list)  # single wallets that failed by themselves
-    lone_failure: TooMuch | None = None
-    _too_much: list[range] = field(default_factory=list)
-    _ways: StrategyChoice = field(init=False)
-    _size: int = 0
-    _supply: int | None = None
-    _key: ApiKey | None = None
-    _key_rests: dict[str, Rest] = field(default_factory=dict)
-    _began: float = field(default_factory=monotonic)
-    _requests: int = 0
-    _sent: int = 0
-    _waited: float = 0.0  # seconds, for slots in the budget
+    pieces: Pieces = field(init=False)
+    _choice: StrategyChoice = field(init=False)
+    _keys: NodeKeys = field(init=False)
+    _sending: Sending = field(init=False)
+    _resting: Resting = field(init=False)
+    _supply: BaseUnits | None = None
 
     def __post_init__(self) -> None:
-        self._ways = StrategyChoice(self.node, self.shared, self.entries)
-        self._size = size_of(self.node, self._ways.strategy, self.entries, self.request.budget)
+        self._choice = StrategyChoice(self.node, self.facts, self.shared, self.entries)
+        strategy = self._choice.strategy
+        self.pieces = Pieces(size_of(self.facts, self.node, strategy, self.entries, self.request.budget))
+        self._keys = NodeKeys(self.node.keys, self.entries, self.trial)
+        self._sending = Sending(self.node, self.request)
+        self._resting = Resting(self.node, self.request, self.shared, self.entries, self.trial)
         self._supply = self.shared.proved(f"supply:{self.node.id}")  # money is held against it: nobody's word
-        self._key_rests = {key.id: Rest.from_entry(self.entries.get(f"key:{key.id}")) for key in self.node.keys}
         self.newest = self.request.expected.newest
-        self._next_key()
+        self._keys.choose(self.shared.clock())
+
+    @property
+    def facts(self) -> ChainFacts:
+        return self.request.expected.facts
 
     def take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
         """Read what it can of `pieces`, into `parts`. What is left, and why: None when nothing is.
 
-        Whatever the endpoint sends ends here: an error that nobody thought of is this endpoint's failure too.
+        Whatever the node sends ends here: an error that nobody thought of is this node's failure too.
         """
         try:
             return self._take(pieces)
         except FROM_OUTSIDE:
             raise
-        except Exception as error:  # noqa: BLE001  told of, and without its words: they may quote the URL
-            self._tell(log.error, "endpoint_broken", error=type(error).__name__, where=where(error))
+        except Exception as error:  # noqa: BLE001  logged, and without its words: they may quote the URL
+            self._resting.log(log.error, "endpoint_broken", error=type(error).__name__, where=where(error))
             failure = BadReply(f"a reply that cannot be read ({type(error).__name__})")
             self._rest(failure)
-            return choice.left_of(pieces, [part.wallets for part in self.parts]), failure
+            return left_of(pieces, [part.wallets for part in self.parts]), failure
         finally:
             self.request.budget.give_back(self.node.id)
-            if self._sent:
-                self.shared.requests.add(self.node.id, self._sent)
+            if self._sending.sent:
+                self.shared.requests.add(self.node.id, self._sending.sent)
 
     def _take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
-        queue = choice.cut(pieces, self._size)
-        bound = choice.most_requests(len(queue), sum(map(len, queue)))
         failure: ReadFailed | None = None
-        while queue and failure is None:
-            piece = queue.pop(0)
+        self.pieces.take_in(pieces)
+        while self.pieces.waiting and failure is None:
+            piece = self.pieces.next()
             try:
                 snapshot = self._once_more(piece)
             except TooMuch as error:
-                queue, failure = self._split(error, piece, queue, spent=self._requests > bound)
+                failure = self._smaller(piece, error)
+            except EmptyRevert as error:
+                failure = self._smaller_or_otherwise(piece, error)
             except ReadFailed as error:
-                queue, failure = self._other_way(error, piece, queue)
+                failure = self._otherwise(piece, error)
             else:
                 self._keep(piece, snapshot)
-        self._learn()
-        queue += self.lone
-        return queue, failure or (self.lone_failure if queue else None)
+        self._learn_size()
+        left = self.pieces.waiting + self.pieces.failing_alone
+        return left, failure or (self.pieces.failure_alone if left else None)
 
     def _once_more(self, piece: range) -> Snapshot:
-        """java-tron's limit is one of wall-clock time: a pause of its collector fails calls of any size. And an error
-        that says nothing passes, as a rule: where there is no other endpoint, the same one is asked again.
+        """What fails by chance is asked for once more. java-tron's limit is one of wall-clock time: a pause of its
+        collector fails calls of any size. A block's state may be gone, or not be there yet, at one of several nodes
+        behind one address. And an error that says nothing passes as a rule: where there is no other node, the same one
+        is asked again.
         """
         try:
             return self._read(piece)
-        except (OutOfTime, Refused) as error:
-            if isinstance(error, Refused) and (not self.request.alone or self._ways.one_refusal_is_enough):
+        except (OutOfTime, StateGone, Refused) as error:
+            if isinstance(error, Refused) and (not self.request.alone or self._choice.one_refusal_is_enough):
                 raise
         return self._read(piece)
 
     def _read(self, piece: range) -> Snapshot:
         """One read that passed every check."""
-        requests = requests_of(self._ways.strategy, len(piece)) + (self._supply is None)
-        budget, pace = self.request.budget, self.node.session.pace
-        budget.have(self.node.id, requests, self.request.latest_slot(pace), refresh=self.request.refresh, pace=pace)
-        self._prepare()
+        self.pieces.asked += 1
+        strategy = self._choice.strategy
+        of_contact = 0 if self._supply is not None else contact_requests(self.facts, strategy)
+        self._send(requests_of(strategy, len(piece)) + of_contact)
         accounts = self.request.accounts[piece.start : piece.stop]
-        snapshot = READ[self._ways.strategy](self.node, self.request.token, accounts)
-        now = (
-            self.request.expected.now + monotonic() - self.request.started
-        )  # other endpoints may have taken their time
-        now = snapshot.block.time if self.request.any_time else now
-        expected = replace(self.request.expected, now=now, newest=self.newest, host=self.shared.clock())
-        check(snapshot, expected)
+        snapshot = READ[strategy](self.node, self.facts, accounts)
+        expected = replace(self.request.expected, now=self._now(snapshot), newest=self.newest, host=self.shared.clock())
+        try:
+            check(snapshot, expected)
+        except (Lagging, ClockSkewed) as failure:
+            self._check_head(snapshot, failure, expected.now)
+            raise
         self._check_mark(snapshot, expected)
-        unanswered = len(accounts) > 1 and not any(snapshot.balances)
-        most = richest(snapshot.balances)
-        if unanswered or self._supply is None or most > self._supply:
-            # It is not known yet, there may be more of it by now, or there is no token at all.
-            self._supply = self._learn_supply()
-        if most > self._supply:
-            raise BadReply("a balance above the token's total supply")
+        self._check_supply(snapshot)
         return snapshot
+
+    def _send(self, requests: int) -> None:
+        self._sending.reserve(requests)
+        if self.node.keys:
+            self.node.session.use(self._keys.current.secret if self._keys.current else None)
+
+    def _now(self, snapshot: Snapshot) -> float:
+        """The database's time: other nodes may have taken their time since the read began."""
+        if self.request.any_time:
+            return snapshot.block.time
+        return self.request.expected.now + monotonic() - self.request.started
+
+    def _check_head(self, snapshot: Snapshot, failure: ReadFailed, now: float) -> None:
+        """Raise FinalityStalled where a block is too old for its finality, and the node's newest one of all is not."""
+        block, facts = snapshot.block, self.facts
+        if failure.skew is None or failure.skew[0] >= 0 or facts.finality == HEAD_FINALITY:
+            return
+        try:
+            head = self.node.block(HEAD_FINALITY)
+        except ReadFailed:  # which is no answer to that
+            return
+        if now - head.time <= facts.head_max_age and head.number >= block.number:
+            ages = f"{now - block.time:.0f} s old, and block {head.number} {now - head.time:.0f} s"
+            raise FinalityStalled(f"the newest {facts.finality} block {block.number} is {ages}")
 
     def _check_mark(self, snapshot: Snapshot, expected: Expected) -> None:
         if self.request.mark is None:
@@ -159,144 +191,89 @@ class Attempt:
             raise
         self.agrees = True
 
-    def _prepare(self) -> None:
-        """Bounds, budget and key of the requests that follow."""
-        self._requests += 1
-        session = self.node.session
-        session.permit = self._permit
-        if self.node.keys:
-            session.use(self._key.secret if self._key else None)
-
-    def _permit(self) -> None:
-        """Before each request: wait for its slot, bound its time, and count it. A way may take many requests.
-
-        Raises Unreachable when there is no time left.
-        """
-        asked, latest = monotonic(), self.request.latest_slot(self.node.session.pace)
-        if self.request.deadline > asked:
-            self.request.budget.wait(self.node.id, latest, refresh=self.request.refresh)
-            self._waited += monotonic() - asked
-        left = self.request.deadline - monotonic()
-        if left <= 0:
-            raise Unreachable("no time left")
-        self.node.session.time_limit = min(self.request.request_limit, left)
-        self._sent += 1
-
-    def _learn_supply(self) -> int:
-        self._prepare()
-        supply = total_supply(self.node, self.request.token)
-        self.shared.prove(f"supply:{self.node.id}", supply, SUPPLY_HOLDS)
-        return supply
+    def _check_supply(self, snapshot: Snapshot) -> None:
+        """No balance can be above the token's total supply, which may have grown since it was asked for."""
+        most, supply = richest(snapshot.balances), self._supply
+        unanswered = len(snapshot.balances) > 1 and not any(snapshot.balances)
+        if supply is None:
+            supply = make_contact(self.node, self.facts, self._choice.strategy, snapshot.block)
+        elif unanswered or most > supply:  # there is more of it by now, or no token at all
+            supply = total_supply(self.node, self.facts)
+        if supply != self._supply:
+            self._supply = supply
+            self.shared.prove(f"supply:{self.node.id}", supply, SUPPLY_HOLDS)
+        if most > supply:
+            raise BadReply("a balance above the token's total supply")
 
     def _keep(self, piece: range, snapshot: Snapshot) -> None:
         self.parts.append(Part(piece, snapshot, endpoint=self.node.name, node_id=self.node.id))
-        self._keep_newest(snapshot.block)
-        if reason := self._ways.worked():
-            self._tell(log.info, "endpoint_read_another_way", strategy=self._ways.strategy, reason=reason)
-        self._end_rest(f"rest:{self.node.id}", Rest.from_entry(self._entry("rest")))
-        if self._key:
-            self._end_rest(f"key:{self._key.id}", self._key_rests[self._key.id])
-            self._key_rests[self._key.id] = Rest()
+        self.pieces.read(piece)
+        self._keep_newest(snapshot)
+        if reason := self._choice.worked():
+            self._resting.log(log.info, "endpoint_read_another_way", strategy=self._choice.strategy, reason=reason)
+        self._resting.node_answers()
+        if key := self._keys.current:
+            self._resting.key_answers(key.id, self._keys.rests[key.id])
+            self._keys.rests[key.id] = Rest()
 
-    def _end_rest(self, name: str, rest: Rest) -> None:
-        """It has answered. After a trial for nobody's wallets the others wait until a whole batch is read, too."""
-        if rest.strikes or rest.until:
-            ended = Rest(0.0, rest.strikes, rest.code) if self.request.probe else Rest()
-            self.shared.put(name, ended.entry(), STRIKES_HOLD)
-            if self.trial:
-                self._tell(log.info, "endpoint_answers_again", after=rest.code)
-
-    def _keep_newest(self, block: Block) -> None:
-        if self.newest is not None and block.number <= self.newest.number:
+    def _keep_newest(self, snapshot: Snapshot) -> None:
+        newest = newest_of(snapshot.block, self.newest, self._now(snapshot))
+        if newest is None:
             return
-        self.newest = block
-        keep = self.shared.prove if self.request.mark and block.number <= self.request.mark.number else self.shared.put
-        keep("newest", [block.number, block.time], NEWEST_HOLDS)
+        self.newest = newest
+        keep = self.shared.prove if self.request.mark and newest.number <= self.request.mark.number else self.shared.put
+        keep("newest", [newest.number, newest.time], NEWEST_HOLDS)
 
-    def _split(
-        self, failure: TooMuch, piece: range, queue: list[range], *, spent: bool
-    ) -> tuple[list[range], ReadFailed | None]:
-        """Half of it, twice; until a single wallet is left that fails by itself."""
-        self._too_much.append(piece)
-        if len(piece) > 1:
-            return ([piece, *queue], failure) if spent else ([*choice.halves(piece), *queue], None)
-        self.lone.append(piece)
-        self.lone_failure = failure
-        if self.parts or len(self.lone) < NOT_THE_WALLETS:
-            return queue, None
-        self.lone, self._too_much, spoilt = [], [], self.lone
-        return self._other_way(Unsupported(f"every request is too much: {failure}"), spoilt[0], [*spoilt[1:], *queue])
+    def _smaller(self, piece: range, failure: TooMuch) -> ReadFailed | None:
+        """Go on in smaller pieces, without a word about the node: how much a request may ask for is learnt so."""
+        spent = self.pieces.split(piece, failure)
+        if spent or not self.pieces.every_one_fails():
+            return spent
+        self.pieces.blame_node()
+        return self._otherwise(range(0), Unsupported(f"every request is too much: {failure}"))
 
-    def _other_way(
-        self, failure: ReadFailed, piece: range, queue: list[range]
-    ) -> tuple[list[range], ReadFailed | None]:
-        """Go on with another key, or in another way, or give up on this endpoint for now."""
-        queue = [piece, *queue]
-        if self._waited > self.node.session.pace and isinstance(failure, Unreachable) and self._cut_short():
+    def _smaller_or_otherwise(self, piece: range, failure: EmptyRevert) -> ReadFailed | None:
+        """A call that reverted without data has run out of gas, or the node passes no data on: one wallet tells."""
+        if self.pieces.any_read or self._choice.proven:
+            return self._smaller(piece, TooMuch(str(failure)))
+        if len(piece) == 1:
+            return self._otherwise(piece, failure)
+        self.pieces.one_first(piece)
+        return None
+
+    def _otherwise(self, piece: range, failure: ReadFailed) -> ReadFailed | None:
+        """Go on with another key, or by another strategy, or give up on this node for now: the failure."""
+        self.pieces.put_back(piece)
+        if isinstance(failure, Unreachable) and self._sending.waited_in_vain and self._cut_short():
             failure = OverBudget("the time went by waiting for the budget")
-        if self.contradicts and not self.agrees:  # by others' word alone no endpoint rests
-            self._report(failure, 0)
-            return queue, failure
-        if self._key and isinstance(failure, Throttled | Unauthorized) and not isinstance(failure, OverBudget):
-            self._rest_key(self._key, failure)
-            return queue, None if self._next_key() else failure
-        if final := self._ways.next_after(failure):
+        if self.contradicts and not self.agrees:  # by others' word alone no node rests
+            self._resting.report(failure, 0)
+            return failure
+        key = self._keys.current
+        if key and isinstance(failure, Throttled | Unauthorized) and not isinstance(failure, OverBudget):
+            self._keys.rests[key.id] = self._resting.key_rests(key.id, failure, self._keys.rests[key.id])
+            return None if self._keys.choose(self.shared.clock()) else failure
+        if final := self._choice.next_after(failure):
             self._rest(final)
-            return queue, final
-        self._size, self._too_much = most_of(self.node, self._ways.strategy, self.request.budget), []
-        return choice.cut(queue, self._size), None
-
-    def _rest_key(self, key: ApiKey, failure: ReadFailed) -> None:
-        name, before = f"key:{key.id}", self._key_rests[key.id]
-        self._key_rests[key.id] = self._leave_alone(name, failure, before, alone=False, key=key.id)
-
-    def _next_key(self) -> bool:
-        trial = self.trial and self._key is None
-        self._key = choice.key_for(
-            self.node.keys, self._key_rests, self.shared.clock(), next(_reads_begun), trial=trial
-        )
-        return self._key is not None
+            return final
+        self.pieces.begin_anew(most_of(self.facts, self.node, self._choice.strategy, self.request.budget))
+        return None
 
     def _rest(self, failure: ReadFailed) -> None:
-        """Leave the endpoint alone, unless it is not to blame."""
-        if isinstance(failure, ClockSkewed):  # which the reader tells of
+        """Leave the node alone, unless it is not to blame."""
+        if isinstance(failure, ClockSkewed):  # which the reader logs
             return
         if isinstance(failure, OverBudget) or self._cut_short():
-            self._report(failure, 0)
+            self._resting.report(failure, 0)
             return
-        before = Rest.from_entry(self._entry("rest"))
-        self._leave_alone(f"rest:{self.node.id}", failure, before, alone=self.request.alone)
-        self._ways.failed(failure)
-
-    def _leave_alone(self, name: str, failure: ReadFailed, before: Rest, *, alone: bool, **more: Any) -> Rest:
-        now = self.shared.clock()
-        rest = choice.rest_after(failure, before, now, alone=alone)
-        self.shared.put(name, rest.entry(), rest.until - now + STRIKES_HOLD)
-        if not self.request.probe or failure.code != before.code:  # else it was told of when it began
-            self._report(failure, rest.until - now, **more)
-        return rest
+        self._resting.node_rests(failure)
+        self._choice.failed(failure)
 
     def _cut_short(self) -> bool:
-        """Whether the read's end came first: not when it had a request's whole time, and nothing to show for it."""
-        now = monotonic()
-        had = now - self._began - self._waited
-        return self.request.deadline <= now and (bool(self.parts) or had < self.request.request_limit)
+        return self._sending.cut_short(has_read=bool(self.parts))
 
-    def _report(self, failure: ReadFailed, seconds: float, **more: Any) -> None:
-        # What waiting does not mend is a mistake in the settings, which only a person can.
-        report = log.error if failure.for_a_person else log.warning
-        more |= {"error": failure.code, "detail": str(failure), "left_alone_seconds": round(seconds)}
-        self._tell(report, "read_failed", **more)
-
-    def _tell(self, report: Callable[..., Any], event: str, **more: Any) -> None:
-        report(event, network=self.request.network, endpoint=self.node.name, **more)
-
-    def _learn(self) -> None:
-        read = [part.wallets for part in self.parts]
-        most = most_of(self.node, self._ways.strategy, self.request.budget)
-        size = choice.learnt(self._size, most, read=read, failed=self._too_much, lone=self.lone)
-        if size != (self._entry("size") or most):
+    def _learn_size(self) -> None:
+        most = most_of(self.facts, self.node, self._choice.strategy, self.request.budget)
+        size = self.pieces.size_next_time(most)
+        if size != (self.entries.get(f"size:{self.node.id}") or most):
             self.shared.put(f"size:{self.node.id}", size, SIZE_HOLDS)
-
-    def _entry(self, what: str) -> Any:
-        return self.entries.get(f"{what}:{self.node.id}")

@@ -5,11 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.errors import ReadFailed
-from worker.reading.batch_size import cut, halves, learnt, left_of, most_requests
 from worker.reading.strategies import ApiKey
-
-# Until worker/reading/attempt.py imports the sizes from their own module.
-__all__ = ["LONGEST_REST", "Rest", "cut", "halves", "key_for", "learnt", "left_of", "most_requests", "rest_after"]
 
 SHORTEST_REST = 1.0  # seconds, whatever the node itself said
 LONGEST_REST = 300.0  # seconds, unless the node itself said more
@@ -56,6 +52,8 @@ def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) ->
     """
     if failure.retry_after:  # a zero is no rest at all, and each trial would be a whole batch
         return Rest(now + max(failure.retry_after, SHORTEST_REST), before.strikes + 1, failure.code, told=True)
+    if not failure.rest_grows:
+        return Rest(now + failure.rest, max(before.strikes, 1), failure.code)
     growth, longest = (2, LONGEST_REST_ALONE) if alone else (4, LONGEST_REST)
     seconds = min(failure.rest * growth ** min(before.strikes, 16), longest)
     return Rest(now + seconds, before.strikes + 1, failure.code)

@@ -6,7 +6,8 @@ A piece is a range of places in the list of a batch's wallets.
 from collections.abc import Iterable
 from math import inf
 
-from worker.reading.strategies import Strategy, requests_of
+from worker.reading.facts import Strategy
+from worker.reading.strategies import requests_of
 
 SINGLY = 5.0  # seconds of a budget that a batch takes where each wallet takes requests of its own
 STEP = 16  # a learnt size grows by this part of itself

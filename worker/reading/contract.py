@@ -1,21 +1,30 @@
-"""One read of many wallets at one block, as bytes: the request, the reply, and every check between them. Pure.
+"""One read of many wallets at one block, as bytes: the request, the reply, and the checks of its form. Pure.
 
 The request is init code for a simulated deployment (``eth_call`` without ``to``), the reply what its constructor
 returns, or, in the second form, reverts with. Nothing is deployed, and no contract of a third party is trusted.
-``reader.yul`` beside this file is the source of the bytes below; a test compiles it anew and compares.
+``reader.yul`` beside this file is the source of the bytes below; a test compiles it anew and compares. Whether the
+block of a reply can be one of the chain is asked in ``worker.reading.plausibility``.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from struct import unpack
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from eth_hash.auto import keccak
 
-from worker.errors import BadReply, ClockSkewed, Lagging, ReadFailed, WrongChain
+from worker.errors import BadReply
+
+BlockNumberSource = Literal["opcode", "arbsys"]
+"""Where a contract finds the number of its own chain's block (``config.networks.Network.block_number``)."""
+
+BaseUnits: TypeAlias = int
+"""An amount in the smallest unit of its asset."""
+
+UnixSeconds: TypeAlias = int
 
 # reader.yul by solc 0.8.26, optimizer on, EVM version london: no PUSH0, which some networks of Tron's kind lack.
 READER = bytes.fromhex(
@@ -23,11 +32,32 @@ READER = bytes.fromhex(
     "01906001600160a01b03165b388210605257605f1983016060f35b9091602060149182856010396001600160801b0382604060246000885a"
     "fa833d1416608b575b600451319060801b178152019201906043565b6040518060801c15609c575b506078565b905038609756"
 )
+# The variant of reader.yul that asks the precompile ArbSys for the block's number.
+ARBSYS_READER = bytes.fromhex(
+    "60d23860008039386000206370a0823160e01b600052601b60a8565b606052426080524660a05260c052602081604039604051600060045260"
+    "e091602001906001600160a01b03165b388210605757605f1983016060f35b9091602060149182856010396001600160801b03826040602460"
+    "00885afa833d14166090575b600451319060801b178152019201906048565b6040518060801c1560a1575b50607d565b905038609c565b6000"
+    "9063a3b1b31d60e01b6040526020604060048160645afa60203d141660cb57565b604051915056"
+)
 
 RETURN, REVERT = b"\xf3", b"\xfd"
-_LAST = READER.index(bytes.fromhex("6060f35b")) + 2  # where the opcode stands that hands the words out
-REVERTING_READER = READER[:_LAST] + REVERT + READER[_LAST + 1 :]
-"""The same words as revert data: no contract would be made, so the bound on a contract's size does not hold."""
+
+
+def _reverting(reader: bytes) -> bytes:
+    """The same words as revert data: no contract would be made, so the bound on a contract's size does not hold."""
+    last = reader.index(bytes.fromhex("6060f35b")) + 2  # where the opcode stands that hands the words out
+    return reader[:last] + REVERT + reader[last + 1 :]
+
+
+REVERTING_READER = _reverting(READER)
+
+READERS: Mapping[tuple[BlockNumberSource, bytes], bytes] = {
+    ("opcode", RETURN): READER,
+    ("opcode", REVERT): REVERTING_READER,
+    ("arbsys", RETURN): ARBSYS_READER,
+    ("arbsys", REVERT): _reverting(ARBSYS_READER),
+}
+"""The reader's code by where the block's number is found, and by the opcode with which the words are handed out."""
 
 WORD = 32
 HEADER = 4 * WORD  # NUMBER, TIMESTAMP, CHAINID, ECHO
@@ -35,54 +65,39 @@ NONCE_BYTES = 12
 ACCOUNT_BYTES = 20
 TOKEN_CALL_FAILED = 2**128 - 1  # the reader's mark in a wallet's token half
 
-# A deployment returns the code of a contract: at most 24,576 bytes (EIP-170), a header and a word for each wallet.
-MAX_WALLETS_BY_RETURN = (24_576 - HEADER) // WORD
-# Reverting, only the init code has a bound: 49,152 bytes (EIP-3860).
-MAX_WALLETS_BY_REVERT = (49_152 - len(READER) - NONCE_BYTES - ACCOUNT_BYTES) // ACCOUNT_BYTES
-
 # A block's time may be ahead of our clock by a slot's length and some drift; more than that is no time of a block.
 FUTURE_TOLERANCE = 30  # seconds
 CLOCK_TOLERANCE = 10  # seconds that this host's clock and the database's may differ by
-# Behind one address there are often several nodes, a few blocks apart: a minute of Tron, four minutes of Ethereum.
-LAG_TOLERANCE = 20  # blocks
 
 
-class Pace(NamedTuple):
-    """A block of a chain, and the seconds from a block to the next at the least: so which numbers there can be, when.
-
-    A number out of thin air would shut true ones out, for what is older never wins.
-    """
-
-    number: int
-    time: int
-    seconds: float
-
-    def most(self, time: int) -> float:
-        """The largest number that a block of this time can have."""
-        return self.number + max(time - self.time, 0) / self.seconds
+def most_by_return(code_bytes: int) -> int:
+    """How many wallets' words fit into a contract's code of so many bytes (EIP-170), which is what is returned."""
+    return (code_bytes - HEADER) // WORD
 
 
-PACES = {
-    1: Pace(15_537_394, 1_663_224_179, 12),  # Ethereum since the Merge, a slot each; about 1 in 100 is missed
-    728_126_428: Pace(1, 1_529_891_469, 3),  # Tron from its first block on; 1 in 300 is missed
-}
-ANY_PACE = Pace(0, 0, 0.1)  # of a chain that is not known; none makes blocks faster for long
-PACE_TOLERANCE = 20  # blocks that were made otherwise than the mark's chain has it: a reorganisation
+def most_by_init_code(init_code_bytes: int, reader: bytes) -> int:
+    """How many wallets fit into init code of so many bytes (EIP-3860) behind a reader, the nonce and the token."""
+    return (init_code_bytes - len(reader) - NONCE_BYTES - ACCOUNT_BYTES) // ACCOUNT_BYTES
+
+
+MAX_WALLETS_BY_RETURN = most_by_return(24_576)
+MAX_WALLETS_BY_REVERT = most_by_init_code(49_152, READER)
+"""The most wallets of one request under the bounds of EIP-170 and EIP-3860, which most networks have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The block that executed a read: its number, its time in unix seconds."""
+    """The block that executed a read."""
 
     number: int
-    time: int
+    time: UnixSeconds
 
 
 class Balance(NamedTuple):
-    """What one wallet holds, in base units of each asset."""
+    """What one wallet holds."""
 
-    usdt: int
-    native: int
+    usdt: BaseUnits
+    native: BaseUnits
 
 
 _MAKE: Callable[[tuple[int, int]], Balance] = partial(tuple.__new__, Balance)
@@ -102,24 +117,6 @@ class Snapshot:
     balances: tuple[Balance | None, ...]
     one_block: bool = True
     unknown: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What a snapshot is held against: the settings, the time, and what was seen before.
-
-    `now` is the database's time in unix seconds; `max_age` bounds a block's age in seconds, 0 does not; `newest` is
-    the newest block that any endpoint of the network has lately shown, None when none is known. `host` is this host's
-    own time; `skews` are those of other endpoints' last replies, where these failed by their blocks' times
-    (``ReadFailed.skew``). Nothing is believed by either: they tell whose fault a block's time is.
-    """
-
-    chain_id: int
-    now: float
-    max_age: float = 0
-    newest: Block | None = None
-    host: float | None = None
-    skews: tuple[tuple[float, int], ...] = ()
 
 
 def encode(token: bytes, accounts: Sequence[bytes], nonce: bytes | None = None, *, reader: bytes = READER) -> bytes:
@@ -163,60 +160,6 @@ def _whole(high: Sequence[int], low: Sequence[int]) -> Sequence[int]:
     return [upper << 64 | lower for upper, lower in zip(high, low, strict=True)] if any(high) else low
 
 
-def check(snapshot: Snapshot, expected: Expected) -> None:
-    """Raise WrongChain, BadReply, Lagging or ClockSkewed unless the snapshot is of the right chain and of a block that
-    can be.
-    """
-    number, time = snapshot.block.number, snapshot.block.time
-    if snapshot.chain_id != expected.chain_id:
-        raise WrongChain(f"chain id {snapshot.chain_id} instead of {expected.chain_id}")
-    if not 0 < time <= expected.now + FUTURE_TOLERANCE:
-        raise _by_time(BadReply(f"block time {time} at {expected.now:.0f}"), snapshot.block, expected)
-    pace = PACES.get(expected.chain_id, ANY_PACE)
-    if not can_be(snapshot.block, expected.chain_id, expected.now):
-        raise BadReply(f"block number {number}, when there are {pace.most(time):.0f} at the most")
-    age = expected.now - time
-    if 0 < expected.max_age < age:
-        failure = Lagging(f"block {number} is {age:.0f} s old, more than {expected.max_age:.0f}")
-        raise _by_time(failure, snapshot.block, expected)
-    if expected.newest is None:
-        return
-    if number < expected.newest.number - LAG_TOLERANCE:
-        raise Lagging(f"block {number}, when {expected.newest.number} has been seen")
-    if number > pace._replace(number=expected.newest.number, time=expected.newest.time).most(time) + PACE_TOLERANCE:
-        raise BadReply(f"block {number}, {time - expected.newest.time} s after {expected.newest.number}")
-
-
-def _by_time(failure: ReadFailed, block: Block, expected: Expected) -> ReadFailed:
-    """What a block's time fails by: the node, or the database's clock, where others agree with the node against it.
-
-    Others are this host's clock, if it differs from the database's, and endpoints whose blocks are as far off. A chain
-    that stands still is as old for all of them, so of old blocks the newer one has to be no older than the other was.
-    """
-    host, skew = expected.host, block.time - expected.now
-    of_host = host is not None and abs(host - expected.now) > CLOCK_TOLERANCE and _in_time(block, host, expected)
-    of_others = any(
-        abs(skew - other) <= FUTURE_TOLERANCE and (skew > 0 or block.number > number)
-        for other, number in expected.skews
-    )
-    if block.time > 0 and (of_host or of_others):
-        off = f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} block {block.number}"
-        witness = "this host's clock" if of_host else "another endpoint"
-        failure = ClockSkewed(f"the database's clock is {off}, and {witness} agrees with the node")
-    failure.skew = skew, block.number
-    return failure
-
-
-def _in_time(block: Block, now: float, expected: Expected) -> bool:
-    return 0 < block.time <= now + FUTURE_TOLERANCE and not 0 < expected.max_age < now - block.time
-
-
-def can_be(block: Block, chain_id: int, now: float) -> bool:
-    """Whether a chain can have made a block, as far as its number and its time say."""
-    most = PACES.get(chain_id, ANY_PACE).most(block.time) + PACE_TOLERANCE
-    return 0 < block.time <= now + FUTURE_TOLERANCE and 0 < block.number <= most
-
-
-def richest(balances: Iterable[Balance | None]) -> int:
+def richest(balances: Iterable[Balance | None]) -> BaseUnits:
     """The largest token balance: none can be above the token's total supply."""
     return max(map(itemgetter(0), filter(None, balances)), default=0)

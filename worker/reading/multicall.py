@@ -1,7 +1,8 @@
 """The second best way to read: Multicall3's ``aggregate3``, for endpoints that refuse a call without a contract. Pure.
 
 Block number, time and chain id are read in the same call, so that the balances are of one block here too. The echo is
-a nonce sent through the identity precompile: it says which request is answered.
+a nonce sent through the identity precompile: it says which request is answered. Multicall3 has the block's number from
+the opcode NUMBER; where that is a parent chain's, the precompile ArbSys is asked instead, as the reader does.
 https://github.com/mds1/multicall
 """
 
@@ -14,7 +15,7 @@ from eth_abi.abi import encode as abi_encode
 from eth_abi.exceptions import DecodingError
 
 from worker.errors import BadReply
-from worker.reading.contract import TOKEN_CALL_FAILED, WORD, Balance, Block, Snapshot
+from worker.reading.contract import TOKEN_CALL_FAILED, WORD, Balance, Block, BlockNumberSource, Snapshot
 
 AGGREGATE3 = bytes.fromhex("82ad56cb")
 GET_BLOCK_NUMBER = bytes.fromhex("42cbb15c")
@@ -23,6 +24,8 @@ GET_CHAIN_ID = bytes.fromhex("3408e470")
 GET_ETH_BALANCE = bytes.fromhex("4d2301cc")
 BALANCE_OF = bytes.fromhex("70a08231")
 IDENTITY = (4).to_bytes(20)  # the precompile that returns what it is given
+ARBSYS = (0x64).to_bytes(20)  # the precompile that knows the number of the chain's own block
+ARB_BLOCK_NUMBER = bytes.fromhex("a3b1b31d")
 HEADERS = 4
 
 
@@ -31,11 +34,18 @@ def padded(account: bytes) -> bytes:
     return account.rjust(WORD, b"\0")
 
 
-def encode(multicall3: bytes, token: bytes, accounts: Sequence[bytes], nonce: bytes | None = None) -> bytes:
+def encode(
+    multicall3: bytes,
+    token: bytes,
+    accounts: Sequence[bytes],
+    nonce: bytes | None = None,
+    *,
+    block_number: BlockNumberSource = "opcode",
+) -> bytes:
     """The calldata that asks `multicall3` for the block, and for each account's balance of `token` and its own."""
     nonce = secrets.token_bytes(WORD) if nonce is None else nonce
     calls = [
-        (multicall3, True, GET_BLOCK_NUMBER),
+        (ARBSYS, True, ARB_BLOCK_NUMBER) if block_number == "arbsys" else (multicall3, True, GET_BLOCK_NUMBER),
         (multicall3, True, GET_BLOCK_TIMESTAMP),
         (multicall3, True, GET_CHAIN_ID),
         (IDENTITY, True, nonce),

@@ -6,7 +6,10 @@
 // ECHO is the keccak-256 of the whole init code: it says which request is answered. The token half is 2^128-1, the mark of
 // a failure, when the call failed, did not return exactly 32 bytes, or returned a number of more than 128 bits.
 //
-// Memory:     0x00 balanceOf's calldata (4 + 32 bytes)   0x40 what the call returned   0x60 the words to return
+// There are two variants. The second one is for chains on which the opcode NUMBER gives the number of a parent chain's
+// block: it has `arbsys_number()` in the place of `number()`, and nothing else is different.
+//
+// Memory:     0x00 balanceOf's calldata (4 + 32 bytes)   0x40 what a call returned   0x60 the words to return
 object "Reader" {
     code {
         let size := datasize("Reader")
@@ -36,5 +39,11 @@ object "Reader" {
             out := add(out, 0x20)
         }
         return(0x60, sub(out, 0x60))
+
+        // The number of the chain's own block, by the precompile ArbSys at 0x64; zero, which no block has, without one.
+        function arbsys_number() -> own {
+            mstore(0x40, shl(224, 0xa3b1b31d)) // arbBlockNumber()
+            if and(eq(returndatasize(), 0x20), staticcall(gas(), 0x64, 0x40, 0x04, 0x40, 0x20)) { own := mload(0x40) }
+        }
     }
 }

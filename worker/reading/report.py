@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from config.networks import NetworkName
-from config.settings import WorkerSettings
+from config.networks import PRESETS, NetworkName
+from config.settings import WorkerSettings, worker_settings
 from config.values import named_url
 from worker.nodes.urls import digest, node_names, takes_keys
 from worker.reading.backoff import Rest
 from worker.reading.batch_size import most_wallets
+from worker.reading.facts import Strategy, most_wallets_of
 from worker.reading.shared import Shared
-from worker.reading.strategies import STRATEGIES, Strategy
 
 
 class Named(NamedTuple):
@@ -57,11 +57,12 @@ def endpoint_states(network: NetworkName, settings: WorkerSettings, shared: Shar
     entries = shared.get([*names, *(f"key:{key}" for node in named for key in node.keys)]) if named else {}
     counts = shared.requests.of_the_past_hour([node.id for node in named])
     per_second, now = settings.chain(network).per_second, shared.clock()
-    return [_state(network, node, entries, counts[node.id], now, per_second) for node in named]
+    strategies = most_wallets_of(settings.chain(network).network)
+    return [_state(strategies, node, entries, counts[node.id], now, per_second) for node in named]
 
 
 def _state(  # noqa: PLR0917
-    network: NetworkName,
+    strategies: Mapping[Strategy, int],
     node: Named,
     entries: Mapping[str, Any],
     requests: Mapping[float, int],
@@ -75,7 +76,7 @@ def _state(  # noqa: PLR0917
         name=node.name,
         strategy=strategy,
         strategy_reason=reason,
-        wallets_per_request=_size(network, strategy, entries.get(f"size:{node.id}"), per_second),
+        wallets_per_request=_size(strategies, strategy, entries.get(f"size:{node.id}"), per_second),
         resting_seconds=max(rest.until - now, 0.0),
         resting_reason=rest.code,
         failures_in_a_row=rest.strikes,
@@ -85,8 +86,7 @@ def _state(  # noqa: PLR0917
     )
 
 
-def _size(network: NetworkName, strategy: Strategy | None, learnt: int | None, per_second: float) -> int:
-    strategies = STRATEGIES[network]
+def _size(strategies: Mapping[Strategy, int], strategy: Strategy | None, learnt: int | None, per_second: float) -> int:
     used = strategy if strategy and strategy in strategies else next(iter(strategies))
     most = most_wallets(used, strategies[used], per_second)
     return min(learnt or most, most)
@@ -97,4 +97,8 @@ def per_request(network: NetworkName, states: Sequence[EndpointState]) -> int:
     awake = (
         state for state in states if not state.resting_seconds and (not state.keys or state.keys_resting < state.keys)
     )
-    return next((state.wallets_per_request for state in awake), next(iter(STRATEGIES[network].values())))
+    found = next(awake, states[0] if states else None)
+    if found:
+        return found.wallets_per_request
+    known = PRESETS if network in PRESETS else worker_settings().known_networks
+    return next(iter(most_wallets_of(known[network]).values()))

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from config.networks import NetworkName
 from worker.errors import OverBudget, ReadFailed
 from worker.reading.batch_size import cut, left_of
 from worker.reading.budget import Budget, latest_slot
-from worker.reading.contract import Block, Expected, Snapshot
+from worker.reading.contract import Block, Snapshot
+from worker.reading.plausibility import Expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +23,16 @@ class Part:
 
 @dataclass(slots=True)
 class Failures:
-    """Why wallets were not read: by the endpoint that failed them by themselves, else by the last that was asked."""
+    """Why wallets were not read: by the node that failed them by themselves, else by the last one that was asked."""
 
     _own: dict[int, Part] = field(default_factory=dict)
     _last: Part | None = None
 
-    def note(self, of_node: Part, lone: Sequence[range], lone_failure: ReadFailed | None) -> None:
-        """An endpoint's failure, if it has one, and that of the wallets that failed there by themselves."""
-        for piece in lone:
-            self._own.setdefault(piece[0], replace(of_node, wallets=piece, failure=lone_failure))
-        # What only waits for our budget is read as soon as that has room, whatever ails the other endpoints.
+    def note(self, of_node: Part, failing_alone: Sequence[range], failure_alone: ReadFailed | None) -> None:
+        """A node's failure, if it has one, and that of the wallets that failed there by themselves."""
+        for piece in failing_alone:
+            self._own.setdefault(piece[0], replace(of_node, wallets=piece, failure=failure_alone))
+        # What only waits for our budget is read as soon as that has room, whatever ails the other nodes.
         if of_node.failure and not (self._last and isinstance(self._last.failure, OverBudget)):
             self._last = of_node
 
@@ -45,15 +45,13 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """What every endpoint's turn at one read has in common. `started` and `deadline` are on the monotonic clock.
+    """What every node's attempt at one read has in common. `started` and `deadline` are on the monotonic clock.
 
-    `refresh`: somebody waits for it. `probe`: it only finds out whether an endpoint answers, and `any_time`: with a
-    block of whatever time, for the database's time is not known yet. `mark` is the newest block that other processes
-    say they have seen: their word, through Redis.
+    `refresh`: somebody waits for it. `alone`: there is no other node. `probe`: it only finds out whether a node
+    answers, and `any_time`: with a block of whatever time, for the database's time is not known yet. `mark` is the
+    newest block that other processes say they have seen: their word, through Redis.
     """
 
-    network: NetworkName
-    token: bytes
     accounts: Sequence[bytes]
     expected: Expected
     started: float

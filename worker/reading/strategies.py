@@ -1,8 +1,8 @@
-"""How an endpoint can be read, the best way first: what each asks of a node, and what comes of it.
+"""How a node can be read, the best strategy first: what each asks of a node, and what comes of it.
 
     revert      the reader as init code, its words handed out as revert data: the most wallets a request
     return      the same, its words returned: fewer, for a contract's size is bounded
-    multicall3  for endpoints that refuse a call without a contract: a third party's contract, the same guarantee
+    multicall3  for nodes that refuse a call without a contract: a third party's contract, the same guarantee
     single      two requests a wallet, pinned to one block where the chain can be, and otherwise said not to be of one
 
 The first three give all balances at one block, with its number, time and chain id, in one request.
@@ -10,50 +10,31 @@ The first three give all balances at one block, with its number, time and chain 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from time import monotonic
+from typing import Any, Protocol
 
-from config.networks import NetworkName
-from worker.errors import BadReply, NoToken, Refused, Unsupported
+from worker.errors import BadReply, NoToken, Refused, TooMuch, Unsupported
 from worker.nodes.http import NodeSession
 from worker.reading import multicall
 from worker.reading.contract import (
-    MAX_WALLETS_BY_RETURN,
-    MAX_WALLETS_BY_REVERT,
-    READER,
+    READERS,
     RETURN,
     REVERT,
-    REVERTING_READER,
     TOKEN_CALL_FAILED,
     WORD,
     Balance,
+    BaseUnits,
     Block,
     Snapshot,
     decode,
     encode,
 )
-
-Strategy = Literal["revert", "return", "multicall3", "single"]
-
-STRATEGIES: Mapping[NetworkName, Mapping[Strategy, int]] = {
-    "ethereum": {
-        "revert": MAX_WALLETS_BY_REVERT,
-        "return": MAX_WALLETS_BY_RETURN,
-        "multicall3": 500,  # about 5 M gas and 700 kB
-        "single": 20,  # two requests each
-    },
-    # By the clock: java-tron stops a constant call after 80 ms on mainnet. 500 wallets took 26 ms, 1,200 were too many.
-    "tron": {"return": 500, "multicall3": 100, "single": 20},
-}
-"""The ways of each chain, the best first, and the most wallets that a request takes in each."""
+from worker.reading.facts import ChainFacts, Strategy
 
 
 def requests_of(strategy: Strategy, wallets: int) -> int:
-    """How many requests a read takes in a way: all but one_by_one's is one."""
+    """How many requests a read takes by a strategy: one, but for single calls."""
     return 2 + 2 * wallets if strategy == "single" else 1
-
-
-TOTAL_SUPPLY = bytes.fromhex("18160ddd")
-DECIMALS = bytes.fromhex("313ce567")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +55,7 @@ class ApiKey:
 
 
 class Node(Protocol):
-    """One endpoint: its address, and what can be asked of it. Every method does I/O and raises ReadFailed."""
+    """One node: its address, and what can be asked of it. Every method does I/O and raises ReadFailed."""
 
     session: NodeSession
 
@@ -87,14 +68,6 @@ class Node(Protocol):
         """The same in every process, other for other URLs of one host."""
 
     @property
-    def strategies(self) -> Mapping[Strategy, int]:
-        """The ways of its chain, the best first, and the most wallets that a request takes in each."""
-
-    @property
-    def multicall3(self) -> bytes:
-        """Where its chain has a Multicall3."""
-
-    @property
     def keys(self) -> Sequence[ApiKey]:
         """The keys that may be sent to it."""
 
@@ -104,28 +77,34 @@ class Node(Protocol):
     def called(self, contract: bytes, data: bytes, at: Any = None) -> bytes:
         """What a contract answers, at a head's `ref` or at the configured finality."""
 
+    def block(self, finality: str) -> Block:
+        """The newest block of a finality. One request."""
+
     def head(self) -> Head:
-        """The newest block of the configured finality."""
+        """The newest block of the configured finality, the chain's id, and what later calls can be pinned to."""
 
-    def native(self, account: bytes, at: Any) -> int | None:
-        """An account's native balance in base units. None: it does not know the account."""
-
-
-def by_revert(node: Node, token: bytes, accounts: Sequence[bytes]) -> Snapshot:
-    request = encode(token, accounts, reader=REVERTING_READER)
-    return decode(node.deployed(request, REVERT), request, wallets=len(accounts))
+    def native(self, account: bytes, at: Any) -> BaseUnits | None:
+        """An account's native balance. None: it does not know the account."""
 
 
-def by_return(node: Node, token: bytes, accounts: Sequence[bytes]) -> Snapshot:
-    request = encode(token, accounts, reader=READER)
-    return decode(node.deployed(request, RETURN), request, wallets=len(accounts))
+def by_revert(node: Node, facts: ChainFacts, accounts: Sequence[bytes]) -> Snapshot:
+    return _deployless(node, facts, accounts, REVERT)
 
 
-def by_multicall3(node: Node, token: bytes, accounts: Sequence[bytes]) -> Snapshot:
+def by_return(node: Node, facts: ChainFacts, accounts: Sequence[bytes]) -> Snapshot:
+    return _deployless(node, facts, accounts, RETURN)
+
+
+def _deployless(node: Node, facts: ChainFacts, accounts: Sequence[bytes], hands_out: bytes) -> Snapshot:
+    request = encode(facts.token, accounts, reader=READERS[facts.block_number, hands_out])
+    return decode(node.deployed(request, hands_out), request, wallets=len(accounts))
+
+
+def by_multicall3(node: Node, facts: ChainFacts, accounts: Sequence[bytes]) -> Snapshot:
     """Where there is no such contract nothing can send the nonce back, so no other proof of it is asked for."""
-    request = multicall.encode(node.multicall3, token, accounts)
+    request = multicall.encode(facts.multicall3, facts.token, accounts, block_number=facts.block_number)
     try:
-        reply = node.called(node.multicall3, request)
+        reply = node.called(facts.multicall3, request)
     except NoToken:
         reply = b""
     if not reply:
@@ -133,18 +112,21 @@ def by_multicall3(node: Node, token: bytes, accounts: Sequence[bytes]) -> Snapsh
     return multicall.decode(reply, request, wallets=len(accounts))
 
 
-def one_by_one(node: Node, token: bytes, accounts: Sequence[bytes]) -> Snapshot:
-    head = node.head()
+def one_by_one(node: Node, facts: ChainFacts, accounts: Sequence[bytes]) -> Snapshot:
+    """At the newest block, for as long as nodes keep its state: what takes longer is read in halves."""
+    began, head = monotonic(), node.head()
     natives, balances = [], []
     for account in accounts:
+        if head.ref is not None and monotonic() - began > facts.pin_seconds:
+            raise TooMuch(f"read for more than {facts.pin_seconds:.0f} s at one block")
         native = node.native(account, head.ref)
         natives.append(native)
-        balances.append(_single(node, token, account, native or 0, head.ref))
+        balances.append(_single(node, facts.token, account, native or 0, head.ref))
     unknown = frozenset(place for place, native in enumerate(natives) if native is None)
     return Snapshot(head.block, head.chain_id, tuple(balances), one_block=head.ref is not None, unknown=unknown)
 
 
-def _single(node: Node, token: bytes, account: bytes, native: int, at: Any) -> Balance | None:
+def _single(node: Node, token: bytes, account: bytes, native: BaseUnits, at: Any) -> Balance | None:
     if not 0 <= native < 2**128:
         raise BadReply("a native balance that cannot be")
     try:
@@ -155,20 +137,9 @@ def _single(node: Node, token: bytes, account: bytes, native: int, at: Any) -> B
     return Balance(usdt, native) if len(answer) == WORD and usdt < TOKEN_CALL_FAILED else None
 
 
-READ: Mapping[Strategy, Callable[[Node, bytes, Sequence[bytes]], Snapshot]] = {
+READ: Mapping[Strategy, Callable[[Node, ChainFacts, Sequence[bytes]], Snapshot]] = {
     "revert": by_revert,
     "return": by_return,
     "multicall3": by_multicall3,
     "single": one_by_one,
 }
-
-
-def total_supply(node: Node, token: bytes) -> int:
-    """The token's whole supply in base units; no bound for a token that does not tell. Raises NoToken."""
-    try:
-        answer = node.called(token, TOTAL_SUPPLY)
-    except Refused:  # there is a contract, but it has no such function
-        return TOKEN_CALL_FAILED
-    if len(answer) != WORD:
-        raise NoToken(f"no token at {token.hex()}: its total supply is {len(answer)} bytes")
-    return int.from_bytes(answer)
