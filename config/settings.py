@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from config.base_settings import QueueSettings, Settings
 from config.families import NetworkName
+from config.keys import secrets_of
 from config.network_settings import Chain, NodeSettings, Source, TokenSettings, prefix
 from config.values import (
     KeysUrl,
@@ -166,7 +167,11 @@ class ApiSettings(QueueSettings):
             raise ValueError(f"JWT_ALGORITHMS must be out of {', '.join(sorted(allowed))} with this kind of key")
         if self.jwt_secret is not None:
             least = max(HMAC_ALGORITHMS[name] for name in self.jwt_algorithms)
-            if len(self.jwt_secret.get_secret_value().encode()) < least:
+            try:
+                shortest = min(map(len, secrets_of(self.jwt_secret.get_secret_value())))
+            except ValueError as error:
+                raise ValueError(f"JWT_SECRET {error}") from None
+            if shortest < least:
                 raise ValueError(f"JWT_SECRET must have at least {least} bytes: openssl rand -hex {least}")
         return self
 

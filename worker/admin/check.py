@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config import redis_address
 from config.addresses import BadAddress
 from config.base_settings import unknown_networks
-from config.keys import NOT_FETCHED, Provider, public_key, usable
+from config.keys import NOT_FETCHED, Provider, public_keys, usable
 from config.networks import NetworkName
 from config.settings import (
     NETWORKS,
@@ -172,7 +172,7 @@ def endpoint_settings() -> Iterator[Finding]:
 
 def tokens(settings: ApiSettings) -> Finding:
     algorithms, pem, url = settings.jwt_algorithms, settings.jwt_public_key, settings.jwt_jwks_url
-    if pem and not public_key(pem.get_secret_value(), algorithms):
+    if pem and not public_keys(pem.get_secret_value(), algorithms):
         return Finding("tokens", f"JWT_PUBLIC_KEY: is not a PEM public key for {', '.join(algorithms)}", CORRECT_TOKENS)
     if url is None:
         return Finding("tokens", "the JWT_ settings fit together")
@@ -183,7 +183,7 @@ def tokens(settings: ApiSettings) -> Finding:
     if not found:
         to_do = "correct JWT_JWKS_URL or JWT_ALGORITHMS"
         return Finding("tokens", f"JWT_JWKS_URL: no key for {', '.join(algorithms)} among its keys", to_do)
-    said = f"the JWT_ settings fit together, {len(found)} of the provider's keys can be used"
+    said = f"the JWT_ settings fit together, {sum(map(len, found.values()))} of the provider's keys can be used"
     if settings.audience is None:
         to_do = "set JWT_AUDIENCE to the aud of tokens for this API"
         return Finding("tokens", f"{said}, and tokens for any program are believed", to_do, warning=True)
