@@ -20,6 +20,7 @@ from psycopg.pq import PGconn
 from config.postgres_parameters import Parameters, check, names_of_others
 
 GONE_AFTER = 10_000  # milliseconds without a sign from the server's machine of what was sent to it
+USUAL_PORT = "5432"
 SOCKET_FOLDERS = ("/var/run/postgresql", "/run/postgresql", "/tmp")  # noqa: S108  where servers put their sockets
 AUTHORITIES = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
@@ -52,7 +53,7 @@ def parameters(url: str) -> Parameters:
     the password.
     """
     found = _completed(_written(url))
-    found["port"] = found.get("port") or "5432"
+    found["port"] = _port_of_each(found)
     if not found.get("host"):
         found["host"] = found.pop("hostaddr", "") or _socket_folder(found["port"])
     if found.get("sslrootcert") == "system":  # the wheel's libpq and asyncpg look in different places, or in none
@@ -118,7 +119,6 @@ def asyncpg_arguments(
     """
     found = parameters(url)
     hosts, ports = found["host"].split(","), found["port"].split(",")
-    ports = ports * len(hosts) if len(ports) == 1 else ports
     order = shuffled(range(len(hosts))) if found.get("load_balance_hosts") == "random" else range(len(hosts))
     settings = {"application_name": found.get("application_name", application_name)}
     merged = _merged(found.get("options", ""), session or {}) if options else ""
@@ -128,7 +128,7 @@ def asyncpg_arguments(
     return {
         "dsn": f"postgresql://?{urlencode(by_name)}",
         "host": [hosts[at] or "localhost" for at in order],
-        "port": [int(ports[at] or 5432) for at in order],
+        "port": [int(ports[at]) for at in order],
         "user": found["user"],
         "password": found.get("password"),
         "database": found["dbname"],
@@ -192,6 +192,12 @@ def _told(said: str) -> str:
     if "sslmode" in said and "sslrootcert" in said:
         return "needs sslmode=verify-full with sslrootcert=system"
     return _UNREADABLE
+
+
+def _port_of_each(found: Parameters) -> str:
+    """The ports of all hosts, as many as there are: one may be for all, and one that is not named is the usual one."""
+    hosts, ports = found.get("host", "").split(","), found.get("port", "").split(",")
+    return ",".join(port or USUAL_PORT for port in (ports * len(hosts) if len(ports) == 1 else ports))
 
 
 def _socket_folder(port: str) -> str:

@@ -16,7 +16,7 @@ QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019"}
 MARKS = "\ufeff\u200b\u200e\u2060"
 """What is seen nowhere: a byte order mark, and what comes along with a text that was copied."""
 _BLANK_FOR_A_VALUE = re.compile(
-    r"\$\{.*\}|\$\(.*\)|\{\{.*\}\}|<[^<>]*>|(?:op|vault|secret)://?\S*|arn:aws:\S*|@Microsoft\.KeyVault\(.*\)",
+    r"\$\{.*\}|\$\(.*\)|\{\{.*\}\}|<[^<>]*>|(?:op|secret)://\S*|vault:\S+|arn:aws:\S*|@Microsoft\.KeyVault\(.*\)",
     re.DOTALL,
 )
 

@@ -16,14 +16,17 @@ from pydantic import Field, ValidationError, model_validator
 
 from config.base_settings import QueueSettings, Settings
 from config.families import NetworkName
+from config.files import Environment
 from config.keys import secrets_of
 from config.network_settings import Chain, NodeSettings, Source, TokenSettings, prefix
+from config.proxies import wrong as wrong_of
 from config.values import (
     KeysUrl,
     Seconds,
     Secret,
     Subnets,
     Words,
+    named_url,
     overheard,
 )
 
@@ -89,6 +92,15 @@ class WorkerSettings(QueueSettings):
                     f"CONFIRM_RISES is a sum of tokens, and {prefix(name)}USDT_CONTRACT names one whose decimals are"
                     f" not known here: set {prefix(name)}USDT_DECIMALS"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _nodes_can_be_asked(self) -> Self:
+        urls = [
+            named_url(url.get_secret_value())[1] for each in self.network_settings.values() for url in each.rpc_urls
+        ]
+        if urls and (wrong := next(wrong_of(urls, Environment(type(self)).env_vars), "")):
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")
@@ -173,6 +185,13 @@ class ApiSettings(QueueSettings):
                 raise ValueError(f"JWT_SECRET {error}") from None
             if shortest < least:
                 raise ValueError(f"JWT_SECRET must have at least {least} bytes: openssl rand -hex {least}")
+        return self
+
+    @model_validator(mode="after")
+    def _the_provider_can_be_asked(self) -> Self:
+        urls = [] if self.jwt_jwks_url is None else [self.jwt_jwks_url.get_secret_value()]
+        if urls and (wrong := next(wrong_of(urls, Environment(type(self)).env_vars, socks=False), "")):
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")
