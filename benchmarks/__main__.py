@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from benchmarks import budget, endpoint, reading, refresh, scale, sick
+from benchmarks import budget, endpoint, migration, reading, refresh, scale, sick
 from benchmarks.reading import Figure
 
 SUBJECTS = {
@@ -16,6 +16,7 @@ SUBJECTS = {
     "endpoint": endpoint.figures,
     "budget": budget.figures,
     "scale": scale.figures,
+    "migration": migration.figures,
 }
 
 

@@ -118,13 +118,18 @@ def nodes(folder: Path) -> Iterator[Server]:
         yield server
 
 
+def fresh_folder() -> None:
+    """The measurement's own folder, empty."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+
+
 @contextmanager
 def stage(wallets_each: int, *, shared_buffers: str = "128MB") -> Iterator[Stage]:
     """A migrated database with this many wallets of each network. The settings are in this process's environment."""
     with ExitStack() as started:
         started.enter_context(alone_in(FOLDER))
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        FOLDER.mkdir(parents=True)
+        fresh_folder()
         database = started.enter_context(postgres(FOLDER, shared_buffers=shared_buffers))
         queue = started.enter_context(redis_server(FOLDER))
         memory = started.enter_context(nodes(FOLDER))

@@ -61,7 +61,7 @@ class QueueSettings(Settings):
 
     redis_url: RedisUrl
     network_settings: Mapping[NetworkName, TokenSettings] = Field(default_factory=dict)
-    """What each known network's own variables say: ``ETHEREUM_USDT_DECIMALS``, …"""
+    """What each known network's own variables say: ``<NAME>_USDT_DECIMALS``, …"""
     of_a_network: ClassVar[type[TokenSettings]] = TokenSettings
     """Which of those variables this process looks at: it is not given what it does not need."""
     sync_interval_active: Seconds = 60

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from config.addresses import Family
 
 NetworkName: TypeAlias = str
-"""A network by the name that ``wallets.network`` has, such as ``ethereum``."""
+"""A network by the name that ``wallets.network`` has, in small letters."""
 
 FINALITIES: Mapping[Family, tuple[str, ...]] = {"evm": ("latest", "safe", "finalized"), "tron": ("latest", "solid")}
 """The finalities that nodes of a family can be asked for; a network may lack some."""
@@ -40,8 +40,8 @@ class Network:
                            for its time is none
     first_block            (number, unix time) of the block from which fastest_block_seconds counts; None: from 0, 0
     lag_seconds            nodes behind one address may be apart by so much
-    block_number           where a contract finds the number of its block: the opcode NUMBER, or Arbitrum's precompile
-                           ArbSys, for there the opcode gives the number of the parent chain
+    block_number           where a contract finds the number of its block: the opcode NUMBER, or the precompile ArbSys
+                           where the opcode gives the number of a parent chain's
     code_bytes             the most bytes of a contract's code (EIP-170), which bounds a read by RETURN
     init_code_bytes        the most bytes of init code (EIP-3860), which bounds a read by REVERT
     most_wallets           how many wallets a request begins with at most, by strategy; what is learnt of a node lowers
@@ -89,11 +89,12 @@ EVM = Network(
     finality={"latest": 120},  # estimate: every EVM network has this one, and others differ
     default_finality="latest",
     block_seconds=1,  # estimate
-    # No network makes blocks faster for long. Several have become faster without a release of their nodes (BSC from 3
-    # to 0.45 s, Base from 2 to 0.2 s): a floor at today's pace would refuse every true block after such a change.
+    # No network makes blocks faster for long. Several have become faster without a release of their nodes (one from 3
+    # to 0.45 s, another from 2 to 0.2 s): a floor at today's pace would refuse every true block after such a change.
     fastest_block_seconds=0.1,
     lag_seconds=60,  # estimate
-    # By REVERT and RETURN: what fits into Ethereum's bounds, where it was tried. By Multicall3: 5 M gas, 700 kB.
+    # By REVERT and RETURN: what fits into the bounds of EIP-3860 and EIP-170, where it was tried. By Multicall3: 5 M
+    # gas, 700 kB.
     most_wallets={"revert": 2447, "return": 764, "multicall3": 500, "single": 20},
     strategies=("revert", "return", "multicall3", "single"),
     multicall3=CANONICAL_MULTICALL3,

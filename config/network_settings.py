@@ -1,4 +1,4 @@
-"""What the environment says of each network, joined with what is known of it: ``BSC_RPC_URLS``, ``BSC_FINALITY``, …
+"""What the environment says of each network (``<NAME>_RPC_URLS``, ``<NAME>_FINALITY``, …), joined with what is known.
 
 In come a network (``config.networks``) and the values of its variables as text; out goes a `Chain`, in which everything
 that a reader needs is decided. Pure: ``config.settings`` reads the environment, and tells of what is wrong.
@@ -95,7 +95,7 @@ class TokenSettings(BaseModel):
     def decimals(self) -> int | None:
         """The token's decimals. None: nobody has named a token, or one that is not known here.
 
-        They are never taken to be those of another token: BSC's has 18, most have 6. A worker asks the chain, and what
+        They are never taken to be those of another token: most have 6, some have 18. A worker asks the chain, and what
         it finds is a row of ``networks`` before there is any balance.
         """
         if self.usdt_decimals is not None or self.contract is None:

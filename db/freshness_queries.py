@@ -1,6 +1,6 @@
 """How fresh the cache is, by network. Plain SQL in the driver's own form: one pass over the tables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 
 from sqlalchemy import Connection
@@ -32,7 +32,7 @@ WITH held AS MATERIALIZED (
 )
 SELECT network, grouping(last_error) = 0 AS of_error, last_error, count(*) AS wallets, count(last_synced) AS read,
        count(*) FILTER (WHERE last_synced IS NOT NULL AND NOT failing AND NOT overdue) AS fresh,
-       count(*) FILTER (WHERE hopeless) AS hopeless, count(*) FILTER (WHERE held) AS held,
+       count(*) FILTER (WHERE hopeless) AS hopeless, count(*) FILTER (WHERE held) AS claimed,
        count(*) FILTER (WHERE due) AS due, count(*) FILTER (WHERE overdue) AS overdue,
        count(*) FILTER (WHERE failing) AS failing,
        count(cadence) AS waiting, coalesce(sum(3600 / cadence), 0)::float8 AS reads_per_hour,
@@ -50,47 +50,39 @@ class NetworkFreshness:
     """One network's wallets. `ages` in seconds, one for each of AGE_SHARES; empty when none was ever read."""
 
     network: NetworkName
-    wallets: int
-    read: int
-    fresh: int
-    due: int
-    overdue: int
-    claimed: int
-    failing: int
-    errors: dict[str, int]
-    hopeless: int
+    wallets: int = 0
+    read: int = 0
+    fresh: int = 0
+    due: int = 0
+    overdue: int = 0
+    claimed: int = 0
+    failing: int = 0
+    hopeless: int = 0
     """Wallets without a valid address: they are never asked for."""
-    waiting: int
+    waiting: int = 0
     """Wallets that wait for their next read after a good one: those whose cadence is known."""
-    reads_per_hour: float
+    reads_per_hour: float = 0.0
     """What the cadence of these comes to."""
-    ages: tuple[float, ...]
+    errors: dict[str, int] = field(default_factory=dict)
+    """Those that are failing, by the error."""
+    ages: tuple[float, ...] = ()
 
 
 def freshness(connection: Connection, *, grace: timedelta) -> list[NetworkFreshness]:
     """The state of each network that has wallets. `grace`: what is due for longer than this is overdue."""
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = {TIMEOUT}")
-    rows = connection.exec_driver_sql(_FRESHNESS, {"grace": grace, "shares": list(AGE_SHARES)}).all()
-    errors: dict[NetworkName, dict[str, int]] = {row.network: {} for row in rows}
+    rows = connection.exec_driver_sql(_FRESHNESS, {"grace": grace, "shares": list(AGE_SHARES)}).mappings().all()
+    errors: dict[NetworkName, dict[str, int]] = {row["network"]: {} for row in rows}
     for row in rows:
-        if row.of_error and row.failing:
-            errors[row.network][row.last_error or "unknown"] = row.failing
+        if row["of_error"] and row["failing"]:
+            errors[row["network"]][row["last_error"] or "unknown"] = row["failing"]
+    names = [each.name for each in fields(NetworkFreshness) if each.name not in {"errors", "ages"}]
     return [
         NetworkFreshness(
-            network=row.network,
-            wallets=row.wallets,
-            read=row.read,
-            fresh=row.fresh,
-            due=row.due,
-            overdue=row.overdue,
-            claimed=row.held,
-            failing=row.failing,
-            errors=errors[row.network],
-            hopeless=row.hopeless,
-            waiting=row.waiting,
-            reads_per_hour=row.reads_per_hour,
-            ages=() if row.ages is None or None in row.ages else tuple(row.ages),
+            **{name: row[name] for name in names},
+            errors=errors[row["network"]],
+            ages=() if row["ages"] is None or None in row["ages"] else tuple(row["ages"]),
         )
-        for row in sorted(rows, key=lambda row: str(row.network))
-        if not row.of_error
+        for row in sorted(rows, key=lambda row: str(row["network"]))
+        if not row["of_error"]
     ]

@@ -24,6 +24,10 @@ PIECE = 10_000
 
 _ADD = "INSERT INTO networks (name, family) VALUES (%(name)s, %(family)s) ON CONFLICT DO NOTHING"
 
+_SOURCE = (
+    "SELECT s.chain_id, s.token FROM networks AS n JOIN sources AS s ON s.id = n.source WHERE n.name = %(network)s"
+)
+
 # An identity counts on with each attempt to insert, and it is a small one: so only what is missing is inserted.
 _ADD_SOURCE = """
 INSERT INTO sources (network, chain_id, token) SELECT %(network)s, %(chain_id)s, %(token)s
@@ -38,7 +42,7 @@ SELECT name FROM networks AS n WHERE EXISTS (SELECT FROM sync_schedule WHERE net
 _REGISTER = """
 UPDATE networks AS n
    SET family = %(family)s, native_symbol = %(native_symbol)s, native_decimals = %(native_decimals)s,
-       usdt_decimals = coalesce(%(usdt_decimals)s, CASE WHEN n.source = s.id THEN n.usdt_decimals END),
+       usdt_decimals = CASE WHEN n.source = s.id THEN n.usdt_decimals END,
        registered_at = now(), source = s.id,
        first_source = coalesce(n.first_source, s.id), due_up_to = CASE WHEN %(changed)s THEN %(begin)s
                                                                        ELSE n.due_up_to END
@@ -48,6 +52,8 @@ UPDATE networks AS n
 
 # What usually changes on one chain says nothing of another.
 _FORGET_RATES = "UPDATE change_rates SET wallets = 0, changed = 0, fallen = 0 WHERE network = %(network)s"
+
+_NOTE_DECIMALS = "UPDATE networks SET usdt_decimals = %(decimals)s WHERE name = %(network)s"
 
 _NEXT_PIECE = """
 SELECT due_up_to FROM networks WHERE name = %(network)s AND due_up_to IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED
@@ -103,8 +109,9 @@ def with_wallets(connection: Connection) -> list[NetworkName]:
 def register(connection: Connection, chain: Chain) -> Registered:
     """Note what a worker reads of a network from now on. For one transaction of its own."""
     network, of = chain.network, source(chain)
-    before = lock(connection, network.name).source
-    registered = Registered(before, of)
+    lock(connection, network.name)  # it may wait for another start, whose source is then the one before
+    before = connection.exec_driver_sql(_SOURCE, {"network": network.name}).one_or_none()
+    registered = Registered(None if before is None else Source(*before), of)
     add_missing(connection, {network.name: network})
     its_source = {"network": network.name, "chain_id": of.chain_id, "token": of.contract}
     connection.exec_driver_sql(_ADD_SOURCE, its_source)
@@ -112,7 +119,6 @@ def register(connection: Connection, chain: Chain) -> Registered:
         "family": network.family,
         "native_symbol": network.native_symbol,
         "native_decimals": network.native_decimals,
-        "usdt_decimals": chain.decimals,
         "changed": registered.changed,
         "begin": BEGIN,
     }
@@ -121,6 +127,14 @@ def register(connection: Connection, chain: Chain) -> Registered:
         release_all(connection, network.name)
         connection.exec_driver_sql(_FORGET_RATES, {"network": network.name})
     return registered
+
+
+def note_decimals(connection: Connection, network: NetworkName, decimals: int) -> None:
+    """Note the decimals that a token has on its chain, before its first balances: the endpoint shows amounts by them.
+
+    Not at a worker's start: what the settings say has not been verified then.
+    """
+    connection.exec_driver_sql(_NOTE_DECIMALS, {"network": network, "decimals": decimals})
 
 
 def make_due(connection: Connection, network: NetworkName) -> int | None:

@@ -5,7 +5,6 @@ does not get its lock within ``lock_timeout`` lets everybody pass and asks again
 ``autocommit_block``: each is a transaction of its own, and can be done again after the migration was broken off.
 """
 
-from collections.abc import Callable
 from time import sleep
 
 import structlog
@@ -26,7 +25,7 @@ PAUSE = 1.0
 _VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%(name)s)"
 
 
-def step(connection: Connection, statement: str, *, pause: Callable[[float], None] = sleep) -> None:
+def step(connection: Connection, statement: str) -> None:
     """Run a statement that locks a table for a moment, again and again until it gets the lock."""
     connection.exec_driver_sql(f"SET lock_timeout = {LOCK_TIMEOUT}")
     for tries in range(1, TRIES + 1):
@@ -38,7 +37,7 @@ def step(connection: Connection, statement: str, *, pause: Callable[[float], Non
             log.warning("migration_waits", tries=tries, statement=statement.strip().splitlines()[0])
         else:
             return
-        pause(PAUSE)
+        sleep(PAUSE)
     raise CommandError(
         f"{statement.strip()} got no lock in {TRIES} tries: some transaction keeps the table for long (see"
         " pg_stat_activity). What is done so far does no harm: end that transaction, and run alembic upgrade again"

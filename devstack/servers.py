@@ -246,8 +246,13 @@ def redis_server(folder: Path, port: int | None = None) -> Iterator[Server]:
 
 
 @contextmanager
-def anvil(folder: Path, name: str, chain_id: int, block_time: float, *more: str) -> Iterator[Server]:
-    """An EVM node that makes a block every `block_time` seconds. `more`: arguments of the program."""
+def anvil(
+    folder: Path, name: str, chain_id: int, block_time: float, *more: str, gas_limit: int = 100_000_000
+) -> Iterator[Server]:
+    """An EVM node that makes a block every `block_time` seconds. `more`: arguments of the program.
+
+    `gas_limit`: of a block, and of a call.
+    """
     port = free_port()
     url = f"http://{HOST}:{port}"
 
@@ -259,7 +264,7 @@ def anvil(folder: Path, name: str, chain_id: int, block_time: float, *more: str)
 
     command: list[str | Path] = [_anvil_program(), "--host", HOST, "--port", str(port), "--chain-id", str(chain_id)]
     # States older than the solidified block are asked for by nobody: without a bound a node left running would grow.
-    command += ["--block-time", f"{block_time:g}", "--gas-limit", "100000000", "--prune-history", "256", *more]
+    command += ["--block-time", f"{block_time:g}", "--gas-limit", str(gas_limit), "--prune-history", "256", *more]
     with running(name, command, folder, url=url, ready=answers) as server:
         yield server
 

@@ -5,6 +5,8 @@ pragma solidity 0.8.26;
 contract Spoilt {
     address public constant SPOILT = 0x0000000000000000000000000000000000100005;
 
+    uint8 public constant decimals = 6;
+
     function totalSupply() external pure returns (uint256) {
         return type(uint64).max;
     }

@@ -23,7 +23,7 @@ class FakeReader:
     Wallets are known by the numbers that `queue_model.address` made their addresses of.
     """
 
-    finality, several = "solid", False
+    finality, several, decimals = "solid", False, 6
 
     def __init__(self, network: NetworkName = "tron", max_wallets: int = 1000) -> None:
         self.network, self.max_wallets = network, max_wallets
@@ -43,6 +43,9 @@ class FakeReader:
         wallets: int | None = None,  # noqa: ARG002
     ) -> ReadFailed | None:
         return self.closed
+
+    def expect_decimals(self, decimals: int | None) -> None:
+        """It has those that a test wants."""
 
     def give_back(self) -> None:
         """It has no budget."""

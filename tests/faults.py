@@ -121,6 +121,16 @@ def wallets(change: Callable[[int], int]) -> Fault:
 NUMBER, TIME, CHAIN, ECHO = range(4)
 
 
+def older(seconds: int) -> Fault:
+    """The block of a node that is behind: fifty before the newest one, and so many seconds older."""
+    return with_words(lambda words: [max(words[NUMBER] - 50, 1), words[TIME] - seconds, *words[2:]])
+
+
+def of_each(*faults: tuple[Asks, Fault]) -> Fault:
+    """To each request the fault of the first that asks for it; others are passed on."""
+    return lambda exchange: next((fault for asks, fault in faults if asks(exchange)), passed_on)(exchange)
+
+
 def result(change: Callable[[str], Any]) -> Fault:
     """A read's `constant_result` or JSON-RPC `result`, changed."""
 

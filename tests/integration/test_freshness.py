@@ -25,9 +25,9 @@ from devstack.product import environment, worker
 from devstack.seed import fund, insert, wallets
 from devstack.servers import CAP, ROOT, Server
 from devstack.stack import LocalChain, settings
+from worker.admin.node_states import named_nodes
 from worker.errors import LONGEST_WAIT_TOLD
 from worker.reading import shared_of, shared_redis
-from worker.reading.report import endpoints
 from worker.reading.request_counts import SPAN_SECONDS
 from worker.reading.shared import Shared
 from worker.reading.shared_entries import SIZE_HOLDS, WAY_HOLDS
@@ -54,7 +54,7 @@ def env(database_url: str, redis_process: Server, monkeypatch: pytest.MonkeyPatc
 def learnt(env: Env, network: Any) -> tuple[Shared, list[Any]]:
     """What workers with these settings know, to be added to."""
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})
-    return shared_of(network, found), endpoints(network, found)
+    return shared_of(network, found), named_nodes(found.chain(network))
 
 
 def seen(grace: float = 60) -> dict[str, NetworkFreshness]:

@@ -10,23 +10,24 @@ import pytest
 import requests
 from network import facts_for, multicall3_of
 from solc import compiled
+from structlog.testing import capture_logs
 
-from config.networks import NetworkName
-from devstack.servers import CAP, wait_for
-from devstack.stack import SOLID_LAG, TRON_CHAIN_ID, LocalChain
-from worker.errors import ReadFailed, TooMuch, Unsupported
+from config.networks import PRESETS, NetworkName
+from devstack.servers import CAP, anvil, wait_for
+from devstack.stack import ETHEREUM_CHAIN_ID, SOLID_LAG, TRON_CHAIN_ID, LocalChain
+from worker.errors import ReadFailed, TooMuch, Unsupported, WrongBlockNumber
 from worker.nodes.evm import EvmNode
 from worker.nodes.tron import TronNode
 from worker.reading import contract as snapshot
 from worker.reading.contract import (
     MAX_WALLETS_BY_RETURN,
     MAX_WALLETS_BY_REVERT,
-    READER,
-    REVERTING_READER,
+    READERS,
+    REVERT,
     Balance,
     Snapshot,
 )
-from worker.reading.facts import ChainFacts, Strategy
+from worker.reading.facts import ChainFacts, Strategy, most_wallets_of
 from worker.reading.plausibility import Expected, check
 from worker.reading.reader import NodeReader
 from worker.reading.shared import Shared
@@ -58,12 +59,17 @@ def test_the_multicall3_of_the_tests_is_what_its_source_compiles_to() -> None:
     assert compiled(source, "Solidity", "Multicall3").hex() == source.with_suffix(".hex").read_text().strip()
 
 
-def test_the_bytes_are_what_the_source_compiles_to(tmp_path: Path) -> None:
-    source = Path(snapshot.__file__).with_name("reader.yul")
-    assert compiled(source, "Yul", "Reader") == READER
-    reverting = tmp_path / "reverting.yul"
-    reverting.write_text(source.read_text().replace("return(0x60", "revert(0x60"))
-    assert compiled(reverting, "Yul", "Reader") == REVERTING_READER
+@pytest.mark.parametrize(("block_number", "hands_out"), READERS)
+def test_the_bytes_are_what_the_source_compiles_to(tmp_path: Path, block_number: str, hands_out: bytes) -> None:
+    """Each variant of the reader is the source with one word changed, or two."""
+    source = Path(snapshot.__file__).with_name("reader.yul").read_text()
+    if hands_out == REVERT:
+        source = source.replace("return(0x60", "revert(0x60")
+    if block_number == "arbsys":
+        source = source.replace("mstore(0x60, number())", "mstore(0x60, arbsys_number())")
+    variant = tmp_path / "variant.yul"
+    variant.write_text(source)
+    assert compiled(variant, "Yul", "Reader") == READERS[block_number, hands_out]  # type: ignore[index]
 
 
 class Evm:
@@ -88,7 +94,7 @@ class Evm:
         return read
 
     def facts(self, network: NetworkName = "ethereum", token: bytes = TOKEN) -> ChainFacts:
-        return facts_for(network, int(self.ask("eth_chainId"), 16), token)
+        return replace(facts_for(network, int(self.ask("eth_chainId"), 16), token), max_age=0)
 
     def put(self, creation: bytes, at: bytes) -> None:
         """What a contract's creation code returns is the code that it has."""
@@ -233,7 +239,7 @@ def test_a_wallet_that_eats_all_gas_is_found_and_all_others_are_read(evm: Evm, s
     evm.put(spoilt_token, TOKEN)
     spoilt, others = owner(5), [owner(number) for number in range(6, 2005)]
     owners = [*others[:place], spoilt, *others[place:]]
-    reader = NodeReader(replace(evm.facts(), max_age=0), [evm.node], Shared("test"), request_limit=CAP)
+    reader = NodeReader(evm.facts(), [evm.node], Shared("test"), request_limit=CAP)
     parts = reader.read(owners, time(), monotonic() + CAP)
     found = {
         at: balance
@@ -246,6 +252,108 @@ def test_a_wallet_that_eats_all_gas_is_found_and_all_others_are_read(evm: Evm, s
         at: balance for at, balance in enumerate(thrice(owners)) if at != place
     }
     assert len(parts) <= 2 * 11 + 1, "halved and halved again, not read one by one"
+
+
+# On a chain whose opcode NUMBER is a parent chain's
+
+ARBSYS = (0x64).to_bytes(20)
+OWN_NUMBER = 400_000_000  # of a block, by ArbSys: another number than the opcode's
+SAYS_OWN_NUMBER = f"63{OWN_NUMBER:08x}60005260206000f3"
+ANSWERS_SHORT = f"63{OWN_NUMBER:08x}600052601f6000f3"
+
+
+@pytest.mark.parametrize("strategy", ["revert", "return", "multicall3"])
+@pytest.mark.parametrize("wallets", [0, 1, 100])
+def test_where_number_is_a_parent_chains_the_precompile_is_asked_and_all_else_is_as_ever(
+    evm: Evm, strategy: Strategy, wallets: int
+) -> None:
+    put_token(evm, OWNER_TIMES_3)
+    evm.put(MULTICALL3_CODE, MULTICALL3)
+    evm.ask("anvil_setCode", "0x" + ARBSYS.hex(), "0x" + SAYS_OWN_NUMBER)
+    owners = [owner(number) for number in range(wallets)]
+    if owners:
+        evm.ask("anvil_setBalance", "0x" + owners[-1].hex(), hex(10**18))
+    read = evm.read(owners, strategy, block_number="arbsys")
+    assert read.block.number == OWN_NUMBER
+    assert read.balances == thrice(owners, dict.fromkeys(owners[-1:], 10**18))
+    assert evm.read(owners, strategy).block.number < 10**6, "the opcode's, without the precompile"
+
+
+@pytest.mark.parametrize("strategy", ["revert", "return"])
+def test_a_full_batch_with_the_precompile_fills_the_bounds_exactly(evm: Evm, strategy: Strategy) -> None:
+    put_token(evm, OWNER_TIMES_3)
+    evm.ask("anvil_setCode", "0x" + ARBSYS.hex(), "0x" + SAYS_OWN_NUMBER)
+    most = most_wallets_of(replace(PRESETS["arbitrum"], most_wallets={}))[strategy]
+    owners = [owner(number) for number in range(most)]
+    assert evm.read(owners, strategy, block_number="arbsys").balances == thrice(owners)
+    with pytest.raises(TooMuch):
+        evm.read([*owners, owner(1)], strategy, block_number="arbsys")
+
+
+@pytest.mark.parametrize("strategy", ["revert", "return"])
+@pytest.mark.parametrize("code", ["", REVERTS, ANSWERS_SHORT], ids=["no code", "reverts", "short"])
+def test_without_the_precompile_there_is_no_number_and_that_is_said(evm: Evm, strategy: Strategy, code: str) -> None:
+    put_token(evm, OWNER_TIMES_3)
+    evm.ask("anvil_setCode", "0x" + ARBSYS.hex(), "0x" + code)
+    with pytest.raises(WrongBlockNumber, match="no precompile ArbSys"):
+        evm.read([owner(1)], strategy, block_number="arbsys")
+
+
+def test_a_chain_whose_number_is_a_parent_chains_is_not_believed_by_the_opcode(evm: Evm, spoilt_token: bytes) -> None:
+    """Contracts find another number than the node itself has: here it is the precompile's that is the wrong one."""
+    evm.put(spoilt_token, TOKEN)
+    evm.ask("anvil_setCode", "0x" + ARBSYS.hex(), "0x" + SAYS_OWN_NUMBER)
+    facts = replace(evm.facts(), block_number="arbsys", first_block=(OWN_NUMBER, 0))
+    reader = NodeReader(facts, [evm.node], Shared("test"), request_limit=CAP)
+    with capture_logs() as logs:
+        (part,) = reader.read([owner(9)], time(), monotonic() + CAP)
+    assert isinstance(part.failure, WrongBlockNumber)
+    assert [(line["event"], line["log_level"], line["error"]) for line in logs] == [
+        ("read_failed", "error", "wrong_block_number")
+    ]
+
+
+# Bounds of gas
+
+GAS_LIMIT = 8_000_000  # in which some twelve hundred wallets are read, and not 2,447
+MANY = 2 * MAX_WALLETS_BY_REVERT
+
+
+@pytest.fixture(scope="module")
+def small_evm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evm]:
+    """A node that gives a call little gas."""
+    folder = tmp_path_factory.mktemp("gas")
+    with anvil(folder, "evm", ETHEREUM_CHAIN_ID, 1, gas_limit=GAS_LIMIT) as server:
+        made = Evm(server.url)
+        made.ask("evm_mine")
+        yield made
+
+
+@pytest.mark.parametrize("strategies", [("revert",), ("return",), ("revert", "return")], ids="+".join)
+def test_where_a_full_batch_runs_out_of_gas_it_is_read_in_halves_and_the_size_is_remembered(
+    small_evm: Evm, spoilt_token: bytes, strategies: tuple[Strategy, ...]
+) -> None:
+    """Nothing is said of the node, which does not rest; and the next batch begins with the size that was learnt."""
+    small_evm.put(spoilt_token, TOKEN)
+    facts = small_evm.facts()
+    facts = replace(facts, most_wallets=dict.fromkeys(strategies, MAX_WALLETS_BY_REVERT))
+    reader = NodeReader(facts, [small_evm.node], Shared("test"), request_limit=CAP)
+    owners = [owner(number) for number in range(6, 6 + MANY)]
+    for number in range(2):
+        learnt = reader.max_wallets
+        with capture_logs() as logs:
+            parts = reader.read(owners, time(), monotonic() + CAP)
+        read = {
+            place: balance
+            for part in parts
+            if part.snapshot
+            for place, balance in zip(part.wallets, part.snapshot.balances, strict=True)
+        }
+        assert [read[place] for place in range(MANY)] == list(thrice(owners))
+        assert [line["event"] for line in logs] == []
+        assert reader.shared.get([f"rest:{small_evm.node.id}"]) == {}
+        assert reader.max_wallets < MAX_WALLETS_BY_REVERT
+        assert number == 0 or {len(part.wallets) for part in parts} == {learnt, MANY % learnt}, "each at the first try"
 
 
 @pytest.mark.parametrize("strategy", ["return", "multicall3", "single"])

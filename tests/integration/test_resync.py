@@ -122,12 +122,12 @@ def test_a_dry_run_changes_nothing_and_tells_what_it_would_come_to(env: Env, tab
 
 def test_the_size_of_a_request_is_what_the_workers_have_learnt(env: Env, many: int) -> None:
     from config.settings import WorkerSettings
+    from worker.admin.node_states import named_nodes
     from worker.reading import shared_of
-    from worker.reading.report import endpoints
     from worker.reading.shared_entries import SIZE_HOLDS
 
     found = WorkerSettings.model_validate({name.lower(): value for name, value in env.items()})
-    (node,) = endpoints("tron", found)
+    (node,) = named_nodes(found.chain("tron"))
     shared_of("tron", found).put(f"size:{node.id}", 100, SIZE_HOLDS)
     told = command_json(env, "resync", "--all", "--dry-run")
     assert told["networks"]["tron"] == {"wallets": many, "requests": 101, "seconds": 10.1}

@@ -1,15 +1,18 @@
 """Rows know what they are of: after another chain, token or finality nothing wrong is shown, and nothing is stuck."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from checking import Env
 from environment import forget_settings
 from leases import claim, claim_what_was_lost, claimed, end_lease, good, only, write
 from network import Net, Scene
-from sources import all_made_due, read_from
+from running import await_lock_wait
+from sources import all_made_due, chain, read_from
 from structlog.testing import capture_logs
 from tables import Tables
 
@@ -17,12 +20,13 @@ from config.networks import PRESETS, NetworkName
 from config.settings import worker_settings
 from db import networks
 from db.freshness_queries import freshness
-from db.networks import add_missing
+from db.networks import add_missing, register
 from db.outcomes import Recorded
 from db.resync_queries import Scope, find
 from db.session import transaction
 from devstack.chain import Chain
-from devstack.servers import anvil
+from devstack.product import worker
+from devstack.servers import CAP, anvil
 from worker.reading import reader_for
 from worker.sync.batch import sync_due
 from worker.sync.registration import register_networks
@@ -137,6 +141,19 @@ def test_a_start_with_the_same_settings_changes_nothing_and_uses_no_number_up(ta
     assert [row["id"] for row in tables.rows("SELECT id FROM sources ORDER BY id")] == [1, 2]
 
 
+def test_of_two_starts_at_once_the_second_knows_of_the_first(tables: Tables, read: list[UUID]) -> None:
+    read_from("tron", MAINNET)
+    with ThreadPoolExecutor() as pool:
+        with transaction() as first:
+            register(first, chain("tron", NILE))
+            second = pool.submit(read_from, "tron", MAINNET)
+            await_lock_wait(tables.rows)
+        registered = second.result(CAP)
+    assert registered.before is not None
+    assert (registered.before.chain_id, registered.now.chain_id, registered.changed) == (NILE, MAINNET, True)
+    assert of_the_source(tables) == set(read)
+
+
 def test_a_tick_makes_a_piece_of_a_large_network_due_and_leaves_whoever_is_read_or_was(
     tables: Tables, read: list[UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +175,17 @@ def test_a_tick_makes_a_piece_of_a_large_network_due_and_leaves_whoever_is_read_
     } - still
     assert {row["lane"] for row in tables.rows("SELECT lane FROM sync_schedule WHERE next_sync_at <= now()")} == {1}
     assert all_made_due("tron") == 0
+
+
+def test_a_tick_does_not_move_what_is_read_from_the_new_source_just_now(tables: Tables, read: list[UUID]) -> None:
+    """Its holder would write nothing: a wallet that is due at another time than it was claimed at has changed."""
+    read_from("tron", MAINNET)
+    read_from("tron", NILE)
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '1 minute'")
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() WHERE wallet_id = %s", read[0])
+    found = only(claim(limit=2))
+    assert all_made_due("tron") == 1
+    assert write(found.token, *(good(wallet.id) for wallet in found.wallets), block=24) == Recorded(2, 2, ())
 
 
 def test_a_balance_of_another_source_is_neither_fresh_nor_young(read: list[UUID]) -> None:
@@ -195,11 +223,11 @@ def test_names_are_added_and_what_is_known_of_a_network_stays(tables: Tables) ->
 def elsewhere(tmp_path: Path) -> Any:
     """Another chain, whose blocks have lower numbers."""
     with anvil(tmp_path, "elsewhere", 4242, 1) as evm:
-        chain = Chain(evm.url)
-        token = chain.deploy_token(mined=True)
-        chain.ask("evm_setIntervalMining", 0)
-        chain.ask("evm_setAutomine", True)
-        yield evm.url, chain, token
+        made = Chain(evm.url)
+        token = made.deploy_token(mined=True)
+        made.ask("evm_setIntervalMining", 0)
+        made.ask("evm_setAutomine", True)
+        yield evm.url, made, token
 
 
 def started(settings: Any, **changes: str) -> None:
@@ -218,14 +246,15 @@ def balances(tables: Tables, ids: list[UUID]) -> list[tuple[int, int]]:
 def test_a_network_goes_to_a_chain_with_lower_numbers_and_back(
     tables: Tables, settings: Any, nets: dict[NetworkName, Net], elsewhere: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, chain, token = elsewhere
+    url, evm, token = elsewhere
     started(settings)
     scene = Scene(nets["ethereum"], tables)
     scene.sync()
     assert scene.fresh()
     at_home = balances(tables, scene.ids)
-    chain.mint(token, [(holder, 7 + at) for at, holder in enumerate(scene.holders)])
-    assert chain.head() < nets["ethereum"].chain.head()
+    evm.mint(token, [(holder, 7 + at) for at, holder in enumerate(scene.holders)])
+    evm.set_native([(holder, 5) for holder in scene.holders])
+    assert evm.head() < nets["ethereum"].chain.head()
     with monkeypatch.context() as there:
         for name, value in {
             "ETHEREUM_CHAIN_ID": "4242",
@@ -239,7 +268,10 @@ def test_a_network_goes_to_a_chain_with_lower_numbers_and_back(
             register_networks(worker_settings())
         assert [line["event"] for line in logs] == ["source_changed"]
         assert all_made_due("ethereum") == len(scene.ids)
-        sync_due("ethereum")
+        with capture_logs() as logs:
+            sync_due("ethereum")
+        (line,) = logs
+        assert (line["event"], line["wallets"], line["written"], line["failed"]) == ("batch_synced", 3, 3, 0)
         assert scene.errors() == {None}
         assert [usdt for usdt, _ in balances(tables, scene.ids)] == [7 + at for at in range(len(scene.ids))]
     forget_settings()
@@ -286,6 +318,21 @@ def test_a_finality_that_is_behind_fails_nothing_and_keeps_what_is_newer_until_i
     scene.sync()
     assert {tables.balance(wallet)["finality"] for wallet in scene.ids} == {"solid"}  # type: ignore[index]
     assert scene.fresh()
+
+
+def test_a_workers_start_registers_what_it_reads(env: Env, tables: Tables, tmp_path: Path) -> None:
+    with worker(tmp_path, env):
+        found = tables.rows(
+            "SELECT n.name, n.family, n.native_symbol, n.native_decimals, n.usdt_decimals, s.chain_id, s.token"
+            " FROM networks n JOIN sources s ON s.id = n.source WHERE n.source = n.first_source ORDER BY n.name"
+        )
+    settings = worker_settings()
+    assert [row["name"] for row in found] == list(settings.networks) == ["ethereum", "tron"]
+    for row in found:
+        its = settings.chain(row["name"])
+        assert (row["chain_id"], row["token"]) == settings.source(row["name"])
+        assert (row["family"], row["native_symbol"]) == (its.network.family, its.network.native_symbol)
+        assert (row["native_decimals"], row["usdt_decimals"]) == (its.network.native_decimals, its.decimals)
 
 
 def test_a_start_without_a_database_ends_with_a_sentence(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from db.freshness_queries import NetworkFreshness
-from worker.admin.freshness import Look, as_json, lines, reads_per_hour, reported, requests_made
-from worker.reading.report import EndpointState
+from worker.admin.freshness import lines, network_report, reads_per_hour, requests_made
+from worker.admin.node_states import NodeState
 from worker.reading.request_counts import SPAN_SECONDS
 
 NOW = 1_795_000_000.0
@@ -26,7 +26,7 @@ WALLETS = NetworkFreshness(
     reads_per_hour=1980.0,
     ages=(10.0, 50.0, 55.0, 7200.0),
 )
-STATE = EndpointState(
+STATE = NodeState(
     name="node:443",
     strategy="return",
     strategy_reason="",
@@ -57,31 +57,34 @@ def test_the_cadence_of_those_that_wait_stands_for_all_that_can_be_read() -> Non
 def test_counted_requests_are_made_a_rate_over_the_time_in_which_they_were_counted(
     spans: dict[float, int], per_hour: float
 ) -> None:
-    made = requests_made([replace(STATE, requests=spans)], NOW, 5.0, 1000)
+    made = requests_made([spans], NOW, 5.0, 1000)
     assert made is not None
-    assert (made.basis, made.counted, made.since) == ("counted", sum(spans.values()), min(spans))
-    assert made.per_hour == pytest.approx(per_hour)
-    assert made.per_day == pytest.approx(24 * per_hour)
-    assert made.share_of_quota == pytest.approx(24 * per_hour / 1000)
+    assert (made["basis"], made["counted"], made["since"]) == ("counted", sum(spans.values()), min(spans))
+    assert made["per_hour"] == pytest.approx(per_hour)
+    assert made["per_day"] == pytest.approx(24 * per_hour)
+    assert made["share_of_quota"] == pytest.approx(24 * per_hour / 1000)
 
 
 def test_the_requests_of_all_endpoints_count() -> None:
-    states = [replace(STATE, requests={NOW - 3600: 1, NOW: 2}), replace(STATE, requests={NOW - 1800: 4})]
-    made = requests_made(states, NOW, None, None)
+    made = requests_made([{NOW - 3600: 1, NOW: 2}, {NOW - 1800: 4}], NOW, None, None)
     assert made is not None
-    assert (made.counted, made.since, made.share_of_quota) == (7, NOW - 3600, None)
+    assert (made["counted"], made["since"], made["share_of_quota"]) == (7, NOW - 3600, None)
 
 
 def test_where_nothing_was_counted_the_cadence_says_the_least() -> None:
-    made = requests_made([STATE], NOW, 7.5, 360)
-    assert made is not None
-    assert (made.basis, made.counted, made.since, made.per_hour, made.per_day) == ("cadence", 0, None, 7.5, 180)
-    assert made.share_of_quota == 0.5
-    assert requests_made([STATE], NOW, None, 360) is None
+    assert requests_made([{}], NOW, 7.5, 360) == {
+        "basis": "cadence",
+        "counted": 0,
+        "since": None,
+        "per_hour": 7.5,
+        "per_day": 180,
+        "share_of_quota": 0.5,
+    }
+    assert requests_made([{}], NOW, None, 360) is None
 
 
-def report(wallets: NetworkFreshness | None = WALLETS, **state: Any) -> Any:
-    return reported("tron", wallets, [replace(STATE, **state)], NOW, daily_quota=None, synced=True)
+def report(wallets: NetworkFreshness = WALLETS, **state: Any) -> Any:
+    return network_report(wallets, [replace(STATE, **state)], size=500, now=NOW)
 
 
 def test_a_network_is_told_in_lines() -> None:
@@ -103,8 +106,8 @@ def test_all_but_one_in_a_million_are_not_all() -> None:
 
 
 def test_a_network_without_wallets_has_no_share_and_no_cadence() -> None:
-    assert [line.split(":")[0] for line in lines(report(None))] == ["tron", "  endpoint   node"]
-    (network,) = as_json(Look([report(None)], redis=True))["networks"]
+    network = report(NetworkFreshness("tron"))
+    assert [line.split(":")[0] for line in lines(network)] == ["tron", "  endpoint   node"]
     assert (network["wallets"], network["share_fresh"], network["requests"]) == (0, None, None)
     assert network["age_seconds"] == {"p50": None, "p95": None, "p99": None, "oldest": None}
 

@@ -150,7 +150,9 @@ def test_what_became_of_a_resync_is_told_by_error_the_most_frequent_first() -> N
             [
                 "--wallet ID",
                 "--user ID",
-                "--network [ethereum|tron]",
+                "--network NAME",
+                "Wallets of this network: ethereum, tron,",
+                "--forget",
                 "--older-than AGE",
                 "--failed",
                 "--all",

@@ -10,14 +10,14 @@ from config.base_settings import setting_names
 from config.network_settings import NodeSettings, variables
 from config.networks import PRESETS
 from config.settings import ApiSettings, WorkerSettings
+from db.freshness_queries import NetworkFreshness
 from db.models import balance_cache
-from worker.admin.freshness import Look, reported
-from worker.admin.freshness import as_json as freshness_json
+from worker.admin.freshness import network_report
+from worker.admin.node_states import NodeState
 from worker.admin.progress import Progress
 from worker.admin.resync import Outcome, Plan, Share
 from worker.admin.resync_command import Resync, Wishes
 from worker.admin.resync_command import as_json as resync_json
-from worker.reading.report import EndpointState
 
 ROOT = Path(__file__).parents[2]
 TWO = {name: PRESETS[name] for name in ("ethereum", "tron")}
@@ -83,9 +83,9 @@ def documented(command: str) -> set[str]:
 
 
 def test_every_key_of_freshness_is_documented_and_no_other() -> None:
-    state = EndpointState("node", None, "", 500, 0.0, "", 0, 0, 0, {1.0: 1})
-    report = reported("tron", None, [state], 2.0, daily_quota=None, synced=True)
-    assert paths(freshness_json(Look([report], redis=True))) == documented("freshness")
+    state = NodeState("node", None, "", 500, 0.0, "", 0, 0, 0, {1.0: 1})
+    report = network_report(NetworkFreshness("tron"), [state], size=500)
+    assert paths({"redis": True, "networks": [report]}) == documented("freshness")
 
 
 def test_every_key_of_resync_is_documented_and_no_other() -> None:

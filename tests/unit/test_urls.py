@@ -4,9 +4,9 @@ import pytest
 from environment import forget_settings
 
 from config.settings import WorkerSettings, load
+from worker.admin.node_states import named_nodes
 from worker.nodes.urls import digest, node_name, node_names, secrets_in
 from worker.reading import nodes_for
-from worker.reading.report import endpoints
 
 ENV = {"DATABASE_URL": "postgresql://h/n", "REDIS_URL": "redis://h"}
 
@@ -53,7 +53,9 @@ def test_the_settings_name_endpoints_and_the_url_alone_is_asked(monkeypatch: pyt
     nodes = nodes_for(network, settings)
     assert [node.name for node in nodes] == ["main", "two.example", "two.example#2"]
     assert nodes[0].id == digest("https://one.example/key")
-    assert [(each.id, each.name) for each in endpoints(network, settings)] == [(node.id, node.name) for node in nodes]
+    assert [(each.id, each.name) for each in named_nodes(settings.chain(network))] == [
+        (node.id, node.name) for node in nodes
+    ]
 
 
 @pytest.mark.parametrize("value", ["a b=https://x.example", "=https://x.example", "ü=https://x.example", "a=ftp://x"])

@@ -1,5 +1,6 @@
 """In which way an endpoint is asked, in what pieces, and what is remembered of it."""
 
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -12,9 +13,11 @@ from structlog.testing import capture_logs
 
 from worker.errors import (
     BadReply,
+    EmptyRevert,
     OutOfTime,
     ReadFailed,
     Refused,
+    StateGone,
     Throttled,
     TooMuch,
     Unreachable,
@@ -262,6 +265,56 @@ def test_a_way_of_many_requests_ends_at_the_deadline_too(
     assert bool(reading.reader.shared.get(["rest:node"]).get("rest:node", [0, 0])[1]) is blamed
 
 
+@pytest.mark.parametrize(("pins", "pieces"), [(True, [4, 2, 2]), (False, [4])])
+def test_a_pinned_read_that_takes_longer_than_nodes_keep_a_state_is_read_in_halves_each_at_a_new_block(
+    monkeypatch: pytest.MonkeyPatch, pieces: list[int], *, pins: bool
+) -> None:
+    """A node of a chain with five blocks a second keeps a block's state for half a minute."""
+    node = FakeNode(strategies={"single": 4})
+    node.pins, passed = pins, [0.0]
+    monkeypatch.setattr("worker.reading.strategies.monotonic", lambda: monotonic() + passed[0])
+    reading = Reading(node, pin_seconds=20)
+
+    def slow(strategy: str, _accounts: object) -> None:
+        passed[0] += 8 if strategy == "single" else 0
+        if strategy == "head":
+            node.newest = Block(node.newest.number + 1, node.newest.time)
+
+    node.fault = slow
+    parts = reading.parts(accounts(4))
+    assert [len(part.wallets) for part in parts] == ([2, 2] if pins else [4])
+    blocks = [each.snapshot.block.number for each in parts if each.snapshot]
+    assert blocks == ([102, 103] if pins else [101])
+    assert asked(node).count("head") == len(pieces)
+    assert not reading.reader.shared.get(["rest:node"])
+
+
+@pytest.mark.parametrize(("pin_seconds", "most"), [(inf, 11), (20, 9), (4, 1)])
+def test_what_is_read_at_one_block_wallet_by_wallet_is_bounded_by_for_how_long_its_state_is_kept(
+    pin_seconds: float, most: int
+) -> None:
+    node = FakeNode(strategies={"single": 20})
+    node.session.pace = 0.5
+    assert Reading(node, pin_seconds=pin_seconds).reader.max_wallets == most
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_state_that_is_gone_is_asked_for_once_more_and_condemns_nobody(times: int) -> None:
+    node, other = FakeNode(), FakeNode("other")
+    reading = Reading(node, other)
+    reading.all_right(4)
+    for _ in range(3):
+        node.asked.clear()
+        gone = [StateGone()] * times
+        node.fault = lambda _way, _accounts, gone=gone: gone.pop() if gone else None  # type: ignore[misc]
+        with capture_logs() as logs:
+            (part,) = reading.parts(accounts(4))
+        assert part.endpoint == ("node" if times == 1 else "other")
+        assert [line["left_alone_seconds"] for line in logs] == ([] if times == 1 else [StateGone.rest]), "never longer"
+        later(reading, node, StateGone.rest)
+        other.newest = node.newest
+
+
 @pytest.mark.parametrize("native", [-(2**130), -5, -1, 2**128, 2**256])
 def test_a_native_balance_that_cannot_be_is_no_balance_wallet_by_wallet(native: int) -> None:
     """Where it is asked for by itself nothing else bounds it: java-tron's is any number of JSON."""
@@ -329,6 +382,47 @@ def test_a_pause_in_a_read_of_few_wallets_says_nothing_of_sizes() -> None:
     node.fault = lambda strategy, _accounts: next(chances, None) if strategy == "revert" else None
     reading.all_right(5)
     assert [count for strategy, count in node.asked if strategy == "revert"] == [5, 5, 3, 2]
+    assert reading.reader.max_wallets == 64
+
+
+def reverts_above(most: int) -> Any:
+    """A node that runs out of gas and calls it a revert, or, with 0, one that passes no revert data on."""
+    return lambda strategy, of: EmptyRevert() if strategy == "revert" and len(of) > most else None
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_revert_without_data_is_a_batch_that_ran_out_of_gas_where_one_wallet_can_be_read(*, known: bool) -> None:
+    node = FakeNode(strategies={"revert": 64, "return": 64})
+    reading = Reading(node)
+    if known:
+        reading.all_right(1)
+    node.asked.clear()
+    node.fault = reverts_above(20)
+    with capture_logs() as logs:
+        reading.all_right(64)
+    assert logs == []
+    assert [count for strategy, count in node.asked if strategy == "revert"] == [64, 1, 32, 16, 16, 31, 16, 15]
+    assert reading.reader.max_wallets == 15
+    assert not reading.reader.shared.get(["rest:node"])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_revert_without_data_is_a_node_that_passes_none_on_where_one_wallet_cannot_be_read_either(
+    *, known: bool
+) -> None:
+    node = FakeNode(strategies={"revert": 64, "return": 64})
+    reading = Reading(node)
+    if known:
+        reading.all_right(1)
+    node.asked.clear()
+    node.fault = reverts_above(0)
+    if known:
+        codes = {part.failure.code for part in reading.parts(accounts(64)) if part.failure}
+        assert codes == {"unsupported"}, "it rests, and the strategy is forgotten"
+        later(reading, node, 100)
+    reading.all_right(64)
+    assert [each for each in node.asked if each[0] != "contact"][:2] == [("revert", 64), ("revert", 1)]
+    assert asked(node)[-1] == "return"
     assert reading.reader.max_wallets == 64
 
 

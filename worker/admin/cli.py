@@ -29,11 +29,16 @@ other, which does not hold up users. It goes on whatever becomes of this command
 Wallets without a valid address are left out and told of, unless --wallet names them; so are networks without a
 node. Above 10,000 wallets the command asks first.
 
+With --forget what was read of them until now may be overwritten by an older block, once: for balances by a node
+that has lied. Take that node out of the settings and restart the workers before. The balances are shown until they
+are overwritten.
+
 \b
 Examples:
   celery -A worker resync --user 5c81c005-1c52-4e0d-85e2-862ee1cdd4d0 --wait
   celery -A worker resync --network tron --older-than 10m
   celery -A worker resync --failed --dry-run
+  celery -A worker resync --network tron --forget --wait
   celery -A worker resync --all --yes --json
 
 \b
@@ -108,12 +113,42 @@ class Duration(click.ParamType["timedelta"]):
             self.fail(str(error), param, ctx)
 
 
+def known_networks() -> tuple[str, ...]:
+    """The names of all known networks; where no settings are, for the help alone, those that need none."""
+    from config.networks import PRESETS
+    from config.settings import worker_settings
+
+    try:
+        return tuple(worker_settings().known_networks)
+    except SystemExit:
+        return tuple(PRESETS)
+
+
+class NetworkParam(click.ParamType["NetworkName"]):
+    """A network by its name."""
+
+    name = "network"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "NetworkName":
+        if value not in (known := known_networks()):
+            self.fail(f"{value!r:.40} is not one of {', '.join(known)}.", param, ctx)
+        return str(value)
+
+
+class NetworkOption(click.Option):
+    """An option whose help names the networks, which are data: they are loaded when they are looked at."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        self.help = f"Wallets of this network: {', '.join(known_networks())}."
+        return super().get_help_record(ctx)
+
+
 @click.command(help=RESYNC_HELP)
 @click.option("--wallet", "wallets", type=click.UUID, multiple=True, metavar="ID", help="This wallet; may be repeated.")
 @click.option(
     "--user", "users", type=click.UUID, multiple=True, metavar="ID", help="This user's wallets; may be repeated."
 )
-@click.option("--network", type=click.Choice(["ethereum", "tron"]), help="Wallets of this network.")
+@click.option("--network", type=NetworkParam(), cls=NetworkOption, metavar="NAME")
 @click.option(
     "--older-than",
     type=Duration(),
@@ -122,6 +157,7 @@ class Duration(click.ParamType["timedelta"]):
 )
 @click.option("--failed", is_flag=True, help="Wallets whose last attempt failed.")
 @click.option("--all", "everything", is_flag=True, help="Every wallet: needed where no other scope is given.")
+@click.option("--forget", is_flag=True, help="Let older blocks overwrite what was read until now, once.")
 @click.option("--dry-run", is_flag=True, help="Only tell how many wallets, how many requests and how long.")
 @click.option(
     "--wait", is_flag=True, help="Wait until they were read, and show progress. Ctrl-C ends only the waiting."
@@ -139,6 +175,7 @@ def resync(
     older_than: "timedelta | None",
     failed: bool,
     everything: bool,
+    forget: bool,
     dry_run: bool,
     wait: bool,
     yes: bool,
@@ -154,10 +191,21 @@ def resync(
         raise click.UsageError(
             "Say which wallets: --wallet, --user, --network, --older-than or --failed; or --all for every one."
         )
+    if forget and scope.empty:
+        raise click.UsageError(
+            "--forget is not for every wallet at once: say which, by --network, --wallet, --user or another scope."
+        )
     if dry_run and wait:
         raise click.UsageError("--dry-run marks nothing, so there is nothing to --wait for: leave one of them out.")
     with plain_words():
-        sys.exit(run(scope, Wishes(dry_run, wait, yes, as_json), worker_settings(), sender(ctx.obj.app)))
+        sys.exit(
+            run(
+                scope,
+                Wishes(dry_run=dry_run, wait=wait, yes=yes, as_json=as_json, forget=forget),
+                worker_settings(),
+                sender(ctx.obj.app),
+            )
+        )
 
 
 def sender(app: Any) -> "Send":
@@ -185,22 +233,21 @@ def sender(app: Any) -> "Send":
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines, for scripts.")
 def freshness(*, daily_quota: int | None, as_json: bool, **_: Any) -> None:
     from config.settings import worker_settings
-    from worker.admin.freshness import as_json as reports_json
     from worker.admin.freshness import lines, look
     from worker.admin.progress import Progress
 
     with plain_words():
         with Progress(sys.stderr, quiet=as_json).during("counting the wallets"):
             seen = look(worker_settings(), daily_quota=daily_quota)
-        if not seen.redis:
+        if not seen["redis"]:
             click.echo(
                 "Redis is out of reach: how the endpoints do is not known. Correct REDIS_URL, or start it.", err=True
             )
         if as_json:
-            click.echo(json.dumps(reports_json(seen)))
-        elif not seen.networks:
+            click.echo(json.dumps(seen))
+        elif not seen["networks"]:
             click.echo("There is no wallet, and no network has a node.")
-        for report in () if as_json else seen.networks:
+        for report in () if as_json else seen["networks"]:
             heading, *others = lines(report)
             click.echo(click.style(heading, bold=True))
             click.echo("".join(f"{line}\n" for line in others), nl=False)

@@ -1,4 +1,6 @@
-"""The use case behind ``celery -A worker freshness``: how fresh the cache is, and how its endpoints are. Asks no node.
+"""``celery -A worker freshness``: how fresh the cache is, and how the nodes are. Asks no node.
+
+A report is the object that ``--json`` prints, with the keys of docs/operations.md; `lines` tells a person the same.
 
 Requests an hour are those that workers counted in Redis as they sent them, over the past hour in spans of five minutes:
 whatever made them, splits and failures included. Where nothing was counted they are what the cadence comes to: each
@@ -7,246 +9,172 @@ other wallets had the same mix, are divided by the wallets a request. That is th
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from time import time
-from typing import Any, Literal
+from typing import Any
 
+from config.network_settings import prefix
 from config.networks import NetworkName
-from config.settings import NETWORKS, WorkerSettings
-from db.freshness_queries import AGE_SHARES, NetworkFreshness, freshness
+from config.settings import WorkerSettings
+from db.freshness_queries import NetworkFreshness, freshness
 from db.network_state import SOUND, Condition, conditions
 from db.session import transaction
+from worker.admin.node_states import NodeState, node_states, per_request
 from worker.reading import shared_of
-from worker.reading.report import EndpointState, endpoint_states, per_request
 from worker.reading.request_counts import SPAN_SECONDS
+from worker.reading.shared_redis import SharedRedis
 from worker.wording import counted, printable, told
 
-NOBODYS = NetworkFreshness("ethereum", 0, 0, 0, 0, 0, 0, 0, {}, 0, 0, 0.0, ())
+Report = dict[str, Any]
+
+AGES = ("p50", "p95", "p99", "oldest")  # of db.freshness_queries.AGE_SHARES
+COUNTS = ("wallets", "read", "fresh", "due", "overdue", "claimed", "failing", "errors")
 
 
-@dataclass(frozen=True, slots=True)
-class Requests:
-    """Requests to a network's endpoints. `basis`: counted by workers since `since` (unix seconds), or what the cadence
-    comes to at the least. `share_of_quota`: of a daily quota, if one was given.
-    """
-
-    basis: Literal["counted", "cadence"]
-    counted: int
-    since: float | None
-    per_hour: float
-    per_day: float
-    share_of_quota: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkReport:
-    """All that is told of one network. `requests` is None as long as nothing was counted and no cadence is known."""
-
-    network: NetworkName
-    synced: bool
-    wallets: NetworkFreshness
-    reads_per_hour: float | None
-    requests: Requests | None
-    endpoints: Sequence[EndpointState] | None
-    """None: Redis is out of reach."""
-    condition: Condition = SOUND
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Every network that has wallets or a node. `redis`: whether it answered."""
-
-    networks: Sequence[NetworkReport]
-    redis: bool
-
-
-def look(settings: WorkerSettings, *, daily_quota: int | None) -> Look:
-    """How everything is now. Raises SQLAlchemyError; without Redis it tells what the database knows."""
-    redis = shared_of(NETWORKS[0], settings).answers()
+def look(settings: WorkerSettings, *, daily_quota: int | None) -> Report:
+    """Every network that has wallets or a node. Raises SQLAlchemyError; without Redis, what the database knows."""
+    redis = SharedRedis("freshness", settings.redis_url.get_secret_value()).answers()
     with transaction() as connection:
         found = {each.network: each for each in freshness(connection, grace=timedelta(seconds=settings.sync_lease))}
         known = conditions(connection)
-    made = []
-    for network in NETWORKS:
-        if network in found or network in settings.networks:
-            states = endpoint_states(network, settings, shared_of(network, settings)) if redis else None
-            made.append(
-                reported(
-                    network,
-                    found.get(network),
-                    states,
-                    time(),
-                    daily_quota=daily_quota,
-                    synced=network in settings.networks,
-                    condition=known.get(network, SOUND),
-                )
-            )
-    return Look(made, redis)
+    names = dict.fromkeys((*settings.known_networks, *sorted(found)))
+    reports = []
+    for network in names:
+        synced = network in settings.networks
+        if synced or network in found:
+            nodes, size = _nodes(network, settings, redis=redis) if synced else ([], None)
+            wallets, condition = found.get(network, NetworkFreshness(network)), known.get(network, SOUND)
+            reports.append(network_report(wallets, nodes, condition, synced=synced, size=size, daily_quota=daily_quota))
+    return {"redis": redis, "networks": reports}
 
 
-def reported(
-    network: NetworkName,
-    wallets: NetworkFreshness | None,
-    states: Sequence[EndpointState] | None,
-    now: float,
-    *,
-    daily_quota: int | None,
-    synced: bool,
+def _nodes(network: NetworkName, settings: WorkerSettings, *, redis: bool) -> tuple[list[NodeState] | None, int]:
+    """What the workers know of a network's nodes, and how many wallets a request covers."""
+    chain = settings.chain(network)
+    nodes = node_states(chain, shared_of(network, settings)) if redis else None
+    return nodes, per_request(chain, nodes)
+
+
+def network_report(
+    found: NetworkFreshness,
+    nodes: Sequence[NodeState] | None,
     condition: Condition = SOUND,
-) -> NetworkReport:
-    """One network's report, out of what the database and the workers know. Pure."""
-    wallets = wallets or NOBODYS
-    reads = reads_per_hour(wallets)
-    size = per_request(network, states or ())
-    return NetworkReport(
-        network=network,
-        synced=synced,
-        wallets=wallets,
-        reads_per_hour=reads,
-        requests=requests_made(states or (), now, None if reads is None else reads / size, daily_quota),
-        endpoints=states,
-        condition=condition,
-    )
+    *,
+    synced: bool = True,
+    size: int | None = None,
+    daily_quota: int | None = None,
+    now: float | None = None,
+) -> Report:
+    """One network's report, out of what the database and the workers know.
+
+    `nodes` is None without Redis, `size` how many wallets a request covers, and None where nothing is read.
+    """
+    reads = reads_per_hour(found)
+    requests = None if reads is None or size is None else reads / size
+    spans = [node.requests for node in nodes or ()]
+    return {
+        "network": found.network,
+        "synced": synced,
+        **{name: getattr(found, name) for name in COUNTS},
+        "share_fresh": found.fresh / found.wallets if found.wallets else None,
+        "age_seconds": dict(zip(AGES, found.ages or (None,) * len(AGES), strict=True)),
+        "out_since": condition.out_since and condition.out_since.astimezone(UTC).isoformat(),
+        "out_reason": condition.reason,
+        "lost": condition.lost,
+        "doubted": condition.doubted,
+        "reads_per_hour": reads,
+        "requests": requests_made(spans, time() if now is None else now, requests, daily_quota),
+        "endpoints": None if nodes is None else [node.as_json() for node in nodes],
+    }
 
 
-def reads_per_hour(wallets: NetworkFreshness) -> float | None:
+def reads_per_hour(found: NetworkFreshness) -> float | None:
     """What the cadence of all wallets comes to, as if it were that of those which wait for their next read. Pure."""
-    if not wallets.waiting:
+    if not found.waiting:
         return None
-    return wallets.reads_per_hour / wallets.waiting * (wallets.wallets - wallets.hopeless)
+    return found.reads_per_hour / found.waiting * (found.wallets - found.hopeless)
 
 
 def requests_made(
-    states: Sequence[EndpointState], now: float, by_cadence: float | None, daily_quota: int | None
-) -> Requests | None:
-    """Requests an hour, as the module's docstring says. Pure."""
+    nodes: Sequence[Mapping[float, int]], now: float, by_cadence: float | None, daily_quota: int | None
+) -> Report | None:
+    """Requests an hour, as the module's docstring says, out of each node's counts by the starts of spans. Pure."""
     spans: Counter[float] = Counter()
-    for state in states:
-        spans.update(state.requests)
+    for each in nodes:
+        spans.update(each)
     if not spans and by_cadence is None:
         return None
-    counted, since = sum(spans.values()), min(spans, default=None)
+    since = min(spans, default=None)
     # Nothing is extrapolated from less than one span.
-    per_hour = (by_cadence or 0.0) if since is None else counted * 3600 / max(now - since, SPAN_SECONDS)
-    return Requests(
-        basis="cadence" if since is None else "counted",
-        counted=counted,
-        since=since,
-        per_hour=per_hour,
-        per_day=per_hour * 24,
-        share_of_quota=per_hour * 24 / daily_quota if daily_quota else None,
-    )
-
-
-def as_json(seen: Look) -> dict[str, Any]:
-    """The object that `--json` prints; docs/operations.md has its keys."""
-    return {"redis": seen.redis, "networks": [_network_json(each) for each in seen.networks]}
-
-
-def _network_json(each: NetworkReport) -> dict[str, Any]:
-    wallets = each.wallets
-    ages = dict(zip(("p50", "p95", "p99", "oldest"), wallets.ages or (None,) * len(AGE_SHARES), strict=True))
+    per_hour = (by_cadence or 0.0) if since is None else spans.total() * 3600 / max(now - since, SPAN_SECONDS)
     return {
-        "network": each.network,
-        "synced": each.synced,
-        "wallets": wallets.wallets,
-        "read": wallets.read,
-        "fresh": wallets.fresh,
-        "share_fresh": wallets.fresh / wallets.wallets if wallets.wallets else None,
-        "age_seconds": ages,
-        "due": wallets.due,
-        "overdue": wallets.overdue,
-        "claimed": wallets.claimed,
-        "failing": wallets.failing,
-        "errors": wallets.errors,
-        "out_since": each.condition.out_since and each.condition.out_since.astimezone(UTC).isoformat(),
-        "out_reason": each.condition.reason,
-        "lost": each.condition.lost,
-        "doubted": each.condition.doubted,
-        "reads_per_hour": each.reads_per_hour,
-        "requests": None if each.requests is None else asdict(each.requests),
-        "endpoints": None if each.endpoints is None else [_endpoint_json(state) for state in each.endpoints],
+        "basis": "cadence" if since is None else "counted",
+        "counted": spans.total(),
+        "since": since,
+        "per_hour": per_hour,
+        "per_day": per_hour * 24,
+        "share_of_quota": per_hour * 24 / daily_quota if daily_quota else None,
     }
 
 
-def _endpoint_json(state: EndpointState) -> dict[str, Any]:
-    # The keys that scripts know; a strategy was a way once.
-    names = {"strategy": "way", "strategy_reason": "way_reason"}
-    return {names.get(name, name): value for name, value in asdict(state).items()} | {
-        "requests": sum(state.requests.values())
-    }
+def lines(report: Report) -> Iterator[str]:
+    """What a person reads of one network; its first line is a heading."""
+    yield _heading(report)
+    yield from _lines_of_trouble(report)
+    if report["read"]:
+        yield "  age        " + ", ".join(f"{name} {told(age)}" for name, age in report["age_seconds"].items())
+    if report["wallets"]:
+        yield f"  now        {report['due']:,} due, {report['overdue']:,} overdue, {report['claimed']:,} being read"
+    if report["failing"]:
+        most_first = sorted(report["errors"].items(), key=lambda item: (-item[1], item[0]))
+        yield f"  failing    {report['failing']:,}: " + ", ".join(f"{code} {count:,}" for code, count in most_first)
+    yield from _lines_of_cost(report)
+    for node in report["endpoints"] or ():
+        yield f"  endpoint   {node['name']}: {', '.join(_of_node(node))}"
 
 
-def lines(each: NetworkReport) -> Iterator[str]:
-    """What a person reads of one network; its first line is a heading. Pure."""
-    wallets = each.wallets
-    yield _heading(each)
-    yield from _condition_lines(each.condition)
-    if wallets.ages:
-        yield "  age        " + ", ".join(
-            f"{name} {told(age)}" for name, age in zip(("p50", "p95", "p99", "oldest"), wallets.ages, strict=True)
-        )
-    if wallets.wallets:
-        yield f"  now        {wallets.due:,} due, {wallets.overdue:,} overdue, {wallets.claimed:,} being read"
-    if wallets.failing:
-        most_first = sorted(wallets.errors.items(), key=lambda item: (-item[1], item[0]))
-        yield f"  failing    {wallets.failing:,}: " + ", ".join(f"{code} {count:,}" for code, count in most_first)
-    yield from _cost_lines(each)
-    for state in each.endpoints or ():
-        yield f"  endpoint   {_endpoint_line(state)}"
+def _lines_of_trouble(report: Report) -> Iterator[str]:
+    if report["out_since"]:
+        seconds = (datetime.now(UTC) - datetime.fromisoformat(report["out_since"])).total_seconds()
+        yield f"  out        for {told(max(seconds, 0))}: no endpoint answers ({report['out_reason']})"
+    if lost := report["lost"]:
+        yield f"  lost       {counted(lost, 'wallet')} whose worker never came back: tried apart from others"
+    if doubted := report["doubted"]:
+        yield f"  doubted    {counted(doubted, 'wallet')}: so many changed at once, by one endpoint's word"
 
 
-def _condition_lines(condition: Condition) -> Iterator[str]:
-    if condition.out_since:
-        seconds = (datetime.now(UTC) - condition.out_since).total_seconds()
-        yield f"  out        for {told(max(seconds, 0))}: no endpoint answers ({condition.reason})"
-    if condition.lost:
-        yield f"  lost       {counted(condition.lost, 'wallet')} whose worker never came back: tried apart from others"
-    if condition.doubted:
-        yield f"  doubted    {counted(condition.doubted, 'wallet')}: so many changed at once, by one endpoint's word"
+def _lines_of_cost(report: Report) -> Iterator[str]:
+    if (reads := report["reads_per_hour"]) is not None:
+        yield f"  cadence    {reads:,.0f} reads of wallets an hour"
+    if made := report["requests"]:
+        how = f"counted since {told(time() - made['since'])} ago" if made["since"] else "by the cadence, at the least"
+        share = "" if made["share_of_quota"] is None else f", {made['share_of_quota']:.1%} of the quota"
+        yield f"  requests   {made['per_hour']:,.0f} an hour ({how}), {made['per_day']:,.0f} a day{share}"
 
 
-def _heading(each: NetworkReport) -> str:
-    wallets = each.wallets
-    parts = [counted(wallets.wallets, "wallet")]
-    if wallets.wallets:
+def _heading(report: Report) -> str:
+    wallets, network = report["wallets"], report["network"]
+    parts = [counted(wallets, "wallet")]
+    if wallets:
         # Cut off, not rounded: 100% is said of all of them, and of nothing less.
-        parts.append(f"{1000 * wallets.fresh // wallets.wallets / 10:g}% fresh")
-    if never := wallets.wallets - wallets.read:
+        parts.append(f"{1000 * report['fresh'] // wallets / 10:g}% fresh")
+    if never := wallets - report["read"]:
         parts.append(f"{never:,} never read")
-    if not each.synced:
-        parts.append(f"not synced: {each.network.upper()}_RPC_URLS is not set")
-    return f"{each.network}: {', '.join(parts)}"
+    if not report["synced"]:
+        parts.append(f"not synced: {prefix(network)}RPC_URLS is not set")
+    return f"{network}: {', '.join(parts)}"
 
 
-def _cost_lines(each: NetworkReport) -> Iterator[str]:
-    if each.reads_per_hour is not None:
-        yield f"  cadence    {each.reads_per_hour:,.0f} reads of wallets an hour"
-    if each.requests is None:
-        return
-    made = each.requests
-    how = f"counted since {told(time() - made.since)} ago" if made.since else "by the cadence, at the least"
-    yield f"  requests   {made.per_hour:,.0f} an hour ({how}), {made.per_day:,.0f} a day" + (
-        f", {made.share_of_quota:.1%} of the quota" if made.share_of_quota is not None else ""
-    )
-
-
-def _endpoint_line(state: EndpointState) -> str:
-    parts = [f"resting for {told(state.resting_seconds)}" if state.resting_seconds else "ready"]
-    if state.failures_in_a_row:
-        parts.append(f"{state.resting_reason}, {state.failures_in_a_row} in a row")
-    if state.strategy is None:
-        parts.append("not read yet")
-    else:
-        parts.append(
-            f"by {state.strategy}" + (f" ({printable(state.strategy_reason)})" if state.strategy_reason else "")
+def _of_node(node: Report) -> Iterator[str]:
+    yield f"resting for {told(node['resting_seconds'])}" if node["resting_seconds"] else "ready"
+    if strikes := node["failures_in_a_row"]:
+        yield f"{node['resting_reason']}, {strikes} in a row"
+    why = f" ({printable(node['way_reason'])})" if node["way_reason"] else ""
+    yield f"by {node['way']}{why}" if node["way"] else "not read yet"
+    yield f"{counted(node['wallets_per_request'], 'wallet')} a request"
+    if node["keys"]:
+        yield counted(node["keys"], "key") + (
+            f", {node['keys_resting']} of them resting" if node["keys_resting"] else ""
         )
-    parts.append(f"{counted(state.wallets_per_request, 'wallet')} a request")
-    if state.keys:
-        parts.append(
-            counted(state.keys, "key") + (f", {state.keys_resting} of them resting" if state.keys_resting else "")
-        )
-    parts.append(f"{counted(sum(state.requests.values()), 'request')} in the past hour")
-    return f"{state.name}: {', '.join(parts)}"
+    yield f"{counted(node['requests'], 'request')} in the past hour"

@@ -11,13 +11,13 @@ from time import monotonic, sleep
 from typing import Any
 
 from config.networks import NetworkName
-from config.settings import NETWORKS, WorkerSettings
+from config.settings import WorkerSettings
 from db.requests import LOCKED_PAUSE
 from db.resync_queries import Bundle, Scope, Wanted, find, look, mark, unknown
 from db.session import transaction
+from worker.admin.node_states import node_states, per_request
 from worker.admin.progress import Progress, progress_line
 from worker.reading import shared_of
-from worker.reading.report import endpoint_states, per_request
 from worker.wording import told
 
 ASK_ABOVE = 10_000
@@ -99,11 +99,12 @@ def plan(scope: Scope, settings: WorkerSettings) -> Plan:
         if wallets or users:
             raise ResyncRefused(_nobody(wallets, users))
         wanted = find(connection, scope)
+    chains = {network: settings.chain(network) for network in settings.networks}
     sizes = {
-        network: per_request(network, endpoint_states(network, settings, shared_of(network, settings)))
-        for network in settings.networks
+        network: per_request(chain, node_states(chain, shared_of(network, settings)))
+        for network, chain in chains.items()
     }
-    return planned(wanted, sizes, {network: settings.chain(network).per_second for network in sizes})
+    return planned(wanted, sizes, {network: chain.per_second for network, chain in chains.items()})
 
 
 def _nobody(wallets: Sequence[object], users: Sequence[object]) -> str:
@@ -119,25 +120,28 @@ def planned(wanted: Wanted, sizes: Mapping[NetworkName, int], budgets: Mapping[N
     return Plan(
         bundles=tuple(bundle for bundle in wanted.bundles if bundle.network in sizes),
         shares={
-            network: share(counts[network], sizes[network], budgets[network])
-            for network in NETWORKS
-            if network in sizes and counts[network]
+            network: share(counts[network], size, budgets[network])
+            for network, size in sizes.items()
+            if counts[network]
         },
         hopeless=sum(wanted.hopeless.values()),
-        not_synced={network: counts[network] for network in NETWORKS if network not in sizes and counts[network]},
+        not_synced={network: wallets for network, wallets in sorted(counts.items()) if network not in sizes},
         sizes=sizes,
     )
 
 
-def mark_all(bundles: Iterable[Bundle], marked: list[Bundle], progress: Progress, *, total: int) -> None:
+def mark_all(
+    bundles: Iterable[Bundle], marked: list[Bundle], progress: Progress, *, total: int, forget: bool = False
+) -> None:
     """Make wallets due, a transaction for each bundle, and put them into `marked`. What is there is due, come what may.
 
-    A row that a worker is writing is asked for again after the others.
+    A row that a worker is writing is asked for again after the others. `forget`: what was read of them until now may be
+    overwritten by an older block.
     """
     started, done, left = monotonic(), 0, deque(bundles)
     while left:
         with transaction() as connection:
-            now_due, locked = mark(connection, left.popleft())
+            now_due, locked = mark(connection, left.popleft(), forget=forget)
         if now_due:
             marked.append(now_due)
             done += now_due.wallets
@@ -147,6 +151,12 @@ def mark_all(bundles: Iterable[Bundle], marked: list[Bundle], progress: Progress
                 sleep(LOCKED_PAUSE)
         progress.show(progress_line("marked", done, total, monotonic() - started))
     progress.clear()
+
+
+def forget_newest(networks: Iterable[NetworkName], settings: WorkerSettings) -> None:
+    """Have the workers forget the newest block that any of them has seen: true nodes would count as behind it."""
+    for network in networks:
+        shared_of(network, settings).forget("newest")
 
 
 def send_for(marked: Sequence[Bundle], sizes: Mapping[NetworkName, int], send: Send) -> bool:
@@ -171,7 +181,8 @@ def wait(marked: Sequence[Bundle], outcome: Outcome, progress: Progress) -> None
     A read counts that was claimed since the wallet was marked, once its lease is given back.
     """
     started = moved = monotonic()
-    queues = [deque(bundle for bundle in marked if bundle.network == network) for network in NETWORKS]
+    networks = dict.fromkeys(bundle.network for bundle in marked)
+    queues = [deque(bundle for bundle in marked if bundle.network == network) for network in networks]
     while any(queues):
         before = outcome.done
         for queue in queues:

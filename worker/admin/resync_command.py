@@ -7,13 +7,29 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import click
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from config.logging import configure_logging
+from config.network_settings import prefix
 from config.settings import WorkerSettings
 from db.resync_queries import Bundle, Scope
 from worker.admin.progress import Progress
-from worker.admin.resync import ASK_ABOVE, Outcome, Plan, ResyncRefused, Send, mark_all, plan, send_for, wait
+from worker.admin.resync import (
+    ASK_ABOVE,
+    Outcome,
+    Plan,
+    ResyncRefused,
+    Send,
+    forget_newest,
+    mark_all,
+    plan,
+    send_for,
+    wait,
+)
 from worker.wording import counted, told
+
+log = structlog.get_logger(__name__)
 
 INTERRUPTED = 130  # as a shell says it of a command that Ctrl-C ended
 
@@ -26,6 +42,7 @@ class Wishes:
     wait: bool
     yes: bool
     as_json: bool
+    forget: bool = False
 
 
 @dataclass(slots=True)
@@ -57,12 +74,14 @@ def run(scope: Scope, wishes: Wishes, settings: WorkerSettings, send: Send) -> i
     with progress.during("looking for the wallets"):
         made = Resync(plan(scope, settings), wishes, progress)
     made.tell(*plan_lines(made.plan, settings))
+    if wishes.forget and made.plan.wallets:
+        made.tell("What was read of them until now may be overwritten by an older block, once. Until then it is shown.")
     code = 0
     if made.plan.wallets and not wishes.dry_run:
         if not _agreed(made):
             click.echo("Nothing was marked.", err=True)
             return 1
-        code = _carry_out(made, send)
+        code = _carry_out(made, settings, send)
     if wishes.as_json:
         click.echo(json.dumps(as_json(made)))
     return code
@@ -79,10 +98,14 @@ def _agreed(made: Resync) -> bool:
     return click.confirm(f"Read {made.plan.wallets:,} wallets anew?", err=True)
 
 
-def _carry_out(made: Resync, send: Send) -> int:
-    total = made.plan.wallets
+def _carry_out(made: Resync, settings: WorkerSettings, send: Send) -> int:
+    total, forget = made.plan.wallets, made.wishes.forget
     try:
-        mark_all(made.plan.bundles, made.marked, made.progress, total=total)
+        mark_all(made.plan.bundles, made.marked, made.progress, total=total, forget=forget)
+        if forget:
+            forget_newest(made.plan.shares, settings)
+            configure_logging("WARNING", settings.log_format)
+            log.warning("forgotten", wallets=made.due, networks=list(made.plan.shares))
         made.queued = send_for(made.marked, made.plan.sizes, send)
         if not made.queued:
             click.echo(
@@ -127,11 +150,11 @@ def plan_lines(plan: Plan, settings: WorkerSettings) -> Iterator[str]:
         else:
             per_second = settings.chain(network).per_second
             least = f"at least {told(share.seconds)}" if share.seconds >= 1 else "about 1 s"
-            yield f"{line}, {least} at {per_second:g} requests a second ({network.upper()}_RPS)"
+            yield f"{line}, {least} at {per_second:g} requests a second ({prefix(network)}RPS)"
     if plan.hopeless:
         yield f"Left out: {counted(plan.hopeless, 'wallet')} without a valid address. Corrected, it is due by itself."
     for network, wallets in plan.not_synced.items():
-        yield f"Left out: {counted(wallets, 'wallet')} of {network}, which has no node. Set {network.upper()}_RPC_URLS."
+        yield f"Left out: {counted(wallets, 'wallet')} of {network}, which has no node. Set {prefix(network)}RPC_URLS."
     if not plan.wallets:
         yield "No wallet to be read."
 
@@ -153,6 +176,7 @@ def as_json(made: Resync) -> dict[str, Any]:
     outcome = made.outcome
     return {
         "dry_run": made.wishes.dry_run,
+        "forget": made.wishes.forget,
         "wallets": made.plan.wallets,
         "seconds_at_least": made.plan.seconds,
         "networks": {network: asdict(share) for network, share in made.plan.shares.items()},

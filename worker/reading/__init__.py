@@ -25,6 +25,13 @@ class ChainReader(Protocol):
         """How settled the block is that it reads: latest, safe, finalized or solid."""
 
     @property
+    def decimals(self) -> int | None:
+        """The token's decimals; None: neither the settings nor a node has told them yet."""
+
+    def expect_decimals(self, decimals: int | None) -> None:
+        """Believe no node from now on that says otherwise, where the settings do not say. None: nothing is known."""
+
+    @property
     def max_wallets(self) -> int:
         """How many accounts one request covers just now."""
 

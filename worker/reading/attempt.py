@@ -66,6 +66,7 @@ class Attempt:
     newest: Block | None = None  # that this process has seen for itself
     contradicts: bool = False  # a reply passed every check but the one against others' newest block
     agrees: bool = False  # a reply passed that one too
+    decimals: int | None = None  # the token's, by the first contact with this node; None: there was one before
     pieces: Pieces = field(init=False)
     _choice: StrategyChoice = field(init=False)
     _keys: NodeKeys = field(init=False)
@@ -196,7 +197,7 @@ class Attempt:
         most, supply = richest(snapshot.balances), self._supply
         unanswered = len(snapshot.balances) > 1 and not any(snapshot.balances)
         if supply is None:
-            supply = make_contact(self.node, self.facts, self._choice.strategy, snapshot.block)
+            supply, self.decimals = make_contact(self.node, self.facts, self._choice.strategy, snapshot.block)
         elif unanswered or most > supply:  # there is more of it by now, or no token at all
             supply = total_supply(self.node, self.facts)
         if supply != self._supply:
@@ -234,7 +235,7 @@ class Attempt:
 
     def _smaller_or_otherwise(self, piece: range, failure: EmptyRevert) -> ReadFailed | None:
         """A call that reverted without data has run out of gas, or the node passes no data on: one wallet tells."""
-        if self.pieces.any_read or self._choice.proven:
+        if self.pieces.any_read:
             return self._smaller(piece, TooMuch(str(failure)))
         if len(piece) == 1:
             return self._otherwise(piece, failure)

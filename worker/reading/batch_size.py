@@ -3,8 +3,9 @@
 A piece is a range of places in the list of a batch's wallets.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import inf
+from typing import Any
 
 from worker.reading.facts import Strategy
 from worker.reading.strategies import requests_of
@@ -25,6 +26,13 @@ def most_wallets(strategy: Strategy, most: int, per_second: float, *, pace: floa
     by_time = limit / 2 / pace if pace else inf
     requests = min(by_budget, by_time, requests_of(strategy, most))
     return min(max(int((requests - requests_of(strategy, 0)) / 2), 1), most)
+
+
+def learnt_size(node: str, strategy: str | None, entries: Mapping[str, Any], most: int) -> int:
+    """How many wallets a request takes of a node just now, by what the workers have learnt of it."""
+    used, *_ = entries.get(f"way:{node}") or (strategy,)
+    learnt = entries.get(f"size:{node}") if used == strategy else None  # it was learnt of the strategy used then
+    return min(learnt or most, most)
 
 
 def left_of(pieces: Iterable[range], read: Iterable[range]) -> list[range]:

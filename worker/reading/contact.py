@@ -4,6 +4,8 @@ A node that fails here is not believed: no balance of it is written. The admin c
 as it reads in the way in which a worker does.
 """
 
+from typing import NamedTuple
+
 from worker.errors import NoToken, WrongBlockNumber, WrongDecimals
 from worker.reading.contract import WORD, BaseUnits, Block
 from worker.reading.facts import ChainFacts, Strategy
@@ -12,6 +14,14 @@ from worker.reading.strategies import Node
 
 TOTAL_SUPPLY = bytes.fromhex("18160ddd")
 DECIMALS = bytes.fromhex("313ce567")
+MOST_DECIMALS = 77  # of a number below 2 ** 256
+
+
+class Contact(NamedTuple):
+    """What a first contact has found of the token: its total supply in base units, and its decimals."""
+
+    supply: BaseUnits
+    decimals: int
 
 
 def contact_requests(facts: ChainFacts, strategy: Strategy) -> int:
@@ -19,8 +29,8 @@ def contact_requests(facts: ChainFacts, strategy: Strategy) -> int:
     return 2 + _number_is_checked(facts, strategy)
 
 
-def make_contact(node: Node, facts: ChainFacts, strategy: Strategy, read_at: Block) -> BaseUnits:
-    """Verify the token, its decimals, and the numbers of blocks, after a first read at this block. The token's supply.
+def make_contact(node: Node, facts: ChainFacts, strategy: Strategy, read_at: Block) -> Contact:
+    """Verify the token, its decimals, and the numbers of blocks, after a first read at this block.
 
     The read itself has proved the chain's id. Raises NoToken, WrongDecimals, WrongBlockNumber, or another ReadFailed.
     """
@@ -28,11 +38,12 @@ def make_contact(node: Node, facts: ChainFacts, strategy: Strategy, read_at: Blo
     if supply == 0:
         raise NoToken(f"the token at {facts.token.hex()} has a total supply of zero")
     decimals = _word(node, facts, DECIMALS, "decimals")
-    if facts.decimals not in {None, decimals}:
-        raise WrongDecimals(f"the token has {decimals} decimals, not {facts.decimals}")
+    if decimals > MOST_DECIMALS or facts.decimals not in {None, decimals}:
+        expected = f"at most {MOST_DECIMALS}" if facts.decimals is None else facts.decimals
+        raise WrongDecimals(f"the token has {decimals} decimals, not {expected}")
     if _number_is_checked(facts, strategy):
         _check_number(node, facts, read_at)
-    return supply
+    return Contact(supply, decimals)
 
 
 def total_supply(node: Node, facts: ChainFacts) -> BaseUnits:

@@ -41,7 +41,7 @@ class ChainFacts:
     family                 how its nodes are spoken to
     chain_id               what each reply must prove
     token                  the token's 20 bytes
-    decimals               the decimals that the token must have; None: nobody has said so
+    decimals               the decimals that the token must have; None: the node that is asked first tells them
     finality               how settled the block is that is read
     max_age                how old a block of that finality may be; 0: any age
     head_max_age           how old the newest block of all may be where a chain goes on

@@ -44,6 +44,7 @@ class NodeReader:
     per_second: float = 0
     _budget: Budget = field(init=False)
     _order: NodeOrder = field(init=False)
+    _decimals_are_set: bool = field(init=False)
     _no_mark_until: float = 0.0
     _too_slow: set[str] = field(default_factory=set)
     """Nodes for a read of which the budget can never have room: that was logged."""
@@ -54,11 +55,24 @@ class NodeReader:
 
     def __post_init__(self) -> None:
         self._budget = Budget(self.shared, self.per_second, self._read_limit)
+        self._decimals_are_set = self.facts.decimals is not None
         self._order = NodeOrder(self.nodes, self.shared, self._budget.holds)
 
     @property
     def finality(self) -> str:
         return self.facts.finality
+
+    @property
+    def decimals(self) -> int | None:
+        """The token's decimals: by the settings, or else by `expect_decimals`, or by the node that was asked first."""
+        return self.facts.decimals
+
+    def expect_decimals(self, decimals: int | None) -> None:
+        """Hold nodes against these decimals, where the settings do not say: once more, if others had been found."""
+        if not self._decimals_are_set and decimals not in {None, self.facts.decimals}:
+            self.facts = replace(self.facts, decimals=decimals)
+            for node in self.nodes:
+                self.shared.prove(f"supply:{node.id}", None, 0)
 
     @property
     def _read_limit(self) -> float:
@@ -186,7 +200,9 @@ class NodeReader:
                 attempt.pieces.failing_alone,
                 attempt.pieces.failure_alone,
             )
-            request = replace(request, expected=replace(request.expected, newest=attempt.newest))
+            if self.facts.decimals is None and attempt.parts:
+                self.facts = replace(self.facts, decimals=attempt.decimals)
+            request = replace(request, expected=replace(request.expected, facts=self.facts, newest=attempt.newest))
             if not unread:
                 break
         self.give_back()

@@ -11,7 +11,7 @@ from re import sub
 from typing import Any
 
 from worker.errors import BadReply, ReadFailed, Refused, Unsupported
-from worker.reading.batch_size import most_wallets
+from worker.reading.batch_size import learnt_size, most_wallets
 from worker.reading.budget import Budget
 from worker.reading.facts import ChainFacts, Strategy
 from worker.reading.shared import Shared
@@ -44,10 +44,7 @@ def most_of(facts: ChainFacts, node: Node, strategy: Strategy, budget: Budget) -
 
 def size_of(facts: ChainFacts, node: Node, strategy: Strategy, entries: Mapping[str, Any], budget: Budget) -> int:
     """How many wallets a request, or a batch of single ones, takes there just now."""
-    most = most_of(facts, node, strategy, budget)
-    used, *_ = entries.get(f"way:{node.id}") or (strategy,)
-    learnt = entries.get(f"size:{node.id}") if used == strategy else None  # it was learnt of the strategy used then
-    return min(learnt or most, most)
+    return learnt_size(node.id, strategy, entries, most_of(facts, node, strategy, budget))
 
 
 def is_doubted(remembered: Sequence[Any], now: float) -> bool:

@@ -21,6 +21,7 @@ from db.claims import Claim, claim_due, claim_lost, claim_these
 from db.held_changes import NO_HISTORY, NO_LESSON, History, Lesson, history, learn
 from db.leases import release
 from db.network_state import note_back, note_out
+from db.networks import note_decimals
 from db.outcomes import Outcome, Recorded, record
 from db.session import transaction, until_done
 from worker.errors import FROM_OUTSIDE, OUR_ERROR, OverBudget, ReadFailed
@@ -117,6 +118,7 @@ def _sync(
             reader.give_back()
             return None, ()
         ends = monotonic() + settings.sync_lease
+        reader.expect_decimals(claim.state.decimals)
         parts, decided, learnt = _decide(reader, settings, claim, known, deadline, refresh=refresh)
         out = outage(parts, claim.state)
         if out or not decided:
@@ -124,7 +126,7 @@ def _sync(
             if out:
                 _note_out(claim.network, out)
             return claim, ()
-        write = _Write(claim, decided, learnt, reader.finality, back=any(part.snapshot for part in parts))
+        write = _Write(claim, decided, learnt, reader.finality, reader.decimals, any(part.snapshot for part in parts))
         recorded = until_done(write, ends)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
     log_batch(claim, parts, recorded, started, changed=changed, failed=failed, lost=len(decided) - recorded.recorded)
@@ -161,6 +163,7 @@ class _Write:
     decided: Sequence[Outcome]
     learnt: Lesson
     finality: str
+    decimals: int | None
     back: bool
     """An endpoint has answered."""
     tries: int = 0
@@ -170,6 +173,8 @@ class _Write:
         state = self.claim.state
         if self.back and state.out_since and note_back(connection, self.claim.network):
             log.info("network_back", network=self.claim.network, out_since=state.out_since.isoformat())
+        if self.back and self.decimals is not None and self.decimals != state.decimals:
+            note_decimals(connection, self.claim.network, self.decimals)
         token, pass_over = self.claim.token, self.tries > 1
         recorded = record(
             connection,

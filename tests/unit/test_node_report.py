@@ -7,9 +7,9 @@ import pytest
 from fakes import FakeNode, Reading, accounts, fails
 
 from config.settings import WorkerSettings
+from worker.admin.node_states import named_nodes, node_states, per_request
 from worker.errors import TooMuch, Unreachable
 from worker.reading import node_reader, nodes_for, shared_of
-from worker.reading.report import endpoint_states, endpoints, per_request
 from worker.reading.request_counts import SENT_EACH, SPAN_SECONDS, SPANS
 from worker.reading.shared import Shared
 
@@ -22,6 +22,8 @@ SETTINGS = WorkerSettings(
     tron_rpc_urls="https://api.trongrid.io,https://other.example",
     tron_api_keys=",".join(KEYS),
 )
+
+ETHEREUM, TRON = SETTINGS.chain("ethereum"), SETTINGS.chain("tron")
 
 
 class Clock:
@@ -43,54 +45,54 @@ def known(clock: Clock) -> Shared:
 
 @pytest.mark.parametrize("network", ["ethereum", "tron"])
 def test_endpoints_have_the_names_under_which_workers_know_them(network: Any) -> None:
-    named, nodes = endpoints(network, SETTINGS), nodes_for(network, SETTINGS)
+    named, nodes = named_nodes(SETTINGS.chain(network)), nodes_for(network, SETTINGS)
     assert [(each.id, each.keys) for each in named] == [(node.id, tuple(key.id for key in node.keys)) for node in nodes]
     assert all(each.name.startswith(node.name) for each, node in zip(named, nodes, strict=True))
     assert node_reader(network, SETTINGS).shared.scope == shared_of(network, SETTINGS).scope
 
 
 def test_endpoints_of_one_host_are_told_apart_without_their_secrets() -> None:
-    named = endpoints("ethereum", SETTINGS)
+    named = named_nodes(ETHEREUM)
     assert [each.name for each in named] == ["one.example", "one.example#2", "two.example:8545"]
-    assert "secret" not in str(named) + str(endpoints("tron", SETTINGS))
+    assert "secret" not in str(named) + str(named_nodes(TRON))
 
 
 def test_only_hosts_that_keys_may_be_sent_to_have_keys() -> None:
-    assert [len(each.keys) for each in endpoints("tron", SETTINGS)] == [2, 0]
+    assert [len(each.keys) for each in named_nodes(TRON)] == [2, 0]
 
 
 def test_nothing_known_is_the_best_way_at_its_full_size(known: Shared) -> None:
-    states = endpoint_states("ethereum", SETTINGS, known)
+    states = node_states(ETHEREUM, known)
     assert [(each.strategy, each.wallets_per_request, each.resting_seconds) for each in states] == [
         (None, 2447, 0.0)
     ] * 3
-    assert per_request("ethereum", states) == 2447
-    assert per_request("tron", endpoint_states("tron", SETTINGS, known)) == 500
-    assert per_request("tron", []) == 500
+    assert per_request(ETHEREUM, states) == 2447
+    assert per_request(TRON, node_states(TRON, known)) == 500
+    assert per_request(TRON, []) == 500
 
 
 def test_what_workers_learnt_is_seen(known: Shared) -> None:
-    first, second, _ = endpoints("ethereum", SETTINGS)
+    first, second, _ = named_nodes(ETHEREUM)
     known.put(f"way:{first.id}", ["return", "refused: no"], 60)
     known.put(f"size:{second.id}", 300, 60)
     known.put(f"rest:{first.id}", [NOW + 30, 2, "throttled"], 60)
     known.put(f"rest:{second.id}", [NOW - 30, 1, "lagging"], 60)
-    one, two, three = endpoint_states("ethereum", SETTINGS, known)
+    one, two, three = node_states(ETHEREUM, known)
     assert (one.strategy, one.strategy_reason, one.wallets_per_request) == ("return", "refused: no", 764)
     assert (one.resting_seconds, one.resting_reason, one.failures_in_a_row) == (30.0, "throttled", 2)
     assert (two.resting_seconds, two.resting_reason, two.wallets_per_request) == (0.0, "lagging", 300)
     assert three.failures_in_a_row == 0
-    assert per_request("ethereum", [one, two, three]) == 300, "of the first that does not rest"
+    assert per_request(ETHEREUM, [one, two, three]) == 300, "of the first that does not rest"
 
 
 def test_an_endpoint_all_of_whose_keys_rest_is_not_asked_next(known: Shared) -> None:
-    grid, other = endpoints("tron", SETTINGS)
+    grid, other = named_nodes(TRON)
     known.put(f"size:{other.id}", 77, 60)
     known.put(f"key:{grid.keys[0]}", [NOW + 30, 1, "throttled"], 60)
-    states = endpoint_states("tron", SETTINGS, known)
-    assert (states[0].keys, states[0].keys_resting, per_request("tron", states)) == (2, 1, 500)
+    states = node_states(TRON, known)
+    assert (states[0].keys, states[0].keys_resting, per_request(TRON, states)) == (2, 1, 500)
     known.put(f"key:{grid.keys[1]}", [NOW + 30, 1, "throttled"], 60)
-    assert per_request("tron", endpoint_states("tron", SETTINGS, known)) == 77
+    assert per_request(TRON, node_states(TRON, known)) == 77
 
 
 def test_requests_are_counted_over_the_past_hour_in_spans(known: Shared, clock: Clock) -> None:
