@@ -221,5 +221,10 @@ def _named(options: str) -> dict[str, str]:
 def _merged(options: str, session: Mapping[str, object]) -> str:
     """Options with those of our settings that they do not name."""
     named = _named(options)
-    ours = [f"-c {name}={value}" for name, value in session.items() if name not in named]
+    ours = [f"-c {name}={_escaped(value)}" for name, value in session.items() if name not in named]
     return " ".join([*([options] if options else []), *ours])
+
+
+def _escaped(value: object) -> str:
+    """As one word of the options."""
+    return re.sub(r"([\\\s])", r"\\\1", str(value))

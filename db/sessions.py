@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Connection, Engine, event
 
 from config.connections import behind_pooler, psycopg_arguments, refuses_options, session_settings
+from db.transaction_settings import set_for_a_transaction
 
 log = structlog.get_logger(__name__)
 
@@ -65,5 +66,4 @@ class Sessions:
     def _begin(self, connection: Connection) -> None:
         settings = session_settings(self._url, self._settings) if self.pooled else {}
         if settings:
-            each = ", ".join(["set_config(%s, %s, true)"] * len(settings))
-            connection.exec_driver_sql(f"SELECT {each}", tuple(word for pair in settings.items() for word in pair))
+            connection.exec_driver_sql(set_for_a_transaction(settings))

@@ -14,9 +14,11 @@ import psycopg
 import pytest
 from environment import forget_settings
 from poolers import REFUSALS, Manner, pooler
+from pools import run
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from api.database import Database, Statement
 from db.session import OPTIONS, engine, transaction
 from devstack.product import environment
 from devstack.servers import CAP, HOST, ROOT, free_port, running
@@ -116,3 +118,39 @@ def test_pgbouncer_in_its_transaction_mode_is_worked_through(pgbouncer: str, mon
     with psycopg.connect(pgbouncer, prepare_threshold=None) as another:
         kept = another.execute("SELECT setting FROM pg_settings WHERE name = 'lock_timeout'").fetchone()
     assert kept == ("0",), "nobody else is left with our settings"
+
+
+WHAT_HOLDS = Statement("SELECT setting FROM pg_settings WHERE name = %(name)s::text")
+
+
+def assert_the_endpoint_reads_through(url: str, more: dict[str, str]) -> None:
+    """Each statement has the endpoint's settings and the operator's."""
+
+    async def work(database: Database) -> None:
+        for name, value in {"plan_cache_mode": "force_generic_plan", "statement_timeout": "60000", **more}.items():
+            for _ in range(3):
+                (row,) = await database.rows(WHAT_HOLDS, {"name": name}, CAP)
+                assert row[0] == value, name
+
+    run(url, work)
+
+
+@MANNERS
+def test_the_endpoint_reads_through_a_pooler_too(database_url: str, manner: Manner) -> None:
+    with pooler(database_url, manner) as before, capture_logs() as logs:
+        assert_the_endpoint_reads_through(
+            f"{before.url}?options=-csearch_path%3Dpublic,pg_temp", {"search_path": "public,pg_temp"}
+        )
+        assert "options" not in before.started[-1]
+    assert [line["event"] for line in logs] == ["settings_in_each_transaction"]
+
+
+def test_the_endpoint_reads_through_pgbouncer_in_its_transaction_mode(pgbouncer: str) -> None:
+    assert_the_endpoint_reads_through(pgbouncer, {})
+
+
+def test_without_a_pooler_nothing_is_set_anew(database_url: str) -> None:
+    with capture_logs() as logs:
+        assert_the_endpoint_reads_through(f"{database_url}?application_name=my%20own%20%C3%A9{'x' * 80}", {})
+        assert settings_of_a_transaction() == {name: str(value) for name, value in OPTIONS.items()}
+    assert logs == []
