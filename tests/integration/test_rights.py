@@ -271,7 +271,7 @@ def test_an_address_in_the_schedule_that_is_not_the_wallets_is_never_read_for_it
     forge(tables, **forged)
     found = only(claim())
     assert found.wallets[0].address == TRON_ADDRESS
-    assert [base58_address(account) for account in accounts_of(found) if account] == [TRON_ADDRESS]
+    assert [base58_address(account) for account in accounts_of(found, "tron") if account] == [TRON_ADDRESS]
     assert tables.balance(wallet) is None
 
 
@@ -280,7 +280,7 @@ def test_a_wallet_that_the_schedule_has_on_another_network_is_read_on_neither(ta
     forge(tables, network="ethereum")
     assert claim("tron") is None
     found = only(claim("ethereum"))
-    assert (found.wallets[0].address, accounts_of(found)) == (None, [None])
+    assert (found.wallets[0].address, accounts_of(found, "tron")) == (None, [None])
 
 
 def insert_wallets(connection: "psycopg.Connection[Any]", user: UUID, number: int) -> None:
