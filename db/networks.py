@@ -19,8 +19,8 @@ from db.network_state import lock
 from db.sources import OF_SOURCE
 from db.windows import HOLDER, MASSES
 
-PIECE = 10_000
-"""Wallets that one transaction looks at and makes due: some tenths of a second's work."""
+PIECE = 20_000
+"""Wallets that one transaction looks at and makes due: a second's work."""
 
 _ADD = "INSERT INTO networks (name, family) VALUES (%(name)s, %(family)s) ON CONFLICT DO NOTHING"
 

@@ -161,8 +161,8 @@ GUARDS = (
     Guard(
         "a read at a finality that is behind has not failed",
         "worker/sync/outcome.py",
-        "if found.held or keeps:",
-        "if found.held:",
+        "    if keeps:\n        due =",
+        "    if False:\n        due =",
         ("tests/unit/test_outcomes.py",),
     ),
     Guard(
