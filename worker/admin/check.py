@@ -30,7 +30,7 @@ from config.values import LOOPBACK
 from db import SCHEMA_VERSION
 from db.rights import WORKER, is_superuser, missing, runs_as_superuser
 from db.session import applied_schema, clock, transaction
-from worker.errors import ReadFailed, Throttled, Unauthorized
+from worker.errors import ReadFailed, Throttled, Unauthorized, WrongDecimals
 from worker.reading import nodes_for
 from worker.reading.contract import ACCOUNT_BYTES, CLOCK_TOLERANCE, FUTURE_TOLERANCE, Snapshot
 from worker.reading.facts import facts_of
@@ -48,9 +48,9 @@ TO_DO = {
     "unauthorized": "correct the key: in {net}_RPC_URLS, or TRON_API_KEYS",
     "wrong_chain": "correct {net}_RPC_URLS or {net}_CHAIN_ID",
     "no_token": "correct {net}_USDT_CONTRACT, or use a node of the right chain",
-    "wrong_decimals": "set {net}_USDT_DECIMALS to those of the token, if {net}_USDT_CONTRACT is the right one",
+    "wrong_decimals": "set {net}_USDT_DECIMALS to {has}, if the contract is the right one",
     "wrong_block_number": "set block_number of this network in NETWORKS_FILE to arbsys, or to opcode",
-    "finality_stalled": "wait until the chain finalizes blocks again, or set {net}_FINALITY to latest meanwhile",
+    "finality_stalled": "wait until blocks become final again, read at {net}_FINALITY=latest meanwhile, or raise {net}_MAX_HEAD_AGE",
     "lagging": "wait until the node has caught up, or raise {net}_MAX_HEAD_AGE",
     "clock_skewed": "set the clock of the database's server by NTP",
     "bad_reply": "see whether {net}_RPC_URLS is a node's whole URL, with its path",
@@ -257,7 +257,9 @@ def endpoint(reader: NodeReader, ahead: float, blocks: list[Seen]) -> Finding:
         milliseconds = (monotonic() - started) * 1000
         _read(reader, reader.max_wallets, ahead, blocks)  # it learns how many a request may ask for
     except ReadFailed as failure:
-        return Finding(subject, f"{failure.code}: {failure}", TO_DO.get(failure.code, USE_ANOTHER).format(net=net))
+        to_do = TO_DO.get(failure.code, USE_ANOTHER)
+        has = failure.decimals if isinstance(failure, WrongDecimals) else None
+        return Finding(subject, f"{failure.code}: {failure}", to_do.format(net=net, has=has))
     strategy, *_ = reader.shared.get([f"way:{node.id}"])[f"way:{node.id}"]
     if strategy == "single":
         detail = "it takes neither a call without a contract nor a Multicall3, but only wallet by wallet"
