@@ -50,7 +50,7 @@ TO_DO = {
     "no_token": "correct {net}_USDT_CONTRACT, or use a node of the right chain",
     "wrong_decimals": "set {net}_USDT_DECIMALS to {has}, if the contract is the right one",
     "wrong_block_number": "set block_number of this network in NETWORKS_FILE to arbsys, or to opcode",
-    "finality_stalled": "wait until blocks become final again; or set {net}_FINALITY=latest, or raise {net}_MAX_HEAD_AGE",
+    "finality_stalled": "wait until blocks become final again, or set {net}_FINALITY=latest, or {net}_MAX_HEAD_AGE higher",
     "lagging": "wait until the node has caught up, or raise {net}_MAX_HEAD_AGE",
     "clock_skewed": "set the clock of the database's server by NTP",
     "bad_reply": "see whether {net}_RPC_URLS is a node's whole URL, with its path",
