@@ -1,6 +1,6 @@
 """From rows to the contract's reply. Pure: amounts are integers until they become text, and no float is near them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -13,7 +13,6 @@ from db.user_balances import WalletRow
 
 _ONE = 10**8  # 8 places
 _POWERS = tuple(10**exponent for exponent in range(78))
-NATIVE_DECIMALS: Mapping[NetworkName, int] = {"ethereum": 18, "tron": 6}
 
 Finality = Literal["latest", "safe", "finalized", "solid"]
 Status = Literal["fresh", "stale", "failing", "never_synced"]
@@ -27,7 +26,7 @@ _NativeBalance = Annotated[
     str,
     Meta(
         pattern=_EXACTLY,
-        description="TRX or ETH, 8 decimals, cut off; null: never read.",
+        description="The network's own coin, 8 decimals, cut off; null: never read.",
         examples=["1993.89360000"],
     ),
 ]
@@ -161,33 +160,35 @@ def is_complete(rows: Sequence[WalletRow]) -> bool:
     return all(row.usdt is not None for row in rows)
 
 
-def reply(
-    user_id: UUID,
-    rows: Sequence[WalletRow],
-    *,
-    usdt_decimals: Mapping[NetworkName, int],
-    asked_at: datetime | None,
-    now: datetime,
-) -> UserBalances:
-    """The contract's reply. `asked_at`: when this request asked for a read; what was read since is not cached."""
+def with_decimals(row: WalletRow, usdt: int | None, native: int | None) -> WalletRow:
+    """A row with these decimals where no worker has registered any. Where nobody knows them, it has no balance."""
+    row = row._replace(
+        usdt_decimals=usdt if row.usdt_decimals is None else row.usdt_decimals,
+        native_decimals=native if row.native_decimals is None else row.native_decimals,
+    )
+    if row.usdt_decimals is None or row.native_decimals is None:
+        return row._replace(usdt=None, native=None, last_synced=None, status=row.status and "never_synced")
+    return row
+
+
+def reply(user_id: UUID, rows: Sequence[WalletRow], *, asked_at: datetime | None, now: datetime) -> UserBalances:
+    """The contract's reply, of rows with their decimals.
+
+    `asked_at`: when this request asked for a read; what was read since is not cached.
+    """
     return UserBalances(
         user_id,
-        total([(int(row.usdt), usdt_decimals[row.network]) for row in rows if row.usdt is not None]),
-        [WalletBalance(*_balance(row, usdt_decimals[row.network], asked_at)) for row in rows],
+        total([(int(row.usdt), row.usdt_decimals or 0) for row in rows if row.usdt is not None]),
+        [WalletBalance(*_balance(row, asked_at)) for row in rows],
         now.replace(microsecond=0),
     )
 
 
 def reply_in_full(
-    user_id: UUID,
-    rows: Sequence[WalletRow],
-    *,
-    usdt_decimals: Mapping[NetworkName, int],
-    asked_at: datetime | None,
-    now: datetime,
+    user_id: UUID, rows: Sequence[WalletRow], *, asked_at: datetime | None, now: datetime
 ) -> UserBalancesInFull:
     """The same with `detail=full`. The rows must have their detail."""
-    plain = reply(user_id, rows, usdt_decimals=usdt_decimals, asked_at=asked_at, now=now)
+    plain = reply(user_id, rows, asked_at=asked_at, now=now)
     return UserBalancesInFull(
         user_id,
         plain.total_usdt,
@@ -212,7 +213,7 @@ def outages(rows: Sequence[WalletRow]) -> list[Outage]:
     ]
 
 
-def _balance(row: WalletRow, usdt_decimals: int, asked_at: datetime | None) -> tuple[Any, ...]:
+def _balance(row: WalletRow, asked_at: datetime | None) -> tuple[Any, ...]:
     """The fields of `WalletBalance`."""
     if row.usdt is None or row.native is None or row.last_synced is None:
         return row.wallet_id, row.address, row.network, None, None, None, True
@@ -220,8 +221,8 @@ def _balance(row: WalletRow, usdt_decimals: int, asked_at: datetime | None) -> t
         row.wallet_id,
         row.address,
         row.network,
-        amount(int(row.usdt), usdt_decimals),
-        amount(int(row.native), NATIVE_DECIMALS[row.network]),
+        amount(int(row.usdt), row.usdt_decimals or 0),
+        amount(int(row.native), row.native_decimals or 0),
         _whole(row.last_synced),
         asked_at is None or row.last_synced < asked_at,
     )

@@ -8,8 +8,6 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from db.prepared import array
-
 FORM: Final = 1
 """The form of the reply. A release that shows the same rows differently raises it, and every copy is outdated."""
 
@@ -29,10 +27,6 @@ class Copies(NamedTuple):
         """Whether one of them is what would be shown."""
         return self.tags is None or tag in self.tags
 
-    def array(self) -> bytes | None:
-        """The tags in Postgres' notation; any is NULL."""
-        return None if self.tags is None else array(self.tags)
-
 
 class Tagger:
     """Tags of one form of reply: the same rows with other decimals, or in detail, are another copy."""
@@ -43,9 +37,9 @@ class Tagger:
         """What most clients send: the tag that they were given, and nothing else."""
         self._ours = re.compile(re.escape(self._prefix) + rf"([0-9a-f]{{{_DIGITS}}})")
 
-    def header(self, tag: int) -> bytes:
+    def header(self, tag: int) -> str:
         """The ETag."""
-        return f'W/"{self._prefix}{tag % _ONE:0{_DIGITS}x}"'.encode()
+        return f'W/"{self._prefix}{tag % _ONE:0{_DIGITS}x}"'
 
     def copies(self, headers: Sequence[bytes]) -> Copies | None:
         """What the If-None-Match headers of a request name. None: nothing that could be one of these tags."""

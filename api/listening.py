@@ -8,14 +8,14 @@ without a word, LISTEN succeeds and hears nothing. So it tells itself something 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import structlog
-from psycopg import AsyncConnection, Error
 
-from config.database import connection_parameters
-from db.requests import CHANNEL, LISTEN, TELL
+from api.connecting import Connector
+from api.database import UNAVAILABLE, Statement
+from db.requests import CHANNEL, TELL
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +27,8 @@ ANSWER_SECONDS = 3.0
 PAUSES = (0.1, 10.0)
 """Seconds from one connection to the next: the first, and the longest, to which it doubles."""
 
+_TELL = Statement(TELL)
+
 
 class Deaf(Exception):
     """The connection does not bring what was told on it."""
@@ -37,8 +39,9 @@ class Listener:
 
     def __init__(self, database_url: str, heard: Callable[[UUID | None], None]) -> None:
         """`heard` is called with each wallet's id; with None when it hears again, and may have missed some."""
-        self._url, self._heard = database_url, heard
+        self._connector, self._heard = Connector(database_url, {}, APPLICATION_NAME), heard
         self._proof = uuid4().hex
+        self._proved = False
         self._pause = PAUSES[0]
         self.hears = False
 
@@ -47,41 +50,46 @@ class Listener:
         while True:
             try:
                 await self._listen()
-            except (Error, OSError, TimeoutError, Deaf) as error:
+            except (*UNAVAILABLE, Deaf) as error:
                 log.warning("not_listening", error=type(error).__name__, again_in_seconds=self._pause)
             await asyncio.sleep(self._pause)
             self._pause = min(self._pause * 2, PAUSES[1])
 
     async def _listen(self) -> None:
         async with asyncio.timeout(ANSWER_SECONDS):
-            connection = await AsyncConnection.connect(
-                **(connection_parameters(self._url) | {"autocommit": True, "application_name": APPLICATION_NAME})
-            )
-        async with connection:
-            try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    await connection.execute(LISTEN)
-                while True:
-                    await self._hear(connection)
-            finally:
-                self.hears = False
+            connection = await self._connector.connect()
+        ended = asyncio.Event()
+        connection.add_termination_listener(lambda _: ended.set())
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await connection.add_listener(CHANNEL, self._told)
+            while True:
+                await self._hear(connection, ended)
+        finally:
+            self.hears = False
+            connection.terminate()
 
-    async def _hear(self, connection: "AsyncConnection[Any]") -> None:
-        """Tell itself something, and pass on what is heard for some seconds. Raises Deaf."""
+    async def _hear(self, connection: asyncpg.Connection, ended: asyncio.Event) -> None:
+        """Tell itself something, and hear for some seconds. Raises Deaf, and what a connection raises that ended."""
+        self._proved = False
         async with asyncio.timeout(ANSWER_SECONDS):
-            await connection.execute(TELL, {"channel": CHANNEL, "text": self._proof})
-        proved = False
-        # Read to its end: what a packet still holds is lost with a loop that is left.
-        async for told in connection.notifies(timeout=PROOF_SECONDS):
-            if told.payload == self._proof:
-                proved = True
-                self._begin_to_hear()
-            else:
-                # Anybody may tell anything on a channel; another process's proof is no wallet either, and wakes nobody.
-                with suppress(ValueError):
-                    self._heard(UUID(told.payload))
-        if not proved:
+            await connection.execute(_TELL.text, *_TELL.arguments({"channel": CHANNEL, "text": self._proof}))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PROOF_SECONDS):
+                await ended.wait()
+        if ended.is_set():
+            raise ConnectionError
+        if not self._proved:
             raise Deaf
+
+    def _told(self, _connection: object, _process: int, _channel: str, payload: str) -> None:
+        if payload == self._proof:
+            self._proved = True
+            self._begin_to_hear()
+            return
+        # Anybody may tell anything on a channel; another process's proof is no wallet either, and wakes nobody.
+        with suppress(ValueError):
+            self._heard(UUID(payload))
 
     def _begin_to_hear(self) -> None:
         if not self.hears:

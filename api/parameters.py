@@ -1,39 +1,58 @@
 """What a request asks for: the path's id and the query's parameters, each checked and named when it is wrong."""
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from litestar import Request, Response
+from litestar.exceptions import ValidationException
+from litestar.params import PathParameter, QueryParameter
 
-from api.problems import ParameterError, unprocessable
-from config.networks import NetworkName
-from config.settings import NETWORKS
+from api.problems import ParameterError, Problem, unprocessable
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-_BOOLEANS = {"true": True, "false": False}
+_BOOLEAN: Final = {"type": "boolean", "enum": None, "default": False}
+"""How the documentation shows a flag, whose two words are all that is taken."""
+
+UserId = Annotated[UUID, PathParameter(description="Whose wallets.")]
+Networks = Annotated[
+    list[str] | None,
+    QueryParameter(description="Only wallets on these, comma-separated. Omitted: all.", min_items=1),
+]
+Refresh = Annotated[
+    Literal["true", "false"],
+    QueryParameter(
+        description="`true`: read the blockchain now instead of the cache, within a deadline.", schema_extra=_BOOLEAN
+    ),
+]
+IncludePending = Annotated[
+    Literal["true", "false"],
+    QueryParameter(description="Reserved: accepted, checked, changes nothing yet.", schema_extra=_BOOLEAN),
+]
+Detail = Annotated[
+    Literal["full"] | None,
+    QueryParameter(
+        description="`full`: each wallet's block, age, status and error too, and which wallets the total lacks."
+    ),
+]
+
+_WANTED: Final = {
+    "refresh": "must be true or false",
+    "include_pending": "must be true or false",
+    "detail": "must be full",
+}
+_ONCE: Final = "must be given once"
 
 
-class Parameters(msgspec.Struct, frozen=True):
-    """The query's parameters, all optional; others are ignored."""
+class Parameters(NamedTuple):
+    """What is asked for of a user's wallets."""
 
-    networks: Annotated[
-        tuple[NetworkName, ...],
-        Meta(min_length=1, description="Only wallets on these, comma-separated. Omitted: all.", examples=[["tron"]]),
-    ] = NETWORKS
-    refresh: Annotated[
-        bool, Meta(description="`true`: read the blockchain now instead of the cache, within a deadline.")
-    ] = False
-    include_pending: Annotated[bool, Meta(description="Reserved: accepted, checked, changes nothing yet.")] = False
-    detail: Annotated[
-        Literal["full"] | UnsetType,
-        Meta(description="`full`: each wallet's block, age, status and error too, and which wallets the total lacks."),
-    ] = UNSET
-
-
-DEFAULTS = Parameters()
+    networks: Sequence[str] | None = None
+    """None: all, those included that the endpoint's settings do not know."""
+    refresh: bool = False
+    in_full: bool = False
 
 
 def user_id_of(text: str) -> UUID:
@@ -43,31 +62,40 @@ def user_id_of(text: str) -> UUID:
     return UUID(text)
 
 
-def parameters_of(query: bytes) -> Parameters:
-    """The query's parameters. Raises Problem: 422 that names each one that is wrong."""
-    if not query:
-        return DEFAULTS
-    values: dict[str, Any] = {}
-    errors = []
+def networks_of(given: Sequence[str] | None) -> Sequence[str] | None:
+    """The networks that are asked for: those of each list that was given. None: all."""
+    return None if given is None else sorted({name for names in given for name in names.split(",")})
+
+
+def check(query: bytes, known: Sequence[str], mistyped: Collection[str] = ()) -> None:
+    """Raise Problem, 422, with each parameter that is wrong, in the order in which they were given.
+
+    `mistyped` are those that the framework has found; it does not see which are given twice, nor which networks there
+    are.
+    """
+    errors: dict[ParameterError, None] = {}
+    seen = set()
     for name, text in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
-        if name not in Parameters.__struct_fields__:
-            continue
-        if name in values:
-            errors.append(ParameterError(name, "must be given once"))
-        values[name], wrong = _value(name, text)
-        if wrong:
-            errors.append(ParameterError(name, wrong))
+        if name == "networks":
+            if not set(text.split(",")) <= set(known):
+                errors[ParameterError(name, f"must be comma-separated out of {', '.join(known)}")] = None
+        elif name in _WANTED:
+            if name in seen:
+                errors[ParameterError(name, _ONCE)] = None
+            if name in mistyped or (name == "detail" and text != "full"):  # msgspec takes the word null for none
+                errors[ParameterError(name, _WANTED[name])] = None
+            seen.add(name)
     if errors:
         raise unprocessable(*errors)
-    return Parameters(**values)
 
 
-def _value(name: str, text: str) -> tuple[Any, str | None]:
-    """A parameter's value, or what is wrong with it."""
-    if name == "networks":
-        networks = tuple(text.split(","))
-        known = set(networks) <= set(NETWORKS)
-        return networks, None if known else f"must be comma-separated out of {', '.join(NETWORKS)}"
-    if name == "detail":
-        return text, None if text == "full" else "must be full"
-    return _BOOLEANS.get(text), None if text in _BOOLEANS else "must be true or false"
+def told_by_parameter(
+    request: Request[Any, Any, Any], error: ValidationException, known: Sequence[str]
+) -> Response[bytes]:
+    """An exception handler for parameters that are not of their type."""
+    mistyped = {each["key"] for each in error.extra or () if isinstance(each, dict)}
+    try:
+        check(request.scope["query_string"], known, mistyped)
+    except Problem as problem:
+        return problem.response()
+    return unprocessable(*(ParameterError(name, "cannot be used") for name in sorted(mistyped))).response()

@@ -1,15 +1,18 @@
 """Errors as RFC 9457 problem details: what a client gets, and nothing of the inside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
 from msgspec import Meta
 
-from api.replies import Reply
-
 PROBLEM_TYPE = "application/problem+json"
+
+log = structlog.get_logger(__name__)
 
 
 class ParameterError(msgspec.Struct, frozen=True):
@@ -46,15 +49,22 @@ class Problem(Exception):
         self.reason = reason
         self.status, self.detail, self.errors, self.headers = status, detail, tuple(errors), dict(headers or {})
 
-    def reply(self) -> Reply:
+    def body(self) -> bytes:
+        """The problem's details as JSON."""
+        details = ProblemDetails("about:blank", self.status.phrase, self.status.value, self.detail, self.errors)
+        return msgspec.json.encode(details)
+
+    def response(self) -> Response[bytes]:
         """The reply that says so."""
-        body = ProblemDetails("about:blank", self.status.phrase, self.status.value, self.detail, self.errors)
-        headers = {"content-type": PROBLEM_TYPE, **self.headers}
-        return Reply(
-            msgspec.json.encode(body),
-            tuple((name.lower().encode(), value.encode()) for name, value in headers.items()),
-            self.status.value,
-        )
+        return Response(self.body(), status_code=self.status.value, media_type=PROBLEM_TYPE, headers=self.headers)
+
+    async def send(self, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+        """The same reply, sent as ASGI's messages, where no framework is."""
+        body = self.body()
+        headers = {"content-type": PROBLEM_TYPE, "content-length": str(len(body)), **self.headers}
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": self.status.value, "headers": encoded})
+        await send({"type": "http.response.body", "body": body})
 
 
 def unauthorized(detail: str, *, reason: str, token_given: bool) -> Problem:
@@ -73,3 +83,29 @@ def unprocessable(*errors: ParameterError) -> Problem:
 def unavailable(detail: str = "The balances cannot be read now; try again.") -> Problem:
     """503 for what does not answer in time."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "2"})
+
+
+def told_of(scope: Any) -> dict[str, Any]:
+    """What a request's line in the log is going to say besides what ``api.middleware`` knows."""
+    told: dict[str, Any] = scope["told"]
+    return told
+
+
+def told_in_full(request: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
+    """An exception handler: the client gets the problem, the log its reason."""
+    if problem.reason:
+        told_of(request.scope)["reason"] = problem.reason
+    return problem.response()
+
+
+def told_by_status(_: object, error: HTTPException) -> Response[bytes]:
+    """An exception handler for what the framework refuses: no such path, a host that is none."""
+    status = HTTPStatus(error.status_code)
+    not_found = status is HTTPStatus.NOT_FOUND
+    return Problem(status, "There is nothing here." if not_found else "This is no request that can be read.").response()
+
+
+def told_to_the_log(_: object, error: Exception) -> Response[bytes]:
+    """An exception handler for faults of ours: the log has it, the client nothing of it."""
+    log.error("request_failed", exc_info=error)
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here.").response()

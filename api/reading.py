@@ -1,28 +1,29 @@
 """The endpoint's own way to the database: connections, the one statement, and the bounds of both."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import psycopg
 import structlog
-from psycopg_pool import AsyncConnectionPool
 
+from api.balances import with_decimals
 from api.conditional import Copies
+from api.database import MISTAKES, UNAVAILABLE, Database, Statement
 from api.limits import Bound
 from api.parameters import Parameters
-from api.problems import Problem, unavailable
+from api.problems import unavailable
 from api.refresh import Refresher
-from config.database import connection_parameters
 from config.settings import ApiSettings
-from db.prepared import Connection, Pool, array
 from db.user_balances import SCHEMA_VERSION_APPLIED, USER_BALANCES, USER_BALANCES_IN_FULL, WalletRow
 
 log = structlog.get_logger(__name__)
 
-WAITING_PER_CONNECTION = 50  # requests; whoever comes when as many wait is told to come again
 GRACE = 0.5  # seconds that the server has to say that it gave a statement up; one that hangs says nothing
+
+# By whether detail is asked for.
+_USER_BALANCES = {False: Statement(USER_BALANCES), True: Statement(USER_BALANCES_IN_FULL)}
+_SCHEMA_VERSION = Statement(SCHEMA_VERSION_APPLIED)
 
 
 class Found(NamedTuple):
@@ -39,14 +40,17 @@ class Found(NamedTuple):
 class Reading:
     """Reads users' balances. One per process."""
 
-    def __init__(self, settings: ApiSettings, pool: Pool, refresher: Refresher) -> None:
-        self._pool, self._refresher = pool, refresher
+    def __init__(self, settings: ApiSettings, database: Database, refresher: Refresher) -> None:
+        self._database, self._refresher = database, refresher
+        self._decimals = {
+            name: (settings.usdt_decimals(name), settings.native_decimals(name)) for name in settings.known_networks
+        }
         self._patience = settings.api_database_timeout + GRACE
         active, idle = settings.sync_interval_active, settings.sync_interval_idle
         self._intervals = {
-            "patience": f"{active:f} s".encode(),
-            "oldest": f"{idle + active:f} s".encode(),
-            "deadline": f"{settings.refresh_deadline:f} s".encode(),
+            "patience": timedelta(seconds=active),
+            "oldest": timedelta(seconds=idle + active),
+            "deadline": timedelta(seconds=settings.refresh_deadline),
         }
 
     async def read(self, user_id: UUID, parameters: Parameters, copies: Copies | None, told: dict[str, Any]) -> Found:
@@ -64,8 +68,8 @@ class Reading:
                 of_user = user_id if len(wanted) > len(awaited) else None  # a first view is nobody's refresh
                 asked_at, beyond = await self._refresher.read_now(wanted, of_user=of_user, anyway=awaited)
                 found = (await self._rows(user_id, parameters, copies, told))._replace(asked_at=asked_at, beyond=beyond)
-        except (psycopg.OperationalError, psycopg.InternalError, TimeoutError) as error:
-            raise _unavailable(error) from error  # the second: a primary that has become a replica takes no request
+        except UNAVAILABLE as error:  # a primary that has become a replica, which takes no request, is one of them
+            raise _unavailable(error) from error
         late = [row.wallet_id for row in found.rows if row.overdue and row.out_since is None]
         if overdue := late if found.asked_at is None else []:
             self._refresher.ask_in_background(overdue)
@@ -74,51 +78,34 @@ class Reading:
     async def schema_version(self) -> str | None:
         """The version of the schema that the database has. Raises Problem: 503."""
         try:
-            rows = await SCHEMA_VERSION_APPLIED.rows(self._pool, {}, self._patience)
-        except (psycopg.Error, TimeoutError) as error:
+            rows = await self._database.rows(_SCHEMA_VERSION, {}, self._patience)
+        except UNAVAILABLE as error:
             raise _unavailable(error) from error
         return str(rows[0][0]) if rows else None
 
     async def _rows(self, user_id: UUID, parameters: Parameters, copies: Copies | None, told: dict[str, Any]) -> Found:
-        values = {
+        values: dict[str, object] = {
             **self._intervals,
-            "user_id": user_id.hex.encode(),
-            "networks": array(parameters.networks),
-            "tags": copies.array() if copies else b"{}",
+            "user_id": user_id,
+            "networks": parameters.networks,
+            "tags": copies.tags if copies else (),  # NULL is any
         }
         began = perf_counter()
         try:
-            statement = USER_BALANCES_IN_FULL if parameters.detail == "full" else USER_BALANCES
-            rows = await statement.rows(self._pool, values, self._patience)
+            rows = await self._database.rows(_USER_BALANCES[parameters.in_full], values, self._patience)
         finally:
             told["sql_ms"] = told.get("sql_ms", 0) + round((perf_counter() - began) * 1000, 1)
-        return Found(rows[0][0] if rows else 0, [WalletRow(*row[1:]) for row in rows])
+        return Found(rows[0][0] if rows else 0, [self._with_decimals(WalletRow(*row[1:])) for row in rows])
+
+    def _with_decimals(self, row: WalletRow) -> WalletRow:
+        if row.usdt_decimals is None or row.native_decimals is None:
+            return with_decimals(row, *self._decimals.get(row.network, (None, None)))
+        return row
 
 
-def _unavailable(error: Exception) -> Problem:
+def _unavailable(error: Exception) -> Exception:
+    """What a request ends with: 503, unless it is a mistake of ours, which must not look like the database's."""
+    if isinstance(error, MISTAKES):
+        return error
     log.warning("database_unavailable", error=type(error).__name__)
     return unavailable()
-
-
-def database_pool(settings: ApiSettings) -> Pool:
-    """Connections that commit each statement by itself. Opens none yet."""
-    limit = round(settings.api_database_timeout * 1000)  # milliseconds
-    # A plan for each user would be the same plan, at half the statement's cost.
-    session = {"statement_timeout": limit, "plan_cache_mode": "force_generic_plan", "timezone": "UTC"}
-    return AsyncConnectionPool(
-        connection_class=Connection,
-        min_size=settings.api_pool_min,
-        max_size=settings.api_pool_max,
-        max_waiting=settings.api_pool_max * WAITING_PER_CONNECTION,
-        timeout=settings.api_database_timeout,
-        # Its pauses between two tries double, and would come to last as long as an outage. Once it has given up, the
-        # next request has it try at once.
-        reconnect_timeout=settings.api_database_timeout,
-        open=False,
-        kwargs={
-            **connection_parameters(settings.database_url.get_secret_value(), session),
-            "autocommit": True,
-            "connect_timeout": 2,
-            "application_name": "balance-sync-api",
-        },
-    )

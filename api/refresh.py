@@ -7,7 +7,7 @@ Redis out of reach nothing is lost, and a plain read never waits for it.
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -15,13 +15,13 @@ from uuid import UUID
 import structlog
 from structlog.contextvars import get_contextvars
 
+from api.database import Database, Statement
 from api.limits import Bound, Counted, Limits
 from api.listening import Listener
 from api.waits import Waits
 from config.broker import REFRESH_QUEUE, location, transport_options
 from config.networks import NetworkName
-from config.settings import NETWORKS, ApiSettings
-from db.prepared import Pool, Prepared, array
+from config.settings import ApiSettings
 from db.requests import REQUEST_FOR_WALLETS
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ MAX_SENDING = 4
 """Messages on their way at once. With Redis hung each takes seconds; more would only wait behind them."""
 
 
-_REQUEST = Prepared("request_for_wallets", REQUEST_FOR_WALLETS)
+_REQUEST = Statement(REQUEST_FOR_WALLETS)
 
 
 class Asked(NamedTuple):
@@ -62,13 +62,13 @@ class Answered(NamedTuple):
 class Refresher:
     """Requests reads of wallets. One per process."""
 
-    def __init__(self, pool: Pool, settings: ApiSettings) -> None:
-        self._pool, self._settings = pool, settings
+    def __init__(self, database: Database, settings: ApiSettings) -> None:
+        self._database, self._settings = database, settings
         self._limits = Limits(settings)
         self._threads = ThreadPoolExecutor(MAX_SENDING, "send")
         self._sending = 0
         self._background: set[asyncio.Task[Any]] = set()
-        self._waits = Waits(pool, lambda: self._listener.hears)
+        self._waits = Waits(database, lambda: self._listener.hears)
         self._listener = Listener(settings.database_url.get_secret_value(), self._waits.heard)
         self._loops: list[asyncio.Task[None]] = []
 
@@ -92,7 +92,7 @@ class Refresher:
         `of_user`: it counts as this user's refresh, and beyond a bound only the wallets `anyway` are asked for.
 
         Returns the moment of the request: a row synced at or after it is this request's. None: it could not be made
-        in time, or there was nothing to ask for. Raises psycopg.Error. Cancelled when the client goes away
+        in time, or there was nothing to ask for. Raises UNAVAILABLE. Cancelled when the client goes away
         (``api.frame``), it leaves nothing behind, and others who wait are not affected.
         """
         asked_at: datetime | None = None
@@ -138,7 +138,7 @@ class Refresher:
         first = rows = await self._mark(wallet_ids)
         waiting: list[UUID] = []
         while True:
-            for network in NETWORKS:  # no more than one batch reads: the others of a network are merely due
+            for network in _networks(rows):  # no more than one batch reads: the others of a network are merely due
                 coming = [row.wallet_id for row in rows if row.wait and row.network == network]
                 waiting += coming[:MOST_IN_A_MESSAGE]
             marked += [row.wallet_id for row in rows if row.marked]
@@ -151,16 +151,16 @@ class Refresher:
 
     async def _mark(self, wallet_ids: Sequence[UUID]) -> list[Asked]:
         values = {
-            "wallet_ids": array(wallet_ids),
-            "cooldown": f"{self._settings.refresh_cooldown:f} s".encode(),
-            "patience": f"{self._settings.refresh_deadline:f} s".encode(),
+            "wallet_ids": wallet_ids,
+            "cooldown": timedelta(seconds=self._settings.refresh_cooldown),
+            "patience": timedelta(seconds=self._settings.refresh_deadline),
         }
-        rows = await _REQUEST.rows(self._pool, values, self._settings.refresh_deadline)
+        rows = await self._database.rows(_REQUEST, values, self._settings.refresh_deadline)
         return [Asked(*row) for row in rows]
 
     def _send(self, rows: Sequence[Asked]) -> None:
         """One message for each network. A failure costs speed alone: beat's next tick finds the wallets due."""
-        for network in NETWORKS:
+        for network in _networks(rows):
             ids = [str(row.wallet_id) for row in rows if row.enqueue and row.network == network]
             if not ids:
                 continue
@@ -197,17 +197,22 @@ class Refresher:
         from celery import Celery
 
         app = Celery("balance-sync-api", set_as_current=False)
-        broker_url, broker_use_ssl = location(self._settings.redis_url.get_secret_value())
+        redis_url = self._settings.redis_url.get_secret_value()
+        broker_url, broker_use_ssl = location(redis_url)
         app.conf.update(
             broker_url=broker_url,
             broker_use_ssl=broker_use_ssl,
-            broker_transport_options=transport_options(socket_timeout=2.0, connect_timeout=1.0),
+            broker_transport_options=transport_options(2.0, 1.0, redis_url),
             broker_connection_timeout=2,
             broker_pool_acquire_timeout=2,
             task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.1},
             task_ignore_result=True,
         )
         return app
+
+
+def _networks(rows: Sequence[Asked]) -> list[NetworkName]:
+    return sorted({row.network for row in rows})
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
-from psycopg import Error
 
-from db.prepared import Pool, Prepared, array
+from api.database import UNAVAILABLE, Database, Statement
 from db.requests import LAST_READS
 
 log = structlog.get_logger(__name__)
@@ -25,7 +24,7 @@ STATEMENT_SECONDS = 2.0
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 
-_LAST_READS = Prepared("last_reads", LAST_READS)
+_LAST_READS = Statement(LAST_READS)
 
 
 @dataclass(eq=False, slots=True)
@@ -40,8 +39,8 @@ class Wait:
 class Waits:
     """Everybody in this process who waits. Nobody is woken unless ``run`` runs."""
 
-    def __init__(self, pool: Pool, hears: Callable[[], bool]) -> None:
-        self._pool, self._hears = pool, hears
+    def __init__(self, database: Database, hears: Callable[[], bool]) -> None:
+        self._database, self._hears = database, hears
         self._of: dict[UUID, set[Wait]] = {}
         self._woken: set[UUID] = set()
         self._wake = asyncio.Event()
@@ -91,9 +90,8 @@ class Waits:
     async def _look(self, wallets: Collection[UUID]) -> None:
         try:
             async with asyncio.timeout(STATEMENT_SECONDS):
-                values = {"wallet_ids": array(wallets)}
-                found = await _LAST_READS.rows(self._pool, values, STATEMENT_SECONDS)
-        except (Error, TimeoutError) as error:
+                found = await self._database.rows(_LAST_READS, {"wallet_ids": list(wallets)}, STATEMENT_SECONDS)
+        except UNAVAILABLE as error:
             log.warning("waits_not_looked_after", error=type(error).__name__, wallets=len(wallets))
             return
         reads = {wallet: claimed_at if over else None for wallet, claimed_at, over in found}

@@ -1,76 +1,75 @@
-"""The least that an endpoint can be: an ASGI function with one query, no token, no checks.
+"""The least that an endpoint can be: a bare ASGI function on asyncpg's own pool, with token, query and body.
 
-It sends the statement that the endpoint sends, and makes the same bytes of the rows. There are two, by their way to the
-database: the driver's own cursor, and the endpoint's path beside it (``db.prepared``).
+It sends the statement that the endpoint sends, and makes the same bytes of the rows.
 """
 
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
+import asyncpg
+import jwt
 import msgspec
-from psycopg import AsyncRawCursor
 
-from api.frame import Receive, Scope, Send
-from api.reading import database_pool
+from api.database import Statement
+from config.connections import asyncpg_arguments
 from config.settings import ApiSettings, load
 from db.user_balances import USER_BALANCES
 
 PLACES = {"ethereum": 10**18, "tron": 10**6}
-FIXED = {"networks": "{ethereum,tron}", "patience": "60 s", "oldest": "960 s", "deadline": "5 s", "tags": "{}"}
-FIXED_BYTES = {name: value.encode() for name, value in FIXED.items()}
-SECONDS = 2.5
+STATEMENT = Statement(USER_BALANCES)
+FIXED = {
+    "networks": ["ethereum", "tron"],
+    "patience": timedelta(seconds=60),
+    "oldest": timedelta(seconds=960),
+    "deadline": timedelta(seconds=5),
+    "tags": [],
+}
+SETTINGS = load(ApiSettings)
+assert SETTINGS.jwt_secret
+SECRET = SETTINGS.jwt_secret.get_secret_value()
 
-Rows = Callable[[str], Awaitable[list[Any]]]
-Program = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-pool = database_pool(load(ApiSettings))
-
-
-def amount(units: int, one: int) -> str:
-    return f"{units // one}.{units % one * 10**8 // one:08d}"
-
-
-async def by_cursor(user_id: str) -> list[Any]:
-    """As one uses the driver: its pool, its cursor."""
-    values = {**FIXED, "user_id": user_id}
-    async with pool.connection() as connection:
-        cursor = AsyncRawCursor(connection)
-        await cursor.execute(USER_BALANCES.text, [values[name] for name in USER_BALANCES.parameters])
-        return await cursor.fetchall()
+Message = MutableMapping[str, Any]
+pool: Any = None
 
 
-async def prepared(user_id: str) -> list[Any]:
-    """As the endpoint does."""
-    return await USER_BALANCES.rows(pool, {**FIXED_BYTES, "user_id": user_id.encode()}, SECONDS)
+async def app(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
+    if scope["type"] == "lifespan":
+        await live(receive, send)
+        return
+    token = dict(scope["headers"])[b"authorization"].removeprefix(b"Bearer ")
+    user_id = scope["path"][-36:]
+    if jwt.decode(token, SECRET, ["HS256"])["sub"] != user_id:
+        raise PermissionError
+    values = {**FIXED, "user_id": UUID(user_id)}
+    body = body_of(user_id, await pool.fetch(STATEMENT.text, *STATEMENT.arguments(values)))
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
-def serving(rows_of: Rows) -> Program:
-    """The program, with one way to its rows."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await live(receive, send)
-            return
-        user_id = scope["path"][-36:]
-        body = body_of(user_id, await rows_of(user_id))
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    return app
+async def nothing(_: object) -> None:
+    pass
 
 
-app, app_prepared = serving(by_cursor), serving(prepared)
-
-
-async def live(receive: Receive, send: Send) -> None:
+async def live(receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
+    global pool  # noqa: PLW0603  it is made within the event loop, and there is no object to hold it
     await receive()
-    await pool.open(wait=True)
+    session = {"plan_cache_mode": "force_generic_plan", "timezone": "UTC"}
+    where = asyncpg_arguments(SETTINGS.database_url.get_secret_value(), session)
+    most = SETTINGS.api_pool_max
+    pool = await asyncpg.create_pool(**where, min_size=1, init_size=1, max_size=most, reset=nothing)
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await pool.close()
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def amount(units: int, one: int) -> str:
+    return f"{units // one}.{units % one * 10**8 // one:08d}"
 
 
 def body_of(user_id: str, rows: list[Any]) -> bytes:

@@ -1,34 +1,31 @@
-"""The endpoint: beside a bare program with the same query, its own 304, what it sends to Postgres, what it weighs."""
+"""The endpoint: beside what others would write, its own 304, what it sends to Postgres, what it weighs."""
 
-import json
+import random
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from statistics import median
-from typing import Any, NamedTuple
 from uuid import UUID
 
 import jwt
-import psutil
 import psycopg
 import requests
 
 from benchmarks.reading import Figure
 from benchmarks.relay import relay
+from benchmarks.speed import Speed, load, processes, speed
 from benchmarks.stage import FOLDER, Unsound
 from devstack.product import api, environment, migrate
 from devstack.servers import Server, free_port, postgres, running
 from devstack.stack import alone_in
 
 ROUNDS = 9
-CONNECTIONS = 16
-SECONDS = 1.0  # of each measurement
 PLAIN = 2
 """Wallets of the user that the route is measured with."""
 MORE = 10
@@ -38,15 +35,21 @@ TOKENS = 8000  # more than are asked with in one measurement
 NUMBERS = count()
 
 
+OTHERS = {
+    "FastAPI on asyncpg, the same duties": ("others:on_asyncpg", 1.35),
+    "FastAPI on SQLAlchemy": ("others:on_sqlalchemy", 2.5),
+    "a bare ASGI program on asyncpg": ("bare:app", 0.48),
+}
+"""What the endpoint is measured beside, and how many times as many requests are wanted of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """What runs."""
 
     database: Server
     ours: Server
-    bare: Server
-    prepared: Server
-    """The same as the bare program, on the endpoint's own path to the database."""
+    others: dict[str, Server]
 
     def url(self, server: Server, wallets: int) -> str:
         return f"{server.url}/api/v1/auth/balances/user/{user(wallets)}"
@@ -56,14 +59,14 @@ def figures(tell: Callable[[str], None]) -> Iterator[Figure]:
     """Each figure as soon as it is measured."""
     with scene() as made:
         hold(made)
-        tell("the endpoint beside a bare program, turn by turn …")
+        tell("the endpoint beside what others would write, turn by turn …")
         yield from beside(made)
         tell("at half of that load …")
         yield Figure("p99 ÷ p50 of the endpoint at half of its saturating load", tail(made))
         tell("users with more wallets …")
         yield from wallets_cost(made)
         tell("what it weighs …")
-        yield Figure("resident memory of an endpoint's process, MB", memory(made.ours))
+        yield Figure("resident memory of an endpoint's two processes, MB", memory(made.ours))
         yield from statements(made)
     yield Figure("CPU of importing api.app ÷ of importing fastapi alone", import_ratio(), 3.0)
 
@@ -76,71 +79,43 @@ def beside(made: Scene) -> Iterator[Figure]:
     """
     ours, more = made.url(made.ours, PLAIN), made.url(made.ours, MORE)
     programs: dict[str, Callable[[], Speed]] = {
-        "bare": lambda: speed(made.bare, made.url(made.bare, PLAIN), [{}]),
-        "prepared": lambda: speed(made.prepared, made.url(made.prepared, PLAIN), [{}]),
-        "ours": lambda: speed(made.ours, ours, [bearer(PLAIN)]),
         "304": lambda: speed(made.ours, ours, [bearer(PLAIN) | copy(ours, PLAIN)], 304),
-        "new": lambda: speed(made.ours, ours, [bearer(PLAIN) for _ in range(TOKENS)]),
-        "ours, more": lambda: speed(made.ours, more, [bearer(MORE)]),
+        "more": lambda: speed(made.ours, more, [bearer(MORE)]),
         "304, more": lambda: speed(made.ours, more, [bearer(MORE) | copy(more, MORE)], 304),
     }
-    rounds = [{name: run() for name, run in programs.items()} for _ in range(ROUNDS + 1)][1:]
-
-    def ratio(over: str, under: str, of: Callable[[Speed], float] = lambda each: each.of_its_time) -> float:
-        return median(of(each[over]) / of(each[under]) for each in rounds)
-
-    for tokens, over in (("every token new to it", "new"), ("one token again and again", "ours")):
-        for beside_what, under in (("bare", "bare"), ("bare on the same path", "prepared")):
-            name = f"requests/s of the endpoint ÷ {beside_what}, {tokens}"
-            yield Figure(name, ratio(over, under), 0.6, "at least")
-            yield Figure("  by the clock, beside whatever else runs", ratio(over, under, lambda s: s.by_the_clock))
-    for name in ("bare", "prepared", "ours", "new"):
-        yield Figure(
-            f"  µs of its own time for a request: {name}", median(1e6 / each[name].of_its_time for each in rounds)
+    for name, server in {"": made.ours, **made.others}.items():
+        url = made.url(server, PLAIN)
+        programs[f"{name}, new"] = lambda server=server, url=url: speed(  # type: ignore[misc]
+            server, url, [bearer(PLAIN) for _ in range(TOKENS)]
         )
-    yield Figure(f"requests/s of its 304 ÷ of its 200, {PLAIN} wallets", ratio("304", "ours"), 1.3, "at least")
-    by_more = ratio("304, more", "ours, more")
-    yield Figure(f"requests/s of its 304 ÷ of its 200, {MORE} wallets", by_more, 1.3, "at least")
+        programs[f"{name}, one"] = lambda server=server, url=url: speed(server, url, [bearer(PLAIN)])  # type: ignore[misc]
+    rounds = [in_any_order(programs) for _ in range(ROUNDS + 1)][1:]
+
+    def ratio(over: str, under: str) -> float:
+        return median(each[over].of_its_time / each[under].of_its_time for each in rounds)
+
+    for name, (_, wanted) in OTHERS.items():
+        for tokens, mode in (("every token new", "new"), ("one token", "one")):
+            title = f"requests per CPU second of the endpoint ÷ {name}, {tokens}"
+            yield Figure(title, ratio(f", {mode}", f"{name}, {mode}"), wanted, "at least")
+    for mode in ("new", "one"):
+        micros = median(1e6 / each[f", {mode}"].of_its_time for each in rounds)
+        yield Figure(f"  µs of the endpoint's own time for a request, {mode}", micros)
+    yield Figure(f"requests per CPU second of its 304 ÷ of its 200, {PLAIN} wallets", ratio("304", ", one"))
+    by_more = ratio("304, more", "more")
+    yield Figure(f"requests per CPU second of its 304 ÷ of its 200, {MORE} wallets", by_more, 1.3, "at least")
 
 
-class Speed(NamedTuple):
-    """Requests a second: of the process's own processor time, and by the clock."""
-
-    of_its_time: float
-    by_the_clock: float
-
-
-def speed(server: Server, url: str, headers: Sequence[dict[str, str]], status: int = 200) -> Speed:
-    """Of a program under as much load as it can bear. Raises Unsound when it answers with another status."""
-    process = psutil.Process(server.process.pid)
-    before = process.cpu_times()
-    told = load(url, headers)
-    after = process.cpu_times()
-    if set(told["statuses"]) != {str(status)}:
-        raise Unsound(f"{url} answered {told['statuses']}")
-    served, used = len(told["latencies"]), after.user + after.system - before.user - before.system
-    return Speed(served / used, served / float(told["seconds"]))
+def in_any_order(programs: dict[str, Callable[[], "Speed"]]) -> dict[str, "Speed"]:
+    """A round: each once, so that none is always measured after the same other one."""
+    names = list(programs)
+    random.shuffle(names)  # an order, and no secret
+    return {name: programs[name]() for name in names}
 
 
 def copy(url: str, wallets: int) -> dict[str, str]:
     """The header of a client that has a copy."""
     return {"If-None-Match": requests.get(url, headers=bearer(wallets), timeout=10).headers["ETag"]}
-
-
-def load(url: str, headers: Sequence[dict[str, str]], rate: float = 0) -> dict[str, Any]:
-    """What the load generator tells."""
-    path = url.partition("//")[2].partition("/")[2]
-    texts = [
-        f"GET /{path} HTTP/1.1\r\nHost: localhost\r\n"
-        + "".join(f"{name}: {value}\r\n" for name, value in each.items())
-        + "\r\n"
-        for each in headers
-    ]
-    command = [sys.executable, "-m", "benchmarks.load", url, "--connections", str(CONNECTIONS)]
-    command += ["--seconds", str(SECONDS), "--rate", str(rate)]
-    done = subprocess.run(command, input=json.dumps(texts), capture_output=True, text=True, check=True, timeout=60)
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
 
 
 def tail(made: Scene) -> float:
@@ -167,7 +142,7 @@ def wallets_cost(made: Scene) -> Iterator[Figure]:
 
 
 def memory(server: Server) -> float:
-    return float(psutil.Process(server.process.pid).memory_info().rss) / 1e6
+    return sum(process.memory_info().rss for process in processes(server)) / 1e6
 
 
 def statements(made: Scene) -> Iterator[Figure]:
@@ -206,7 +181,7 @@ def import_ratio() -> float:
 
 @contextmanager
 def scene() -> Iterator[Scene]:
-    """A database, the endpoint with its log, and the bare program."""
+    """A database, the endpoint with its log, and the programs beside it."""
     with ExitStack() as started:
         started.enter_context(alone_in(FOLDER))
         shutil.rmtree(FOLDER, ignore_errors=True)
@@ -215,24 +190,26 @@ def scene() -> Iterator[Scene]:
         env = settings(database.url)
         migrate(env)
         insert(database.url)
-        bare, prepared = (started.enter_context(program(name, env)) for name in ("app", "app_prepared"))
-        yield Scene(database, started.enter_context(api(FOLDER, env)), bare, prepared)
+        others = {name: started.enter_context(program(app, env)) for name, (app, _) in OTHERS.items()}
+        yield Scene(database, started.enter_context(api(FOLDER, env)), others)
 
 
-def program(name: str, env: dict[str, str]) -> AbstractContextManager[Server]:
-    """A bare program, behind the server that the endpoint has."""
+def program(app: str, env: dict[str, str]) -> AbstractContextManager[Server]:
+    """A program behind uvicorn with its fast parser and loop, as most run one."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "uvicorn", f"benchmarks.bare:{name}", "--no-access-log", "--no-server-header"]
-    command += ["--no-proxy-headers", "--http", "api.protocol:BoundedProtocol", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", f"benchmarks.{app}", "--no-access-log", "--no-server-header"]
+    command += ["--http", "httptools", "--loop", "uvloop", "--port", str(port)]
 
     def answers() -> bool:
         try:
-            return requests.get(f"{url}/{user(PLAIN)}", timeout=2).ok
+            return (
+                requests.get(f"{url}/nothing-is-here/{user(PLAIN)}", headers=bearer(PLAIN), timeout=2).status_code > 0
+            )
         except requests.RequestException:
             return False
 
-    return running(name, command, FOLDER, url=url, ready=answers, env=environment(env))
+    return running(app.replace(":", "-"), command, FOLDER, url=url, ready=answers, env=environment(env))
 
 
 def settings(database_url: str) -> dict[str, str]:
@@ -275,11 +252,10 @@ def bearer(wallets: int) -> dict[str, str]:
 def hold(made: Scene) -> None:
     """Raise Unsound unless all programs say the same, to the byte, but for the moment."""
     for number in COUNTS:
-        ours, bare, prepared = (
+        ours, *others = (
             re.sub(rb'"synced_at":"[^"]*"', b"", requests.get(url, headers=bearer(number), timeout=10).content)
-            for url in (made.url(each, number) for each in (made.ours, made.bare, made.prepared))
+            for url in (made.url(each, number) for each in (made.ours, *made.others.values()))
         )
-        if not ours == bare == prepared:
-            raise Unsound(
-                f"for {number} wallets the programs differ: {ours[:300]!r}, {bare[:300]!r}, {prepared[:300]!r}"
-            )
+        for name, other in zip(made.others, others, strict=True):
+            if ours != other:
+                raise Unsound(f"for {number} wallets {name} differs: {ours[:300]!r}, {other[:300]!r}")

@@ -9,14 +9,16 @@ from typing import NamedTuple
 from uuid import UUID
 
 from config.networks import NetworkName
-from db.prepared import Prepared
+from db.sources import OF_SOURCE
 from db.windows import HOLDER
 
 
 class WalletRow(NamedTuple):
     """One wallet of a user. Amounts in base units; they and ``last_synced`` are None when it was never read.
 
-    `out_since`: when its network went out, by the error `out_reason`. The last six are there when they were asked for.
+    What was read of another source than its network has now (``db.sources``) is as if it had never been read.
+    `out_since`: when its network went out, by the error `out_reason`. Decimals are None where no worker has registered
+    any. The last six are there when they were asked for.
     """
 
     wallet_id: UUID
@@ -30,6 +32,8 @@ class WalletRow(NamedTuple):
     overdue: bool
     out_since: datetime | None
     out_reason: str | None
+    usdt_decimals: int | None
+    native_decimals: int | None
     block_number: int | None = None
     block_time: datetime | None = None
     finality: str | None = None
@@ -38,8 +42,8 @@ class WalletRow(NamedTuple):
     error: str | None = None
 
 
-# Parameters: user_id uuid, networks text[], and the intervals deadline, patience and oldest. hopeless: no read will
-# ever help. awaited: never read, and a read may be on its way. overdue: nobody reads it in time.
+# Parameters: user_id uuid, networks text[] (NULL: all), and the intervals deadline, patience and oldest. hopeless: no
+# read will ever help. awaited: never read, and a read may be on its way. overdue: nobody reads it in time.
 _WALLETS = f"""
 SELECT w.id AS wallet_id, w.address, w.network, b.usdt_balance AS usdt, b.native_balance AS native, b.last_synced,
        coalesce(s.last_error = 'bad_address', false) AS hopeless,
@@ -49,13 +53,14 @@ SELECT w.id AS wallet_id, w.address, w.network, b.usdt_balance AS usdt, b.native
        b.wallet_id IS NOT NULL
            AND coalesce(s.next_sync_at < now() - %(patience)s::interval, false)
            AND NOT EXISTS (SELECT FROM {HOLDER} h WHERE h.lease_until > now()) AS overdue,
-       n.out_since, n.reason AS out_reason,
+       o.out_since, o.reason AS out_reason, n.usdt_decimals, n.native_decimals,
        {{more}}w.created_at
   FROM wallets w
-  LEFT JOIN balance_cache b ON b.wallet_id = w.id
+  LEFT JOIN networks n ON n.name = w.network
+  LEFT JOIN balance_cache b ON b.wallet_id = w.id AND {OF_SOURCE}
   LEFT JOIN sync_schedule s ON s.wallet_id = w.id
-  LEFT JOIN network_state n ON n.network = w.network
- WHERE w.user_id = %(user_id)s::uuid AND w.network = ANY(%(networks)s::text[])
+  LEFT JOIN network_state o ON o.network = w.network
+ WHERE w.user_id = %(user_id)s::uuid AND (%(networks)s::text[] IS NULL OR w.network = ANY(%(networks)s::text[]))
 """
 
 _DETAIL = """b.block_number, b.block_time, b.finality,
@@ -69,7 +74,8 @@ _STATUS = """CASE WHEN b.wallet_id IS NULL THEN 'never_synced'
             THEN 'stale' ELSE 'fresh' END"""
 
 _VERSION = """hash_record_extended((w.id, w.created_at, w.network, w.address, b.last_synced, b.block_number,
-                                   b.usdt_balance, b.native_balance{status}), 0) AS version,
+                                   b.usdt_balance, b.native_balance, n.usdt_decimals, n.native_decimals{status}), 0)
+           AS version,
        """
 
 # Parameter besides: tags bigint[], of the copies that the client has; NULL is any. If the tag is one of them nothing
@@ -86,15 +92,14 @@ SELECT tag, {columns}
 _SHOWN = WalletRow._fields[: -len(WalletRow._field_defaults)]
 
 
-def _statement(*, detail: bool) -> Prepared:
-    version = _VERSION.format(status=f", s.last_error, n.out_since, n.reason, {_STATUS}" if detail else "")
+def _statement(*, detail: bool) -> str:
+    version = _VERSION.format(status=f", s.last_error, o.out_since, o.reason, {_STATUS}" if detail else "")
     more = version + (_DETAIL.format(status=_STATUS) if detail else "")
     columns = ", ".join(WalletRow._fields if detail else _SHOWN)
-    name = "user_balances_in_full" if detail else "user_balances"
-    return Prepared(name, _UNLESS_KNOWN.format(wallets=_WALLETS.format(more=more), columns=columns))
+    return _UNLESS_KNOWN.format(wallets=_WALLETS.format(more=more), columns=columns)
 
 
 USER_BALANCES, USER_BALANCES_IN_FULL = (_statement(detail=detail) for detail in (False, True))
 """Each row is the tag of the whole, and a `WalletRow` without or with its detail."""
 
-SCHEMA_VERSION_APPLIED = Prepared("schema_version", "SELECT version_num FROM alembic_version")
+SCHEMA_VERSION_APPLIED = "SELECT version_num FROM alembic_version"

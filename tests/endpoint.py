@@ -5,7 +5,7 @@ import http.client
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -16,6 +16,9 @@ from tables import Tables
 from devstack.product import token
 from devstack.seed import USER, wallets
 from devstack.servers import CAP, Server, wait_for
+
+if TYPE_CHECKING:
+    import psutil
 
 ENV = {
     "LOG_FORMAT": "json",
@@ -145,11 +148,17 @@ StartEndpoint = Callable[..., AbstractContextManager[Endpoint]]
 """Starts an endpoint of the test's own for a block, with the settings that are given."""
 
 
-def waiting_requests(endpoint: Endpoint) -> int:
-    """Requests that the endpoint has taken and not answered, as the kernel counts connections to it."""
+def processes(server: Server) -> "list[psutil.Process]":
+    """The processes of a server: one that was started, and those that it has started to serve."""
     import psutil
 
-    connections = psutil.Process(endpoint.server.process.pid).net_connections("tcp")
+    started = psutil.Process(server.process.pid)
+    return [started, *started.children(recursive=True)]
+
+
+def waiting_requests(endpoint: Endpoint) -> int:
+    """Requests that the endpoint has taken and not answered, as the kernel counts connections to it."""
+    connections = [found for process in processes(endpoint.server) for found in process.net_connections("tcp")]
     return sum(found.laddr.port == endpoint.port and found.status == "ESTABLISHED" for found in connections)
 
 

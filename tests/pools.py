@@ -1,25 +1,22 @@
-"""The endpoint's pool, for as long as some work takes."""
+"""The endpoint's connections, for as long as some work takes."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvloop
 
-from api.reading import database_pool
+from api.database import Database
 from config.settings import ApiSettings
-from db.prepared import Pool
-from devstack.servers import CAP
 
 
-def run(url: str, work: Callable[[Pool], Awaitable[None]], **more: Any) -> None:
-    async def with_pool() -> None:
+def run(url: str, work: Callable[[Database], Awaitable[None]], **more: Any) -> None:
+    async def with_connections() -> None:
         own = {"api_pool_max": 1, "api_database_timeout": 60, **more}
-        settings = ApiSettings(database_url=url, redis_url="redis://h", jwt_secret="s" * 32, **own)
-        pool = database_pool(settings)
-        await pool.open(wait=True, timeout=CAP)
+        database = Database(ApiSettings(database_url=url, redis_url="redis://h", jwt_secret="s" * 32, **own))
+        await database.open()
         try:
-            await work(pool)
+            await work(database)
         finally:
-            await pool.close()
+            await database.close()
 
-    uvloop.run(with_pool())
+    uvloop.run(with_connections())

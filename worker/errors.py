@@ -227,8 +227,6 @@ class WrongDecimals(ReadFailed):
     code = "wrong_decimals"
     rest = 120.0
     for_a_person = True
-    decimals: int | None = None
-    """Those that the token has."""
 
 
 class WrongBlockNumber(ReadFailed):

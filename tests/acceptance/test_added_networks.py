@@ -139,7 +139,6 @@ def test_networks_of_a_file_are_checked_read_refreshed_and_shown(scene: Scene, c
 def test_a_token_of_other_decimals_than_the_files_is_not_read(scene: Scene) -> None:
     file = Path(scene.env["NETWORKS_FILE"])
     file.write_text(file.read_text().replace("usdt_decimals = 8", "usdt_decimals = 18"))
-    print(command(scene.env, "check").output)
     failed = [each for each in command_json(scene.env, "check", code=1)["checks"] if not each["ok"]]
     assert [each["subject"].partition(" ")[0] for each in failed] == ["minicoin"]
     assert "decimals" in failed[0]["detail"]

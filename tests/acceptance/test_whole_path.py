@@ -111,7 +111,10 @@ def test_a_worker_shows_that_it_lives_and_stops_to_when_it_hangs(env: dict[str, 
 def test_a_process_with_bad_settings_does_not_start_and_says_why(
     env: dict[str, str], command: str, change: dict[str, str], sentence: str
 ) -> None:
-    programs = {"worker": ["celery", "-A", "worker", "worker"], "api": ["uvicorn", "api.app:app", "--port", "0"]}
+    programs = {
+        "worker": ["celery", "-A", "worker", "worker"],
+        "api": ["granian", "--interface", "asgi", "api.app:app", "--port", "0"],
+    }
     done = subprocess.run(
         [sys.executable, "-m", *programs[command]],
         cwd=ROOT,

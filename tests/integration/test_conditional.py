@@ -150,7 +150,7 @@ def test_a_request_is_one_round_trip_to_the_database(start_endpoint: StartEndpoi
         own.read_all()
         for query in ("", "?detail=full", "?networks=tron"):
             tag = own.get(query).headers["ETag"]
-            for header, status in (("", 200), (tag, 304), (tag.replace("-6-6-", "-6-7-"), 200), ("*", 304)):
+            for header, status in (("", 200), (tag, 304), (tag.replace("-", "-7", 1), 200), ("*", 304)):
                 ask(own, header, query)  # the connection prepares the statement
                 # Now and then the endpoint proves that it hears of what is written, which is counted too.
                 costs = []

@@ -135,6 +135,14 @@ MAY_NOT = [
     *((role, "UPDATE alembic_version SET version_num = '1'") for role in (API, OPS, WORKER, REGISTRAR)),
     *((role, "CREATE TABLE mine (id int)") for role in (API, OPS, WORKER, REGISTRAR, STRANGER)),
     *((role, "ALTER TABLE wallets DISABLE TRIGGER ALL") for role in (API, OPS, WORKER, REGISTRAR)),
+    *((role, "UPDATE sync_schedule SET forgotten_at = now()") for role in (API, REGISTRAR, STRANGER)),
+    *((role, f"INSERT INTO {table}") for role in (API, OPS, REGISTRAR, STRANGER)
+      for table in ("networks (name, family) VALUES ('doge', 'evm')",
+                    "sources (network, chain_id, token) VALUES ('tron', 1, 'T')")),
+    *((role, "UPDATE networks SET source = NULL") for role in (API, OPS, REGISTRAR, STRANGER)),
+    *((role, "UPDATE networks SET name = 'doge'") for role in (API, OPS, REGISTRAR, WORKER)),
+    *((role, "UPDATE sources SET chain_id = 1") for role in (API, OPS, REGISTRAR, WORKER)),
+    *((role, f"DELETE FROM {table}") for role in (API, OPS, REGISTRAR, WORKER) for table in ("networks", "sources")),
     (REGISTRAR, "SELECT FROM sync_schedule"),
 ]  # fmt: skip
 

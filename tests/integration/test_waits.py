@@ -10,16 +10,16 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from leases import SOON, claim_ids, good, only, write
-from psycopg_pool import AsyncConnectionPool
 from structlog.testing import capture_logs
 from tables import Tables
 
 from api import listening, waits
+from api.database import Database, Statement
 from api.listening import APPLICATION_NAME, Listener
 from api.waits import Waits
+from config.settings import ApiSettings
 from db.claims import request_wallets
 from db.outcomes import record
-from db.prepared import Connection
 from db.requests import CHANNEL
 from db.session import transaction
 from devstack.servers import CAP
@@ -49,21 +49,21 @@ def never_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def waiting(url: str, *, listens: bool = True, hears: bool = False) -> AsyncIterator[tuple[Counting, Listener]]:
-    async with AsyncConnectionPool(
-        url, connection_class=Connection, min_size=1, open=False, kwargs={"autocommit": True}
-    ) as pool:
-        made = Counting(pool, lambda: hears or listener.hears)
-        listener = Listener(url, made.heard)
-        running: list[Counting | Listener] = [made, listener] if listens else [made]
-        loops = [asyncio.create_task(each.run()) for each in running]
-        try:
-            if listens:
-                await until(lambda: listener.hears)
-            yield made, listener
-        finally:
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
+    database = Database(ApiSettings(database_url=url, redis_url="redis://h", jwt_secret="s" * 32))
+    await database.open()
+    made = Counting(database, lambda: hears or listener.hears)
+    listener = Listener(url, made.heard)
+    running: list[Counting | Listener] = [made, listener] if listens else [made]
+    loops = [asyncio.create_task(each.run()) for each in running]
+    try:
+        if listens:
+            await until(lambda: listener.hears)
+        yield made, listener
+    finally:
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await database.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -239,7 +239,8 @@ def test_a_database_that_fails_once_ends_no_wait_and_no_looking(
 def test_a_connection_that_brings_nothing_is_not_taken_for_one_that_hears(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "LISTEN", "SELECT 1")  # what a pooler makes of it
+    # Behind a pooler it listens on one connection and tells on another.
+    monkeypatch.setattr(listening, "_TELL", Statement("SELECT %(channel)s::text, %(text)s::text"))
     monkeypatch.setattr(listening, "PROOF_SECONDS", 0.3)
     monkeypatch.setattr(listening, "PAUSES", (0.01, 0.01))
 

@@ -12,7 +12,7 @@ TAG = -0x0123456789ABCDEF  # negative, and with letters
 
 
 def etag(tag: int = TAG, tagger: Tagger = PLAIN) -> str:
-    return tagger.header(tag).decode()
+    return tagger.header(tag)
 
 
 STRONG = etag().removeprefix("W/")
@@ -52,15 +52,10 @@ def test_a_copy_is_known_by_its_tag_alone(headers: list[str], *, known: bool) ->
 @given(st.integers(-(2**63), 2**63 - 1), st.booleans())
 def test_a_tag_that_was_given_out_comes_back_as_it_was(tag: int, detail: bool) -> None:
     tagger = Tagger(6, 6, detail=detail)
-    assert tagger.copies([tagger.header(tag)]) == Copies(frozenset({tag}))
+    assert tagger.copies([tagger.header(tag).encode()]) == Copies(frozenset({tag}))
 
 
 @given(st.binary(max_size=200))
 def test_whatever_is_sent_as_a_header_is_read_without_an_error(header: bytes) -> None:
     copies = PLAIN.copies([header])
     assert copies is None or copies.tags is None or copies.tags
-
-
-def test_tags_go_to_postgres_as_an_array_and_any_as_null() -> None:
-    assert Copies(frozenset({-5})).array() == b"{-5}"
-    assert Copies(None).array() is None

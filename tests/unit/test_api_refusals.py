@@ -1,39 +1,27 @@
 """What the access log is told of who asks, and of who is refused."""
 
-import asyncio
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from asgi import ask
+from structlog.testing import capture_logs
 from tokens import USER, settings, signed
 
-from api.app import Endpoint
-from api.frame import Frame, Route
+from api.app import create_app
 from api.openapi import ROUTE
 
 ADMIN = {"scope": "balances:admin"}
 
 
-def told(header: str | None, user: UUID | str = USER, **more: Any) -> Mapping[str, Any]:
+def told(header: str | None, user: UUID | str = USER) -> Mapping[str, Any]:
     """The access log's line of a request, up to where the database would be asked."""
-    lines: list[Mapping[str, Any]] = []
-    endpoint = Endpoint(settings(**more))
-    lifespan: Any = nullcontext
-    frame = Frame([Route(ROUTE, endpoint.balances)], lifespan, lines.append)
-    headers = [] if header is None else [(b"authorization", header.encode())]
-    path = ROUTE.format(user_id=user)
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"detail=none", "headers": headers}
-
-    async def receive() -> Any:
-        await asyncio.sleep(3600)
-
-    async def send(_: Any) -> None:
-        pass
-
-    asyncio.run(frame({**scope, "client": ("198.51.100.9", 4711)}, receive, send))
-    (line,) = lines
+    app = create_app(settings())
+    headers = {} if header is None else {"authorization": header}
+    with capture_logs() as logs:
+        ask(app, ROUTE.format(user_id=user), b"detail=none", **headers)
+    (line,) = (each for each in logs if each["event"] == "request")
     return line
 
 

@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.balances import amount, is_complete, reply, reply_in_full, total
+from api.balances import amount, is_complete, reply, reply_in_full, total, with_decimals
 from api.openapi import EXAMPLE
 from db.user_balances import WalletRow
 
 NOW = datetime(2026, 1, 16, 9, 20, 58, 999_999, tzinfo=UTC)
 READ = datetime(2026, 1, 16, 9, 15, 30, 999_999, tzinfo=UTC)
 USER = UUID("5c81c005-1c52-4e0d-85e2-862ee1cdd4d0")
-DECIMALS: Any = {"ethereum": 6, "tron": 6}
 
 TRON = WalletRow(
     UUID("fae48f4b-9aa3-44db-9011-c4f6b91aeb0e"),
@@ -31,6 +30,8 @@ TRON = WalletRow(
     overdue=False,
     out_since=None,
     out_reason=None,
+    usdt_decimals=6,
+    native_decimals=6,
 )
 ETHEREUM = WalletRow(
     UUID("de755c09-27e0-41cd-a791-41c5c858459c"),
@@ -44,12 +45,14 @@ ETHEREUM = WalletRow(
     overdue=False,
     out_since=None,
     out_reason=None,
+    usdt_decimals=6,
+    native_decimals=18,
 )
 NEVER_READ = TRON._replace(usdt=None, native=None, last_synced=None)
 
 
-def body(*rows: WalletRow, asked_at: datetime | None = None, decimals: Any = None) -> bytes:
-    return msgspec.json.encode(reply(USER, rows, usdt_decimals=decimals or DECIMALS, asked_at=asked_at, now=NOW))
+def body(*rows: WalletRow, asked_at: datetime | None = None) -> bytes:
+    return msgspec.json.encode(reply(USER, rows, asked_at=asked_at, now=NOW))
 
 
 def entries(*rows: WalletRow, **more: Any) -> list[dict[str, Any]]:
@@ -65,7 +68,7 @@ def test_moments_are_shown_in_utc_whatever_the_connections_time_zone_is() -> Non
     elsewhere = READ.astimezone(timezone(timedelta(hours=5, minutes=30)))
     assert body(TRON._replace(last_synced=elsewhere), ETHEREUM) == body(TRON, ETHEREUM)
     rows = [TRON._replace(block_time=moment, status="fresh") for moment in (READ, elsewhere)]
-    shown = [reply_in_full(USER, [row], usdt_decimals=DECIMALS, asked_at=None, now=NOW) for row in rows]
+    shown = [reply_in_full(USER, [row], asked_at=None, now=NOW) for row in rows]
     assert msgspec.json.encode(shown[0]) == msgspec.json.encode(shown[1])
 
 
@@ -105,8 +108,8 @@ def test_a_total_is_summed_exactly_before_it_is_cut(amounts: list[tuple[int, int
 
 
 def test_parts_too_small_to_show_still_count_in_the_total() -> None:
-    rows = [ETHEREUM._replace(usdt=6 * 10**9)] * 2
-    shown = msgspec.json.decode(body(*rows, decimals={"ethereum": 18, "tron": 6}))
+    rows = [ETHEREUM._replace(usdt=6 * 10**9, usdt_decimals=18)] * 2
+    shown = msgspec.json.decode(body(*rows))
     assert [entry["usdt_balance"] for entry in shown["balances"]] == ["0.00000000"] * 2
     assert shown["total_usdt"] == "0.00000001"
 
@@ -146,3 +149,29 @@ def test_a_wallet_that_could_not_be_read_for_this_request_is_not_called_fresh() 
 def test_amounts_come_as_the_driver_gives_them_and_stay_exact() -> None:
     huge: Any = Decimal(2**128 - 2)
     assert entries(TRON._replace(usdt=huge))[0]["usdt_balance"] == amount(2**128 - 2, 6)
+
+
+@pytest.mark.parametrize(("registered", "shown"), [((None, None), "977.00000000"), ((8, 6), "9.77000000")])
+def test_decimals_that_a_worker_has_registered_come_before_those_of_the_settings(
+    registered: tuple[int | None, int | None], shown: str
+) -> None:
+    row = TRON._replace(usdt_decimals=registered[0], native_decimals=registered[1])
+    assert entries(with_decimals(row, 6, 6))[0]["usdt_balance"] == shown
+
+
+@pytest.mark.parametrize("known", [(None, 6), (6, None), (None, None)])
+def test_a_balance_whose_decimals_nobody_knows_is_null_and_not_in_the_total(
+    known: tuple[int | None, int | None],
+) -> None:
+    row = TRON._replace(usdt_decimals=None, native_decimals=None, block_number=5, status="fresh")
+    unknown = with_decimals(row, *known)
+    shown = msgspec.json.decode(body(unknown))
+    entry = shown["balances"][0]
+    assert entry["usdt_balance"] is entry["native_balance"] is entry["last_synced"] is None
+    assert (shown["total_usdt"], is_complete([unknown]), unknown.status) == ("0.00000000", False, "never_synced")
+
+
+def test_tokens_of_different_decimals_are_summed_as_what_they_are() -> None:
+    """Base units of one are not base units of the other."""
+    of_18 = ETHEREUM._replace(network="bsc", usdt=5 * 10**17, usdt_decimals=18)
+    assert msgspec.json.decode(body(TRON, of_18))["total_usdt"] == "977.50000000"

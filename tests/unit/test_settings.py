@@ -68,7 +68,7 @@ def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
         (
             WorkerSettings,
             {**QUEUE, "REDIS_URL": "redis://cache/0?password=hunter2"},
-            "REDIS_URL: takes no options after a ?",
+            "REDIS_URL: takes no password: write redis://user:password@host",
         ),
         (
             WorkerSettings,

@@ -40,9 +40,7 @@ def make_contact(node: Node, facts: ChainFacts, strategy: Strategy, read_at: Blo
     decimals = _word(node, facts, DECIMALS, "decimals")
     if decimals > MOST_DECIMALS or facts.decimals not in {None, decimals}:
         expected = f"at most {MOST_DECIMALS}" if facts.decimals is None else facts.decimals
-        failure = WrongDecimals(f"the token has {decimals} decimals, not {expected}")
-        failure.decimals = decimals
-        raise failure
+        raise WrongDecimals(f"the token has {decimals} decimals, not {expected}")
     if _number_is_checked(facts, strategy):
         _check_number(node, facts, read_at)
     return Contact(supply, decimals)

@@ -1,4 +1,4 @@
-"""A prepared statement whose parameters are more than the socket has room for."""
+"""A statement whose parameters are more than the socket has room for."""
 
 import asyncio
 import os
@@ -8,17 +8,17 @@ from contextlib import contextmanager, suppress
 from select import select
 from threading import Event, Thread
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from pools import run
 
-from db.prepared import Pool, Prepared, array
+from api.database import Database, Statement
 from devstack.servers import CAP
 
 SMALL = 4096  # bytes; a network's connection begins with some tens of kB, where loopback has megabytes
 IDS = [uuid4() for _ in range(5000)]
-UNNEST = Prepared("unnested", "SELECT id::text FROM unnest(%(ids)s::uuid[]) AS ids (id)")
+UNNEST = Statement("SELECT id::text FROM unnest(%(ids)s::uuid[]) AS ids (id)")
 
 
 class Narrow:
@@ -100,22 +100,31 @@ def narrow(url: str) -> Iterator[tuple[Narrow, str]]:
         made.close()
 
 
-async def make_narrow(pool: Pool) -> int:
+async def unnested(database: Database, ids: list[UUID], seconds: float = CAP) -> bool:
+    """Whether the ids come back as they were sent."""
+    return [row[0] for row in await database.rows(UNNEST, {"ids": ids}, seconds)] == list(map(str, ids))
+
+
+async def make_narrow(database: Database) -> int:
     """The pool's one connection has little room too, and has the statement, so that parameters are sent at once.
 
     Returns its socket's number.
     """
-    assert await UNNEST.rows(pool, {"ids": array(IDS[:1])}, CAP) == [(str(IDS[0]),)]
-    async with pool.connection() as connection:
-        with socket.socket(fileno=os.dup(connection.pgconn.socket)) as ours:
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
-        return connection.pgconn.socket
+    assert await unnested(database, IDS[:1])
+    connection = await database._acquired()
+    transport = connection._con._transport
+    number: int = transport.get_extra_info("socket").fileno()
+    transport.set_write_buffer_limits(high=SMALL)
+    with socket.socket(fileno=os.dup(number)) as ours:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    await database._pool.release(connection)
+    return number
 
 
-async def await_full(strategy: Narrow, ours: int, asking: "asyncio.Task[object]") -> None:
+async def await_full(way: Narrow, ours: int, asking: "asyncio.Task[object]") -> None:
     """Wait until nobody takes anything out of a socket that has no room left, unless all is over before."""
     async with asyncio.timeout(CAP):
-        while not asking.done() and not (strategy.holds.is_set() and no_room(ours)):  # noqa: ASYNC110  the kernel tells nobody
+        while not asking.done() and not (way.holds.is_set() and no_room(ours)):  # noqa: ASYNC110  the kernel tells nobody
             await asyncio.sleep(0.01)
 
 
@@ -124,47 +133,47 @@ def no_room(number: int) -> bool:
 
 
 def test_a_socket_that_is_full_is_waited_for(database_url: str) -> None:
-    with narrow(database_url) as (strategy, url):
+    with narrow(database_url) as (way, url):
 
-        async def work(pool: Pool) -> None:
-            ours = await make_narrow(pool)
+        async def work(database: Database) -> None:
+            ours = await make_narrow(database)
             for _ in range(2):
-                strategy.open.clear()
-                asking = asyncio.create_task(UNNEST.rows(pool, {"ids": array(IDS)}, CAP))
-                await await_full(strategy, ours, asking)
+                way.open.clear()
+                asking = asyncio.create_task(unnested(database, IDS))
+                await await_full(way, ours, asking)
                 assert not asking.done(), "there is no room for it, and it waits"
-                strategy.open.set()
-                assert await asking == [(str(each),) for each in IDS]
+                way.open.set()
+                assert await asking
 
         run(url, work, api_database_timeout=60)
-        assert strategy.connections == 1, "none was given up"
+        assert way.connections == 1, "none was given up"
 
 
 def test_a_socket_that_stays_full_is_waited_for_no_longer_than_any_answer(database_url: str) -> None:
-    with narrow(database_url) as (strategy, url):
+    with narrow(database_url) as (way, url):
 
-        async def work(pool: Pool) -> None:
-            await make_narrow(pool)
-            strategy.open.clear()
+        async def work(database: Database) -> None:
+            await make_narrow(database)
+            way.open.clear()
             with pytest.raises(TimeoutError):
-                await UNNEST.rows(pool, {"ids": array(IDS)}, 0.3)
-            strategy.open.set()
-            assert await UNNEST.rows(pool, {"ids": array(IDS[:1])}, CAP) == [(str(IDS[0]),)]
+                await unnested(database, IDS, 0.3)
+            way.open.set()
+            assert await unnested(database, IDS[:1])
 
         run(url, work, api_database_timeout=60)
 
 
 def test_a_connection_that_is_lost_while_it_is_sent_to_costs_nobody_an_answer(database_url: str) -> None:
-    with narrow(database_url) as (strategy, url):
+    with narrow(database_url) as (way, url):
 
-        async def work(pool: Pool) -> None:
-            ours = await make_narrow(pool)
-            strategy.open.clear()
-            asking = asyncio.create_task(UNNEST.rows(pool, {"ids": array(IDS)}, CAP))
-            await await_full(strategy, ours, asking)
-            strategy.break_off()
-            strategy.open.set()
-            assert await asking == [(str(each),) for each in IDS]
+        async def work(database: Database) -> None:
+            ours = await make_narrow(database)
+            way.open.clear()
+            asking = asyncio.create_task(unnested(database, IDS))
+            await await_full(way, ours, asking)
+            way.break_off()
+            way.open.set()
+            assert await asking
 
         run(url, work, api_database_timeout=60)
-        assert strategy.connections == 2
+        assert way.connections == 2
