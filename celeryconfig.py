@@ -9,12 +9,13 @@ CLOCKS_DIFFER = 10  # seconds by which beat's clock and a worker's may be apart:
 
 _settings = worker_settings()
 
-broker_url, broker_use_ssl = location(_settings.redis_url.get_secret_value())
+_redis_url = _settings.redis_url.get_secret_value()
+broker_url, broker_use_ssl = location(_redis_url)
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker waits for Redis as long as it takes
 broker_pool_acquire_timeout = 5  # seconds; nobody waits for a connection for ever
 broker_transport_options = {
-    **transport_options(),
+    **transport_options(redis_url=_redis_url),
     "queue_order_strategy": "worker.queues.fair_order:FairOrder",
 }
 # Once more, at once: who sends is a tick, of which there is another soon, or a request that somebody waits for.

@@ -23,7 +23,7 @@ from api import openapi
 from api.auth import Verifier, check_may_read
 from api.balances import is_complete, reply, reply_in_full
 from api.conditional import Tagger
-from api.database import Database, dsn
+from api.database import Database
 from api.middleware import Middleware
 from api.parameters import (
     Detail,
@@ -185,7 +185,6 @@ def routes(endpoint: Endpoint, known: Sequence[NetworkName]) -> list[Any]:
 def create_app(settings: ApiSettings) -> Middleware:
     """The application for these settings. Connects to nothing before it is started."""
     configure_logging(settings.log_level, settings.log_format)
-    dsn(settings.database_url.get_secret_value())  # what the driver cannot do stops the start
     endpoint, known = Endpoint(settings), tuple(settings.known_networks)
     app = Litestar(
         routes(endpoint, known),

@@ -1,6 +1,7 @@
 """Who is asking: a bearer JWT, checked with an allow-list of algorithms that fits the kind of key."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import time
@@ -13,13 +14,14 @@ import structlog
 from api.keys import Keys, UnknownKey, keys_of
 from api.problems import Problem, unauthorized
 from api.token_kinds import is_access_token
+from config.claims import is_user, user_named, words
+from config.keys import Key
 from config.settings import ApiSettings
 
 log = structlog.get_logger(__name__)
 
 MAX_TOKEN_BYTES = 8192
 LEEWAY = 10  # seconds by which clocks may differ
-SCOPE_CLAIMS = ("scope", "scp")
 MAX_REMEMBERED = 4096  # tokens
 EXPIRED = "expired"
 
@@ -33,7 +35,7 @@ class Caller:
 
     def is_user(self, user_id: UUID) -> bool:
         """Whether this caller is the user, who needs no scope to see their own balances."""
-        return self.subject.lower() == str(user_id)
+        return is_user(self.subject, user_id)
 
     def may_read(self, user_id: UUID) -> bool:
         """Whether this caller may see a user's balances."""
@@ -66,7 +68,11 @@ class Verifier:
         if of_version == version and time() < expires:
             return caller
         claims, version = await self._claims(token)
-        caller = Caller(claims["sub"], self._settings.jwt_admin_scope in _scopes(claims))
+        subject = user_named(claims, self._settings.jwt_user_claim)
+        if subject is None:
+            raise _refused("missing_claim")
+        admin = self._settings.jwt_admin_scope in words(claims, self._settings.jwt_admin_claim)
+        caller = Caller(subject, admin)
         while len(self._remembered) >= MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[token] = int(claims["exp"]) + LEEWAY, version, caller
@@ -75,16 +81,8 @@ class Verifier:
     async def _claims(self, token: bytes) -> tuple[dict[str, Any], int]:
         """What a token says that is good here, and the version of the keys by which it is."""
         try:
-            key, version = await self._keys.of(token)
-            found = jwt.decode_complete(
-                token,
-                key.material,
-                algorithms=key.algorithms,
-                audience=self._settings.audience,
-                issuer=self._settings.jwt_issuer,
-                leeway=LEEWAY,
-                options={"require": ["exp", "sub"], "verify_aud": self._settings.audience is not None},
-            )
+            keys, version = await self._keys.of(token)
+            found = self._decoded(token, keys)
             lives_too_long = self._lives_too_long(found["payload"])
         except (UnknownKey, jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             raise _refused(_reason(error)) from None
@@ -93,6 +91,27 @@ class Verifier:
         if lives_too_long:
             raise _refused("lives_too_long")
         return found["payload"], version
+
+    def _decoded(self, token: bytes, keys: Sequence[Key]) -> dict[str, Any]:
+        """A token, by the first of these keys that it is signed with. Raises jwt.PyJWTError."""
+        *others, last = keys
+        for key in others:
+            with suppress(jwt.InvalidSignatureError, jwt.InvalidAlgorithmError, jwt.InvalidKeyError):
+                return self._decoded_by(token, key)
+        return self._decoded_by(token, last)
+
+    def _decoded_by(self, token: bytes, key: Key) -> dict[str, Any]:
+        required = ["exp", "sub"] if self._settings.jwt_user_claim == ("sub",) else ["exp"]
+        return jwt.decode_complete(
+            token,
+            key.material,
+            algorithms=key.algorithms,
+            audience=self._settings.audience,
+            issuer=self._settings.jwt_issuer,
+            leeway=LEEWAY,
+            # An id of a token's own is of any type at some providers, and nothing here looks at it.
+            options={"require": required, "verify_aud": self._settings.audience is not None, "verify_jti": False},
+        )
 
     def _lives_too_long(self, claims: dict[str, Any]) -> bool:
         """Whether it is good for longer than JWT_MAX_AGE from now on, or was so from the moment when it was made.
@@ -141,17 +160,6 @@ def _bearer(headers: Sequence[bytes]) -> bytes:
     if not token.isascii() or len(token) > MAX_TOKEN_BYTES:
         raise _refused("malformed")
     return token.strip()
-
-
-def _scopes(claims: dict[str, Any]) -> set[str]:
-    found: set[str] = set()
-    for name in SCOPE_CLAIMS:
-        value = claims.get(name)
-        if isinstance(value, str):
-            found.update(value.split())
-        elif isinstance(value, list):
-            found.update(item for item in value if isinstance(item, str))
-    return found
 
 
 def check_may_read(caller: Caller, user_id: UUID) -> None:

@@ -7,10 +7,9 @@ that changes its connections' state; the endpoint's statements each stand alone 
 import asyncio
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Final
-from urllib.parse import urlencode
 
 import asyncpg
 from asyncpg.exceptions import (
@@ -24,11 +23,10 @@ from asyncpg.exceptions import (
 )
 from asyncpg.pool import PoolConnectionProxy
 
-from config.database import connection_parameters
+from api.connecting import Connector
 from config.settings import ApiSettings
 
 APPLICATION_NAME: Final = "balance-sync-api"
-CONNECT_SECONDS: Final = 2.0
 CANCEL_SECONDS: Final = 2.0
 """For which the server may take to hear that nobody waits for a statement any more; then its connection is closed."""
 WAITING_PER_CONNECTION: Final = 50
@@ -60,17 +58,6 @@ MISTAKES: Final = (
     ValueError,
 )
 """What is wrong with a statement or its values: a fault of ours, which no other connection would mend."""
-
-# libpq's parameters that asyncpg has no use for, and without which a connection is as safe.
-_LIBPQS_OWN: Final = frozenset(
-    {"client_encoding", "connect_timeout", "fallback_application_name", "gssencmode", "sslcompression", "sslsni"}
-    | {"keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"}
-)
-_ASYNCPGS: Final = frozenset(
-    {"host", "port", "dbname", "user", "password", "passfile", "service", "target_session_attrs", "krbsrvname"}
-    | {"application_name", "options", "gsslib", "sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl"}
-    | {"ssl_min_protocol_version", "ssl_max_protocol_version", "sslnegotiation"}
-)
 
 
 class NoConnectionFree(TimeoutError):
@@ -121,15 +108,14 @@ class Database:
         # A plan for each user would be the same plan, at half the statement's cost.
         limit = round(self._seconds * 1000)  # milliseconds
         session = {"statement_timeout": limit, "plan_cache_mode": "force_generic_plan", "timezone": "UTC"}
+        self._connector = Connector(settings.database_url.get_secret_value(), session, APPLICATION_NAME)
         self._pool = asyncpg.create_pool(
-            dsn(settings.database_url.get_secret_value(), session),
+            connect=self._connector.connect,
             connection_class=Connection,
             min_size=0,  # with more it would not start while the database is away
             max_size=settings.api_pool_max,
             max_queries=10**9,  # no connection is given up for its age
             reset=_nothing,  # there is nothing to undo after these statements, and it would be a second round trip
-            max_cached_statement_lifetime=0,
-            timeout=CONNECT_SECONDS,
             command_timeout=CANCEL_SECONDS,  # of what has no time-out of its own: to tell the server to cancel
         )
 
@@ -156,7 +142,7 @@ class Database:
         for tries_left in reversed(range(TRIES)):
             connection = await self._acquired()
             try:
-                rows: list[Any] = await connection.fetch(statement.text, *arguments, timeout=seconds)
+                rows = await self._rows_of(connection, statement.text, arguments, seconds)
             except BaseException as error:
                 # The server may take its time to cancel the statement: nobody waits for that.
                 self._later(self._pool.release(connection, timeout=CANCEL_SECONDS))
@@ -168,6 +154,18 @@ class Database:
                 await self._pool.release(connection)
                 return rows
         raise AssertionError("the last try returns or raises")
+
+    async def _rows_of(
+        self, connection: PoolConnectionProxy, text: str, arguments: Sequence[object], seconds: float
+    ) -> list[Any]:
+        rows: list[Any]
+        if not self._connector.pooled:
+            rows = await connection.fetch(text, *arguments, timeout=seconds)
+            return rows
+        async with asyncio.timeout(seconds), connection.transaction():
+            await connection.execute(self._connector.in_transaction())
+            rows = await connection.fetch(text, *arguments)
+            return rows
 
     async def _acquired(self) -> PoolConnectionProxy:
         if self._waiting >= self._most:
@@ -202,20 +200,3 @@ def is_lost(error: BaseException) -> bool:
 
 async def _nothing(_: object) -> None:
     pass
-
-
-def dsn(url: str, session: Mapping[str, object] | None = None, application_name: str = APPLICATION_NAME) -> str:
-    """A DATABASE_URL as asyncpg reads it. Settings of the session are added to the URL's own options.
-
-    Raises SystemExit for a parameter of libpq's that asyncpg does not know: to leave it out could make the connection
-    less safe than the URL asks for.
-    """
-    found = connection_parameters(url, session)
-    unknown = sorted(found.keys() - _ASYNCPGS - _LIBPQS_OWN)
-    if unknown:
-        wanted = f"the endpoint's driver does not know {', '.join(unknown)}: leave that out for the endpoint"
-        raise SystemExit(f"The settings are not usable:\n  DATABASE_URL: {wanted}")
-    known = {name: str(value) for name, value in found.items() if name in _ASYNCPGS}
-    if "host" in known:
-        known["host"] = ",".join(f"[{host}]" if ":" in host else host for host in known["host"].split(","))
-    return "postgresql://?" + urlencode({**known, "application_name": application_name})

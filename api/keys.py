@@ -11,13 +11,17 @@ import jwt
 import structlog
 
 from api.problems import unavailable
-from config.keys import FETCH_SECONDS, MIN_RSA_BITS, Key, Provider, public_key, usable
+from config.keys import FETCH_SECONDS, MIN_RSA_BITS, Key, Provider, public_keys, secrets_of, usable
+from config.keys import Keys as ById
 from config.settings import ApiSettings
 
 log = structlog.get_logger(__name__)
 
 REST_SECONDS = 10.0  # at least, between two fetches, whatever tokens name
 MAX_AGE = 600.0  # seconds, after which newer keys are looked for, so that a withdrawn one is not believed for long
+
+
+MOST_WITHOUT_ID = 8  # keys without ids that one token is tried with
 
 
 class UnknownKey(Exception):
@@ -30,8 +34,8 @@ class Keys(Protocol):
     def version(self) -> int:
         """A number that is another when the keys are. Looks for newer ones, in the background, when these are old."""
 
-    async def of(self, token: bytes) -> tuple[Key, int]:
-        """The key for a token, and the version that it is of.
+    async def of(self, token: bytes) -> tuple[tuple[Key, ...], int]:
+        """The keys that a token may be signed by, most often one, and the version that they are of.
 
         Raises UnknownKey, jwt.PyJWTError, and Problem (503) when there are no keys at all.
         """
@@ -43,27 +47,38 @@ def keys_of(settings: ApiSettings) -> Keys:
         url = settings.jwt_jwks_url.get_secret_value()
         return ProviderKeys(url, settings.jwt_algorithms, settings.jwt_jwks_max_age)
     if settings.jwt_public_key is not None:
-        key = public_key(settings.jwt_public_key.get_secret_value(), settings.jwt_algorithms)
-        if key is None:
+        try:
+            found = public_keys(settings.jwt_public_key.get_secret_value(), settings.jwt_algorithms)
             names = ", ".join(settings.jwt_algorithms)
-            wanted = f"is not a PEM public key for {names} (of RSA: {MIN_RSA_BITS:,} bits or more)"
-            raise SystemExit(f"The settings are not usable:\n  JWT_PUBLIC_KEY: {wanted}")
-        return OneKey(key)
+            wrong = f"is not a PEM public key for {names} (of RSA: {MIN_RSA_BITS:,} bits or more)"
+        except ValueError as error:
+            found, wrong = {}, str(error)
+        if not found:
+            raise SystemExit(f"The settings are not usable:\n  JWT_PUBLIC_KEY: {wrong}")
+        return GivenKeys(found)
     assert settings.jwt_secret is not None, "the settings have one of the three"
-    return OneKey(Key(settings.jwt_secret.get_secret_value(), settings.jwt_algorithms))
+    secrets = secrets_of(settings.jwt_secret.get_secret_value())
+    return GivenKeys({None: tuple(Key(secret, settings.jwt_algorithms) for secret in secrets)})
 
 
-class OneKey:
-    """A key that stays as it is."""
+def id_of(token: bytes) -> str | None:
+    """The id of the key that a token names. Raises jwt.PyJWTError."""
+    kid: str | None = jwt.get_unverified_header(token).get("kid")
+    return kid
 
-    def __init__(self, key: Key) -> None:
-        self._key = key
+
+class GivenKeys:
+    """Keys that stay as they are. Those of a JWK have ids; a token that names none of them is tried with each."""
+
+    def __init__(self, keys: ById) -> None:
+        self._keys = keys
+        self._all = tuple(key for each in keys.values() for key in each)
 
     def version(self) -> int:
         return 0
 
-    async def of(self, token: bytes) -> tuple[Key, int]:  # noqa: ARG002  it is the only one
-        return self._key, 0
+    async def of(self, token: bytes) -> tuple[tuple[Key, ...], int]:
+        return self._keys.get(id_of(token), self._all), 0
 
 
 class ProviderKeys:
@@ -78,7 +93,7 @@ class ProviderKeys:
         # Its own, and one: a provider that sends a byte now and then holds no other.
         self._thread = ThreadPoolExecutor(1, "keys")
         self._algorithms, self._max_age = algorithms, max_age
-        self._keys: dict[str | None, Key] = {}
+        self._keys: ById = {}
         self._version = 0
         self._fetched_at = self._asked_at = float("-inf")
         self._fetching: asyncio.Task[None] | None = None
@@ -92,26 +107,27 @@ class ProviderKeys:
             self._begin()
         return self._version
 
-    async def of(self, token: bytes) -> tuple[Key, int]:
+    async def of(self, token: bytes) -> tuple[tuple[Key, ...], int]:
         """As `Keys` says. A key that is not known yet is asked for, not more often than the provider can bear."""
         self.version()
-        kid = jwt.get_unverified_header(token).get("kid")
-        key = self._find(kid)
-        if key is None:
+        kid = id_of(token)
+        keys = self._find(kid)
+        if not keys:
             self._begin()
             if self._fetching:
                 await asyncio.shield(self._fetching)
-                key = self._find(kid)
-        if key is None and not self._keys:
+                keys = self._find(kid)
+        if not keys and not self._keys:
             raise unavailable("Tokens cannot be checked now; try again.")
-        if key is None:
+        if not keys:
             raise UnknownKey
-        return key, self._version
+        return keys, self._version
 
-    def _find(self, kid: str | None) -> Key | None:
+    def _find(self, kid: str | None) -> tuple[Key, ...]:
+        """Those of this id, or else those that have none; to a token that names none, the only one there is."""
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
-        return self._keys.get(kid)
+        return self._keys.get(kid) or self._keys.get(None, ())[:MOST_WITHOUT_ID]
 
     def _begin(self) -> None:
         """Fetch, unless somebody does, or did just now."""
@@ -136,5 +152,5 @@ class ProviderKeys:
         finally:
             self._fetching = None
 
-    def _replace(self, keys: dict[str | None, Key]) -> None:
+    def _replace(self, keys: ById) -> None:
         self._keys, self._version = keys, self._version + 1

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import structlog
 
+from config.redis_address import client
 from config.settings import ApiSettings
 
 if TYPE_CHECKING:
@@ -125,13 +126,11 @@ class Limits:
     @cached_property
     def _redis(self) -> "Redis[bytes]":
         # It takes as long to load as all the rest of this process, and a plain read does without it.
-        from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        return Redis.from_url(
+        return client(
             self._settings.redis_url.get_secret_value(),
-            socket_timeout=self._seconds,
-            socket_connect_timeout=self._seconds,
+            timeout=self._seconds,
             retry=Retry(NoBackoff(), 1),  # a connection that Redis has closed meanwhile
         )

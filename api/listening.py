@@ -13,7 +13,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import structlog
 
-from api.database import UNAVAILABLE, Statement, dsn
+from api.connecting import Connector
+from api.database import UNAVAILABLE, Statement
 from db.requests import CHANNEL, TELL
 
 log = structlog.get_logger(__name__)
@@ -38,7 +39,7 @@ class Listener:
 
     def __init__(self, database_url: str, heard: Callable[[UUID | None], None]) -> None:
         """`heard` is called with each wallet's id; with None when it hears again, and may have missed some."""
-        self._url, self._heard = database_url, heard
+        self._connector, self._heard = Connector(database_url, {}, APPLICATION_NAME), heard
         self._proof = uuid4().hex
         self._proved = False
         self._pause = PAUSES[0]
@@ -56,7 +57,7 @@ class Listener:
 
     async def _listen(self) -> None:
         async with asyncio.timeout(ANSWER_SECONDS):
-            connection = await asyncpg.connect(dsn(self._url, application_name=APPLICATION_NAME))
+            connection = await self._connector.connect()
         ended = asyncio.Event()
         connection.add_termination_listener(lambda _: ended.set())
         try:

@@ -197,11 +197,12 @@ class Refresher:
         from celery import Celery
 
         app = Celery("balance-sync-api", set_as_current=False)
-        broker_url, broker_use_ssl = location(self._settings.redis_url.get_secret_value())
+        redis_url = self._settings.redis_url.get_secret_value()
+        broker_url, broker_use_ssl = location(redis_url)
         app.conf.update(
             broker_url=broker_url,
             broker_use_ssl=broker_use_ssl,
-            broker_transport_options=transport_options(socket_timeout=2.0, connect_timeout=1.0),
+            broker_transport_options=transport_options(2.0, 1.0, redis_url),
             broker_connection_timeout=2,
             broker_pool_acquire_timeout=2,
             task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0.1},

@@ -12,7 +12,8 @@ import asyncpg
 import jwt
 import msgspec
 
-from api.database import Statement, dsn
+from api.database import Statement
+from config.connections import asyncpg_arguments
 from config.settings import ApiSettings, load
 from db.user_balances import USER_BALANCES
 
@@ -57,9 +58,10 @@ async def nothing(_: object) -> None:
 async def live(receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
     global pool  # noqa: PLW0603  it is made within the event loop, and there is no object to hold it
     await receive()
-    url = dsn(SETTINGS.database_url.get_secret_value(), {"plan_cache_mode": "force_generic_plan", "timezone": "UTC"})
+    session = {"plan_cache_mode": "force_generic_plan", "timezone": "UTC"}
+    where = asyncpg_arguments(SETTINGS.database_url.get_secret_value(), session)
     most = SETTINGS.api_pool_max
-    pool = await asyncpg.create_pool(url, min_size=1, init_size=1, max_size=most, reset=nothing)
+    pool = await asyncpg.create_pool(**where, min_size=1, init_size=1, max_size=most, reset=nothing)
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await pool.close()

@@ -25,7 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from api.balances import amount
 from api.conditional import Tagger
-from api.database import Statement, dsn
+from api.database import Statement
+from config.connections import asyncpg_arguments
 from config.settings import ApiSettings, load
 from db.user_balances import USER_BALANCES
 
@@ -118,10 +119,10 @@ async def nothing(_: object) -> None:
 @asynccontextmanager
 async def with_pool(app: FastAPI) -> AsyncIterator[None]:
     """The pool, as the endpoint has it."""
-    url = dsn(URL, {"plan_cache_mode": "force_generic_plan", "timezone": "UTC"})
+    session = {"plan_cache_mode": "force_generic_plan", "timezone": "UTC"}
     most = SETTINGS.api_pool_max
     async with asyncpg.create_pool(
-        url, min_size=1, init_size=1, max_size=most, reset=nothing, record_class=Named
+        **asyncpg_arguments(URL, session), min_size=1, init_size=1, max_size=most, reset=nothing, record_class=Named
     ) as it:
         app.state.pool = it
         yield

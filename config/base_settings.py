@@ -1,17 +1,17 @@
 """What every process is set by, and every process that sends tasks: the ground on which ``config.settings`` stands."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from config.families import Network, NetworkName
-from config.files import SecretFileSource, from_file
+from config.files import Environment, given
 from config.network_settings import NodeSettings, Source, TokenSettings, prefix, variables
 from config.networks import PRESETS
 from config.networks_file import NetworksFile
-from config.values import DatabaseUrl, RedisUrl, Seconds
+from config.values import DatabaseUrl, LogFormat, LogLevel, RedisUrl, Seconds
 
 
 class Settings(BaseSettings):
@@ -20,8 +20,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, enable_decoding=False, extra="ignore")
 
     database_url: DatabaseUrl
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["console", "json"] = "console"
+    log_level: LogLevel = "INFO"
+    log_format: LogFormat = "console"
     max_wallets_per_user: int = Field(default=10_000, ge=1, le=1_000_000)
     networks_file: NetworksFile = Field(default_factory=lambda: PRESETS, repr=False)
     """What stands in it: the environment has its path."""
@@ -36,11 +36,11 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic's
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, SecretFileSource(settings_cls), NetworkVariables(settings_cls)
+        return init_settings, Environment(settings_cls), NetworkVariables(settings_cls)
 
 
 OF_NETWORKS = tuple(f"_{name}" for name in NodeSettings.model_fields if name != "network")
@@ -107,10 +107,11 @@ def _values(variables: Mapping[str, str], found: Mapping[str, Any]) -> dict[str,
     """The values of variables by their fields, each given as it is or as the path of a file."""
     values = {}
     for variable, name in variables.items():
-        if variable in found:
-            values[name] = found[variable]
-        elif f"{variable}_file" in found:
-            values[name] = from_file(variable, found[f"{variable}_file"])
+        value = given(found, variable) if f"{variable}_file" in found else found.get(variable)
+        if isinstance(value, str):
+            value = given({variable: value}, variable)
+        if value is not None:
+            values[name] = value
     return values
 
 

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
-
-from redis.connection import parse_url
 
 from config.networks import NetworkName
+from config.redis_address import kombus
 
 TICKS_QUEUE = "ticks"
 """Beat's, which are short: one in line behind batches would come too late for what it is for."""
@@ -26,17 +24,9 @@ def queues(networks: Iterable[NetworkName]) -> tuple[str, ...]:
 
 
 def location(redis_url: str) -> tuple[str, dict[str, Any] | Literal[False]]:
-    """Celery's `broker_url` and `broker_use_ssl` for a REDIS_URL: with what redis-py reads in it, and its defaults.
-
-    Left to itself kombu has no `unix://`, and encrypts to anybody whose certificate nobody has checked.
-    """
-    parts, read = urlsplit(redis_url), parse_url(redis_url)
-    if parts.scheme == "unix":
-        return f"redis+socket://{parts.netloc}{parts.path}?virtual_host={read.get('db', 0)}", False
-    if parts.scheme == "redis":
-        return redis_url, False
-    tls = {name: value for name, value in read.items() if name.startswith("ssl_")}
-    return urlunsplit(parts._replace(query="")), {"ssl_cert_reqs": "required", **tls}
+    """Celery's `broker_url` and `broker_use_ssl` for a REDIS_URL."""
+    broker_url, tls, _ = kombus(redis_url)
+    return broker_url, tls
 
 
 SOCKET_TIMEOUT = 5.0  # seconds; above the second for which a worker waits in one BRPOP
@@ -44,9 +34,14 @@ CONNECT_TIMEOUT = 3.0  # seconds
 
 
 def transport_options(
-    socket_timeout: float = SOCKET_TIMEOUT, connect_timeout: float = CONNECT_TIMEOUT
+    socket_timeout: float = SOCKET_TIMEOUT, connect_timeout: float = CONNECT_TIMEOUT, redis_url: str = ""
 ) -> dict[str, Any]:
-    """Kombu's options for Redis. Those that decide where a message lies must be the same in every process."""
+    """Kombu's options for Redis. Those that decide where a message lies must be the same in every process.
+
+    With `redis_url` those too that lead to the master of Sentinel's servers.
+    """
+    timeouts = {"socket_timeout": socket_timeout, "socket_connect_timeout": connect_timeout}
+    of_sentinel = kombus(redis_url, timeouts)[2] if redis_url else {}
     return {
         "global_keyprefix": "bal:",
         "priority_steps": [0],  # queues, not priorities: one list each
@@ -55,8 +50,8 @@ def transport_options(
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,  # look for messages of dead workers every 10 s, not every 100
         # Without these kombu waits forever for a Redis that hangs.
-        "socket_timeout": socket_timeout,
-        "socket_connect_timeout": connect_timeout,
+        **timeouts,
+        **of_sentinel,
         "socket_keepalive": True,
         "health_check_interval": 25,
     }

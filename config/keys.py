@@ -2,21 +2,33 @@
 
 import http.client
 import json
-from collections.abc import Sequence
+import re
+import zlib
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from textwrap import wrap
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
-from urllib.request import HTTPRedirectHandler, build_opener
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import jwt
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from jwt.utils import base64url_decode
 
 FETCH_SECONDS = 5.0  # for which a provider may take to give its keys
 
 MAX_SET_BYTES = 1 << 20  # of a published set of keys; a large provider's has some tens of kB
 MIN_RSA_BITS = 2048  # NIST SP 800-131A: shorter keys are not to be believed since 2014
 
-NOT_FETCHED = (OSError, ValueError, http.client.HTTPException)
+NOT_FETCHED = (OSError, ValueError, http.client.HTTPException, zlib.error)
 """What a fetch raises when a provider is out of reach, or answers something else."""
+
+HEADERS = {"User-Agent": "balance-sync", "Accept": "application/json", "Accept-Encoding": "identity"}
+"""Firewalls before providers refuse Python's own name."""
 
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
@@ -29,13 +41,96 @@ class Key(NamedTuple):
     algorithms: tuple[str, ...]
 
 
-def public_key(text: str, algorithms: Sequence[str]) -> Key | None:
-    """The key of a PEM text; None when it is none, or does not fit all of these algorithms. Pure."""
+Keys = dict[str | None, tuple[Key, ...]]
+"""By their ids. Several may have one, or none: None."""
+
+
+def public_keys(text: str, algorithms: Sequence[str]) -> Keys:
+    """The keys of a setting, by their ids: PEM (on one line too), base64 of that or of its bytes, a certificate, a key
+    of ssh, a JWK, or several of them. Empty where no key is found, or not one for each of these algorithms. Pure.
+
+    Raises ValueError, which does not show the text, for a private key.
+    """
+    found: dict[str | None, list[Key]] = {}
+    for kid, material in _materials(text.strip()):
+        names = tuple(name for name in algorithms if name in _fitting(material))
+        if names:
+            found.setdefault(kid, []).append(Key(material, names))
+    fit = {name for keys in found.values() for key in keys for name in key.algorithms}
+    return {kid: tuple(keys) for kid, keys in found.items()} if set(algorithms) <= fit else {}
+
+
+def secrets_of(text: str) -> tuple[bytes, ...]:
+    """The secrets of a JWT_SECRET: its text, or the keys of a JWK or of a set of them. Pure.
+
+    Raises ValueError, which does not show the text, for a key of a pair.
+    """
+    if "-----BEGIN " in text:
+        raise ValueError("is a key of a pair: put its public half into JWT_PUBLIC_KEY")
+    if text.startswith("{"):
+        with suppress(ValueError, TypeError, AttributeError, RecursionError):
+            entries = [entry for entry in _entries(json.loads(text)) if entry.get("kty") == "oct"]
+            if entries:
+                return tuple(base64url_decode(entry["k"]) for entry in entries)
+    return (text.encode(),)
+
+
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
+_SSH = re.compile(r"(?:ssh|ecdsa)-\S+ \S+")
+
+
+def _materials(text: str, depth: int = 2) -> Iterator[tuple[str | None, Any]]:
+    """Every key in a text, with its id. `depth`: how often it may be in base64."""
+    if text.startswith("{"):
+        yield from _of_json(text)
+        return
+    blocks = _PEM.findall(re.sub(r"\\[rn]", "\n", text))
+    for label, body in blocks:
+        if "PRIVATE" in label:
+            raise ValueError("is a private key, which no endpoint needs: openssl pkey -pubout makes its public half")
+        lines = "\n".join(wrap("".join(body.split()), 64))
+        yield None, _loaded(f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n".encode(), _LOADERS)
+    for line in [] if blocks else _SSH.findall(text):
+        yield None, _loaded(line.encode(), (serialization.load_ssh_public_key,))
+    if blocks or _SSH.match(text) or not depth:
+        return
     try:
-        material = jwt.get_algorithm_by_name(algorithms[0]).prepare_key(text)
-    except (jwt.PyJWTError, ValueError, TypeError):
-        material = None
-    return Key(material, tuple(algorithms)) if set(algorithms) <= set(_fitting(material)) else None
+        raw = b64decode("".join(text.split()).replace("-", "+").replace("_", "/") + "==")
+    except ValueError:
+        return
+    if raw.isascii():
+        yield from _materials(raw.decode().strip(), depth - 1)
+    else:
+        yield None, _loaded(raw, _DER_LOADERS)
+
+
+_LOADERS: tuple[Callable[[bytes], Any], ...] = (
+    serialization.load_pem_public_key,
+    lambda raw: x509.load_pem_x509_certificate(raw).public_key(),
+)
+_DER_LOADERS: tuple[Callable[[bytes], Any], ...] = (
+    serialization.load_der_public_key,
+    lambda raw: x509.load_der_x509_certificate(raw).public_key(),
+)
+
+
+def _loaded(raw: bytes, loaders: Sequence[Callable[[bytes], Any]]) -> Any:
+    """A key; None if it is none that any of these can load."""
+    for load in loaders:
+        with suppress(ValueError, TypeError, UnsupportedAlgorithm):
+            return load(raw)
+    return None
+
+
+def _of_json(text: str) -> Iterator[tuple[str | None, Any]]:
+    try:
+        entries = _entries(json.loads(text))
+    except (ValueError, RecursionError):
+        return
+    for entry in entries:
+        if entry.get("d"):
+            raise ValueError("is a private key, which no endpoint needs: leave d and what is like it out")
+        yield from _of_entry(entry)
 
 
 def _fitting(material: Any) -> tuple[str, ...]:
@@ -67,8 +162,11 @@ class Provider:
         """What is published there now. I/O; raises NOT_FETCHED."""
         try:
             # The settings allow no other scheme than http and https.
-            with build_opener(_NoRedirects).open(self._url, timeout=FETCH_SECONDS) as reply:
+            asked = Request(self._url, headers=HEADERS)  # noqa: S310
+            with build_opener(_NoRedirects).open(asked, timeout=FETCH_SECONDS) as reply:
                 published = reply.read(MAX_SET_BYTES + 1)
+                if reply.headers.get("Content-Encoding", "").lower() == "gzip":  # from whom compresses unasked
+                    published = zlib.decompressobj(wbits=31).decompress(published, MAX_SET_BYTES + 1)
         except HTTPError as error:
             error.close()
             raise
@@ -77,25 +175,51 @@ class Provider:
         return json.loads(published)
 
 
-def usable(published: Any, algorithms: Sequence[str]) -> dict[str | None, Key]:
+def usable(published: Any, algorithms: Sequence[str]) -> Keys:
     """The keys of a JWKS that may sign tokens here, by their ids. Pure.
 
     A symmetric key in a public document is nobody's secret; one that is for encryption, of an algorithm that is not
-    allowed, or of RSA with few bits is left out too. Raises ValueError when it is no set of keys.
+    allowed, or of RSA with few bits is left out too. Members that are null are as if they were not there. Raises
+    ValueError when it is no set of keys.
     """
-    entries = published.get("keys") if isinstance(published, dict) else None
-    if not isinstance(entries, list):
-        raise ValueError("not a set of keys")  # noqa: TRY004  it is no argument of ours that is of another type
-    found: dict[str | None, Key] = {}
-    for entry in entries:
-        if not isinstance(entry, dict) or entry.get("kty") == "oct" or entry.get("use", "sig") != "sig":
-            continue
-        try:
-            material = jwt.PyJWK(entry).key
-        except Exception:  # noqa: BLE001, S112  a malformed key raises anything, and spoils none of the others
-            continue
-        own, kid = entry.get("alg"), entry.get("kid")
-        names = tuple(name for name in _fitting(material) if name in algorithms and own in (None, name))
-        if names and isinstance(kid, str | None):
-            found[kid] = Key(material, names)
-    return found
+    found: dict[str | None, list[Key]] = {}
+    for entry in _entries(published):
+        for kid, material in _of_entry(entry):
+            names = tuple(
+                name for name in _fitting(material) if name in algorithms and entry.get("alg") in (None, name)
+            )
+            if names:
+                found.setdefault(kid, []).append(Key(material, names))
+    return {kid: tuple(keys) for kid, keys in found.items()}
+
+
+def _entries(published: Any) -> list[dict[str, Any]]:
+    """The keys of a JWKS, a JWK alone, or certificates by their ids, as Google publishes them. Raises ValueError."""
+    if isinstance(published, dict):
+        entries = published.get("keys")
+        if entries is None and "kty" in published:
+            entries = [published]
+        elif entries is None and published and all(isinstance(each, str) for each in published.values()):
+            entries = [{"kid": kid, "pem": each} for kid, each in published.items()]
+        if isinstance(entries, list):
+            return [entry for entry in entries if isinstance(entry, dict)]
+    raise ValueError("not a set of keys")
+
+
+def _of_entry(entry: dict[str, Any]) -> Iterator[tuple[str | None, Any]]:
+    """The key of an entry that may sign, with its id; nothing where it is none."""
+    uses = entry.get("key_ops")
+    signs = entry.get("use") in (None, "sig") and (not isinstance(uses, list) or "verify" in uses or not uses)
+    kid = entry.get("kid")
+    if not signs or entry.get("kty") == "oct" or not isinstance(kid, str | None):
+        return
+    if isinstance(entry.get("pem"), str):
+        yield from ((kid, material) for _, material in _materials(entry["pem"]))
+        return
+    try:
+        # Null is as if it were not there, and what a key is for has been looked at.
+        known = {name: value for name, value in entry.items() if value is not None and name not in {"key_ops", "use"}}
+        material = jwt.PyJWK(known).key
+    except Exception:  # noqa: BLE001  a malformed key raises anything, and spoils none of the others
+        return
+    yield kid, material

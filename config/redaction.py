@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic_settings import EnvSettingsSource
-
 from config.base_settings import NetworkVariables
-from config.files import SecretFileSource, from_file
+from config.connections import parameters
+from config.files import Environment, given
 from config.settings import ApiSettings, WorkerSettings
+from config.values import split
 
 MASK = "…"
 SHORTEST = 8
@@ -30,6 +30,9 @@ _ESCAPE = re.compile(r"\\+(?:u([0-9a-f]{4})|x([0-9a-f]{2}))")
 def parts_of(secret: str) -> Iterator[str]:
     """What must not be shown of a secret: itself, and what a URL consists of as far as it may be secret."""
     yield secret
+    if "=" in secret and "://" not in secret:  # libpq's other form of a DATABASE_URL
+        with suppress(ValueError):
+            yield parameters(secret).get("password", "")
     begins = _URL.search(secret)  # an endpoint's may stand behind its name
     if not begins:
         return
@@ -123,20 +126,20 @@ def secrets() -> tuple[str, ...]:
     """
     found: list[str] = []
     for kind in (WorkerSettings, ApiSettings):
-        for source in (EnvSettingsSource(kind), SecretFileSource(kind)):
-            for name, field in kind.model_fields.items():
-                if "SecretStr" in str(field.annotation):
-                    with suppress(SystemExit):
-                        value, _, _ = source.get_field_value(field, name)
-                        found += [value.strip()] if value else []
-    found += [part.strip() for value in _of_networks() for part in value.split(",") if part.strip()]
+        source = Environment(kind)
+        for name, field in kind.model_fields.items():
+            if "SecretStr" in str(field.annotation):
+                with suppress(SystemExit):
+                    value, _, _ = source.get_field_value(field, name)
+                    found += [value] if value else []
+    found += [item for value in _of_networks() for item in split(value)]
     return tuple(dict.fromkeys(found))
 
 
 def _of_networks() -> Iterator[str]:
     """Nodes' URLs and keys, those too whose network nobody knows: its name may be mistyped, and no less secret."""
-    for name, value in NetworkVariables(WorkerSettings)().items():
-        variable = name.removesuffix("_file")
-        if variable.endswith(SECRETS_OF_NETWORKS):
+    variables = NetworkVariables(WorkerSettings)()
+    for name in {each.removesuffix("_file") for each in variables}:
+        if name.endswith(SECRETS_OF_NETWORKS):
             with suppress(SystemExit):
-                yield value if name == variable else from_file(variable, value)
+                yield given(variables, name) or ""

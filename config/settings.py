@@ -16,13 +16,17 @@ from pydantic import Field, ValidationError, model_validator
 
 from config.base_settings import QueueSettings, Settings
 from config.families import NetworkName
+from config.files import Environment
+from config.keys import secrets_of
 from config.network_settings import Chain, NodeSettings, Source, TokenSettings, prefix
+from config.proxies import wrong as wrong_of
 from config.values import (
     KeysUrl,
     Seconds,
     Secret,
     Subnets,
     Words,
+    named_url,
     overheard,
 )
 
@@ -43,7 +47,7 @@ __all__ = [
 NETWORKS: tuple[NetworkName, ...] = ("ethereum", "tron")
 """For what has not yet been turned to `Settings.known_networks` and `WorkerSettings.networks`."""
 
-LEAST_REQUESTS = 2  # of a read: the balances, and at first the token's supply
+LEAST_REQUESTS = 4  # of a read: the balances, and at first the token's supply and decimals, and the node's own block
 
 # With the bytes that a secret must have at least: those of the hash (RFC 7518 §3.2).
 HMAC_ALGORITHMS = {"HS256": 32, "HS384": 48, "HS512": 64}
@@ -88,6 +92,15 @@ class WorkerSettings(QueueSettings):
                     f"CONFIRM_RISES is a sum of tokens, and {prefix(name)}USDT_CONTRACT names one whose decimals are"
                     f" not known here: set {prefix(name)}USDT_DECIMALS"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _nodes_can_be_asked(self) -> Self:
+        urls = [
+            named_url(url.get_secret_value())[1] for each in self.network_settings.values() for url in each.rpc_urls
+        ]
+        if urls and (wrong := next(wrong_of(urls, Environment(type(self)).env_vars), "")):
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")
@@ -143,9 +156,11 @@ class ApiSettings(QueueSettings):
     jwt_public_key: Secret | None = None
     jwt_jwks_url: KeysUrl | None = None
     jwt_issuer: str | None = None
-    jwt_audience: str | None = None
+    jwt_audience: Words = ()
     jwt_max_age: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     jwt_jwks_max_age: float = Field(default=3600, ge=60, le=30 * 24 * 3600)
+    jwt_user_claim: Words = Field(default=("sub",), min_length=1)
+    jwt_admin_claim: Words = ("scope", "scp")
     jwt_admin_scope: str = Field(default="balances:admin", min_length=1)
     refresh_max_per_user: int = Field(default=1440, ge=0)
     refresh_max: int = Field(default=50_000, ge=0)
@@ -164,21 +179,32 @@ class ApiSettings(QueueSettings):
             raise ValueError(f"JWT_ALGORITHMS must be out of {', '.join(sorted(allowed))} with this kind of key")
         if self.jwt_secret is not None:
             least = max(HMAC_ALGORITHMS[name] for name in self.jwt_algorithms)
-            if len(self.jwt_secret.get_secret_value().encode()) < least:
+            try:
+                shortest = min(map(len, secrets_of(self.jwt_secret.get_secret_value())))
+            except ValueError as error:
+                raise ValueError(f"JWT_SECRET {error}") from None
+            if shortest < least:
                 raise ValueError(f"JWT_SECRET must have at least {least} bytes: openssl rand -hex {least}")
         return self
 
     @model_validator(mode="after")
+    def _the_provider_can_be_asked(self) -> Self:
+        urls = [] if self.jwt_jwks_url is None else [self.jwt_jwks_url.get_secret_value()]
+        if urls and (wrong := next(wrong_of(urls, Environment(type(self)).env_vars, socks=False), "")):
+            raise ValueError(wrong)
+        return self
+
+    @model_validator(mode="after")
     def _a_providers_tokens_are_for_us(self) -> Self:
-        if self.jwt_jwks_url is not None and self.jwt_audience is None:
+        if self.jwt_jwks_url is not None and not self.jwt_audience:
             wanted = "the aud of tokens for this API, or any, to believe the provider's tokens for other programs too"
             raise ValueError(f"JWT_AUDIENCE must be set with JWT_JWKS_URL: {wanted}")
         return self
 
     @property
-    def audience(self) -> str | None:
-        """The `aud` that a token must have; None: whatever it has."""
-        return None if self.jwt_audience == "any" else self.jwt_audience
+    def audience(self) -> tuple[str, ...] | None:
+        """The `aud` of which a token must have one; None: whatever it has."""
+        return None if self.jwt_audience in {(), ("any",)} else self.jwt_audience
 
     @model_validator(mode="after")
     def _pool_has_room(self) -> Self:
@@ -207,6 +233,8 @@ def problems(kind: type[Settings]) -> list[str]:
         kind()
     except ValidationError as error:
         return [_sentence(each).strip() for each in error.errors()]
+    except SystemExit as error:
+        return [str(error.code)]
     return []
 
 

@@ -1,13 +1,21 @@
-"""What a setting's value may be: the kinds of values, each with its check. Pure; what is wrong raises ValueError."""
+"""What a setting's value may be: the kinds of values, each with its check.
 
+A check looks at files that a value names, and does nothing else; what is wrong raises ValueError.
+"""
+
+import json
+import os
 import re
 from collections.abc import Callable
-from typing import Annotated
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from contextlib import suppress
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 
-from config.database import connection_parameters
+from config.connections import asyncpg_arguments
+from config.files import clean
+from config.redis_address import read
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -20,56 +28,56 @@ def _is_text(value: SecretStr) -> SecretStr:
     return value
 
 
+def split(text: str) -> tuple[str, ...]:
+    """A list's items: between commas, blanks or line ends, or as JSON or YAML have them."""
+    with suppress(ValueError, RecursionError):
+        items = json.loads(text) if text.startswith("[") else None
+        if isinstance(items, list) and all(isinstance(item, str) for item in items):
+            return tuple(item for item in map(clean, items) if item)
+    return tuple(item for item in map(clean, re.split(r"[,\s]+", text)) if item not in {"", "-"})
+
+
 def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    return split(value) if isinstance(value, str) else value
 
 
 def _with_scheme(*schemes: str) -> Callable[[SecretStr], SecretStr]:
     def check(value: SecretStr) -> SecretStr:
         try:
             parts = urlsplit(value.get_secret_value())
-            if not parts.scheme.startswith("postgres"):  # which may have several hosts, each with a port
-                _ = parts.port
+            _ = parts.port
         except ValueError:
             # Python's own words quote what may be a password.
             raise ValueError("is no URL; write what is special in a user's name or password as %XX") from None
-        if parts.scheme not in schemes or not (parts.hostname or parts.scheme.startswith(("postgresql", "unix"))):
+        if parts.scheme not in schemes or not parts.hostname:
             raise ValueError(f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}")
+        if re.search(r"\s", value.get_secret_value()):
+            raise ValueError("has a blank or a line end in it: write a blank as %20")
         return value
 
     return check
 
 
-def _as_libpq_reads_it(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
-    found = connection_parameters(url)
-    # Unescaped, an @ or a / in a password makes its end a host, a port or a database, which errors tell of.
-    if url.partition("?")[0].count("@") > 1 or "@" in f"{found.get('host')}{found.get('port')}{found.get('dbname')}":
-        raise ValueError("has more than one @: write those in the user's name and the password as %40, and / as %2F")
+_OF_DATABASE = re.compile(r"postgres(?:ql)?(?:\+[a-z0-9]+)?://|(?!.*://)\s*[a-z_]+\s*=", re.DOTALL)
+"""A URL, or libpq's other form: `host=… dbname=…`."""
+
+
+def _as_both_drivers_read_it(value: SecretStr) -> SecretStr:
+    url = _is_text(value).get_secret_value()
+    if not _OF_DATABASE.match(url):
+        raise ValueError("must be a URL that begins with postgresql:// or postgres://")
+    if "\0" in url:
+        raise ValueError("has a character in it that no setting can have")
+    asyncpg_arguments(url)
     return value
 
 
-TLS_OPTIONS = ("ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile")
-REDIS_OPTIONS = {"redis": (), "rediss": TLS_OPTIONS, "unix": ("db",)}
-
-
-def _redis_as_all_read_it(value: SecretStr) -> SecretStr:
-    """In redis-py's spelling. Its options are those that kombu can be given as well (``config.broker.location``)."""
-    parts = urlsplit(value.get_secret_value())
-    options, known = dict(parse_qsl(parts.query, keep_blank_values=True)), REDIS_OPTIONS[parts.scheme]
-    if not options.keys() <= set(known):
-        raise ValueError(f"takes {' and '.join(known) or 'no options'} after a ?, with {parts.scheme}://")
-    if parts.scheme == "unix" and (parts.hostname or not parts.path):
-        raise ValueError("must name the socket's whole path after three slashes: unix:///run/redis.sock")
-    database = options.get("db", "0") if parts.scheme == "unix" else parts.path.strip("/")
-    if database and not database.isdecimal():
-        raise ValueError("must end with the number of a database, or with none")
-    if "ssl_cert_reqs" in options:
-        options["ssl_cert_reqs"] = options["ssl_cert_reqs"].lower().removeprefix("cert_")  # as Celery's docs spell it
-        if options["ssl_cert_reqs"] not in {"none", "optional", "required"}:
-            raise ValueError("takes ssl_cert_reqs=required, which is the default, or ssl_cert_reqs=none")
-    query = f"?{urlencode(options)}" if options else ""
-    return SecretStr(f"{parts.scheme}://{parts.netloc}{parts.path}{query}")
+def _as_both_clients_read_it(value: SecretStr) -> SecretStr:
+    tls = read(_is_text(value).get_secret_value()).tls or {}
+    for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
+        if name in tls and not os.access(tls[name], os.R_OK):
+            raise ValueError(f"names a file in {name} that this process cannot read: correct {name}, or mount the file")
+    return value
 
 
 NAMED = re.compile(r"([A-Za-z0-9-]{1,40})=(?=[A-Za-z][A-Za-z0-9+.-]*://)", re.ASCII)
@@ -105,20 +113,24 @@ def _not_too_slow(value: float) -> float:
     return value
 
 
+def _in_small_letters(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _in_capitals(value: object) -> object:
+    return {"WARN": "WARNING"}.get(value.upper(), value.upper()) if isinstance(value, str) else value
+
+
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600)]
 PerSecond = Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False), AfterValidator(_not_too_slow)]
-DatabaseUrl = Annotated[
-    SecretStr,
-    AfterValidator(_with_scheme("postgresql", "postgresql+psycopg", "postgres")),
-    AfterValidator(_as_libpq_reads_it),
-]
-RedisUrl = Annotated[
-    SecretStr, AfterValidator(_with_scheme("redis", "rediss", "unix")), AfterValidator(_redis_as_all_read_it)
-]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_as_both_drivers_read_it)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_as_both_clients_read_it)]
 HttpUrl = Annotated[SecretStr, AfterValidator(_with_scheme("http", "https"))]
 KeysUrl = Annotated[HttpUrl, AfterValidator(_not_overheard)]
 NodeUrls = Annotated[tuple[Annotated[SecretStr, AfterValidator(_named)], ...], BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_in_capitals)]
+LogFormat = Annotated[Literal["console", "json"], BeforeValidator(_in_small_letters)]
 Subnets = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_split)]
 Secret = Annotated[SecretStr, AfterValidator(_is_text)]
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_split)]

@@ -13,15 +13,14 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 
-from config.database import connection_parameters
 from config.settings import database_settings
+from db.sessions import Sessions
 
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT = 5  # seconds
-GONE_AFTER = 10_000  # milliseconds without a sign from the server's machine of what was sent to it
 PAUSES = (0.05, 2.0)  # seconds between two tries to write: the first, and the longest, to which it doubles
 OPTIONS = {
     "statement_timeout": 15_000,  # milliseconds; the longest statement, a bulk write, takes well below a second
@@ -44,13 +43,8 @@ def engine() -> Engine:
         pool_size=2,
         max_overflow=0,
         hide_parameters=True,  # customers' balances
-        connect_args={
-            "tcp_user_timeout": GONE_AFTER,
-            **connection_parameters(database_settings().database_url.get_secret_value(), OPTIONS),
-            "connect_timeout": CONNECT_TIMEOUT,
-            "application_name": "balance-sync",
-        },
     )
+    Sessions(database_settings().database_url.get_secret_value(), OPTIONS, CONNECT_TIMEOUT).listen(made)
     event.listen(made, "checkout", _still_there)
     event.listen(made, "handle_error", _lost_when_read_only)
     return made

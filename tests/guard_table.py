@@ -28,7 +28,7 @@ class Guard(NamedTuple):
     tests: Sequence[str]
 
 
-REQUIRED = '"require": ["exp", "sub"],'
+REQUIRED = '"require": required,'
 KEPT = '"verify_exp": True, "verify_nbf": True, "verify_iat": True, "verify_iss": True,'
 
 GUARDS = (
@@ -377,10 +377,10 @@ GUARDS = (
         ("tests/integration/test_database_failover.py",),
     ),
     Guard(
-        "rediss:// checks certificates in kombu too",
-        "config/broker.py",
-        '{"ssl_cert_reqs": "required", **tls}',
-        "False",
+        "rediss:// checks certificates",
+        "config/redis_address.py",
+        'found.get("ssl_cert_reqs", "required").lower()',
+        'found.get("ssl_cert_reqs", "none").lower()',
         ("tests/integration/test_redis_urls.py",),
     ),
     Guard(

@@ -8,10 +8,11 @@ constraint is added NOT VALID and validated afterwards, an index made CONCURRENT
 from time import sleep
 
 from alembic import context
-from sqlalchemy import create_engine, text
+from psycopg.errors import InsufficientPrivilege
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
-from config.database import connection_parameters
 from config.logging import configure_logging
 from config.settings import database_settings
 from db.claims import limit_wallets
@@ -19,6 +20,8 @@ from db.models import metadata
 from db.networks import add_missing
 from db.rights import grant
 from db.schema_changes import LOCK_TIMEOUT
+from db.session import CONNECT_TIMEOUT
+from db.sessions import Sessions
 
 # Any constant will do; it keeps two deployments from migrating at once.
 MIGRATION_LOCK = 0x62616C73
@@ -44,14 +47,36 @@ END $$
 """)
 
 
+def connected(migrating: Engine) -> Connection:
+    """Raises SystemExit: the driver's own message names host and user, and neither belongs into a log."""
+    try:
+        return migrating.connect()
+    except OperationalError as error:
+        reason = error_class(error)
+        raise SystemExit(
+            f"DATABASE_URL: the database is out of reach{reason}: correct it, or start PostgreSQL"
+        ) from None
+
+
+def error_class(error: OperationalError) -> str:
+    """What the server said, where it is no more than that the user, the password or the database is none of its own."""
+    said = str(error.orig)
+    words = ("password authentication failed", "no pg_hba.conf entry", "too many connections", "does not exist")
+    return next((f" ({each})" for each in words if each in said), "")
+
+
 def run() -> None:
     configure_logging(database_settings().log_level, database_settings().log_format)
     # A connection of its own, which takes the lock and the role with it when it closes.
-    parameters = connection_parameters(database_settings().database_url.get_secret_value())
-    migrating = create_engine(
-        "postgresql+psycopg://", poolclass=NullPool, connect_args=parameters, hide_parameters=True
-    )
-    with migrating.connect() as connection:
+    migrating = create_engine("postgresql+psycopg://", poolclass=NullPool, hide_parameters=True)
+    sessions = Sessions(database_settings().database_url.get_secret_value(), {}, CONNECT_TIMEOUT)
+    sessions.listen(migrating)
+    with connected(migrating) as connection:
+        if sessions.pooled:
+            raise SystemExit(
+                "DATABASE_URL: leads to a pooler, whose next client would be left with the lock and the role of this"
+                " migration: migrate by the URL of PostgreSQL itself"
+            )
         # Asked for again and again: an index that is made CONCURRENTLY would wait for whoever waits for its lock.
         while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}):
             connection.rollback()
@@ -69,4 +94,12 @@ def run() -> None:
         connection.commit()
 
 
-run()
+try:
+    run()
+except ProgrammingError as refused:
+    if not isinstance(refused.orig, InsufficientPrivilege):
+        raise
+    raise SystemExit(
+        "DATABASE_URL: its role may not make tables in the schema: migrate as bal_owner (db/roles.sql), or"
+        " GRANT CREATE ON SCHEMA to it"
+    ) from None

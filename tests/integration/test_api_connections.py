@@ -9,7 +9,7 @@ import pytest
 from pools import run
 from tables import Tables
 
-from api.database import Connection, Database, NoConnectionFree, Statement, dsn
+from api.database import Connection, Database, NoConnectionFree, Statement
 from devstack.servers import CAP
 
 SELECT = Statement("SELECT %(a)s::int, %(b)s::text, %(a)s::int + 1")
@@ -196,26 +196,3 @@ def test_options_of_the_url_hold_beside_the_endpoints_own(database_url: str) -> 
             assert row[0] == value
 
     run(f"{database_url}?options=-csearch_path%3D{schema}", work)
-
-
-@pytest.mark.parametrize(
-    ("url", "parts"),
-    [
-        ("postgresql://u:p%40w@h:5433/d", ["host=h", "port=5433", "dbname=d", "user=u", "password=p%40w"]),
-        ("postgresql://h,i:6/d?target_session_attrs=read-write", ["host=h%2Ci", "target_session_attrs=read-write"]),
-        ("postgresql://[::1]/d?sslmode=verify-full", ["host=%5B%3A%3A1%5D", "sslmode=verify-full"]),
-        ("postgresql+psycopg:///d?host=/run/postgresql", ["host=%2Frun%2Fpostgresql", "dbname=d"]),
-        ("postgresql://h/d?connect_timeout=9&keepalives=1", ["dbname=d"]),
-    ],
-)
-def test_a_url_is_read_as_libpq_reads_it(url: str, parts: list[str]) -> None:
-    made = dsn(url)
-    assert set(parts) <= set(made.partition("?")[2].split("&"))
-    assert "connect_timeout" not in made
-
-
-def test_a_way_of_being_safe_that_the_driver_does_not_know_stops_the_start_and_tells_no_password() -> None:
-    with pytest.raises(SystemExit) as refused:
-        dsn("postgresql://u:geheim@h/d?channel_binding=require")
-    assert "channel_binding" in str(refused.value)
-    assert "geheim" not in str(refused.value)

@@ -19,6 +19,7 @@ from forwarding import Forwarder, port_of
 from kombu import Connection
 
 import worker.app  # noqa: F401  its transport
+from config import redis_address
 from config.broker import location, transport_options
 from config.settings import QueueSettings, load
 from devstack.servers import HOST, redis_server, running
@@ -68,11 +69,12 @@ def clients(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Reach:  # noq
         forget_settings()
         read = load(QueueSettings).redis_url.get_secret_value()
         if client == "redis-py":
-            with closing(redis.Redis.from_url(read, socket_timeout=20)) as opened:
+            with closing(redis_address.client(read, timeout=20)) as opened:
                 opened.ping()
             return
         broker_url, tls = location(read)
-        with Connection(broker_url, ssl=tls, transport_options=transport_options(20, 20)) as connection:
+        options = transport_options(20, 20, read)
+        with Connection(broker_url, ssl=tls, transport_options=options) as connection:
             connection.connect()
 
     return reach

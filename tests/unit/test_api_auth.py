@@ -123,7 +123,12 @@ def test_the_admin_scope_may_read_every_user(more: dict[str, Any], *, admin: boo
         (str(OTHER), False),
         ("", False),
         ("admin", False),
-        (USER.hex, False),
+        (USER.hex, True),
+        (f"urn:uuid:{USER}", True),
+        (f"{{{USER}}}", True),
+        (f"{USER}x", False),
+        (f"{USER}\n", False),
+        (OTHER.hex, False),
     ],
 )
 def test_a_user_may_read_their_own_balances_alone(subject: str, *, may: bool) -> None:

@@ -39,7 +39,7 @@ def test_a_key_is_used_with_the_algorithms_that_fit_it_and_are_allowed(
     entry: Any, algorithms: tuple[str, ...] | None
 ) -> None:
     found = usable({"keys": [entry]}, ALL)
-    assert (found["one"].algorithms if found else None) == algorithms
+    assert (found["one"][0].algorithms if found else None) == algorithms
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_so_is_a_url_whatever_comes_after_its_scheme(name: str, value: str) -> N
 @pytest.mark.parametrize(
     ("name", "password"),
     [
-        *((name, f"[{SECRET}]") for name in URLS),
+        *((name, f"[{SECRET}]") for name in URLS if name != "DATABASE_URL"),  # which libpq takes
         *(("REDIS_URL", password) for password in (f"pa[{SECRET}]", f"{SECRET}\u2100", f"\uff03{SECRET}")),
     ],
 )

@@ -9,7 +9,8 @@ import redis
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from config.keys import NOT_FETCHED, Provider, public_key, usable
+from config import redis_address
+from config.keys import NOT_FETCHED, Provider, public_keys, usable
 from config.settings import ApiSettings, WorkerSettings, api_settings, problems
 from config.values import LOOPBACK
 from db import SCHEMA_VERSION
@@ -71,7 +72,7 @@ def _overheard(connection: Connection) -> str:
 
 
 def broker(url: str) -> Finding:
-    client = redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT)
+    client: Any = redis_address.client(url, timeout=REDIS_TIMEOUT)
     try:
         about = client.info()
     except redis.exceptions.NoPermissionError:
@@ -102,7 +103,7 @@ def endpoint_settings() -> Iterator[Finding]:
 
 def tokens(settings: ApiSettings) -> Finding:
     algorithms, pem, url = settings.jwt_algorithms, settings.jwt_public_key, settings.jwt_jwks_url
-    if pem and not public_key(pem.get_secret_value(), algorithms):
+    if pem and not public_keys(pem.get_secret_value(), algorithms):
         return Finding("tokens", f"JWT_PUBLIC_KEY: is not a PEM public key for {', '.join(algorithms)}", CORRECT_TOKENS)
     if url is None:
         return Finding("tokens", "the JWT_ settings fit together")
@@ -113,7 +114,7 @@ def tokens(settings: ApiSettings) -> Finding:
     if not found:
         to_do = "correct JWT_JWKS_URL or JWT_ALGORITHMS"
         return Finding("tokens", f"JWT_JWKS_URL: no key for {', '.join(algorithms)} among its keys", to_do)
-    said = f"the JWT_ settings fit together, {len(found)} of the provider's keys can be used"
+    said = f"the JWT_ settings fit together, {sum(map(len, found.values()))} of the provider's keys can be used"
     if settings.audience is None:
         to_do = "set JWT_AUDIENCE to the aud of tokens for this API"
         return Finding("tokens", f"{said}, and tokens for any program are believed", to_do, warning=True)

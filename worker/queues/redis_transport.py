@@ -269,6 +269,17 @@ class Transport(redis.Transport):
     Channel = Channel
 
 
+class SentinelChannel(Channel, redis.SentinelChannel):
+    """The same at the server of which the Sentinels say that it is the master."""
+
+
+class SentinelTransport(redis.SentinelTransport):
+    """Kombu's for Sentinel, with this channel."""
+
+    Channel = SentinelChannel
+
+
 def install() -> None:
     """Use it for every URL that kombu's own is for. Before the first connection: kombu remembers what it looked up."""
     TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:{Transport.__name__}"))
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{SentinelTransport.__name__}"

@@ -15,6 +15,8 @@ import structlog
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from config import redis_address
+
 log = structlog.get_logger(__name__)
 
 TIMEOUT = 0.5  # seconds; a Redis that hangs must not hold up a read
@@ -49,9 +51,7 @@ class SharedRedis:
             yield None
             return
         if self._client is None:
-            self._client = redis.Redis.from_url(
-                self.url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
-            )
+            self._client = redis_address.client(self.url, timeout=TIMEOUT, retry=Retry(NoBackoff(), 0))
         try:
             yield self._client
         except redis.RedisError as error:
