@@ -30,7 +30,7 @@ from worker.errors import LONGEST_WAIT_TOLD
 from worker.reading import shared_of, shared_redis
 from worker.reading.request_counts import SPAN_SECONDS
 from worker.reading.shared import Shared
-from worker.reading.shared_entries import SIZE_HOLDS, WAY_HOLDS
+from worker.reading.shared_entries import SIZE_HOLDS, STRATEGY_HOLDS
 
 Env = dict[str, str]
 SECRET = "pass-word-in-a-url"
@@ -147,7 +147,7 @@ def test_it_is_one_pass_over_each_table(tables: Tables) -> None:
 @pytest.mark.usefixtures("rows")
 def test_a_person_reads_how_it_is(env: Env) -> None:
     (memory, (first, second)), (tron, (node,)) = learnt(env, "ethereum"), learnt(env, "tron")
-    memory.put(f"way:{first.id}", ["return", "refused: \x1b[31mno\x07"], WAY_HOLDS)
+    memory.put(f"way:{first.id}", ["return", "refused: \x1b[31mno\x07"], STRATEGY_HOLDS)
     memory.put(f"rest:{second.id}", [time() + LONGEST_WAIT_TOLD, 3, "throttled"], LONGEST_WAIT_TOLD)
     memory.requests.add(first.id, 30)
     tron.put(f"size:{node.id}", 200, SIZE_HOLDS)
