@@ -117,9 +117,9 @@ class Budget:
     ) -> float:
         """Have slots for the next `count` requests to a node, all before `deadline`.
 
-        0.0: this process has them. Otherwise it has none, and it is worth while to ask again after so many seconds. The first
-        slot comes within `ahead` seconds. They are `pace` seconds apart or more, but spread over half of the time at
-        the most: a node that is so slow takes longer, and its later slots are reserved one by one.
+        0.0: this process has them. Otherwise it has none, and it is worth while to ask again after so many seconds. The
+        first slot comes within `ahead` seconds. They are `pace` seconds apart or more, but spread over half of the time
+        at the most: a node that is so slow takes longer, and its later slots are reserved one by one.
         """
         if not self.per_second:
             return 0.0
