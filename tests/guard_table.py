@@ -407,7 +407,7 @@ GUARDS = (
     Guard(
         "budget: over all processes together",
         "worker/reading/budget.py",
-        "found = self._shared(endpoint, wanted, [slot.number for slot in mine], refresh=refresh)",
+        "found = self._shared(node, wanted, [slot.number for slot in mine], refresh=refresh)",
         "found = None",
         ("tests/unit/test_budget.py",),
     ),
