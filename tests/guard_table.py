@@ -138,6 +138,13 @@ GUARDS = (
         SOURCES,
     ),
     Guard(
+        "the decimals of a source are no other's",
+        "db/networks.py",
+        " AND source IS NOT DISTINCT FROM %(source)s::smallint",
+        "",
+        SOURCES,
+    ),
+    Guard(
         "what is held is not made due",
         "db/networks.py",
         "\n       AND NOT EXISTS (SELECT FROM {HOLDER} AS h)",
