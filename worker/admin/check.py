@@ -11,11 +11,9 @@ from secrets import token_bytes
 from time import monotonic, time
 from typing import Any
 
-import redis
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from config import redis_address
 from config.addresses import BadAddress
 from config.base_settings import unknown_networks
 from config.keys import NOT_FETCHED, Provider, public_keys, usable
@@ -29,8 +27,10 @@ from config.settings import (
 )
 from config.values import LOOPBACK
 from db import SCHEMA_VERSION
+from db.reasons import reason
 from db.rights import WORKER, is_superuser, missing, runs_as_superuser
 from db.session import applied_schema, clock, transaction
+from worker.admin import check_connections
 from worker.errors import ReadFailed, Throttled, Unauthorized
 from worker.reading import nodes_for
 from worker.reading.contract import ACCOUNT_BYTES, CLOCK_TOLERANCE, FUTURE_TOLERANCE, Snapshot
@@ -39,7 +39,6 @@ from worker.reading.reader import READ_REQUESTS, NodeReader
 from worker.reading.shared import Shared
 from worker.reading.strategies import Node
 
-OLDEST_REDIS = (6, 2)
 REDIS_TIMEOUT = 3.0  # seconds
 
 TO_DO = {
@@ -84,7 +83,7 @@ class Finding:
 def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Finding]:
     """Each finding as soon as it is made. `with_endpoint`: the endpoint's own settings too."""
     yield from database(WORKER)
-    yield broker(settings.redis_url.get_secret_value())
+    yield from broker(settings.redis_url.get_secret_value())
     if not settings.networks:
         yield Finding("networks", "no network has a node", "set ETHEREUM_RPC_URLS or TRON_RPC_URLS")
     ahead = database_ahead()
@@ -109,10 +108,12 @@ def database(role: str) -> Iterator[Finding]:
         with transaction() as connection:
             lacking, superuser = missing(connection, role), is_superuser(connection)
             overheard, of_superuser = _overheard(connection), runs_as_superuser(connection)
+            yield from (Finding("database", *found) for found in check_connections.postgres(connection))
         version = None if lacking else applied_schema()
     except SQLAlchemyError as error:
         # The driver's message names host and user, and neither belongs into a log.
-        yield Finding("database", f"out of reach ({type(error).__name__})", "correct DATABASE_URL, or start PostgreSQL")
+        why = reason(error.orig if isinstance(error, DBAPIError) and error.orig else error)
+        yield Finding("database", f"out of reach: {why}", "correct DATABASE_URL, or start PostgreSQL")
         return
     if lacking:
         found = f"closed to us: the role of DATABASE_URL lacks {', '.join(right.text for right in lacking)}"
@@ -140,23 +141,9 @@ def _overheard(connection: Connection) -> str:
     return "" if here or mode == "verify-full" else f"sslmode={mode}: nothing proves which server it is that answers"
 
 
-def broker(url: str) -> Finding:
-    client: Any = redis_address.client(url, timeout=REDIS_TIMEOUT)
-    try:
-        about = client.info()
-    except redis.exceptions.NoPermissionError:
-        return Finding("redis", "its user may not ask INFO", "give it the rights of config/redis.acl")
-    except redis.RedisError as error:
-        return Finding("redis", f"out of reach ({type(error).__name__})", "correct REDIS_URL, or start Redis")
-    finally:
-        client.close()
-    version, policy = str(about.get("redis_version", "0")), about.get("maxmemory_policy", "noeviction")
-    if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
-        return Finding("redis", f"version {version}", "use 6.2 or later")
-    if policy != "noeviction":
-        to_do = "set its maxmemory-policy to noeviction: a full Redis would throw messages away"
-        return Finding("redis", f"maxmemory-policy {policy}", to_do)
-    return Finding("redis", f"version {version}, {policy}")
+def broker(url: str) -> Iterator[Finding]:
+    """Whether a worker can use Redis."""
+    yield from (Finding("redis", *found) for found in check_connections.broker(url, REDIS_TIMEOUT))
 
 
 def endpoint_settings() -> Iterator[Finding]:
@@ -167,6 +154,8 @@ def endpoint_settings() -> Iterator[Finding]:
     if others := [sentence for sentence in wrong if "JWT" not in sentence]:
         yield Finding("endpoint", "; ".join(others), "correct these settings (README.md), or check --without-endpoint")
     if not wrong:
+        url = api_settings().database_url.get_secret_value()
+        yield from (Finding("database", *found) for found in check_connections.endpoints_way(url))
         yield tokens(api_settings())
 
 
