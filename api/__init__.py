@@ -1,1 +1,1 @@
-"""The thin read endpoint. Imports ``db`` and ``config`` alone, and starts in a fraction of a second."""
+"""The thin read endpoint. Imports ``db`` and ``config`` alone, and starts in about a second."""

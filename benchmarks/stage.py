@@ -14,10 +14,10 @@ from uuid import UUID
 import psycopg
 import requests
 
+from config.addresses import account_bytes
 from devstack.product import environment, migrate
 from devstack.servers import ROOT, Server, free_port, postgres, redis_server, running
 from devstack.stack import alone_in, base58_address
-from worker.nodes.addresses import account_bytes
 
 FOLDER = ROOT / ".devstack" / "bench"
 NETWORKS = ("ethereum", "tron")
@@ -99,7 +99,7 @@ class Stage:
     def wallets(self, network: str) -> list[Wallet]:
         """The wallets of a network, with their accounts."""
         rows = self.database.execute("SELECT id, address FROM wallets WHERE network = %s", (network,)).fetchall()
-        return [(wallet, account_bytes("ethereum" if network == "ethereum" else "tron", at)) for wallet, at in rows]
+        return [(wallet, account_bytes("evm" if network == "ethereum" else "tron", at)) for wallet, at in rows]
 
 
 @contextmanager

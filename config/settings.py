@@ -47,7 +47,7 @@ __all__ = [
 NETWORKS: tuple[NetworkName, ...] = ("ethereum", "tron")
 """For what has not yet been turned to `Settings.known_networks` and `WorkerSettings.networks`."""
 
-LEAST_REQUESTS = 2  # of a read: the balances, and at first the token's supply
+LEAST_REQUESTS = 4  # of a read: the balances, and at first the token's supply and decimals, and the node's own block
 
 # With the bytes that a secret must have at least: those of the hash (RFC 7518 §3.2).
 HMAC_ALGORITHMS = {"HS256": 32, "HS384": 48, "HS512": 64}

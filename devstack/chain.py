@@ -57,9 +57,14 @@ class Chain:
         self.ask_all([("evm_mine", ())] * blocks)
 
     def deploy_token(self, decimals: int = 6, *, mined: bool = False) -> bytes:
-        """Deploy the token; its 20 bytes. With `mined`, here and below, in a block made for it at once."""
+        """Deploy the token, and give its owner a first unit: without any supply it would be taken for no token.
+
+        Its 20 bytes. With `mined`, here and below, in a block made for it at once.
+        """
         receipt = self._transact({"data": "0x" + CREATION_CODE + _word(decimals)}, mined=mined)
-        return bytes.fromhex(receipt["contractAddress"][2:])
+        token = bytes.fromhex(receipt["contractAddress"][2:])
+        self.mint(token, [(bytes.fromhex(self._owner[2:]), 1)], mined=mined)
+        return token
 
     def mint(self, token: bytes, balances: Iterable[tuple[bytes, int]], *, mined: bool = False) -> None:
         """Give holders USDT, in base units."""

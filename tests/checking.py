@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from worker.admin.check import Finding
+from worker.admin.finding import Finding
 
 Env = dict[str, str]
 Look = Callable[..., list[Finding]]

@@ -395,7 +395,7 @@ class QueueMachine(RuleBasedStateMachine):
     def write(self, pick: int, block: int, failing: list[Found | None], *, again: bool) -> None:
         """A worker comes back, perhaps too late, and decides what it writes as workers do."""
         claim = self.taken_up(pick, again=again)
-        accounts = accounts_of(claim)
+        accounts = accounts_of(claim, "tron")
         found = [
             Found(error="bad_address")
             if account is None

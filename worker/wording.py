@@ -26,7 +26,7 @@ def parsed(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def told(seconds: float) -> str:
+def in_words(seconds: float) -> str:
     """A duration in short: its two largest units, rounded."""
     if seconds < 1:
         return "less than 1 s"

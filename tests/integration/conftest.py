@@ -26,7 +26,8 @@ from devstack.servers import CAP, Server, anvil, tron_node, wait_for
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID, LocalChain, base58_address
 from devstack.stack import settings as stack_settings
 from worker.admin import check
-from worker.admin.check import Finding, findings
+from worker.admin.check import findings
+from worker.admin.finding import Finding
 from worker.reading import shared_redis
 
 
@@ -181,7 +182,9 @@ def env(
     tron: LocalChain,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Env:
-    """The settings of the devstack, in which all is well."""
+    """The settings of the devstack, in which all is well: there are tokens, or there would be nothing to read."""
+    for chain in (ethereum, tron):
+        chain.chain.mint(chain.token, [(b"any holder of them..", 1)])
     made = stack_settings(as_role(database_url, WORKER), redis_process.url, ethereum, tron)
     for name, value in made.items():
         monkeypatch.setenv(name, value)

@@ -14,12 +14,12 @@ from queue_model import AHEAD, LEASE, LONGEST, NO_ADDRESS, SHARE_OF_MASSES, look
 from structlog.testing import capture_logs
 from tables import Tables
 
-from config.networks import NetworkName
+from config.addresses import account_bytes
+from config.networks import PRESETS, NetworkName
 from db import due_wallets as queue_of_wallets
 from db import resync_queries as resync
 from db.claims import Claim, claim_due, request_wallets
 from db.session import transaction
-from worker.nodes.addresses import account_bytes
 
 pytestmark = pytest.mark.usefixtures("as_superuser")  # the rows of any state are not for a role to make
 
@@ -47,7 +47,7 @@ class Queue(QueueMachine):
             if not row.address.startswith(NO_ADDRESS):
                 assert row.next_sync_at <= queue.now + LONGEST
             if row.account is not None:
-                assert row.account == account_bytes(row.network, row.address)
+                assert row.account == account_bytes(PRESETS[row.network].family, row.address)
         for lease in queue.leases:
             assert lease.until is None or lease.until <= queue.now + LEASE
 

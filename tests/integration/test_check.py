@@ -1,5 +1,6 @@
 """``celery -A worker check``: what is wrong is named, with what to do; what is right passes."""
 
+from pathlib import Path
 from typing import Any
 
 import faults
@@ -10,6 +11,7 @@ import redis
 from checking import BY_KEY, Env, Look, failed
 from commands import command, command_json
 from proxy import Exchange, Proxy, passed_on, proxy
+from tables import Tables
 from terminal import celery
 
 from db import SCHEMA_VERSION
@@ -50,8 +52,8 @@ NOBODY = "127.0.0.1:1"
             "no_token",
             "TRON_USDT_CONTRACT",
         ),
-        ({"ETHEREUM_USDT_DECIMALS": "18"}, "ethereum", "6 decimals, not 18", "set ETHEREUM_USDT_DECIMALS to 6"),
-        ({"TRON_MAX_HEAD_AGE": "0.001"}, "tron", "s old, more than 0", "TRON_MAX_HEAD_AGE"),
+        ({"ETHEREUM_USDT_DECIMALS": "18"}, "ethereum", "6 decimals, not 18", "set ETHEREUM_USDT_DECIMALS"),
+        ({"TRON_MAX_HEAD_AGE": "0.001"}, "tron", "s old", "TRON_MAX_HEAD_AGE"),
         ({"TRON_API_KEYS": "pass-word"}, "tron", "no URL is of a host", "TRON_API_KEY_HOSTS"),
         ({"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "networks", "no network has a node", "set ETHEREUM_RPC_URLS"),
         ({"JWT_SECRET": "pass-word"}, "tokens", "at least 32 bytes", "JWT_"),
@@ -162,12 +164,44 @@ def test_an_endpoint_tells_how_many_wallets_it_takes(look: Look, before_ethereum
     assert "1223 wallets a request (revert)" in said
 
 
-def test_a_network_without_nodes_is_told_of_and_is_no_failure(look: Look) -> None:
+def test_a_network_without_nodes_is_told_of_if_it_has_wallets_and_is_no_failure(look: Look, tables: Tables) -> None:
+    tables.add("tron", "T0")
+    tables.rows("INSERT INTO networks (name, family) VALUES ('of-a-file', 'evm')")
+    tables.add("of-a-file", "0x0")
     found = look(TRON_RPC_URLS="")
     assert failed(found) == []
-    assert [each.detail for each in found if each.subject == "tron"] == [
-        "TRON_RPC_URLS is not set: its wallets are not synced"
+    assert {each.subject: (each.detail, each.to_do) for each in found if each.warning} == {
+        "tron": ("TRON_RPC_URLS is not set: its wallets are not synced", "set TRON_RPC_URLS"),
+        "of-a-file": (
+            "wallets of it are in the database, and no network of this name is known",
+            "add it to NETWORKS_FILE",
+        ),
+    }
+    assert {each.subject.partition(" ")[0] for each in found} == {
+        *("database", "redis", "ethereum", "tron", "of-a-file", "tokens")
+    }, "and of others nothing is said"
+
+
+def test_what_a_network_warns_of_is_told_with_the_tokens_that_are_not_read(
+    look: Look, env: Env, tmp_path: Path
+) -> None:
+    other = "0xcA11bde05977b3631167028862bE2a173976CA11"
+    file = tmp_path / "networks.toml"
+    tokens = f'{{ "{other}" = 6, "{env["ETHEREUM_USDT_CONTRACT"]}" = 6 }}'
+    file.write_text(f'[ethereum]\nwarning = "a bridged token"\nother_tokens = {tokens}\n')
+    found = look(NETWORKS_FILE=str(file))
+    assert failed(found) == []
+    assert [(each.subject, each.detail) for each in found if each.warning] == [
+        ("ethereum", "a bridged token"),
+        ("ethereum", f"balances of {other} are not read: people call these USDT as well"),
     ]
+
+
+def test_a_network_with_a_dash_in_its_name_is_told_of_by_the_names_of_its_settings(look: Look) -> None:
+    found = look(BSC_TESTNET_RPC_URLS=f"http://{NOBODY}")
+    ((subject, _, to_do),) = failed(found)
+    assert subject == "bsc-testnet"
+    assert "BSC_TESTNET_RPC_URLS" in to_do
 
 
 def test_the_endpoints_own_settings_may_be_left_out(look: Look) -> None:

@@ -6,7 +6,7 @@ from checking import Look, failed
 
 from db.rights import WORKER
 from devstack.servers import SUPERUSER
-from worker.admin.check import Finding
+from worker.admin.finding import Finding
 
 
 def warned(found: list[Finding]) -> list[tuple[str, str]]:

@@ -6,24 +6,17 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any
 
 import jwt
 import pytest
-from endpoint import ENV, TRON, Endpoint
+from endpoint import ENV, Endpoint
+from printed import EXAMPLES, printed, reading
 
 from devstack.seed import USER
-from devstack.servers import CAP, ROOT
+from devstack.servers import CAP
 
 PROGRAMS = Path(sys.executable).parent
-SECTION = (ROOT / "README.md").read_text().split("\n## API\n")[1].split("\n## ")[0]
-EXAMPLES = re.findall(r"```sh\n(.*?)```\n\n```json\n(.*?)```", SECTION, re.DOTALL)
-DIFFERS = re.compile(r'"(synced_at|last_synced|block_time|block_number|age_seconds)": ?("[^"]*"|\d+)')
-"""What depends on the moment, and on the chain."""
 
 
 def test_requests_made_from_the_document_get_what_it_says(shared: Endpoint, tmp_path: Path) -> None:
@@ -41,31 +34,6 @@ def test_requests_made_from_the_document_get_what_it_says(shared: Endpoint, tmp_
     assert tested
     assert int(tested[1]) > 100, "it has tested next to nothing"
     assert not (tmp_path / ".schemathesis").exists()
-
-
-@contextmanager
-def reading(endpoint: Endpoint) -> Iterator[None]:
-    """A worker's part for whoever asks for the Tron wallet in the block."""
-
-    def read() -> None:
-        endpoint.redis.blpop(["bal:refresh"])
-        if not over.is_set():
-            endpoint.read(TRON, 977_000_000, 1_993_893_600)
-
-    over = Event()
-    worker = Thread(target=read)
-    worker.start()
-    try:
-        yield
-    finally:
-        over.set()
-        endpoint.redis.rpush("bal:refresh", "nobody asked")
-        worker.join()
-
-
-def printed(text: str) -> Any:
-    """JSON, but for what differs."""
-    return json.loads(DIFFERS.sub(r'"\1": "…"', text))
 
 
 def test_there_are_examples_of_each_kind() -> None:

@@ -18,7 +18,7 @@ from terminal import CELERY, celery, terminal
 
 from devstack.product import environment
 from devstack.servers import CAP, ROOT, Server, stop, wait_for
-from worker.admin.resync import ASK_ABOVE
+from worker.admin.resync_command import ASK_ABOVE
 from worker.reading import shared_redis
 
 Env = dict[str, str]

@@ -135,6 +135,14 @@ MAY_NOT = [
     *((role, "UPDATE alembic_version SET version_num = '1'") for role in (API, OPS, WORKER, REGISTRAR)),
     *((role, "CREATE TABLE mine (id int)") for role in (API, OPS, WORKER, REGISTRAR, STRANGER)),
     *((role, "ALTER TABLE wallets DISABLE TRIGGER ALL") for role in (API, OPS, WORKER, REGISTRAR)),
+    *((role, "UPDATE sync_schedule SET forgotten_at = now()") for role in (API, REGISTRAR, STRANGER)),
+    *((role, f"INSERT INTO {table}") for role in (API, OPS, REGISTRAR, STRANGER)
+      for table in ("networks (name, family) VALUES ('doge', 'evm')",
+                    "sources (network, chain_id, token) VALUES ('tron', 1, 'T')")),
+    *((role, "UPDATE networks SET source = NULL") for role in (API, OPS, REGISTRAR, STRANGER)),
+    *((role, "UPDATE networks SET name = 'doge'") for role in (API, OPS, REGISTRAR, WORKER)),
+    *((role, "UPDATE sources SET chain_id = 1") for role in (API, OPS, REGISTRAR, WORKER)),
+    *((role, f"DELETE FROM {table}") for role in (API, OPS, REGISTRAR, WORKER) for table in ("networks", "sources")),
     (REGISTRAR, "SELECT FROM sync_schedule"),
 ]  # fmt: skip
 
@@ -263,7 +271,7 @@ def test_an_address_in_the_schedule_that_is_not_the_wallets_is_never_read_for_it
     forge(tables, **forged)
     found = only(claim())
     assert found.wallets[0].address == TRON_ADDRESS
-    assert [base58_address(account) for account in accounts_of(found) if account] == [TRON_ADDRESS]
+    assert [base58_address(account) for account in accounts_of(found, "tron") if account] == [TRON_ADDRESS]
     assert tables.balance(wallet) is None
 
 
@@ -272,7 +280,7 @@ def test_a_wallet_that_the_schedule_has_on_another_network_is_read_on_neither(ta
     forge(tables, network="ethereum")
     assert claim("tron") is None
     found = only(claim("ethereum"))
-    assert (found.wallets[0].address, accounts_of(found)) == (None, [None])
+    assert (found.wallets[0].address, accounts_of(found, "tron")) == (None, [None])
 
 
 def insert_wallets(connection: "psycopg.Connection[Any]", user: UUID, number: int) -> None:

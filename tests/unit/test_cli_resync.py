@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from config.settings import WorkerSettings
 from db.resync_queries import Bundle, Wanted
 from worker.admin import cli
-from worker.admin.resync import Outcome, Plan, Share, planned, send_for, share
+from worker.admin.resync import Outcome, Resync, planned, send_for
 from worker.admin.resync_command import outcome_lines, plan_lines
 
 SIZES: Any = {"ethereum": 2447, "tron": 500}
@@ -24,29 +24,6 @@ SETTINGS = WorkerSettings(
 )
 
 
-@pytest.mark.parametrize(
-    ("wallets", "size", "per_second", "expected"),
-    [
-        (0, 500, 10, Share(0, 0, None)),
-        (1, 500, 10, Share(1, 1, 0.1)),
-        (500, 500, 10, Share(500, 1, 0.1)),
-        (501, 500, 10, Share(501, 2, 0.2)),
-        (1_000_000, 2447, 10, Share(1_000_000, 409, 40.9)),
-        (1_000_000, 500, 0, Share(1_000_000, 2000, None)),
-    ],
-)
-def test_a_networks_share_is_its_requests_and_the_time_that_its_budget_wants(
-    wallets: int, size: int, per_second: int, expected: Share
-) -> None:
-    assert share(wallets, size, per_second) == expected
-
-
-@given(wallets=st.integers(0, 10**7), size=st.integers(1, 3000))
-def test_the_requests_hold_every_wallet_and_none_is_empty(wallets: int, size: int) -> None:
-    requests = share(wallets, size, 1).requests
-    assert requests * size >= wallets > (requests - 1) * size or wallets == requests == 0
-
-
 def bundles(**wallets: int) -> list[Bundle]:
     return [
         Bundle(network, count, "{" + ",".join(f"{network}-{at}" for at in range(count)) + "}")
@@ -54,18 +31,54 @@ def bundles(**wallets: int) -> list[Bundle]:
     ]
 
 
+def cost(wallets: int, size: int, per_second: float) -> Any:
+    """What a plan says of one network."""
+    wanted = Wanted((Bundle("tron", wallets, ""),), {})
+    return planned(wanted, {"tron": size}, {"tron": per_second}).report["networks"].get("tron")
+
+
+@pytest.mark.parametrize(
+    ("wallets", "size", "per_second", "expected"),
+    [
+        (0, 500, 10, None),
+        (1, 500, 10, (1, 1, 0.1)),
+        (500, 500, 10, (500, 1, 0.1)),
+        (501, 500, 10, (501, 2, 0.2)),
+        (1_000_000, 2447, 10, (1_000_000, 409, 40.9)),
+        (1_000_000, 500, 0, (1_000_000, 2000, None)),
+    ],
+)
+def test_a_networks_cost_is_its_requests_and_the_time_that_its_budget_wants(
+    wallets: int, size: int, per_second: int, expected: tuple[Any, ...] | None
+) -> None:
+    names = ("wallets", "requests", "seconds")
+    assert cost(wallets, size, per_second) == (expected and dict(zip(names, expected, strict=True)))
+
+
+@given(wallets=st.integers(1, 10**7), size=st.integers(1, 3000))
+def test_the_requests_hold_every_wallet_and_none_is_empty(wallets: int, size: int) -> None:
+    requests = cost(wallets, size, 1)["requests"]
+    assert requests * size >= wallets > (requests - 1) * size
+
+
 def test_a_plan_leaves_networks_without_a_node_out() -> None:
     wanted = Wanted((*bundles(tron=600, ethereum=3), *bundles(tron=1)), {"tron": 4, "ethereum": 1})
     plan = planned(wanted, {"tron": 500}, {"tron": 2})
-    assert plan.shares == {"tron": Share(601, 2, 1.0)}
-    assert (plan.wallets, plan.hopeless, plan.not_synced, plan.seconds) == (601, 5, {"ethereum": 3}, 1.0)
+    assert plan.report["networks"] == {"tron": {"wallets": 601, "requests": 2, "seconds": 1.0}}
+    assert (plan.report["wallets"], plan.report["seconds_at_least"]) == (601, 1.0)
+    assert plan.report["left_out"] == {"bad_address": 5, "not_synced": {"ethereum": 3}}
     assert {bundle.network for bundle in plan.bundles} == {"tron"}
 
 
 def test_networks_are_read_side_by_side() -> None:
     plan = planned(Wanted(tuple(bundles(tron=2000, ethereum=2000)), {}), SIZES, BUDGETS)
-    assert plan.seconds == 2.0
-    assert planned(Wanted((), {}), SIZES, BUDGETS).seconds is None
+    assert plan.report["seconds_at_least"] == 2.0
+    assert planned(Wanted((), {}), SIZES, BUDGETS).report["seconds_at_least"] is None
+
+
+def due(marked: list[Bundle]) -> Resync:
+    """A resync all of whose wallets are due."""
+    return Resync(marked, SIZES, {}, marked)
 
 
 class Queue:
@@ -96,36 +109,40 @@ class Queue:
 )
 def test_one_requests_worth_goes_first_and_more_as_work_like_any_other(marked: list[Bundle], sent: list[Any]) -> None:
     queue = Queue()
-    assert send_for(marked, SIZES, queue) is True
+    assert send_for(due(marked), queue) is True
     assert queue.sent == sent
 
 
 def test_exactly_one_requests_worth_is_few() -> None:
     queue = Queue()
-    assert send_for(bundles(tron=500), SIZES, queue)
+    assert send_for(due(bundles(tron=500)), queue)
     ((name, (network, ids)),) = queue.sent
     assert (name, network, len(ids)) == ("worker.tasks.sync_wallets", "tron", 500)
 
 
 def test_a_queue_out_of_reach_is_asked_once() -> None:
     queue = Queue(fails=True)
-    assert send_for(bundles(tron=501, ethereum=1), SIZES, queue) is False
+    assert send_for(due(bundles(tron=501, ethereum=1)), queue) is False
     assert len(queue.sent) == 1
 
 
+def found(hopeless: int = 0, **wallets: int) -> Wanted:
+    return Wanted(tuple(Bundle(network, count, "") for network, count in wallets.items()), {"tron": hopeless})
+
+
 def test_a_plan_is_told_in_lines() -> None:
-    plan = Plan((), {"ethereum": Share(5000, 3, 0.3), "tron": Share(5000, 10, 5.0)}, 2, {}, SIZES)
+    plan = planned(found(2, ethereum=5000, tron=5000), SIZES, BUDGETS)
     assert list(plan_lines(plan, SETTINGS)) == [
         "ethereum: 5,000 wallets, 3 requests of up to 2,447, about 1 s at 10 requests a second (ETHEREUM_RPS)",
         "tron: 5,000 wallets, 10 requests of up to 500, at least 5 s at 2 requests a second (TRON_RPS)",
         "Left out: 2 wallets without a valid address. Corrected, it is due by itself.",
     ]
-    unbound = Plan((), {"tron": Share(5000, 10, None)}, 0, {"ethereum": 1}, SIZES)
+    unbound = planned(found(tron=5000, ethereum=1), {"tron": 500}, {"tron": 0})
     assert list(plan_lines(unbound, SETTINGS)) == [
         "tron: 5,000 wallets, 10 requests of up to 500, and no bound on requests a second",
         "Left out: 1 wallet of ethereum, which has no node. Set ETHEREUM_RPC_URLS.",
     ]
-    assert list(plan_lines(Plan((), {}, 0, {}, SIZES), SETTINGS)) == ["No wallet to be read."]
+    assert list(plan_lines(planned(found(), SIZES, BUDGETS), SETTINGS)) == ["No wallet to be read."]
 
 
 def test_what_became_of_a_resync_is_told_by_error_the_most_frequent_first() -> None:

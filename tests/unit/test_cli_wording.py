@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.admin.progress import OCCASION, Progress, progress_line
-from worker.wording import counted, parsed, told
+from worker.wording import counted, in_words, parsed
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_duration_is_the_sum_of_its_parts(numbers: tuple[int, ...]) -> None:
     ],
 )
 def test_a_duration_is_told_by_its_two_largest_units(seconds: float, text: str) -> None:
-    assert told(seconds) == text
+    assert in_words(seconds) == text
 
 
 def test_one_thing_is_not_several() -> None:

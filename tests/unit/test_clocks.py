@@ -4,7 +4,7 @@ import pytest
 from fakes import NOW, FakeNode, Reading, accounts, facts
 from structlog.testing import capture_logs
 
-from worker.admin.check import clocks
+from worker.admin.check_nodes import clocks
 from worker.errors import BadReply, ClockSkewed, Lagging, ReadFailed
 from worker.reading.backoff import Rest
 from worker.reading.contract import CLOCK_TOLERANCE, FUTURE_TOLERANCE, Block, Snapshot

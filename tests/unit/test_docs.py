@@ -1,6 +1,5 @@
 """What the README says is so."""
 
-import io
 import re
 from collections import Counter
 from pathlib import Path
@@ -12,12 +11,10 @@ from config.networks import PRESETS
 from config.settings import ApiSettings, WorkerSettings
 from db.freshness_queries import NetworkFreshness
 from db.models import balance_cache
+from db.resync_queries import Bundle, Wanted
 from worker.admin.freshness import network_report
 from worker.admin.node_states import NodeState
-from worker.admin.progress import Progress
-from worker.admin.resync import Outcome, Plan, Share
-from worker.admin.resync_command import Resync, Wishes
-from worker.admin.resync_command import as_json as resync_json
+from worker.admin.resync import Outcome, planned
 
 ROOT = Path(__file__).parents[2]
 TWO = {name: PRESETS[name] for name in ("ethereum", "tron")}
@@ -89,11 +86,11 @@ def test_every_key_of_freshness_is_documented_and_no_other() -> None:
 
 
 def test_every_key_of_resync_is_documented_and_no_other() -> None:
-    plan = Plan((), {"tron": Share(1, 1, 0.1)}, 0, {"ethereum": 1}, {"tron": 500})
-    progress = Progress(io.StringIO(), quiet=True)
-    wishes = Wishes(dry_run=False, wait=True, yes=True, as_json=True)
-    made = Resync(plan, wishes, progress, outcome=Outcome(1, failed=Counter({"throttled": 1})))
-    assert paths(resync_json(made)) == documented("resync")
+    wanted = Wanted((Bundle("tron", 1, ""), Bundle("ethereum", 1, "")), {})
+    resync = planned(wanted, {"tron": 500}, {"tron": 10})
+    resync.report |= {"dry_run": False, "forget": False}
+    resync.outcome = Outcome(1, failed=Counter({"throttled": 1}))
+    assert paths(resync.as_json()) == documented("resync")
 
 
 def test_every_link_and_path_in_the_docs_leads_somewhere() -> None:

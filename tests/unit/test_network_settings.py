@@ -167,7 +167,7 @@ def test_each_may_come_from_a_file(tmp_path: Path) -> None:
         ({"ETHEREUM_FINALITY": "solid"}, "ETHEREUM_FINALITY: Input should be 'latest', 'safe' or 'finalized'"),
         ({"BSC_TESTNET_RPS": "-1"}, "BSC_TESTNET_RPS: Input should be greater than or equal to 0"),
         ({"BSC_RPS": "0.01"}, "BSC_RPS: must be 0, or 0.1 or more"),
-        ({"BSC_RPS": "1", "SYNC_LEASE": "3"}, "BSC_RPS leaves a read no 2 requests in its 1.25 s"),
+        ({"BSC_RPS": "1", "SYNC_LEASE": "3"}, "BSC_RPS leaves a read no 4 requests in its 1.25 s"),
         ({"BSC_MAX_HEAD_AGE": "-1"}, "BSC_MAX_HEAD_AGE: Input should be greater than or equal to 0"),
         ({"BSC_RPC_URLS": "http://node.example"}, "BSC_RPC_URLS names a node on another machine by http://"),
         (

@@ -47,14 +47,14 @@ def decide(
     failure: ReadFailed | None = None,
 ) -> list[Outcome]:
     claim = claimed(*wallets)
-    accounts = accounts_of(claim)
+    accounts = accounts_of(claim, "tron")
     asked = len(accounts) - accounts.count(None)
     snapshot = None if failure else Snapshot(Block(block, 1), 1, balances)
     return settle(claim, found_in([Part(range(asked), snapshot, failure)], asked))
 
 
 def settle(claim: Claim, found: list[Found]) -> list[Outcome]:
-    accounts = accounts_of(claim)
+    accounts = accounts_of(claim, "tron")
     return outcomes(claim, accounts, with_bad_addresses(accounts, found), policy=POLICY, chance=lambda: 0.0)
 
 
@@ -111,7 +111,7 @@ def test_a_failed_read_fails_every_wallet_of_it_and_gives_none_a_balance() -> No
 def test_a_bad_address_is_not_asked_for_and_judged_again_in_half_a_day_whatever_became_of_the_read() -> None:
     bad = wallet(2, account=None, address="0xdAC17F958D2ee523a2206206994597C13D831ec7")
     with capture_logs() as logs:
-        assert accounts_of(claimed(wallet(1), bad)) == [ACCOUNT, None]
+        assert accounts_of(claimed(wallet(1), bad), "tron") == [ACCOUNT, None]
     assert [(line["event"], line["log_level"]) for line in logs] == [("bad_address", "warning")]
     expected = Outcome(bad.id, NOW, after(JUDGED_AGAIN), 1, "bad_address")
     assert decide(wallet(1), bad, balances=(Balance(1, 1),))[1] == expected
@@ -126,22 +126,22 @@ def test_balances_stay_with_their_wallets_when_one_in_the_middle_is_not_asked_fo
 
 def test_an_address_is_checked_once_and_its_account_is_kept_only_when_it_was_read_well() -> None:
     new = wallet(1, account=None)
-    assert accounts_of(claimed(new)) == [ACCOUNT]
+    assert accounts_of(claimed(new), "tron") == [ACCOUNT]
     assert decide(new, balances=(Balance(1, 1),))[0].account == ACCOUNT
     assert decide(new, failure=Throttled())[0].account is None
     known = wallet(1, account=ACCOUNT)
-    assert accounts_of(claimed(known)) == [ACCOUNT]
+    assert accounts_of(claimed(known), "tron") == [ACCOUNT]
     assert decide(known, balances=(Balance(1, 1),))[0].account is None
 
 
 def test_an_account_that_is_not_the_addresss_is_found_anew_and_set_right() -> None:
     forged = wallet(1, account=b"\x07" * 20)
-    assert accounts_of(claimed(forged)) == [ACCOUNT]
+    assert accounts_of(claimed(forged), "tron") == [ACCOUNT]
     assert decide(forged, balances=(Balance(1, 1),))[0].account == ACCOUNT
 
 
 def test_a_wallet_that_the_schedule_takes_for_one_of_another_network_is_not_read() -> None:
-    assert accounts_of(claimed(wallet(1, address=None))) == [None]
+    assert accounts_of(claimed(wallet(1, address=None)), "tron") == [None]
 
 
 def test_a_wallet_that_was_long_overdue_is_put_anywhere_in_its_interval() -> None:

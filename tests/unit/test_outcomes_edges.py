@@ -36,9 +36,9 @@ def read(usdt: int, native: int, block: int = 10) -> Found:
 
 def test_each_network_checks_addresses_in_its_own_way_and_says_whose_is_none() -> None:
     ethereum = "0x" + "ab" * 20
-    assert accounts_of(claim(wallet(account=None, address=ethereum), network="ethereum")) == [b"\xab" * 20]
+    assert accounts_of(claim(wallet(account=None, address=ethereum), network="ethereum"), "evm") == [b"\xab" * 20]
     with capture_logs() as logs:
-        assert accounts_of(claim(wallet(7, account=None, address=ethereum))) == [None]
+        assert accounts_of(claim(wallet(7, account=None, address=ethereum)), "tron") == [None]
     assert logs == [
         {
             "event": "bad_address",

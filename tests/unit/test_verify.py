@@ -222,6 +222,26 @@ def test_a_held_wallet_keeps_its_row_has_not_failed_and_is_read_again_soon() -> 
     assert (made.failures, made.error, made.changed, made.due) == (0, None, False, NOW + 60)
 
 
+def test_what_is_held_of_another_source_says_nothing_of_the_new_one_and_is_forgotten_with_the_first_read() -> None:
+    """A claim knows nothing of such a wallet: it is as one that was never read."""
+    claim = claimed(*(wallet(number, None, None, None) for number in range(MANY)))
+    long_ago = HeldChange(1, 5, 1, NOW - 2 * HOLD_SECONDS, reads=HOLD_READS)
+    history = History(Rates(), {each.id: long_ago for each in claim.wallets})
+    found = [read(1, block=1 + HOLD_BLOCKS)] * MANY
+    doubts = doubted(claim, found, history, rises_above=None, several=False)
+    assert not doubts.places
+    assert judged(claim, found, history=history) == found
+    learnt = lesson(claim, found, history, chance=1.0)
+    assert (learnt.hold, set(learnt.forget)) == ({}, {each.id for each in claim.wallets})
+
+
+def test_a_change_of_what_somebody_had_forgotten_is_held_as_any_other_is() -> None:
+    """Only its block holds nothing up: the node that lied may still be there."""
+    claim = claimed(*(wallet(number, block=0) for number in range(MANY)))
+    assert {said(each) for each in judged(claim, [read(1, block=5)] * MANY)} == {None}
+    assert {said(each) for each in judged(claim, [read(977, block=5)] * MANY)} == {Balance(977, 5)}
+
+
 def test_what_is_held_is_remembered_and_what_is_settled_is_forgotten() -> None:
     claim = claimed(*map(wallet, range(5)))
     history = History(Rates(), {UUID(int=number): LONG_AGO for number in range(4)})

@@ -1,17 +1,17 @@
 """Whether the servers that DATABASE_URL and REDIS_URL name are what a process can work with. I/O.
 
-Each connects as the process does that needs it, by the same code, and tries what that process does. What is found is a
-detail, what to do about it (empty: nothing), and whether it works all the same.
+Each connects as the process does that needs it, by the same code, and tries what that process does.
 """
 
 import asyncio
 from collections.abc import Iterator
 from secrets import token_hex
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 import redis
-import structlog
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import Connection
 
 from config import redis_address
@@ -19,8 +19,7 @@ from config.redis_address import CLUSTER
 from db.endpoint_connections import Connector
 from db.reasons import reason
 from db.server_facts import facts
-
-log = structlog.get_logger(__name__)
+from worker.admin.finding import Finding
 
 OLDEST_REDIS = (6, 2)
 OLDEST_POSTGRES = 140_000  # as server_version_num has it
@@ -28,28 +27,22 @@ ENDPOINT_SECONDS = 10.0
 RIGHTS = "give it the rights of config/redis.acl"
 
 
-class Found(NamedTuple):
-    """What was found out about a server."""
-
-    detail: str
-    to_do: str = ""
-    warning: bool = False
-
-
-def postgres(connection: Connection) -> Iterator[Found]:
+def postgres(connection: Connection) -> Iterator[Finding]:
     """What of a database that answers is not as it must be, or not as it should be."""
     version, encoding, read_only, replica = facts(connection)
     if version < OLDEST_POSTGRES:
-        yield Found(f"version {version // 10_000}", "use PostgreSQL 14 or later")
+        yield Finding("database", f"version {version // 10_000}", "use PostgreSQL 14 or later")
     if replica or read_only:
         what = "is a replica" if replica else "takes no writes"
-        yield Found(what, "name the primary in DATABASE_URL, or all hosts and target_session_attrs=read-write")
+        yield Finding(
+            "database", what, "name the primary in DATABASE_URL, or all hosts and target_session_attrs=read-write"
+        )
     if encoding == "SQL_ASCII":
         to_do = "make it anew with ENCODING 'UTF8': PostgreSQL checks no text in it"
-        yield Found(f"encoding {encoding}", to_do, warning=True)
+        yield Finding("database", f"encoding {encoding}", to_do, warning=True)
 
 
-def endpoints_way(url: str) -> Iterator[Found]:
+def endpoints_way(url: str) -> Iterator[Finding]:
     """Whether the endpoint's driver reaches the database too: it is another than the worker's."""
 
     async def connect() -> None:
@@ -60,12 +53,12 @@ def endpoints_way(url: str) -> Iterator[Found]:
     try:
         asyncio.run(connect())
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError) as error:
-        yield Found(f"out of the endpoint's reach: {reason(error)}", "correct DATABASE_URL")
+        yield Finding("database", f"out of the endpoint's reach: {reason(error)}", "correct DATABASE_URL")
 
 
-def broker(url: str, timeout: float) -> Iterator[Found]:
+def broker(url: str, timeout: float) -> Iterator[Finding]:
     """Whether Redis answers, is of a kind that Celery works with, and gives us every right that a worker needs."""
-    client: Any = redis_address.client(url, timeout=timeout)
+    client: Any = redis_address.client(url, timeout=timeout, retry=Retry(NoBackoff(), 0))
     try:
         yield from _of_redis(client)
     except redis.RedisError as error:
@@ -74,32 +67,34 @@ def broker(url: str, timeout: float) -> Iterator[Found]:
         client.close()
 
 
-def _of_redis(client: Any) -> Iterator[Found]:
+def _of_redis(client: Any) -> Iterator[Finding]:
     client.ping()
     try:
         about = client.info()
     except redis.exceptions.NoPermissionError:
         about = {}
     if about.get("redis_mode") == "cluster" or _is_cluster(client):
-        yield Found(f"REDIS_URL {CLUSTER.partition(':')[0]}", CLUSTER.partition(": ")[2])
+        yield Finding("redis", f"REDIS_URL {CLUSTER.partition(':')[0]}", CLUSTER.partition(": ")[2])
         return
     if about.get("role") == "slave":
-        yield Found("a replica, which takes no writes", "name the primary in REDIS_URL, or Sentinels")
+        yield Finding("redis", "a replica, which takes no writes", "name the primary in REDIS_URL, or Sentinels")
         return
     if refused := _refused(client):
-        yield Found(f"its user may not do what a worker does: {', '.join(refused)}", RIGHTS)
+        yield Finding("redis", f"its user may not do what a worker does: {', '.join(refused)}", RIGHTS)
         return
     if not about:
-        yield Found("its user may not ask INFO, so its version and policy are not known", RIGHTS, warning=True)
+        yield Finding(
+            "redis", "its user may not ask INFO, so its version and policy are not known", RIGHTS, warning=True
+        )
         return
     version, policy = str(about.get("redis_version", "0")), about.get("maxmemory_policy", "noeviction")
     if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
-        yield Found(f"version {version}", "use 6.2 or later")
+        yield Finding("redis", f"version {version}", "use 6.2 or later")
     elif policy != "noeviction":
         to_do = "set its maxmemory-policy to noeviction: a full Redis would throw messages away"
-        yield Found(f"maxmemory-policy {policy}", to_do)
+        yield Finding("redis", f"maxmemory-policy {policy}", to_do)
     else:
-        yield Found(f"version {version}, {policy}")
+        yield Finding("redis", f"version {version}, {policy}")
 
 
 def _is_cluster(client: Any) -> bool:
@@ -137,17 +132,19 @@ def _refused(client: Any) -> list[str]:
     return list(dict.fromkeys(refused))
 
 
-def _out_of_reach(error: redis.RedisError) -> Found:
+def _out_of_reach(error: redis.RedisError) -> Finding:
     said = str(error)
     if isinstance(error, redis.exceptions.AuthenticationError) or "WRONGPASS" in said or "NOAUTH" in said:
-        return Found("its user or password is refused", "correct them in REDIS_URL")
+        return Finding("redis", "its user or password is refused", "correct them in REDIS_URL")
     if isinstance(error, redis.exceptions.NoPermissionError):
-        return Found("its user may do next to nothing", RIGHTS)
+        return Finding("redis", "its user may do next to nothing", RIGHTS)
     if isinstance(error, redis.sentinel.MasterNotFoundError):
-        return Found("no Sentinel tells of that master", "correct REDIS_URL: redis+sentinel://host:26379/its-name/0")
+        return Finding(
+            "redis", "no Sentinel tells of that master", "correct REDIS_URL: redis+sentinel://host:26379/its-name/0"
+        )
     if "CERTIFICATE_VERIFY_FAILED" in said:
         to_do = "name who does in REDIS_URL, by ssl_ca_certs, or its own name if it has another"
-        return Found("nobody whom we trust vouches for its certificate", to_do)
+        return Finding("redis", "nobody whom we trust vouches for its certificate", to_do)
     if "DB index" in said:
-        return Found("it has no database of that number", "correct the number at the end of REDIS_URL")
-    return Found(f"out of reach ({type(error).__name__})", "correct REDIS_URL, or start Redis")
+        return Finding("redis", "it has no database of that number", "correct the number at the end of REDIS_URL")
+    return Finding("redis", f"out of reach ({type(error).__name__})", "correct REDIS_URL, or start Redis")

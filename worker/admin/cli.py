@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from config.networks import NetworkName
-    from worker.admin.check import Finding
+    from worker.admin.finding import Finding
     from worker.admin.resync import Send
 
 MESSAGE_HOLDS = 60  # seconds; by then a tick of beat's has found what is due
@@ -36,9 +36,9 @@ are overwritten.
 \b
 Examples:
   celery -A worker resync --user 5c81c005-1c52-4e0d-85e2-862ee1cdd4d0 --wait
-  celery -A worker resync --network tron --older-than 10m
+  celery -A worker resync --network NAME --older-than 10m
   celery -A worker resync --failed --dry-run
-  celery -A worker resync --network tron --forget --wait
+  celery -A worker resync --network NAME --forget --wait
   celery -A worker resync --all --yes --json
 
 \b
@@ -184,7 +184,7 @@ def resync(
 ) -> None:
     from config.settings import worker_settings
     from db.resync_queries import Scope
-    from worker.admin.resync_command import Wishes, run
+    from worker.admin.resync_command import Options, run
 
     scope = Scope(wallets, users, network, older_than, failed)
     if scope.empty and not everything:
@@ -201,7 +201,7 @@ def resync(
         sys.exit(
             run(
                 scope,
-                Wishes(dry_run=dry_run, wait=wait, yes=yes, as_json=as_json, forget=forget),
+                Options(dry_run=dry_run, forget=forget, wait=wait, yes=yes, as_json=as_json),
                 worker_settings(),
                 sender(ctx.obj.app),
             )

@@ -24,7 +24,7 @@ from worker.admin.node_states import NodeState, node_states, per_request
 from worker.reading import shared_of
 from worker.reading.request_counts import SPAN_SECONDS
 from worker.reading.shared_redis import SharedRedis
-from worker.wording import counted, printable, told
+from worker.wording import counted, in_words, printable
 
 Report = dict[str, Any]
 
@@ -123,7 +123,7 @@ def lines(report: Report) -> Iterator[str]:
     yield _heading(report)
     yield from _lines_of_trouble(report)
     if report["read"]:
-        yield "  age        " + ", ".join(f"{name} {told(age)}" for name, age in report["age_seconds"].items())
+        yield "  age        " + ", ".join(f"{name} {in_words(age)}" for name, age in report["age_seconds"].items())
     if report["wallets"]:
         yield f"  now        {report['due']:,} due, {report['overdue']:,} overdue, {report['claimed']:,} being read"
     if report["failing"]:
@@ -137,7 +137,7 @@ def lines(report: Report) -> Iterator[str]:
 def _lines_of_trouble(report: Report) -> Iterator[str]:
     if report["out_since"]:
         seconds = (datetime.now(UTC) - datetime.fromisoformat(report["out_since"])).total_seconds()
-        yield f"  out        for {told(max(seconds, 0))}: no endpoint answers ({report['out_reason']})"
+        yield f"  out        for {in_words(max(seconds, 0))}: no endpoint answers ({report['out_reason']})"
     if lost := report["lost"]:
         yield f"  lost       {counted(lost, 'wallet')} whose worker never came back: tried apart from others"
     if doubted := report["doubted"]:
@@ -148,7 +148,9 @@ def _lines_of_cost(report: Report) -> Iterator[str]:
     if (reads := report["reads_per_hour"]) is not None:
         yield f"  cadence    {reads:,.0f} reads of wallets an hour"
     if made := report["requests"]:
-        how = f"counted since {told(time() - made['since'])} ago" if made["since"] else "by the cadence, at the least"
+        how = (
+            f"counted since {in_words(time() - made['since'])} ago" if made["since"] else "by the cadence, at the least"
+        )
         share = "" if made["share_of_quota"] is None else f", {made['share_of_quota']:.1%} of the quota"
         yield f"  requests   {made['per_hour']:,.0f} an hour ({how}), {made['per_day']:,.0f} a day{share}"
 
@@ -167,7 +169,7 @@ def _heading(report: Report) -> str:
 
 
 def _of_node(node: Report) -> Iterator[str]:
-    yield f"resting for {told(node['resting_seconds'])}" if node["resting_seconds"] else "ready"
+    yield f"resting for {in_words(node['resting_seconds'])}" if node["resting_seconds"] else "ready"
     if strikes := node["failures_in_a_row"]:
         yield f"{node['resting_reason']}, {strikes} in a row"
     why = f" ({printable(node['way_reason'])})" if node["way_reason"] else ""

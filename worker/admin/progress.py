@@ -9,7 +9,7 @@ from typing import TextIO
 
 import click
 
-from worker.wording import counted, told
+from worker.wording import counted, in_words
 
 OCCASION = 10.0  # seconds between lines where no terminal is
 CLEARED = "\r\x1b[K"
@@ -23,7 +23,7 @@ def progress_line(what: str, done: int, total: int, seconds: float, *, more: str
         rate = done / seconds
         line += f", {rate:,.0f} a second" if rate >= 1 else f", {60 * rate:,.1f} a minute"
         if done < total:
-            line += f", {told((total - done) / rate)} left"
+            line += f", {in_words((total - done) / rate)} left"
     return line + (f" ({more})" if more else "")
 
 
@@ -58,7 +58,7 @@ class Progress:
 
         def tell() -> None:
             while not over.wait(1):
-                self.show(f"{what}: {told(self._clock() - started)} …")
+                self.show(f"{what}: {in_words(self._clock() - started)} …")
 
         teller = Thread(target=tell, daemon=True)
         teller.start()

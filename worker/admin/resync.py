@@ -5,7 +5,7 @@ Redis, and workers take it up as they take up whatever is due.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import Any
@@ -18,10 +18,7 @@ from db.session import transaction
 from worker.admin.node_states import node_states, per_request
 from worker.admin.progress import Progress, progress_line
 from worker.reading import shared_of
-from worker.wording import told
-
-ASK_ABOVE = 10_000
-"""Wallets above which a person is asked, since a mistyped scope may cost a day's quota."""
+from worker.wording import in_words
 
 LOOK_PAUSE = 0.5  # seconds
 LOOK_AHEAD = 8
@@ -38,35 +35,6 @@ class ResyncRefused(Exception):
     """A resync cannot be made as asked for; the message says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What a resync costs one network. `seconds`: at least, by its budget; None: no budget, or no wallets."""
-
-    wallets: int
-    requests: int
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A resync that has not begun. Wallets without a valid address are left out, as are networks without a node."""
-
-    bundles: tuple[Bundle, ...]
-    shares: Mapping[NetworkName, Share]
-    hopeless: int
-    not_synced: Mapping[NetworkName, int]
-    sizes: Mapping[NetworkName, int]
-
-    @property
-    def wallets(self) -> int:
-        return sum(share.wallets for share in self.shares.values())
-
-    @property
-    def seconds(self) -> float | None:
-        """At least: networks are read side by side."""
-        return max((share.seconds for share in self.shares.values() if share.seconds is not None), default=None)
-
-
 @dataclass(slots=True)
 class Outcome:
     """What became of a resync's wallets so far."""
@@ -78,26 +46,52 @@ class Outcome:
     seconds: float = 0.0
 
     @property
-    def failures(self) -> int:
-        return sum(self.failed.values())
+    def done(self) -> int:
+        return self.read + self.failed.total() + self.gone
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "read": self.read,
+            "failed": self.failed.total(),
+            "errors": dict(self.failed),
+            "deleted": self.gone,
+            "open": self.total - self.done,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+@dataclass(slots=True)
+class Resync:
+    """One run: `bundles` are its wallets of networks that have a node, of which a request takes `sizes` at a time.
+
+    `report` is what it comes to, the object that ``--json`` prints, with the keys of docs/operations.md; `marked` are
+    the wallets that are due.
+    """
+
+    bundles: Sequence[Bundle]
+    sizes: Mapping[NetworkName, int]
+    report: dict[str, Any]
+    marked: list[Bundle] = field(default_factory=list)
+    outcome: Outcome | None = None
 
     @property
-    def done(self) -> int:
-        return self.read + self.failures + self.gone
+    def due(self) -> int:
+        return sum(bundle.wallets for bundle in self.marked)
+
+    def as_json(self) -> dict[str, Any]:
+        return self.report | {"marked": self.due, "outcome": self.outcome and self.outcome.as_json()}
 
 
-def share(wallets: int, size: int, per_second: float) -> Share:
-    """What wallets of one network cost at `size` a request and `per_second` requests, 0 being no bound. Pure."""
-    requests = -(-wallets // size)
-    return Share(wallets, requests, requests / per_second if per_second and requests else None)
-
-
-def plan(scope: Scope, settings: WorkerSettings) -> Plan:
+def plan(scope: Scope, settings: WorkerSettings) -> Resync:
     """What a resync of a scope comes to. Raises ResyncRefused when it names wallets or users that there are not."""
     with transaction() as connection:
         wallets, users = unknown(connection, scope)
         if wallets or users:
-            raise ResyncRefused(_nobody(wallets, users))
+            lacking = [f"there is no wallet {each}" for each in wallets] + [
+                f"user {each} has no wallet" for each in users
+            ]
+            more = ", …" if len(lacking) > 5 else ""  # noqa: PLR2004
+            raise ResyncRefused(f"Nothing was marked: {', '.join(lacking[:5])}{more}.")
         wanted = find(connection, scope)
     chains = {network: settings.chain(network) for network in settings.networks}
     sizes = {
@@ -107,66 +101,68 @@ def plan(scope: Scope, settings: WorkerSettings) -> Plan:
     return planned(wanted, sizes, {network: chain.per_second for network, chain in chains.items()})
 
 
-def _nobody(wallets: Sequence[object], users: Sequence[object]) -> str:
-    lacking = [f"there is no wallet {each}" for each in wallets] + [f"user {each} has no wallet" for each in users]
-    return f"Nothing was marked: {', '.join(lacking[:5])}{', …' if len(lacking) > 5 else ''}."  # noqa: PLR2004
-
-
-def planned(wanted: Wanted, sizes: Mapping[NetworkName, int], budgets: Mapping[NetworkName, float]) -> Plan:
-    """The plan for what was found. `sizes` and `budgets` are of the networks that have a node. Pure."""
+def planned(wanted: Wanted, sizes: Mapping[NetworkName, int], budgets: Mapping[NetworkName, float]) -> Resync:
+    """The plan for what was found. `sizes` and `budgets` are of the networks that have a node, and a budget of 0 is no
+    bound. What cannot be read is left out: wallets without a valid address, and those of other networks. Pure.
+    """
     counts: Counter[NetworkName] = Counter()
     for bundle in wanted.bundles:
         counts[bundle.network] += bundle.wallets
-    return Plan(
-        bundles=tuple(bundle for bundle in wanted.bundles if bundle.network in sizes),
-        shares={
-            network: share(counts[network], size, budgets[network])
-            for network, size in sizes.items()
-            if counts[network]
+    networks = {}
+    for network, size in sizes.items():
+        if wallets := counts[network]:
+            requests = -(-wallets // size)
+            seconds = requests / budgets[network] if budgets[network] else None
+            networks[network] = {"wallets": wallets, "requests": requests, "seconds": seconds}
+    report = {
+        "wallets": sum(each["wallets"] or 0 for each in networks.values()),
+        # At least: networks are read side by side.
+        "seconds_at_least": max((each["seconds"] for each in networks.values() if each["seconds"]), default=None),
+        "networks": networks,
+        "left_out": {
+            "bad_address": sum(wanted.hopeless.values()),
+            "not_synced": {network: number for network, number in sorted(counts.items()) if network not in sizes},
         },
-        hopeless=sum(wanted.hopeless.values()),
-        not_synced={network: wallets for network, wallets in sorted(counts.items()) if network not in sizes},
-        sizes=sizes,
-    )
+        "queued": None,
+        "interrupted": False,
+    }
+    return Resync([bundle for bundle in wanted.bundles if bundle.network in sizes], sizes, report)
 
 
-def mark_all(
-    bundles: Iterable[Bundle], marked: list[Bundle], progress: Progress, *, total: int, forget: bool = False
-) -> None:
-    """Make wallets due, a transaction for each bundle, and put them into `marked`. What is there is due, come what may.
+def mark_all(resync: Resync, progress: Progress, *, forget: bool) -> None:
+    """Make the wallets due, a transaction for each bundle. What is marked is due, come what may.
 
     A row that a worker is writing is asked for again after the others. `forget`: what was read of them until now may be
     overwritten by an older block.
     """
-    started, done, left = monotonic(), 0, deque(bundles)
+    started, left = monotonic(), deque(resync.bundles)
     while left:
         with transaction() as connection:
             now_due, locked = mark(connection, left.popleft(), forget=forget)
         if now_due:
-            marked.append(now_due)
-            done += now_due.wallets
+            resync.marked.append(now_due)
         if locked:
             left.append(locked)
             if not now_due:
                 sleep(LOCKED_PAUSE)
-        progress.show(progress_line("marked", done, total, monotonic() - started))
+        progress.show(progress_line("marked", resync.due, resync.report["wallets"], monotonic() - started))
     progress.clear()
 
 
-def forget_newest(networks: Iterable[NetworkName], settings: WorkerSettings) -> None:
+def forget_newest(resync: Resync, settings: WorkerSettings) -> None:
     """Have the workers forget the newest block that any of them has seen: true nodes would count as behind it."""
-    for network in networks:
+    for network in resync.report["networks"]:
         shared_of(network, settings).forget("newest")
 
 
-def send_for(marked: Sequence[Bundle], sizes: Mapping[NetworkName, int], send: Send) -> bool:
+def send_for(resync: Resync, send: Send) -> bool:
     """Tell the workers. What fits into one request of its network goes before other work; more is work like any other,
     for users who wait must not stand behind it. False: the queue is out of reach, and beat's next tick has to do.
     """
     many = False
-    for network in sizes:
-        bundles = [bundle for bundle in marked if bundle.network == network]
-        if sum(bundle.wallets for bundle in bundles) > sizes[network]:
+    for network, size in resync.sizes.items():
+        bundles = [bundle for bundle in resync.marked if bundle.network == network]
+        if sum(bundle.wallets for bundle in bundles) > size:
             many = True
         elif bundles:
             ids = [wallet for bundle in bundles for wallet in bundle.ids.strip("{}").split(",")]
@@ -194,10 +190,10 @@ def wait(marked: Sequence[Bundle], outcome: Outcome, progress: Progress) -> None
         elif now - moved > STALLED:
             moved = now
             progress.say(
-                f"No wallet was read for {told(STALLED)}: is a worker running, and beat? "
+                f"No wallet was read for {in_words(STALLED)}: is a worker running, and beat? "
                 "`celery -A worker freshness` shows how the endpoints are."
             )
-        more = f"{outcome.failures:,} failed" if outcome.failures else ""
+        more = f"{failed:,} failed" if (failed := outcome.failed.total()) else ""
         progress.show(progress_line("read", outcome.done, outcome.total, outcome.seconds, more=more))
         if any(queues):
             sleep(LOOK_PAUSE)

@@ -43,7 +43,8 @@ STATUSES: dict[int, type[ReadFailed]] = {
     501: Unsupported,
 }
 
-# From here on what answers is out of order (RFC 9110 §15.6), and what its page says is not supported is no way of ours.
+# From here on what answers is out of order (RFC 9110 §15.6), and what its page says is not supported is
+# none of our strategies.
 OUT_OF_ORDER = 500
 
 # Where what the body says does not count: a message about the limit may speak of anything.
@@ -164,15 +165,15 @@ def _for_status(response: requests.Response, known: Sequence[Words]) -> ReadFail
     status, detail = response.status_code, f"HTTP {response.status_code}"
     # Not `response.text`: it would guess the encoding of megabytes, character by character.
     text = response.content[:4096].decode(errors="replace")
-    told = by_words(text, known, detail)
-    if isinstance(told, Unsupported) and status >= OUT_OF_ORDER:
-        told = None
-    wait = told.retry_after if told else None
+    by_its_words = by_words(text, known, detail)
+    if isinstance(by_its_words, Unsupported) and status >= OUT_OF_ORDER:
+        by_its_words = None
+    wait = by_its_words.retry_after if by_its_words else None
     if wait is None:
         wait = _wait_in(text, response.headers.get("Retry-After", ""))
     kind = STATUSES.get(status, Unavailable if status >= OUT_OF_ORDER else Refused)
-    if told and status not in BY_STATUS_ALONE and (wait is None or not isinstance(told, TooMuch)):
-        kind = type(told)
+    if by_its_words and status not in BY_STATUS_ALONE and (wait is None or not isinstance(by_its_words, TooMuch)):
+        kind = type(by_its_words)
     elif wait is not None and (kind is Unavailable or status == 403):  # noqa: PLR2004
         # Whoever says when to come back wants to be left alone until then, be the status 429, 503 or 403.
         kind = Throttled

@@ -26,7 +26,7 @@ class ChainReader(Protocol):
 
     @property
     def decimals(self) -> int | None:
-        """The token's decimals; None: neither the settings nor a node has told them yet."""
+        """The token's decimals; None: neither the settings nor a node has said so yet."""
 
     def expect_decimals(self, decimals: int | None) -> None:
         """Believe no node from now on that says otherwise, where the settings do not say. None: nothing is known."""
@@ -37,20 +37,20 @@ class ChainReader(Protocol):
 
     @property
     def several(self) -> bool:
-        """Whether it has more than one endpoint."""
+        """Whether it has more than one node."""
 
     def may_read(self, deadline: float, *, refresh: bool = False, wallets: int | None = None) -> ReadFailed | None:
-        """Whether an endpoint may be asked, and its budget has room before `deadline`: to be asked before any claim.
+        """Whether a node may be asked, and its budget has room before `deadline`: to be asked before any claim.
 
         None: yes, and slots in the budget are reserved for the next `read` of this process, for so many wallets, or a
         whole batch. If that does not come within a few seconds, they are lost; if none will come, `give_back` lets
         others have them. Otherwise why not, with `retry_after` in seconds: OverBudget when only our own budget is in
-        the way, else what the endpoints are being left alone for. I/O, to Redis; where all endpoints rest, now and then
+        the way, else what the nodes are being left alone for. I/O, to Redis; where all of them rest, now and then
         to one of them. Raises nothing.
         """
 
     def give_back(self) -> None:
-        """Let others have what `may_read` reserved: no read will come. At most one command an endpoint."""
+        """Let others have what `may_read` reserved: no read will come. At most one command a node."""
 
     def read(
         self,
@@ -63,14 +63,14 @@ class ChainReader(Protocol):
     ) -> list[Part]:
         """The balances of `accounts`, in parts, each at one block or with a failure. I/O; raises nothing.
 
-        A part whose failure is OverBudget was not asked of any endpoint for want of budget: nothing is wrong.
+        A part whose failure is OverBudget was not asked of any node for want of budget: nothing is wrong.
         `refresh`: somebody waits for these wallets.
         """
 
 
 @cache
 def reader_for(network: NetworkName) -> ChainReader:
-    """The process's reader of a network. Raises NotConfigured when the network has no endpoint."""
+    """The process's reader of a network. Raises NotConfigured where the network has no node."""
     return node_reader(network, worker_settings())
 
 

@@ -1,4 +1,4 @@
-"""The second best way to read: Multicall3's ``aggregate3``, for endpoints that refuse a call without a contract. Pure.
+"""The second best way to read: Multicall3's ``aggregate3``, for nodes that refuse a call without a contract. Pure.
 
 Block number, time and chain id are read in the same call, so that the balances are of one block here too. The echo is
 a nonce sent through the identity precompile: it says which request is answered. Multicall3 has the block's number from

@@ -48,7 +48,7 @@ class Pieces:
         return bool(self._read)
 
     def split(self, piece: range, failure: TooMuch) -> TooMuch | None:
-        """Half of a piece that was too much, twice, until a single wallet is left that fails by itself.
+        """Have both halves of a piece wait that was too much, until a single wallet is left that fails by itself.
 
         A failure: it has cost too many requests by now, and is left for later.
         """

@@ -124,7 +124,7 @@ class NodeReader:
     def _reserve(
         self, node: Node, entries: Mapping[str, Any], deadline: float, wallets: int | None, *, refresh: bool
     ) -> float:
-        """0.0: the slots are had that a read takes at this endpoint. Otherwise when to ask again, in seconds."""
+        """0.0: the slots are reserved that a read takes at this node. Otherwise when to ask again, in seconds."""
         strategy = strategy_of(self.facts, node, entries, self.shared.clock())
         size = size_of(self.facts, node, strategy, entries, self._budget)
         count = requests_of(strategy, size if wallets is None else min(wallets, size))
@@ -136,8 +136,8 @@ class NodeReader:
             and node.id not in self._too_slow
         ):
             self._too_slow.add(node.id)
-            told = {"endpoint": node.name, "requests": count, "per_second": self.per_second}
-            log.error("budget_too_small", network=self.facts.network, **told)
+            budget = {"requests": count, "per_second": self.per_second}
+            log.error("budget_too_small", network=self.facts.network, endpoint=node.name, **budget)
         pace, ahead = node.session.pace, None if refresh else AHEAD
         latest = latest_slot(deadline, pace, self.request_limit)
         return self._budget.reserve(node.id, count, latest, refresh=refresh, ahead=ahead, pace=pace)
@@ -153,8 +153,8 @@ class NodeReader:
     ) -> list[Part]:
         """The balances of `accounts`, in parts, each at one block: usually one part, more where a batch was split.
 
-        Together the parts hold each account once; those that no endpoint read have a failure. `now` is the database's
-        time in unix seconds, `deadline` ends the read on the monotonic clock. The endpoints in `avoid`, by their ids,
+        Together the parts hold each account once; those that no node read have a failure. `now` is the database's
+        time in unix seconds, `deadline` ends the read on the monotonic clock. The nodes in `avoid`, by their ids,
         are not asked, unless there is no other. Does I/O; raises nothing.
         """
         self._clock_behind = now - self.shared.clock()
@@ -214,14 +214,14 @@ class NodeReader:
         return Trial(self.shared.trial_lock(), seconds, self._read_limit)
 
     def _keep_skew(self, attempt: Attempt, failure: ReadFailed | None) -> None:
-        """What an endpoint's reply says of the database's clock. One that is in time says that it is right."""
+        """What a node's reply says of the database's clock. One that is in time says that it is right."""
         if attempt.parts:
             self._skews.clear()
         if failure and failure.skew:
             self._skews[attempt.node.id] = failure.skew
             if isinstance(failure, ClockSkewed):
-                told = {"endpoint": attempt.node.name, "seconds": round(failure.skew[0]), "detail": str(failure)}
-                log.error("clock_skewed", network=self.facts.network, **told)
+                skew = {"seconds": round(failure.skew[0]), "detail": str(failure)}
+                log.error("clock_skewed", network=self.facts.network, endpoint=attempt.node.name, **skew)
 
     def _mark(self, entries: Mapping[str, Any], now: float) -> Block | None:
         """The newest block by others' word, if the chain can have made it, and their word was not wrong lately."""
@@ -231,7 +231,7 @@ class NodeReader:
         return mark
 
     def _judge_mark(self, attempts: Sequence[Attempt]) -> None:
-        """A mark that every endpoint contradicts which gave a sound reply is not the chain's, but somebody's."""
+        """A mark that every node contradicts which gave a sound reply is not the chain's, but somebody's."""
         if any(attempt.contradicts for attempt in attempts) and not any(attempt.agrees for attempt in attempts):
             self.shared.forget("newest")
             self._no_mark_until = self.shared.clock() + NEWEST_HOLDS

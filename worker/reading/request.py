@@ -1,4 +1,4 @@
-"""What a read is to bring, the same for each endpoint that is asked, and what became of its wallets: values."""
+"""What a read is to bring, the same for each node that is asked, and what became of its wallets: values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -205,8 +205,8 @@ def _decide(
     policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
     accounts: list[bytes | None] = [None] * len(claim.wallets)
     try:
-        accounts = accounts_of(claim)
-        rises_above = settings.chain(claim.network).confirm_rises
+        chain = settings.chain(claim.network)
+        accounts, rises_above = accounts_of(claim, chain.network.family), chain.confirm_rises
         parts, found = _read(reader, claim, accounts, deadline, rises_above=rises_above, known=known, refresh=refresh)
         learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
         made = outcomes(claim, accounts, found, policy=policy, chance=random, finality=reader.finality)

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import structlog
 
+from config import addresses
+from config.addresses import Family
 from db.claims import Claim, ClaimedWallet
 from db.network_state import State
 from db.outcomes import Outcome
 from worker.errors import OLDER_BLOCK, USDT_CALL_FAILED, BadAddress, OverBudget, ReadFailed, TooMuch
-from worker.nodes.addresses import account_bytes, is_account
 from worker.reading.contract import Balance, Block
 from worker.reading.request import Part
 from worker.schedule import cadence as schedule
@@ -43,21 +44,21 @@ class Found(NamedTuple):
 MOST_FAILURES = 1_000_000  # beyond any that count
 
 
-def accounts_of(claim: Claim) -> list[bytes | None]:
+def accounts_of(claim: Claim, family: Family) -> list[bytes | None]:
     """For each claimed wallet the 20 bytes that its chain knows it by, or None: its address is not one."""
-    return [_account(claim, wallet) for wallet in claim.wallets]
+    return [_account(claim, wallet, family) for wallet in claim.wallets]
 
 
-def _account(claim: Claim, wallet: ClaimedWallet) -> bytes | None:
+def _account(claim: Claim, wallet: ClaimedWallet, family: Family) -> bytes | None:
     """What was found before is held against the address: what is read must be what the API shows."""
     if wallet.address is None:
         log.error("wallet_of_another_network", network=claim.network, wallet_id=str(wallet.id))
         return None
-    if wallet.account and is_account(claim.network, wallet.address, wallet.account):
+    if wallet.account and addresses.is_account(family, wallet.address, wallet.account):
         return wallet.account
     try:
-        return account_bytes(claim.network, wallet.address)
-    except BadAddress as error:
+        return addresses.account_bytes(family, wallet.address)
+    except addresses.BadAddress as error:
         log.warning("bad_address", network=claim.network, wallet_id=str(wallet.id), detail=str(error))
         return None
 

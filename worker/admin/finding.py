@@ -1,0 +1,20 @@
+"""What an admin command found out about one thing, and how to mend it: a value."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found out about one thing. `to_do` says how to mend it, and is empty when all is well.
+
+    `warning`: it works all the same, and is not as it should be.
+    """
+
+    subject: str
+    detail: str
+    to_do: str = ""
+    warning: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.warning or not self.to_do
