@@ -12,10 +12,18 @@ from typing import Any, TypeVar
 import structlog
 from celery import current_app
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from redis.exceptions import (
+    ClusterCrossSlotError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as Lost
-from redis.exceptions import MasterDownError, NoPermissionError, ReadOnlyError, ResponseError
 
 from config.broker import queues
+from config.redis_address import CLUSTER
 from config.settings import worker_settings
 from worker.queues.fair_order import FairOrder
 from worker.queues.messages import BadMessage, message
@@ -156,7 +164,10 @@ class Channel(redis.Channel):
         super().__init__(*args, **options)
         try:
             with suppress(NoPermissionError):  # of whoever only sends
-                self.client.delete("nothing")
+                self.client.delete("nothing", "nobody")
+        except (ClusterCrossSlotError, MovedError):  # two keys of different slots
+            self.close()
+            raise SystemExit(f"The settings are not usable:\n  REDIS_URL: {CLUSTER}") from None
         except redis.Transport.connection_errors:
             self.close()
             raise
