@@ -12,7 +12,8 @@ from devstack.servers import CAP
 def test_the_demo_runs_to_its_end(servers: Path, capsys: pytest.CaptureFixture[str]) -> None:
     demo.demo(servers / "demo", NEVER | LONG_LEASE | {"REFRESH_DEADLINE": f"{CAP:g}"})
     out = capsys.readouterr().out
-    assert "all 2,002 balances are those that the chains have" in out
+    assert "all 2,102 balances are those that the chains have" in out
+    assert '"usdt_balance": "1234.56789012"' in out, "of a token of 18 decimals"
     assert "equal to the contract's example, but for the times" in out
     table = {
         line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith(("  ethereum", "  tron"))
