@@ -86,8 +86,3 @@ def test_metrics_count_requests_by_route_and_status() -> None:
     after = counted()
     assert {name: after[name] - before.get(name, 0) for name in wanted} == wanted
     assert str(USER) not in str(after), "no label is anybody's"
-
-
-def test_a_database_url_that_the_driver_cannot_follow_stops_the_start() -> None:
-    with pytest.raises(SystemExit, match="channel_binding"):
-        create_app(settings(database_url="postgresql://h/d?channel_binding=require"))
