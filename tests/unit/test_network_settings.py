@@ -167,7 +167,10 @@ def test_each_may_come_from_a_file(tmp_path: Path) -> None:
         ({"ETHEREUM_FINALITY": "solid"}, "ETHEREUM_FINALITY: Input should be 'latest', 'safe' or 'finalized'"),
         ({"BSC_TESTNET_RPS": "-1"}, "BSC_TESTNET_RPS: Input should be greater than or equal to 0"),
         ({"BSC_RPS": "0.01"}, "BSC_RPS: must be 0, or 0.1 or more"),
-        ({"BSC_RPS": "1", "SYNC_LEASE": "3"}, "BSC_RPS leaves a read no 4 requests in its 1.25 s"),
+        (
+            {"BSC_RPC_URLS": NODE, "BSC_RPS": "1", "SYNC_LEASE": "3"},
+            "BSC_RPS leaves a read no 2 requests in its 1.25 s",
+        ),
         ({"BSC_MAX_HEAD_AGE": "-1"}, "BSC_MAX_HEAD_AGE: Input should be greater than or equal to 0"),
         ({"BSC_RPC_URLS": "http://node.example"}, "BSC_RPC_URLS names a node on another machine by http://"),
         (
@@ -186,6 +189,15 @@ def test_a_wrong_value_stops_the_start_with_a_sentence_that_names_the_variable(
     assert said.startswith(sentence)
     assert "\n" not in said
     assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"BSC_RPC_URLS": NODE, "BSC_RPS": "0.1"}, {"BSC_RPS": "1", "SYNC_LEASE": "3"}],
+    ids=["the least that there is", "of a network without a node"],
+)
+def test_a_budget_of_always_starts(variables: dict[str, str]) -> None:
+    assert loaded(**variables).chain("bsc").per_second == float(variables["BSC_RPS"])
 
 
 def test_the_operator_who_names_none_of_two_tokens_is_told_both() -> None:

@@ -94,7 +94,11 @@ def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
             "ETHEREUM_USDT_CONTRACT: an EVM address is 0x and",
         ),
         (WorkerSettings, {**QUEUE, "TRON_FINALITY": "finalized"}, "TRON_FINALITY: Input should be 'latest' or 'solid'"),
-        (WorkerSettings, {**QUEUE, "SYNC_LEASE": "3", "TRON_RPS": "1"}, "TRON_RPS leaves a read no 4 requests"),
+        (
+            WorkerSettings,
+            {**QUEUE, "SYNC_LEASE": "3", "TRON_RPS": "1", "TRON_RPC_URLS": "https://node"},
+            "TRON_RPS leaves a read no 2 requests",
+        ),
         (WorkerSettings, {**QUEUE, "SYNC_LEASE": "1"}, "SYNC_LEASE: Input should be greater than or equal to 3"),
         (WorkerSettings, {**QUEUE, "SYNC_INTERVAL_IDLE": "30"}, "SYNC_INTERVAL_IDLE must not be shorter than"),
         (
