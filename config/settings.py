@@ -83,16 +83,6 @@ class WorkerSettings(QueueSettings):
         return self
 
     @model_validator(mode="after")
-    def _sums_can_be_told(self) -> Self:
-        for name in self.networks if self.confirm_rises is not None else ():
-            if self.network_settings[name].decimals is None:
-                raise ValueError(
-                    f"CONFIRM_RISES is a sum of tokens, and {prefix(name)}USDT_CONTRACT names one whose decimals are"
-                    f" not known here: set {prefix(name)}USDT_DECIMALS"
-                )
-        return self
-
-    @model_validator(mode="after")
     def _nodes_can_be_asked(self) -> Self:
         urls = [
             named_url(url.get_secret_value())[1] for each in self.network_settings.values() for url in each.rpc_urls

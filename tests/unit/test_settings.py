@@ -236,8 +236,8 @@ def test_a_node_on_another_machine_is_asked_in_the_clear_only_where_that_is_allo
 def test_rises_are_given_in_whole_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, {**QUEUE, "CONFIRM_RISES": "1000", "ETHEREUM_USDT_DECIMALS": "18"})
     settings = load(WorkerSettings)
-    assert settings.chain("tron").confirm_rises == 1000 * 10**6
-    assert settings.chain("ethereum").confirm_rises == 1000 * 10**18
+    assert settings.chain("tron").confirm_rises == 1000
+    assert settings.chain("ethereum").confirm_rises == 1000
     monkeypatch.delenv("CONFIRM_RISES")
     assert load(WorkerSettings).chain("tron").confirm_rises is None
 
