@@ -435,9 +435,9 @@ GUARDS = (
     ),
     Guard(
         "supply bound",
-        "worker/reading/attempt.py",
-        "if most > supply:\n            raise",
-        "if False:\n            raise",
+        "worker/reading/contact.py",
+        "if most > supply:\n        raise",
+        "if False:\n        raise",
         ("tests/unit/test_belief.py",),
     ),
     Guard(
