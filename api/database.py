@@ -172,7 +172,8 @@ class Database:
             raise NoConnectionFree
         self._waiting += 1
         try:
-            return await self._pool.acquire(timeout=self._seconds)
+            async with asyncio.timeout(self._seconds):  # the pool's own would begin a task for it
+                return await self._pool.acquire()
         except TimeoutError:
             raise NoConnectionFree from None
         finally:

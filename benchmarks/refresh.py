@@ -16,10 +16,9 @@ import requests
 from celery import Celery
 
 from benchmarks.reading import Figure
-from benchmarks.stage import Stage, Unsound, nodes, stage
+from benchmarks.stage import NETWORKS, Stage, Unsound, nodes, stage
 from config.broker import REFRESH_QUEUE, TICKS_QUEUE, sync_queue, transport_options
 from config.networks import PRESETS
-from config.settings import NETWORKS
 from devstack.product import WORKER, api, beat, environment, token
 from devstack.servers import Server, running, wait_for
 from devstack.stack import base58_address

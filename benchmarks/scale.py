@@ -15,10 +15,9 @@ from sqlalchemy import Connection, event
 
 from benchmarks.floor import Floor
 from benchmarks.reading import Figure
-from benchmarks.stage import Stage, Unsound, insert, stage
+from benchmarks.stage import NETWORKS, Stage, Unsound, insert, stage
 from config.broker import sync_queue
 from config.logging import configure_logging
-from config.settings import NETWORKS
 from db.claims import claim_due
 from db.due_wallets import count_due
 from db.session import engine, transaction

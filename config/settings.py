@@ -31,7 +31,6 @@ from config.values import (
 )
 
 __all__ = [
-    "NETWORKS",
     "ApiSettings",
     "Chain",
     "QueueSettings",
@@ -43,9 +42,6 @@ __all__ = [
     "problems",
     "worker_settings",
 ]
-
-NETWORKS: tuple[NetworkName, ...] = ("ethereum", "tron")
-"""For what has not yet been turned to `Settings.known_networks` and `WorkerSettings.networks`."""
 
 LEAST_REQUESTS = 4  # of a read: the balances, and at first the token's supply and decimals, and the node's own block
 

@@ -138,6 +138,13 @@ GUARDS = (
         SOURCES,
     ),
     Guard(
+        "the decimals of a source are no other's",
+        "db/networks.py",
+        " AND source IS NOT DISTINCT FROM %(source)s::smallint",
+        "",
+        SOURCES,
+    ),
+    Guard(
         "what is held is not made due",
         "db/networks.py",
         "\n       AND NOT EXISTS (SELECT FROM {HOLDER} AS h)",
@@ -161,8 +168,8 @@ GUARDS = (
     Guard(
         "a read at a finality that is behind has not failed",
         "worker/sync/outcome.py",
-        "if found.held or keeps:",
-        "if found.held:",
+        "    if keeps:\n        due =",
+        "    if False:\n        due =",
         ("tests/unit/test_outcomes.py",),
     ),
     Guard(
@@ -407,7 +414,7 @@ GUARDS = (
     Guard(
         "budget: over all processes together",
         "worker/reading/budget.py",
-        "found = self._shared(endpoint, wanted, [slot.number for slot in mine], refresh=refresh)",
+        "found = self._shared(node, wanted, [slot.number for slot in mine], refresh=refresh)",
         "found = None",
         ("tests/unit/test_budget.py",),
     ),

@@ -109,13 +109,13 @@ def settled(block: Callable[[int], int], then: Fault = passed_on) -> Fault:
     return fault
 
 
-def behind(blocks: int) -> Fault:
+def behind(blocks: int, then: Fault = passed_on) -> Fault:
     """A node that truly has not seen the newest blocks."""
 
     def fault(exchange: Exchange) -> None:
         number = max(int(node_says(exchange, "eth_blockNumber"), 16) - blocks, 0)
         exchange.body = exchange.body.replace(b'"latest"', f'"{number:#x}"'.encode())
-        passed_on(exchange)
+        then(exchange)
 
     return fault
 

@@ -20,6 +20,9 @@ from worker.reading import reader_for
 from worker.reading.facts import ChainFacts, facts_of
 from worker.sync.batch import sync_due
 
+NETWORKS: tuple[NetworkName, ...] = ("ethereum", "tron")
+"""Those whose nodes and proxies the tests run."""
+
 WALLETS = 3
 LONGEST_REST = 400.0  # seconds; more than any endpoint rests that did not say longer
 SOLID_LAG = 1  # blocks that the solid state of the Tron node is behind its newest

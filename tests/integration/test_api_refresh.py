@@ -292,3 +292,15 @@ def test_a_client_that_goes_away_is_not_waited_for_and_others_are(endpoint: Endp
         response, waited = asking.result()
     assert (response.json()["balances"][0]["is_cached"], waited) == (False, False)
     assert "Traceback" not in endpoint.server.log.read_text()
+
+
+def test_a_refresh_that_waits_is_answered_though_the_process_is_told_to_end(start_endpoint: StartEndpoint) -> None:
+    with start_endpoint() as endpoint, ThreadPoolExecutor(1) as pool:
+        endpoint.read_all()
+        asking = pool.submit(endpoint.get, "?refresh=true&networks=tron")
+        endpoint.await_message()
+        endpoint.server.process.terminate()
+        wait_for(lambda: "Shutting down" in endpoint.server.log.read_text(), what="the shutdown to begin")
+        endpoint.read(TRON, 2_000_000)
+        (entry,) = asking.result().json()["balances"]
+        assert (entry["usdt_balance"], entry["is_cached"]) == ("2.00000000", False)

@@ -11,11 +11,11 @@ import pytest
 import requests
 from endpoint import ETHEREUM, TRON, Endpoint
 from leases import claim, only
+from network import NETWORKS
 
 from api.balances import UserBalancesInFull
 from api.openapi import EXAMPLE, ROUTE
 from config.networks import PRESETS
-from config.settings import NETWORKS
 from devstack.seed import USER
 from devstack.servers import CAP, ROOT
 

@@ -8,11 +8,11 @@ import pytest
 from environment import forget_settings
 from kombu.utils.json import loads
 from leases import claim, end_lease
+from network import NETWORKS
 from structlog.testing import capture_logs
 from tables import Tables
 
 from config.networks import NetworkName
-from config.settings import NETWORKS
 from worker.schedule.dispatch import MAX_WAITING
 
 FAKE = fakeredis.FakeServer()

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from network import SOLID_LAG, Net, facts_for
+from network import NETWORKS, SOLID_LAG, Net, facts_for
 from proxy import Exchange, Fault, passed_on
 from replies import BODIES, GOOD_LINES, HARMLESS, HEADERS, LINES, STATUS_LINES, STATUSES, Headers, head, packed
 from structlog.testing import capture_logs
 
 from config.networks import NetworkName
-from config.settings import NETWORKS
 from devstack.servers import CAP
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID
 from worker.errors import ReadFailed

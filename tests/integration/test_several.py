@@ -100,7 +100,7 @@ def test_keys_go_to_no_host_that_they_are_not_for(tables: Tables, settings: Any,
 
 TROUBLES: dict[str, Fault] = {
     "throttling": f.said(b"", 429),
-    "lagging": j.behind(50),
+    "lagging": j.behind(50, f.header(f.TIME, lambda moment: moment - 150)),
     "wrong chain": f.header(f.CHAIN, lambda _: 5),
     "good": passed_on,
 }
@@ -114,7 +114,6 @@ ORDERS = [[*TROUBLES][at:] + [*TROUBLES][:at] for at in range(len(TROUBLES))]
 def test_beside_a_good_endpoint_three_bad_ones_are_hardly_asked_and_all_is_right(
     tables: Tables, settings: Any, nets: dict[NetworkName, Net], order: list[str]
 ) -> None:
-    """The blocks are of one moment: that one endpoint lags shows only by its blocks' numbers, once a newer is known."""
     net = nets["ethereum"]
     for _ in range(60):
         net.chain.ask("evm_mine")

@@ -20,7 +20,8 @@ from config.networks import PRESETS, NetworkName
 from config.settings import worker_settings
 from db import networks
 from db.freshness_queries import freshness
-from db.networks import add_missing, register
+from db.network_state import lock
+from db.networks import add_missing, note_decimals, register
 from db.outcomes import Recorded
 from db.resync_queries import Scope, find
 from db.session import transaction
@@ -332,7 +333,22 @@ def test_a_workers_start_registers_what_it_reads(env: Env, tables: Tables, tmp_p
         its = settings.chain(row["name"])
         assert (row["chain_id"], row["token"]) == settings.source(row["name"])
         assert (row["family"], row["native_symbol"]) == (its.network.family, its.network.native_symbol)
-        assert (row["native_decimals"], row["usdt_decimals"]) == (its.network.native_decimals, its.decimals)
+        assert row["native_decimals"] == its.network.native_decimals
+        assert row["usdt_decimals"] is None, "as long as no node has said so"
+
+
+def test_the_decimals_of_a_token_that_is_read_no_more_are_not_noted_for_another(tables: Tables) -> None:
+    """The endpoint would show amounts wrong by any factor, and the workers take every node for a liar."""
+    decimals = "SELECT usdt_decimals FROM networks WHERE name = 'tron'"
+    read_from("tron", MAINNET)
+    with transaction() as connection:
+        before = lock(connection, "tron").source_id
+        note_decimals(connection, "tron", 6, before)
+    assert tables.rows(decimals) == [{"usdt_decimals": 6}]
+    read_from("tron", MAINNET, OTHER_TOKEN)
+    with transaction() as connection:
+        note_decimals(connection, "tron", 6, before)
+    assert tables.rows(decimals) == [{"usdt_decimals": None}]
 
 
 def test_a_start_without_a_database_ends_with_a_sentence(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

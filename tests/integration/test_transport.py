@@ -1,16 +1,19 @@
-"""The worker's transport, with a Redis that goes away."""
+"""The worker's transport: a Redis that goes away, queues that cost much, and what dead workers had in hand."""
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from kombu import Connection, Consumer, Message, Queue
 from running import send, sender
+from structlog.testing import capture_logs
 
 import worker.tasks  # noqa: F401  the messages that the transport passes on are these tasks'
 from config.broker import transport_options
-from devstack.servers import free_port, redis_server, wait_for
+from devstack.servers import Server, free_port, redis_server, wait_for
 from worker.queues import redis_transport
 from worker.queues.redis_transport import Transport
 
@@ -90,6 +93,24 @@ def test_a_queue_whose_messages_occupy_the_worker_for_long_is_looked_at_after_th
             message.ack()
         connection.close()
     assert taken.count("sync.ethereum") == 2, taken
+
+
+@pytest.mark.usefixtures("database_url")
+@pytest.mark.parametrize(
+    ("queue", "known"), [("sync.bsc-testnet", True), ("ticks", True), ("sync.doge", False), ("unacked", False)]
+)
+def test_a_message_of_a_dead_worker_goes_back_into_the_queue_of_any_known_network(
+    redis_process: Server, queue: str, *, known: bool
+) -> None:
+    client: Any = redis.Redis.from_url(redis_process.url)
+    client.flushall()
+    send(sender(redis_process.url), "sync_due_wallets", "a network", queue="refresh")
+    payload = json.loads(client.lrange("bal:refresh", 0, 0)[0])
+    with Connection(redis_process.url, transport_options=transport_options()) as connection, capture_logs() as logs:
+        channel: Any = connection.default_channel
+        restored = channel.restored(json.dumps([payload, "", queue]).encode())
+    assert (restored and restored[0]) == (queue if known else None)
+    assert [line["reason"] for line in logs] == ([] if known else ["of no queue"])
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])

@@ -114,3 +114,14 @@ def test_every_decision_is_in_their_list() -> None:
     folder = ROOT / "docs" / "decisions"
     listed = re.findall(r"\]\(([^)]+)\)", (folder / "README.md").read_text())
     assert listed == sorted(path.name for path in folder.glob("0*.md"))
+
+
+def test_the_files_and_functions_that_the_architecture_names_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = re.findall(r"`((?:api|config|db|worker)/[\w/]*)(\.py)?`(?:\s+`(\w+)`)?", text)
+    assert len(named) > 40
+    for path, ending, function in named:
+        file = ROOT / f"{path}{ending}"
+        assert file.exists(), file
+        if function:
+            assert re.search(rf"\b(?:def|class) {function}\b", file.read_text()), f"{path} {function}"

@@ -99,6 +99,30 @@ def test_a_package_imports_only_what_lies_below_it(folder: str, allowed: set[str
     assert {name: packages for name, packages in found.items() if packages} == {}
 
 
+ANYWHERE = {"config", "worker.errors", "worker.wording"}
+
+
+@pytest.mark.parametrize(
+    ("room", "others"),
+    [
+        ("nodes", {"worker.reading"}),  # what a node is to a reader, and the words that it carries
+        ("reading", {"worker.nodes"}),
+        ("queues", {"worker.liveness"}),
+        ("sync", {"worker.reading", "worker.schedule", "db"}),
+    ],
+)
+def test_a_room_of_the_worker_knows_only_those_that_it_needs(room: str, others: set[str]) -> None:
+    allowed = ANYWHERE | others | {f"worker.{room}"}
+    found = {
+        (name_of(path), name)
+        for path in modules(f"worker/{room}")
+        for name in imports(path)
+        if name.partition(".")[0] in OURS
+        and not allowed & {name, name.partition(".")[0], ".".join(name.split(".")[:2])}
+    }
+    assert found == set()
+
+
 @pytest.mark.parametrize("name", PURE)
 def test_a_pure_module_imports_nothing_that_does_io(name: str) -> None:
     assert roots(ROOT / name) & IO_LIBRARIES == set()

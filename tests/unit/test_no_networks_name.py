@@ -28,11 +28,6 @@ PENDING = frozenset(
     {
         "api/balances.py",
         "api/openapi.py",
-        "api/parameters.py",
-        "config/settings.py",
-        "worker/admin/check.py",
-        "worker/admin/cli.py",
-        "worker/admin/freshness.py",
     }
 )
 

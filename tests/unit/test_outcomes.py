@@ -340,22 +340,27 @@ def test_what_was_read_at_an_older_block_is_taken_from_a_second_read_that_is_not
 
 def test_what_was_read_at_a_finality_that_is_behind_keeps_the_newer_row_and_has_not_failed() -> None:
     """`finalized` is minutes behind `latest`: a row of that is right, and a change of the setting is no fault."""
-    latest = {**KNOWN, "finality": "latest", "failures": 3}
-    claim = claimed(
-        wallet(1, **{**latest, "block_number": 11}), wallet(2, **latest), wallet(3, **{**KNOWN, "block_number": 11})
-    )
+    newer = {**KNOWN, "block_number": 11}
+    latest = {"finality": "latest", "failures": 3}
+    claim = claimed(wallet(1, **newer, **latest), wallet(2, **KNOWN, **latest), wallet(3, **newer))
     found = [read(1, 1), read(2, 2), read(3, 3)]
     assert behind(claim, found, "finalized") == [2], "of this one it is not known at which finality it was read"
     assert behind(claim, found, "latest") == [0, 2]
-    made = outcomes(claim, [ACCOUNT] * 3, found, policy=POLICY, chance=lambda: 0.0, finality="finalized")
-    assert [(each.usdt, each.failures, each.error) for each in made] == [
+
+    def made(finality: str) -> list[Outcome]:
+        accounts = [ACCOUNT] * len(found)
+        return outcomes(claim, accounts, found, policy=POLICY, chance=lambda: 0.0, finality=finality)
+
+    assert [(each.usdt, each.failures, each.error) for each in made("finalized")] == [
         (None, 0, None),
         (2, 0, None),
         (None, 1, "older_block"),
     ]
-    (kept, *_), at_the_same = (
-        made,
-        outcomes(claim, [ACCOUNT] * 3, found, policy=POLICY, chance=lambda: 0.0, finality="latest"),
-    )
-    assert kept.due == after(POLICY.active)
-    assert at_the_same[0].error == "older_block"
+    assert [each.error for each in made("latest")] == ["older_block", None, "older_block"]
+
+
+def test_while_it_waits_for_such_a_block_a_quiet_wallet_is_read_no_more_often_than_usual() -> None:
+    known: dict[str, Any] = {**KNOWN, "block_number": 11, "finality": "latest"}
+    claim = claimed(wallet(1, **{**known, "touched_at": 0.0}), wallet(2, **{**known, "touched_at": NOW}))
+    made = outcomes(claim, [ACCOUNT] * 2, [read(1, 1)] * 2, policy=POLICY, chance=lambda: 0.0, finality="finalized")
+    assert [each.due for each in made] == [after(POLICY.idle), after(POLICY.active)]

@@ -131,7 +131,7 @@ class NetworkParam(click.ParamType["NetworkName"]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "NetworkName":
         if value not in (known := known_networks()):
-            self.fail(f"{value!r:.40} is not one of {', '.join(known)}.", param, ctx)
+            self.fail(f"{value!r:.40} is not one of {', '.join(map(repr, known))}.", param, ctx)
         return str(value)
 
 

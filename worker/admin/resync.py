@@ -150,7 +150,11 @@ def mark_all(resync: Resync, progress: Progress, *, forget: bool) -> None:
 
 
 def forget_newest(resync: Resync, settings: WorkerSettings) -> None:
-    """Have the workers forget the newest block that any of them has seen: true nodes would count as behind it."""
+    """Have the workers forget the newest block that any of them has seen: true nodes would count as behind it.
+
+    An operator's own Redis user may not do that (config/redis.acl). Then the workers drop it themselves, at the cost of
+    one read, once every node contradicts it (``worker.reading.reader``).
+    """
     for network in resync.report["networks"]:
         shared_of(network, settings).forget("newest")
 

@@ -179,7 +179,8 @@ class Attempt:
         except ReadFailed:  # which is no answer to that
             return
         if now - head.time <= facts.head_max_age and head.number >= block.number:
-            ages = f"{now - block.time:.0f} s old, and block {head.number} {now - head.time:.0f} s"
+            too_old = f"{now - block.time:.0f} s old, more than {facts.max_age:.0f}"
+            ages = f"{too_old}, and block {head.number} {now - head.time:.0f} s"
             raise FinalityStalled(f"the newest {facts.finality} block {block.number} is {ages}")
 
     def _check_mark(self, snapshot: Snapshot, expected: Expected) -> None:

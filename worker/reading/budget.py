@@ -1,6 +1,6 @@
-"""Requests a second to each endpoint, over all processes together: slots in time, each for one request, are reserved.
+"""Requests a second to each node, over all processes together: slots in time, each for one request, are reserved.
 
-Whoever reserves knows when its slot comes, so nobody fails by waiting. The clock is Redis' own. Slots of one endpoint
+Whoever reserves knows when its slot comes, so nobody fails by waiting. The clock is Redis' own. Slots of one node
 are a step apart, alternately of two lanes: one for refreshes, for which somebody waits, one for sweeps. Each lane's
 slots are for its own kind, and for the other kind as far as they come soon or nobody of their own kind has asked
 lately. So whichever kind is alone has the whole budget, and if both want it each has half.
@@ -17,7 +17,7 @@ from worker.reading.shared import Shared
 
 # A second and a margin: a request may be sent LATE after its slot, and still no second has one too many.
 SECOND = 1.04
-LATE = 0.025  # seconds; a slot that was not used by then is lost
+LATE = 0.025  # seconds after its time, by which a slot that was not used is lost
 
 NEAR = 0.25  # seconds within which a slot of the other lane may be taken, though the others ask for slots as well
 AHEAD = 1.0  # seconds ahead of now for which a sweep may reserve: what is further must stay free for refreshes
@@ -93,7 +93,7 @@ def latest_slot(deadline: float, pace: float, limit: float) -> float:
 
 @dataclass(slots=True)
 class Budget:
-    """The budgets of one network's endpoints, each of `per_second` requests, and the slots that this process has.
+    """The budgets of one network's nodes, each of `per_second` requests, and the slots that this process has.
 
     0 requests a second are no bound. Nobody of ours reserves more than `longest` seconds ahead. Not for several
     threads.
@@ -107,7 +107,7 @@ class Budget:
 
     def reserve(
         self,
-        endpoint: str,
+        node: str,
         count: int,
         deadline: float,
         *,
@@ -115,67 +115,65 @@ class Budget:
         ahead: float | None = None,
         pace: float = 0.0,
     ) -> float:
-        """Have slots for the next `count` requests to an endpoint, all before `deadline`.
+        """Have slots for the next `count` requests to a node, all before `deadline`.
 
-        0.0: they are had. Otherwise nothing is, and it is worth while to ask again after so many seconds. The first
-        slot comes within `ahead` seconds. They are `pace` seconds apart or more, but spread over half of the time at
-        the most: an endpoint that is so slow takes longer, and its later slots are had one by one.
+        0.0: this process has them. Otherwise it has none, and it is worth while to ask again after so many seconds. The
+        first slot comes within `ahead` seconds. They are `pace` seconds apart or more, but spread over half of the time
+        at the most: a node that is so slow takes longer, and its later slots are reserved one by one.
         """
         if not self.per_second:
             return 0.0
         now = monotonic()
-        mine = self._slots.get(endpoint, [])
+        mine = self._slots.get(node, [])
         if sum(slot.due >= now - LATE for slot in mine) >= count:
             return 0.0
         within = max(deadline - now, 0.0)
         pace = min(pace, within / (2 * count))
         wanted = Wanted(count, pace, within if ahead is None else min(ahead, within), within)
-        found = self._shared(endpoint, wanted, [slot.number for slot in mine], refresh=refresh)
+        found = self._shared(node, wanted, [slot.number for slot in mine], refresh=refresh)
         if found is None:
-            self._unreserve(endpoint, mine)
-            found = self._alone(endpoint, wanted)
-        self._slots[endpoint] = found if isinstance(found, list) else []
+            self._unreserve(node, mine)
+            found = self._alone(node, wanted)
+        self._slots[node] = found if isinstance(found, list) else []
         return 0.0 if isinstance(found, list) else found
 
-    def have(self, endpoint: str, count: int, deadline: float, *, refresh: bool, pace: float = 0.0) -> None:
+    def have(self, node: str, count: int, deadline: float, *, refresh: bool, pace: float = 0.0) -> None:
         """Have slots for so many requests, or raise OverBudget: half of a read is worth nothing."""
-        if seconds := self.reserve(endpoint, count, deadline, refresh=refresh, pace=pace):
+        if seconds := self.reserve(node, count, deadline, refresh=refresh, pace=pace):
             raise OverBudget(f"{self.per_second:g} requests a second are used up", retry_after=seconds)
 
-    def wait(self, endpoint: str, deadline: float, *, refresh: bool) -> None:
+    def wait(self, node: str, deadline: float, *, refresh: bool) -> None:
         """Return when the next request may be sent. Raises OverBudget when that is not before `deadline`."""
         if not self.per_second:
             return
         while True:
-            self.have(endpoint, 1, deadline, refresh=refresh)
-            slot = self._slots[endpoint].pop(0)
+            self.have(node, 1, deadline, refresh=refresh)
+            slot = self._slots[node].pop(0)
             sleep(max(slot.due - monotonic(), 0))
             if slot.due >= monotonic() - LATE:
                 return
 
-    def holds(self, endpoint: str) -> bool:
-        """Whether there are slots for requests to an endpoint."""
-        return any(slot.due >= monotonic() - LATE for slot in self._slots.get(endpoint, []))
+    def holds(self, node: str) -> bool:
+        """Whether there are slots for requests to a node."""
+        return any(slot.due >= monotonic() - LATE for slot in self._slots.get(node, []))
 
-    def give_back(self, endpoint: str) -> None:
+    def give_back(self, node: str) -> None:
         """Let others have the slots that are left over. One command, if there are any."""
-        mine = self._slots.pop(endpoint, [])
-        self._unreserve(endpoint, mine)
+        mine = self._slots.pop(node, [])
+        self._unreserve(node, mine)
         if left := [slot.number for slot in mine if slot.number]:
             with self.shared.redis() as client:
                 if client:
-                    client.zrem(self.shared.key(self._name(endpoint)), *left)
+                    client.zrem(self.shared.key(self._name(node)), *left)
 
-    def _unreserve(self, endpoint: str, mine: Sequence[Slot]) -> None:
+    def _unreserve(self, node: str, mine: Sequence[Slot]) -> None:
         """What this process had reserved by itself, and not used."""
         if own := [slot.due for slot in mine if not slot.number]:
-            self._own_next[endpoint] = min(own)
+            self._own_next[node] = min(own)
 
-    def _shared(
-        self, endpoint: str, wanted: Wanted, mine: Sequence[str], *, refresh: bool
-    ) -> list[Slot] | float | None:
+    def _shared(self, node: str, wanted: Wanted, mine: Sequence[str], *, refresh: bool) -> list[Slot] | float | None:
         """By Redis: slots, or the seconds to wait. None: Redis is not to be had."""
-        step, name = SECOND / self.per_second, self._name(endpoint)
+        step, name = SECOND / self.per_second, self._name(node)
         # Two slots at least, however few there are: whoever comes once a second must find each of them.
         near, start = max(NEAR, 2 * step), max(wanted.start, min(2 * step, wanted.within))
         longest = max(self.longest, wanted.within) + step
@@ -199,15 +197,15 @@ class Budget:
         pairs = zip(answer[::2], answer[1::2], strict=True)
         return [Slot(now + float(at) / 1000, number.decode()) for number, at in pairs]
 
-    def _alone(self, endpoint: str, wanted: Wanted) -> list[Slot] | float:
+    def _alone(self, node: str, wanted: Wanted) -> list[Slot] | float:
         """The same by this process alone."""
         step, now = max(SECOND / self.per_second, wanted.pace), monotonic()
-        first = max(self._own_next.get(endpoint, now), now)
+        first = max(self._own_next.get(node, now), now)
         last = first + (wanted.slots - 1) * step
         if first > now + wanted.start or last > now + wanted.within:
             return max(first - now - wanted.start, last - now - wanted.within)
-        self._own_next[endpoint] = last + SECOND / self.per_second
+        self._own_next[node] = last + SECOND / self.per_second
         return [Slot(first + number * step) for number in range(wanted.slots)]
 
-    def _name(self, endpoint: str) -> str:
-        return f"budget:{self.per_second:g}:{endpoint}"
+    def _name(self, node: str) -> str:
+        return f"budget:{self.per_second:g}:{node}"

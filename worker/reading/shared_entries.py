@@ -12,7 +12,7 @@ from worker.errors import LONGEST_WAIT_TOLD, REST_CODES
 from worker.reading.contract import FUTURE_TOLERANCE
 
 # Seconds for which each kind of entry holds.
-WAY_HOLDS = 3600.0
+STRATEGY_HOLDS = 3600.0
 SIZE_HOLDS = 3600.0
 SUPPLY_HOLDS = 3600.0
 STRIKES_HOLD = 600.0  # beyond the rest
@@ -65,7 +65,7 @@ FORMS: Mapping[str, _Form] = {
     "newest": _Form(_Block, NEWEST_HOLDS, "time", FUTURE_TOLERANCE),
     "rest": _RESTS,
     "key": _RESTS,
-    "way": _Form(_Strategy | None, WAY_HOLDS),
+    "way": _Form(_Strategy | None, STRATEGY_HOLDS),
     "refusals": _Form(_Refusals, STRIKES_HOLD, "since", CLOCKS_DIFFER),
     "size": _Form(Annotated[int, msgspec.Meta(gt=0)], SIZE_HOLDS),
 }

@@ -15,7 +15,7 @@ from worker.reading.batch_size import learnt_size, most_wallets
 from worker.reading.budget import Budget
 from worker.reading.facts import ChainFacts, Strategy
 from worker.reading.shared import Shared
-from worker.reading.shared_entries import STRIKES_HOLD, WAY_HOLDS
+from worker.reading.shared_entries import STRATEGY_HOLDS, STRIKES_HOLD
 from worker.reading.strategies import Node
 
 BETTER_AFTER = 300.0  # seconds for which a worse strategy is used before the better ones are tried anew
@@ -130,16 +130,16 @@ class StrategyChoice:
         self.proven = True
         strategy, name, now = self.strategy, f"way:{self.node.id}", self.shared.clock()
         if self._remembered and self._remembered[0] == strategy and not is_doubted(self._remembered, now):
-            self.shared.prove(name, self._remembered, WAY_HOLDS)
+            self.shared.prove(name, self._remembered, STRATEGY_HOLDS)
             return ""
         if strategy == self.facts.best_strategy:
-            self.shared.put(name, [strategy, ""], WAY_HOLDS)
+            self.shared.put(name, [strategy, ""], STRATEGY_HOLDS)
             return ""
         reason = f"{self._first_failure.code}: {self._first_failure}" if self._first_failure else ""
-        self.shared.put(name, [strategy, reason, now + BETTER_AFTER], WAY_HOLDS)
+        self.shared.put(name, [strategy, reason, now + BETTER_AFTER], STRATEGY_HOLDS)
         return reason
 
     def failed(self, failure: ReadFailed) -> None:
         """The node rests. A strategy that works is forgotten for nothing but the word that it is not supported."""
         if self.proven and isinstance(failure, Unsupported):
-            self.shared.put(f"way:{self.node.id}", None, WAY_HOLDS)
+            self.shared.put(f"way:{self.node.id}", None, STRATEGY_HOLDS)

@@ -174,7 +174,7 @@ class _Write:
         if self.back and state.out_since and note_back(connection, self.claim.network):
             log.info("network_back", network=self.claim.network, out_since=state.out_since.isoformat())
         if self.back and self.decimals is not None and self.decimals != state.decimals:
-            note_decimals(connection, self.claim.network, self.decimals)
+            note_decimals(connection, self.claim.network, self.decimals, state.source_id)
         token, pass_over = self.claim.token, self.tries > 1
         recorded = record(
             connection,

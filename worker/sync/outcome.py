@@ -175,19 +175,23 @@ def _outcome(
     keeps: bool,
 ) -> Outcome:
     balance, block, one_block, *_ = found
-    if found.held or keeps:
+    now = claim.at
+    if found.held:
         # The row keeps what it has. Nothing failed: the wallet is read again as one that is in use.
-        return Outcome(wallet.id, wallet.due_at, schedule.due_after_success(claim.at, claim.at, policy, jitter), 0)
+        return Outcome(wallet.id, wallet.due_at, schedule.due_after_success(now, now, policy, jitter), 0)
+    # While it failed it got one due time after another: it is as late as everything else that failed with it.
+    overdue = inf if wallet.failures else now - wallet.due_at
+    if keeps:
+        due = schedule.due_after_success(now, wallet.touched_at, policy, jitter, overdue=overdue)
+        return Outcome(wallet.id, wallet.due_at, due, 0)
     if balance is None or block is None:
         return _failure(claim, wallet, found, policy, jitter)
     if older(wallet, found):
         return _failure(claim, wallet, Found(error=OLDER_BLOCK), policy, jitter)
-    now, usdt, native = claim.at, balance.usdt, balance.native
+    usdt, native = balance.usdt, balance.native
     changed = usdt != wallet.usdt or native != wallet.native
     touched = now if changed else wallet.touched_at
-    # While it failed it got one due time after another: it is as late as everything else that failed with it.
-    late = inf if wallet.failures else now - wallet.due_at
-    due = schedule.due_after_success(now, touched, policy, jitter, overdue=late)
+    due = schedule.due_after_success(now, touched, policy, jitter, overdue=overdue)
     return Outcome(
         wallet.id, wallet.due_at, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account
     )
