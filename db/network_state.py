@@ -48,7 +48,7 @@ SELECT out_since, reason, coalesce(back_at > now() - interval '1 minute', false)
        EXISTS (SELECT FROM leases WHERE network = %(network)s AND lease_until <= now()),
        coalesce((SELECT true FROM sync_schedule WHERE network = %(network)s AND lane = 1 AND next_sync_at <= now()
                   ORDER BY next_sync_at LIMIT 1), false),
-       n.source, n.first_source, o.chain_id, o.token, n.usdt_decimals
+       n.source, n.first_source, o.chain_id, o.token, o.decimals
   FROM network_state LEFT JOIN networks n ON n.name = network LEFT JOIN sources o ON o.id = n.source
  WHERE network_state.network = %(network)s FOR UPDATE OF network_state
 """

@@ -1,8 +1,9 @@
 """Networks as rows: which there are, and what each is read from. Plain SQL in the driver's own form.
 
-``alembic upgrade head`` adds the names that are known, and a worker's start registers what it reads: it is the one that
-writes, so its settings count. Where that is another source than before, the network's balances are of another chain or
-token: nobody may write any more what he reads of the old one, and all wallets are made due, some thousands at a time.
+``alembic upgrade head`` adds the names that are known, and workers register what they read: they are the ones that
+write, so their settings count. A network's first source is registered with its first balances, and another one at the
+start of a worker that was told of it, once a node has proved it. Then the balances that there are are of another chain
+or token: nobody may write any more what he reads of the old one, and all wallets are made due, thousands at a time.
 """
 
 from collections.abc import Mapping
@@ -42,21 +43,18 @@ SELECT name FROM networks AS n WHERE EXISTS (SELECT FROM sync_schedule WHERE net
 _REGISTER = """
 UPDATE networks AS n
    SET family = %(family)s, native_symbol = %(native_symbol)s, native_decimals = %(native_decimals)s,
-       usdt_decimals = CASE WHEN n.source = s.id THEN n.usdt_decimals END,
        registered_at = now(), source = s.id,
        first_source = coalesce(n.first_source, s.id), due_up_to = CASE WHEN %(changed)s THEN %(begin)s
                                                                        ELSE n.due_up_to END
   FROM sources AS s
  WHERE n.name = %(network)s AND s.network = %(network)s AND s.chain_id = %(chain_id)s AND s.token = %(token)s
+RETURNING n.source
 """
 
 # What usually changes on one chain says nothing of another.
 _FORGET_RATES = "UPDATE change_rates SET wallets = 0, changed = 0, fallen = 0 WHERE network = %(network)s"
 
-_NOTE_DECIMALS = """
-UPDATE networks SET usdt_decimals = %(decimals)s
- WHERE name = %(network)s AND source IS NOT DISTINCT FROM %(source)s::smallint
-"""
+_NOTE_DECIMALS = "UPDATE sources SET decimals = %(decimals)s WHERE id = %(source)s"
 
 _NEXT_PIECE = """
 SELECT due_up_to FROM networks WHERE name = %(network)s AND due_up_to IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED
@@ -91,6 +89,8 @@ class Registered(NamedTuple):
 
     before: Source | None
     now: Source
+    source_id: int
+    """A row of `sources`."""
 
     @property
     def changed(self) -> bool:
@@ -110,11 +110,11 @@ def with_wallets(connection: Connection) -> list[NetworkName]:
 
 
 def register(connection: Connection, chain: Chain) -> Registered:
-    """Note what a worker reads of a network from now on. For one transaction of its own."""
+    """Note what is read of a network from now on."""
     network, of = chain.network, source(chain)
     lock(connection, network.name)  # it may wait for another start, whose source is then the one before
-    before = connection.exec_driver_sql(_SOURCE, {"network": network.name}).one_or_none()
-    registered = Registered(None if before is None else Source(*before), of)
+    was = registered_source(connection, network.name)
+    changed = was not in {None, of}
     add_missing(connection, {network.name: network})
     its_source = {"network": network.name, "chain_id": of.chain_id, "token": of.contract}
     connection.exec_driver_sql(_ADD_SOURCE, its_source)
@@ -122,22 +122,37 @@ def register(connection: Connection, chain: Chain) -> Registered:
         "family": network.family,
         "native_symbol": network.native_symbol,
         "native_decimals": network.native_decimals,
-        "changed": registered.changed,
+        "changed": changed,
         "begin": BEGIN,
     }
-    connection.exec_driver_sql(_REGISTER, its_source | facts)
-    if registered.changed:
+    source_id = connection.exec_driver_sql(_REGISTER, its_source | facts).scalar_one()
+    if changed:
         release_all(connection, network.name)
         connection.exec_driver_sql(_FORGET_RATES, {"network": network.name})
-    return registered
+    return Registered(was, of, source_id)
 
 
-def note_decimals(connection: Connection, network: NetworkName, decimals: int, source_id: int | None) -> None:
+def registered_source(connection: Connection, network: NetworkName) -> Source | None:
+    """What a network is read from; None: nothing was read of it since there are sources."""
+    found = connection.exec_driver_sql(_SOURCE, {"network": network}).one_or_none()
+    return None if found is None else Source(*found)
+
+
+def source_of_first_balances(connection: Connection, chain: Chain) -> int | None:
+    """Register what a network's first balances are of, a row of `sources`. None: it is read from another source."""
+    its = lock(connection, chain.network.name)
+    if its.source is None:
+        return register(connection, chain).source_id
+    return its.source_id if its.source == source(chain) else None
+
+
+def note_decimals(connection: Connection, source_id: int, decimals: int) -> None:
     """Note the decimals that a token has on its chain, before its first balances: the endpoint shows amounts by them.
 
-    Not at a worker's start: what the settings say has not been verified then.
+    Not at a worker's start: what the settings say has not been verified then. What is noted of a source stays true of
+    it when the network is read from another one.
     """
-    connection.exec_driver_sql(_NOTE_DECIMALS, {"network": network, "decimals": decimals, "source": source_id})
+    connection.exec_driver_sql(_NOTE_DECIMALS, {"decimals": decimals, "source": source_id})
 
 
 def make_due(connection: Connection, network: NetworkName) -> int | None:

@@ -84,9 +84,9 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
                 "native_symbol",
                 "registered_at",
                 "source",
-                "usdt_decimals",
             ),
         ),
+        Right("UPDATE", ("sources",), ("decimals",)),
     ),
     # Whoever keeps the wallets: the API's own backend. Its wallets' balances are for it to read.
     REGISTRAR: (

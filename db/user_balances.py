@@ -53,10 +53,11 @@ SELECT w.id AS wallet_id, w.address, w.network, b.usdt_balance AS usdt, b.native
        b.wallet_id IS NOT NULL
            AND coalesce(s.next_sync_at < now() - %(patience)s::interval, false)
            AND NOT EXISTS (SELECT FROM {HOLDER} h WHERE h.lease_until > now()) AS overdue,
-       o.out_since, o.reason AS out_reason, n.usdt_decimals, n.native_decimals,
+       o.out_since, o.reason AS out_reason, t.decimals AS usdt_decimals, n.native_decimals,
        {{more}}w.created_at
   FROM wallets w
   LEFT JOIN networks n ON n.name = w.network
+  LEFT JOIN sources t ON t.id = n.source
   LEFT JOIN balance_cache b ON b.wallet_id = w.id AND {OF_SOURCE}
   LEFT JOIN sync_schedule s ON s.wallet_id = w.id
   LEFT JOIN network_state o ON o.network = w.network
@@ -74,7 +75,7 @@ _STATUS = """CASE WHEN b.wallet_id IS NULL THEN 'never_synced'
             THEN 'stale' ELSE 'fresh' END"""
 
 _VERSION = """hash_record_extended((w.id, w.created_at, w.network, w.address, b.last_synced, b.block_number,
-                                   b.usdt_balance, b.native_balance, n.usdt_decimals, n.native_decimals{status}), 0)
+                                   b.usdt_balance, b.native_balance, t.decimals, n.native_decimals{status}), 0)
            AS version,
        """
 

@@ -29,9 +29,7 @@ def registered(endpoint: Endpoint) -> Any:
         )
     yield endpoint
     endpoint.tables.rows("DELETE FROM wallets")
-    endpoint.tables.rows(
-        "UPDATE networks SET source = NULL, first_source = NULL, usdt_decimals = NULL, native_decimals = NULL"
-    )
+    endpoint.tables.rows("UPDATE networks SET source = NULL, first_source = NULL, native_decimals = NULL")
     endpoint.tables.rows("DELETE FROM sources")
 
 
@@ -81,7 +79,8 @@ def test_a_wallet_whose_source_has_changed_is_waited_for_as_one_that_was_never_r
 def test_amounts_are_by_the_decimals_that_a_worker_has_registered(registered: Endpoint) -> None:
     registered.read_all()
     before = registered.get().headers["ETag"]
-    registered.tables.rows("UPDATE networks SET usdt_decimals = 8, native_decimals = 7 WHERE name = 'tron'")
+    registered.tables.rows("UPDATE networks SET native_decimals = 7 WHERE name = 'tron'")
+    registered.tables.rows("UPDATE sources SET decimals = 8 WHERE network = 'tron'")
     answer = registered.get(headers={**registered.authorization, "If-None-Match": before})
     assert answer.status_code == 200, "the copy is of other amounts"
     entry = answer.json()["balances"][0]
@@ -107,13 +106,16 @@ def test_a_wallet_on_a_network_that_the_endpoint_does_not_know_is_shown_and_not_
 ) -> None:
     registered.read_all()
     registered.tables.rows(
-        "INSERT INTO networks (name, family, usdt_decimals, native_decimals) VALUES ('elsewhere', 'evm', 6, 18)"
-        " ON CONFLICT (name) DO UPDATE SET usdt_decimals = 6, native_decimals = 18"
+        "INSERT INTO networks (name, family, native_decimals) VALUES ('elsewhere', 'evm', 18)"
+        " ON CONFLICT (name) DO UPDATE SET native_decimals = 18"
     )
+    its = add_source(registered, "elsewhere", "its token")
+    registered.tables.rows("UPDATE networks SET source = %s, first_source = %s WHERE name = 'elsewhere'", its, its)
+    registered.tables.rows("UPDATE sources SET decimals = 6 WHERE id = %s", its)
     (wallet,) = registered.tables.add("elsewhere", OTHER, user_id=USER)
     registered.read(wallet, 3_000_000)
     assert shown(registered)["total_usdt"] == "980.00000000"
-    registered.tables.rows("UPDATE networks SET usdt_decimals = NULL WHERE name = 'elsewhere'")
+    registered.tables.rows("UPDATE sources SET decimals = NULL WHERE id = %s", its)
     answer = registered.get()
     assert (answer.json()["total_usdt"], answer.headers["Balances-Complete"]) == ("977.00000000", "false")
     assert answer.json()["balances"][2]["usdt_balance"] is None, "of how many decimals nobody knows"

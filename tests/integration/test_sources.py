@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from checking import Env
 from environment import forget_settings
 from leases import claim, claim_what_was_lost, claimed, end_lease, good, only, write
 from network import Net, Scene
@@ -20,13 +19,11 @@ from config.networks import PRESETS, NetworkName
 from config.settings import worker_settings
 from db import networks
 from db.freshness_queries import freshness
-from db.network_state import lock
 from db.networks import add_missing, note_decimals, register
 from db.outcomes import Recorded
 from db.resync_queries import Scope, find
 from db.session import transaction
 from devstack.chain import Chain
-from devstack.product import worker
 from devstack.servers import CAP, anvil
 from worker.reading import reader_for
 from worker.sync.batch import sync_due
@@ -321,41 +318,81 @@ def test_a_finality_that_is_behind_fails_nothing_and_keeps_what_is_newer_until_i
     assert scene.fresh()
 
 
-def test_a_workers_start_registers_what_it_reads(env: Env, tables: Tables, tmp_path: Path) -> None:
-    with worker(tmp_path, env):
-        found = tables.rows(
-            "SELECT n.name, n.family, n.native_symbol, n.native_decimals, n.usdt_decimals, s.chain_id, s.token"
-            " FROM networks n JOIN sources s ON s.id = n.source WHERE n.source = n.first_source ORDER BY n.name"
-        )
-    settings = worker_settings()
-    assert [row["name"] for row in found] == list(settings.networks) == ["ethereum", "tron"]
-    for row in found:
-        its = settings.chain(row["name"])
-        assert (row["chain_id"], row["token"]) == settings.source(row["name"])
-        assert (row["family"], row["native_symbol"]) == (its.network.family, its.network.native_symbol)
-        assert row["native_decimals"] == its.network.native_decimals
-        assert row["usdt_decimals"] is None, "as long as no node has said so"
+REGISTERED = (
+    "SELECT n.family, n.native_symbol, n.native_decimals, s.decimals, s.chain_id, s.token"
+    " FROM networks n JOIN sources s ON s.id = n.source WHERE n.source = n.first_source"
+)
 
 
-def test_the_decimals_of_a_token_that_is_read_no_more_are_not_noted_for_another(tables: Tables) -> None:
+def test_what_a_network_is_read_from_is_registered_with_its_first_balances(
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net]
+) -> None:
+    settings()
+    register_networks(worker_settings())
+    assert tables.rows(REGISTERED) == [], "nobody has proved anything yet"
+    scene = Scene(nets["ethereum"], tables)
+    scene.sync()
+    (row,) = tables.rows(REGISTERED)
+    its = worker_settings().chain("ethereum")
+    assert (row["chain_id"], row["token"]) == worker_settings().source("ethereum")
+    assert (row["family"], row["native_symbol"], row["native_decimals"]) == ("evm", its.network.native_symbol, 18)
+    assert row["decimals"] == 6, "as the chain says"
+    assert {tables.balance(wallet)["source"] for wallet in scene.ids} != {None}  # type: ignore[index]
+
+
+def test_a_start_with_another_token_that_no_node_proves_takes_nothing_from_anybody(
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net]
+) -> None:
+    settings()
+    scene = Scene(nets["ethereum"], tables)
+    scene.sync()
+    before = tables.rows("SELECT * FROM networks ORDER BY name"), scene.rows()
+    settings(ETHEREUM_USDT_CONTRACT="0x00000000000000000000000000000000deadbeef", ETHEREUM_USDT_DECIMALS="6")
+    with pytest.raises(SystemExit, match="no node of them proves it") as ended:
+        register_networks(worker_settings())
+    assert "ETHEREUM_USDT_CONTRACT" in str(ended.value)
+    assert (tables.rows("SELECT * FROM networks ORDER BY name"), scene.rows()) == before
+    other = nets["ethereum"].chain.deploy_token()
+    nets["ethereum"].chain.mint(other, [(b"\x01" * 20, 5)])
+    settings(ETHEREUM_USDT_CONTRACT="0x" + other.hex(), ETHEREUM_USDT_DECIMALS="6")
+    with capture_logs() as logs:
+        register_networks(worker_settings())
+    assert [line["event"] for line in logs] == ["source_changed"]
+    assert not of_the_source(tables)
+
+
+def test_who_reads_another_source_says_nothing_of_the_networks_outages(
+    tables: Tables, settings: Any, nets: dict[NetworkName, Net]
+) -> None:
+    settings(ETHEREUM_RPC_URLS="http://127.0.0.1:1")
+    read_from("ethereum", 5)
+    Scene(nets["ethereum"], tables)
+    reader_for.cache_clear()
+    for _ in range(3):
+        sync_due("ethereum")
+    assert tables.rows("SELECT FROM network_state WHERE out_since IS NOT NULL") == []
+
+
+def test_the_decimals_of_a_token_stay_its_own_when_another_one_is_read(tables: Tables) -> None:
     """The endpoint would show amounts wrong by any factor, and the workers take every node for a liar."""
-    decimals = "SELECT usdt_decimals FROM networks WHERE name = 'tron'"
-    read_from("tron", MAINNET)
+    decimals = "SELECT s.decimals FROM networks n JOIN sources s ON s.id = n.source WHERE n.name = 'tron'"
+    first = read_from("tron", MAINNET).source_id
     with transaction() as connection:
-        before = lock(connection, "tron").source_id
-        note_decimals(connection, "tron", 6, before)
-    assert tables.rows(decimals) == [{"usdt_decimals": 6}]
+        note_decimals(connection, first, 6)
+    assert tables.rows(decimals) == [{"decimals": 6}]
     read_from("tron", MAINNET, OTHER_TOKEN)
     with transaction() as connection:
-        note_decimals(connection, "tron", 6, before)
-    assert tables.rows(decimals) == [{"usdt_decimals": None}]
+        note_decimals(connection, first, 6)
+    assert tables.rows(decimals) == [{"decimals": None}]
+    read_from("tron", MAINNET)
+    assert tables.rows(decimals) == [{"decimals": 6}], "what was found stays true"
 
 
 def test_a_start_without_a_database_ends_with_a_sentence(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings()
     monkeypatch.setenv("DATABASE_URL", "postgresql://bal_worker:secret-word@127.0.0.1:1/nowhere")
     forget_settings()
-    with pytest.raises(SystemExit, match="out of reach") as ended:
+    with pytest.raises(SystemExit, match="does not answer") as ended:
         register_networks(worker_settings(), patience=0.0)
     assert "secret-word" not in str(ended.value)
 

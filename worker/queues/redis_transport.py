@@ -138,7 +138,7 @@ class QoS(redis.QoS):
         self.channel.mended(restore)
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
-        """Put a message back into its queue. What is none of ours is forgotten."""
+        """Put a message back into its queue. What is not a message of ours is dropped."""
 
         def restore(pipe: Any) -> None:
             held = pipe.hget(self.unacked_key, tag)
@@ -208,7 +208,7 @@ class Channel(redis.Channel):
         return self.mended(lambda: int(self.client.llen(queue)))
 
     def restored(self, held: bytes) -> tuple[str, str] | None:
-        """The queue and the message of what a worker had in hand. None: it is no message, and is told of."""
+        """The queue and the message of what a worker had in hand. None: it is no message, and is logged."""
         try:
             payload, _exchange, queue = json.loads(held)
             if queue in all_queues():
@@ -218,7 +218,7 @@ class Channel(redis.Channel):
             refused = BadMessage("not a message in hand")
         except BadMessage as error:
             refused = error
-        _tell(self.unacked_key, refused)
+        _log_refused(self.unacked_key, refused)
         return None
 
     def _brpop_read(self, **options: Any) -> Any:
@@ -257,7 +257,7 @@ class Channel(redis.Channel):
         try:
             return queue, message(reply[1], queue, current_app.tasks)
         except BadMessage as refused:
-            _tell(queue, refused)
+            _log_refused(queue, refused)
             raise Empty from None
 
     def _size(self, queue: str) -> int:
@@ -270,7 +270,7 @@ class Channel(redis.Channel):
         """Nothing: a message is sent to its queue by name, and kombu's tables of bindings could be planted, too."""
 
 
-def _tell(queue: str, refused: BadMessage) -> None:
+def _log_refused(queue: str, refused: BadMessage) -> None:
     log.warning("message_dropped", queue=queue, reason=str(refused), of_task=refused.task)
 
 

@@ -7,7 +7,7 @@ Nothing here knows Celery, so that it can be called as it is. What a batch's wal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from random import random
 from time import monotonic, sleep
 from uuid import UUID
@@ -15,13 +15,14 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection
 
+from config.network_settings import Chain
 from config.networks import NetworkName
 from config.settings import WorkerSettings, worker_settings
 from db.claims import Claim, claim_due, claim_lost, claim_these
 from db.held_changes import NO_HISTORY, NO_LESSON, History, Lesson, history, learn
 from db.leases import release
-from db.network_state import note_back, note_out
-from db.networks import note_decimals
+from db.network_state import lock, note_back, note_out
+from db.networks import note_decimals, source_of_first_balances
 from db.outcomes import Outcome, Recorded, record
 from db.session import transaction, until_done
 from worker.errors import FROM_OUTSIDE, OUR_ERROR, OverBudget, ReadFailed
@@ -102,7 +103,7 @@ def _sync(
     while why := reader.may_read(deadline, refresh=refresh, wallets=wallets):
         pause = why.retry_after or 0.0
         if not isinstance(why, OverBudget) or monotonic() + pause > patience:
-            _note_out(network, why)
+            _note_out(network, why, settings)
             return None, ()
         sleep(pause)
     with handed_back_when_interrupted() as hold:
@@ -124,9 +125,10 @@ def _sync(
         if out or not decided:
             until_done(partial(release, token=claim.token), ends)
             if out:
-                _note_out(claim.network, out)
+                _note_out(claim.network, out, settings)
             return claim, ()
-        write = _Write(claim, decided, learnt, reader.finality, reader.decimals, any(part.snapshot for part in parts))
+        back = any(part.snapshot for part in parts)
+        write = _Write(claim, decided, learnt, settings.chain(network), reader.decimals, back)
         recorded = until_done(write, ends)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
     log_batch(claim, parts, recorded, started, changed=changed, failed=failed, lost=len(decided) - recorded.recorded)
@@ -141,15 +143,26 @@ def _reads_another_source(connection: Connection, claim: Claim, settings: Worker
     if registered is None or registered == own:
         return False
     release(connection, claim.token)
-    log.error("source_differs", network=claim.network, registered=str(registered), own=str(own))
+    _log_source_differs(claim.network, str(registered), str(own))
     return True
 
 
-def _note_out(network: NetworkName, why: ReadFailed) -> None:
-    """No endpoint may be asked: that is the network's, and no wallet's. Our own budget is nobody's failure."""
+@cache
+def _log_source_differs(network: NetworkName, registered: str, own: str) -> None:
+    """Once: it is so for each batch until this worker is started with other settings."""
+    log.error("source_differs", network=network, registered=registered, own=own)
+
+
+def _note_out(network: NetworkName, why: ReadFailed, settings: WorkerSettings) -> None:
+    """No node may be asked: that is the network's, and no wallet's. Our own budget is nobody's failure.
+
+    It says nothing of a network that is read from another source by now.
+    """
     if isinstance(why, OverBudget):
         return
     with transaction() as connection:
+        if lock(connection, network).source not in {None, settings.source(network)}:
+            return
         news = note_out(connection, network, why.code)
     if news:
         log.warning("network_out", network=network, reason=why.code, detail=str(why))
@@ -162,10 +175,10 @@ class _Write:
     claim: Claim
     decided: Sequence[Outcome]
     learnt: Lesson
-    finality: str
+    chain: Chain
     decimals: int | None
     back: bool
-    """An endpoint has answered."""
+    """A node has answered."""
     tries: int = 0
 
     def __call__(self, connection: Connection) -> Recorded:
@@ -173,15 +186,18 @@ class _Write:
         state = self.claim.state
         if self.back and state.out_since and note_back(connection, self.claim.network):
             log.info("network_back", network=self.claim.network, out_since=state.out_since.isoformat())
-        if self.back and self.decimals is not None and self.decimals != state.decimals:
-            note_decimals(connection, self.claim.network, self.decimals, state.source_id)
+        source_id = state.source_id
+        if self.back and source_id is None:
+            source_id = source_of_first_balances(connection, self.chain)
+        if self.back and source_id is not None and self.decimals not in {None, state.decimals}:
+            note_decimals(connection, source_id, self.decimals)
         token, pass_over = self.claim.token, self.tries > 1
         recorded = record(
             connection,
             token,
             self.decided,
-            finality=self.finality,
-            source_id=state.source_id,
+            finality=self.chain.finality,
+            source_id=source_id,
             pass_over_locked=pass_over,
         )
         if recorded.recorded and any(self.learnt):
@@ -206,8 +222,8 @@ def _decide(
     accounts: list[bytes | None] = [None] * len(claim.wallets)
     try:
         chain = settings.chain(claim.network)
-        accounts, rises_above = accounts_of(claim, chain.network.family), chain.confirm_rises
-        parts, found = _read(reader, claim, accounts, deadline, rises_above=rises_above, known=known, refresh=refresh)
+        accounts, rises = accounts_of(claim, chain.network.family), chain.confirm_rises
+        parts, found = _read(reader, claim, accounts, deadline, confirm_rises=rises, known=known, refresh=refresh)
         learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
         made = outcomes(claim, accounts, found, policy=policy, chance=random, finality=reader.finality)
         return parts, made, learnt
@@ -225,11 +241,11 @@ def _read(
     accounts: Sequence[bytes | None],
     deadline: float,
     *,
-    rises_above: int | None = None,
+    confirm_rises: int | None = None,
     known: History = NO_HISTORY,
     refresh: bool = False,
 ) -> tuple[list[Part], list[Found]]:
-    """What the nodes say, and for each claimed wallet what is believed of it."""
+    """What the nodes say, and for each claimed wallet what is believed of it. `confirm_rises` is in whole tokens."""
     clock = claim.at - monotonic()
     parts = reader.read([account for account in accounts if account], claim.at, deadline, refresh=refresh)
     found = with_bad_addresses(accounts, found_in(parts, len(accounts) - accounts.count(None)))
@@ -238,6 +254,8 @@ def _read(
         found = caught_up(claim, found, read_again(found, late))
         still = len(behind(claim, found, reader.finality))
         log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=still)
+    # By the decimals of what was read. Where nothing was, there are none, and no rise either.
+    rises_above = None if confirm_rises is None else confirm_rises * 10 ** (reader.decimals or 0)
     doubts = doubted(claim, found, known, rises_above=rises_above, several=reader.several)
     if not doubts.places:
         return parts, found

@@ -18,7 +18,6 @@ CREATE TABLE IF NOT EXISTS networks (
     first_source smallint,
     native_symbol text,
     native_decimals smallint,
-    usdt_decimals smallint,
     due_up_to uuid,
     registered_at timestamptz NOT NULL DEFAULT now()
 )
@@ -29,6 +28,7 @@ CREATE TABLE IF NOT EXISTS sources (
     network text NOT NULL CONSTRAINT fk_sources_network REFERENCES networks (name) ON DELETE CASCADE,
     chain_id bigint NOT NULL CONSTRAINT ck_sources_chain_id_positive CHECK (chain_id > 0),
     token text NOT NULL CONSTRAINT ck_sources_token_length CHECK (length(token) BETWEEN 1 AND 128),
+    decimals smallint,
     CONSTRAINT uq_sources_network_chain_id_token UNIQUE (network, chain_id, token)
 )
 """
@@ -40,6 +40,7 @@ COMMENTS = (
     ("COLUMN networks.due_up_to", "after a change of source: wallets up to this id are due; NULL: all"),
     ("TABLE sources", "What balances may be of: a token on a chain. Blocks are compared within one."),
     ("COLUMN sources.token", "the contract in the spelling by which two are compared"),
+    ("COLUMN sources.decimals", "of the token, as they were found on the chain; NULL: not yet"),
     ("COLUMN balance_cache.source", "what it is of; NULL: the first source of its network"),
     ("COLUMN sync_schedule.forgotten_at", "what was read before may be overwritten by an older block"),
 )
