@@ -4,10 +4,13 @@ import re
 import runpy
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
+from celery.exceptions import ImproperlyConfigured
+from celery.worker import WorkController
 from kombu.transport.redis import Transport
 from kombu.utils.scheduling import cycle_by_name
 
@@ -64,6 +67,11 @@ def test_a_refused_argument_is_quoted_but_not_at_length(tasks: ModuleType) -> No
     with pytest.raises(BadArgument) as refused:
         tasks.sync_wallet.run("x" * 10_000)
     assert len(str(refused.value)) < 120
+
+
+def test_who_names_another_network_is_told_those_that_are_accepted(tasks: ModuleType) -> None:
+    with pytest.raises(BadArgument, match=r"a network is one of ethereum, tron, bsc, .*tron-shasta, not 'doge'"):
+        tasks.sync_due_wallets.run("doge")
 
 
 def test_tasks_have_the_names_that_other_programs_send(tasks: ModuleType) -> None:
@@ -143,20 +151,43 @@ def test_socket_time_outs_outlast_a_wait_for_a_message() -> None:
     assert transport_options()["socket_timeout"] > Transport.brpop_timeout
 
 
+def consumed(conf: dict[str, Any], chosen: str | None = None) -> list[str]:
+    """What a worker consumes from under these settings, and with this after -Q."""
+    from worker.app import serve_networks_with_nodes
+
+    app = Celery("for-a-test", set_as_current=False)
+    app.conf.update(conf)
+    worker: Any = SimpleNamespace(app=app)
+    serve_networks_with_nodes(instance=worker)
+    WorkController.setup_queues(worker, chosen)
+    return [*app.amqp.queues.consume_from]
+
+
+def with_nodes(monkeypatch: pytest.MonkeyPatch, *names: str) -> dict[str, Any]:
+    return celerys(monkeypatch, **{f"{name}_RPC_URLS": "http://127.0.0.1:1" for name in names})
+
+
 @pytest.mark.parametrize(
     ("configured", "served"),
     [
-        ({}, []),
-        ({"TRON": 1}, ["sync.tron"]),
-        ({"TRON": 1, "ETHEREUM": 1, "BSC_TESTNET": 1}, ["sync.ethereum", "sync.tron", "sync.bsc-testnet"]),
+        ([], []),
+        (["TRON"], ["sync.tron"]),
+        (["TRON", "ETHEREUM", "BSC_TESTNET"], ["sync.ethereum", "sync.tron", "sync.bsc-testnet"]),
     ],
     ids=["none", "one", "three"],
 )
 def test_a_worker_serves_the_queues_of_the_networks_that_it_has_nodes_of(
-    configured: dict[str, int], served: list[str], monkeypatch: pytest.MonkeyPatch
+    configured: list[str], served: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conf = celerys(monkeypatch, **{f"{name}_RPC_URLS": "http://127.0.0.1:1" for name in configured})
-    assert [queue.name for queue in conf["task_queues"]] == ["ticks", "refresh", *served]
+    assert consumed(with_nodes(monkeypatch, *configured)) == ["ticks", "refresh", *served]
+
+
+def test_queues_of_any_known_network_may_be_chosen_whatever_nodes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = with_nodes(monkeypatch, "ETHEREUM")
+    chosen = "ticks,refresh,sync.ethereum,sync.tron"
+    assert consumed(conf, chosen) == chosen.split(",")
+    with pytest.raises(ImproperlyConfigured):
+        consumed(conf, "ticks,sync.etherium")
 
 
 def test_a_worker_looks_at_its_queues_in_the_fair_order(monkeypatch: pytest.MonkeyPatch) -> None:
