@@ -18,7 +18,7 @@ for role in owner worker api ops registrar; do
     random 24 | new "bal_${role}_password"
     printf 'postgresql://bal_%s:%s@postgres/balances' "$role" "$(cat "bal_${role}_password")" | new "${role}_database_url"
 done
-for user in worker api ops; do
+for user in worker api ops registrar; do
     random 24 | new "redis_${user}_password"
     printf 'redis://%s:%s@redis:6379/0' "$user" "$(cat "redis_${user}_password")" | new "${user}_redis_url"
 done
@@ -29,6 +29,6 @@ rm -f empty
 # Redis is given digests of the passwords alone.
 digest() { sha256sum < "redis_$1_password" | cut -d ' ' -f 1; }
 sed -e "s/>WORKER_PASSWORD/#$(digest worker)/" -e "s/>API_PASSWORD/#$(digest api)/" -e "s/>OPS_PASSWORD/#$(digest ops)/" \
-    ../config/redis.acl > redis.acl
+    -e "s/>REGISTRAR_PASSWORD/#$(digest registrar)/" ../config/redis.acl > redis.acl
 chmod 644 -- *
 [ -s ethereum_rpc_urls ] || [ -s tron_rpc_urls ] || echo "Now write your nodes' URLs into secrets/ethereum_rpc_urls or secrets/tron_rpc_urls."

@@ -1,8 +1,8 @@
 """A small API as users of balance-sync have one: it registers wallets, shows their balances, and has them read anew.
 
 It needs no code of balance-sync: plain SQL, plain HTTP with the user's own token, and a task by its name. Start it with
-``uvicorn main:app`` in this folder, and the environment's DATABASE_URL (the role ``bal_registrar``), REDIS_URL,
-BALANCES_URL (the endpoint) and JWT_SECRET.
+``uvicorn main:app`` in this folder, and the environment's DATABASE_URL (the role ``bal_registrar``), REDIS_URL (the user
+``registrar``), BALANCES_URL (the endpoint) and JWT_SECRET.
 """
 
 import os
@@ -15,11 +15,26 @@ import jwt
 import psycopg
 from celery import Celery
 from fastapi import Depends, FastAPI, Header, HTTPException, Response
+from psycopg.errors import IntegrityError, UniqueViolation
 from psycopg.rows import dict_row
 from pydantic import BaseModel
 
 queue = Celery(broker=os.environ["REDIS_URL"], broker_transport_options={"global_keyprefix": "bal:"})
 balances = httpx.AsyncClient(base_url=os.environ["BALANCES_URL"], timeout=10)
+
+# What is to be shown of the shared table, and the decimals of its whole numbers. A network's token may have been changed
+# in the settings: a balance that is still of the one before is none (NULL) until the wallet is read anew.
+SHOWN = """
+SELECT w.id, w.network, b.usdt_balance::text, s.decimals AS usdt_decimals,
+       b.native_balance::text, n.native_decimals, b.block_number, b.last_synced
+  FROM wallets AS w
+  LEFT JOIN networks AS n ON n.name = w.network
+  LEFT JOIN sources AS s ON s.id = n.source
+  LEFT JOIN balance_cache AS b
+    ON b.wallet_id = w.id AND coalesce(b.source, n.first_source) IS NOT DISTINCT FROM n.source
+ WHERE w.user_id = %s
+ ORDER BY w.created_at, w.id
+"""
 
 
 @asynccontextmanager
@@ -32,10 +47,11 @@ async def lifespan(_: FastAPI) -> Any:
 app = FastAPI(title="A shop", lifespan=lifespan)
 
 
-def user_of(authorization: Annotated[str, Header()]) -> UUID:
+def user_of(authorization: Annotated[str, Header()] = "") -> UUID:
     """Whose token it is. The endpoint of balance-sync takes the same token, and checks it by itself."""
+    token, needed = authorization.removeprefix("Bearer "), {"require": ["exp", "sub"]}
     try:
-        return UUID(jwt.decode(authorization.removeprefix("Bearer "), os.environ["JWT_SECRET"], ["HS256"])["sub"])
+        return UUID(jwt.decode(token, os.environ["JWT_SECRET"], ["HS256"], options=needed)["sub"])
     except (jwt.PyJWTError, ValueError):
         raise HTTPException(401, "Log in first.") from None
 
@@ -54,32 +70,38 @@ class Wallet(BaseModel):
 def register(wallet: Wallet, user: User) -> dict[str, UUID]:
     """Insert a row: a trigger makes the wallet due, and a worker reads it within seconds."""
     insert = "INSERT INTO wallets (user_id, network, address) VALUES (%s, %s, %s) RETURNING id"
-    with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
-        row = connection.execute(insert, (user, wallet.network, wallet.address)).fetchone()
+    try:
+        with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+            row = connection.execute(insert, (user, wallet.network, wallet.address)).fetchone()
+    except UniqueViolation:
+        raise HTTPException(409, "You have this wallet already.") from None
+    except IntegrityError:
+        raise HTTPException(422, "No such network, no such address, or too many wallets.") from None
     return {"id": row[0]} if row else {}
 
 
 @app.get("/balances")
 async def shown(user: User, authorization: Annotated[str, Header()], response: Response) -> Any:
     """As the endpoint shows them: amounts as text, what was never read as null."""
-    found = await balances.get(f"/api/v1/auth/balances/user/{user}", headers={"Authorization": authorization})
+    try:
+        found = await balances.get(f"/api/v1/auth/balances/user/{user}", headers={"Authorization": authorization})
+        told = found.json()  # what the server refuses before the endpoint sees it (400, 414, 431) has no body
+    except (httpx.HTTPError, ValueError):
+        raise HTTPException(502, "The balances cannot be shown now.") from None
     response.status_code = found.status_code
-    return found.json()
+    return told
 
 
 @app.get("/balances/rows")
 def rows(user: User) -> list[dict[str, Any]]:
-    """As the shared table has them: whole numbers of base units. A wallet that was never read has no row there."""
-    select = (
-        "SELECT w.id, w.network, b.usdt_balance::text, b.native_balance::text, b.block_number, b.last_synced"
-        " FROM wallets w LEFT JOIN balance_cache b ON b.wallet_id = w.id WHERE w.user_id = %s ORDER BY w.created_at"
-    )
+    """As the shared table has them: whole numbers of base units. A wallet that is still to be read has null."""
     with psycopg.connect(os.environ["DATABASE_URL"], row_factory=dict_row) as connection:
-        return connection.execute(select, (user,)).fetchall()
+        return connection.execute(SHOWN, (user,)).fetchall()
 
 
 @app.post("/balances/refresh", status_code=202)
 def refresh(user: User) -> dict[str, str]:
     """Have a worker read the user's wallets now. Nobody waits for it; the balances change when it is done."""
-    queue.send_task("worker.tasks.refresh_user", args=[str(user)], queue="refresh", ignore_result=True)
+    # Nothing is declared: kombu's tables of bindings are read by nobody, and the user `registrar` may not write them.
+    queue.send_task("worker.tasks.refresh_user", args=[str(user)], queue="refresh", ignore_result=True, declare=[])
     return {"status": "asked for"}

