@@ -159,7 +159,7 @@ def consumed(conf: dict[str, Any], chosen: str | None = None) -> list[str]:
     app.conf.update(conf)
     worker: Any = SimpleNamespace(app=app)
     serve_networks_with_nodes(instance=worker)
-    WorkController.setup_queues(worker, chosen)
+    WorkController.setup_queues(worker, chosen or [])
     return [*app.amqp.queues.consume_from]
 
 

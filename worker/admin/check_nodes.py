@@ -38,6 +38,7 @@ TO_DO = {
     "wrong_block_number": "set block_number of this network in NETWORKS_FILE to arbsys, or to opcode",
     "finality_stalled": "wait, set {net}FINALITY to latest until blocks are final again, or raise {net}MAX_HEAD_AGE",
     "lagging": "wait until the node has caught up, or raise {net}MAX_HEAD_AGE",
+    "state_gone": "use an archive node, or set {net}FINALITY=latest",
     "clock_skewed": "set the clock of the database's server by NTP",
     "bad_reply": "see whether {net}RPC_URLS is a node's whole URL, with its path",
 }
