@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 
-from config.base_settings import unknown_networks
+from config.base_settings import misnamed, unknown_networks
 from config.broker import queues
 from config.logging import configure_logging
 from config.network_settings import prefix
@@ -62,6 +62,8 @@ def check_networks(**_: Any) -> None:
         reader_for(network)
     for variable in unknown_networks(settings):
         log.warning("network_unknown", variable=variable, reason="it gives nodes to a network that is not known")
+    for variable in misnamed(settings):
+        log.warning("network_unknown", variable=variable, reason="its network has no setting of this name")
     register_networks(settings)
     with transaction() as connection:
         unread = [network for network in with_wallets(connection) if network not in settings.networks]

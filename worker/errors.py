@@ -244,7 +244,10 @@ class WrongBlockNumber(ReadFailed):
     for_a_person = True
 
 
-KINDS: Mapping[str, type[ReadFailed]] = {kind.code: kind for kind in (*ReadFailed.__subclasses__(), StateGone)}
+KINDS: Mapping[str, type[ReadFailed]] = {
+    **{kind.code: kind for kind in ReadFailed.__subclasses__()},
+    StateGone.code: StateGone,
+}
 """The kinds of failures by their codes."""
 
 REST_CODES = frozenset({"", *KINDS})
