@@ -177,7 +177,10 @@ def test_the_example_says_502_where_the_endpoint_is_away_or_answers_without_a_bo
         except requests.RequestException:
             return False
 
-    with running("other", command, folder, url=url, ready=answers), example(folder, {**env, "BALANCES_URL": url}) as shop:
+    with (
+        running("other", command, folder, url=url, ready=answers),
+        example(folder, {**env, "BALANCES_URL": url}) as shop,
+    ):
         assert requests.get(f"{shop.url}/balances", headers=headers, timeout=CAP).status_code == 502
 
 

@@ -13,6 +13,7 @@ from config.settings import ApiSettings, WorkerSettings
 from db.freshness_queries import NetworkFreshness
 from db.models import balance_cache
 from db.resync_queries import Bundle, Wanted
+from db.sources import OF_SOURCE
 from worker.admin.freshness import network_report
 from worker.admin.node_states import NodeState
 from worker.admin.resync import Outcome, planned
@@ -54,6 +55,20 @@ def test_the_readme_has_each_default_as_it_is() -> None:
 
 def test_the_readme_lists_every_column_of_the_shared_table() -> None:
     assert list(table("The shared table")) == [column.name for column in balance_cache.columns]
+
+
+def test_the_shared_table_is_read_in_the_readme_as_in_the_example() -> None:
+    tree = ast.parse((ROOT / "examples" / "api" / "main.py").read_text())
+    (shown,) = (
+        node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and ast.unparse(node.targets[0]) == "SHOWN"
+        and isinstance(node.value, ast.Constant)
+    )
+    section = README.split("\n## The shared table\n")[1].split("\n## ")[0]
+    assert str(shown).strip() == section.split("```sql\n")[1].split("```")[0].strip()
+    assert OF_SOURCE in str(shown)
 
 
 def paths(value: Any, path: str = "") -> set[str]:
