@@ -23,8 +23,8 @@ from asyncpg.exceptions import (
 )
 from asyncpg.pool import PoolConnectionProxy
 
-from api.connecting import Connector
 from config.settings import ApiSettings
+from db.endpoint_connections import Connector
 
 APPLICATION_NAME: Final = "balance-sync-api"
 CANCEL_SECONDS: Final = 2.0

@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 import asyncpg
 import structlog
 
-from api.connecting import Connector
 from api.database import UNAVAILABLE, Statement
+from db.endpoint_connections import Connector
 from db.requests import CHANNEL, TELL
 
 log = structlog.get_logger(__name__)

@@ -93,9 +93,11 @@ class Nodes:
         return answer
 
     def ethereum(self, asked: Any, path: str) -> tuple[str, Any]:
+        envelope = {"jsonrpc": "2.0", "id": asked["id"]}
+        if asked["method"] == "eth_getBlockByNumber":
+            return "other", {**envelope, "result": newest_block()}
         call = asked["params"][0]
         data = bytes.fromhex(call["data"][2:])
-        envelope = {"jsonrpc": "2.0", "id": asked["id"]}
         try:
             if "to" in call:
                 return "other", {**envelope, "result": "0x" + constant(data)}
@@ -115,6 +117,13 @@ class Nodes:
         transaction = {"ret": [{}], "raw_data": {"contract": [contract]}, "raw_data_hex": data}
         reply = {"result": {"result": True}, "energy_used": 1, "constant_result": [result], "transaction": transaction}
         return kind, reply
+
+
+def newest_block() -> dict[str, str]:
+    """The block at which the reader's words are, as far as a reader looks at it."""
+    now = int(time())
+    number = (now - FIRST_BLOCK) // BLOCK_SECONDS["ethereum"]
+    return {"number": hex(number), "timestamp": hex(now - 2), "hash": "0x" + "00" * 32}
 
 
 def executed(init_code: bytes, *, passes_on: bool) -> dict[str, Any]:

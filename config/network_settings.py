@@ -48,7 +48,7 @@ class Chain:
     """One network as the settings have it. Seconds; 0 requests a second and 0 seconds of age are no bounds.
 
     `network` has this chain's id and pace, and otherwise what is known of the network. `decimals` are None where only
-    the chain can tell those of the token. `confirm_rises` is in base units; None: no rise is confirmed.
+    the chain can tell those of the token. `confirm_rises` is in whole tokens; None: no rise is confirmed.
     """
 
     network: Network
@@ -75,7 +75,7 @@ class TokenSettings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     network: InstanceOf[Network] = Field(repr=False)
-    chain_id: int | None = Field(default=None, gt=0)
+    chain_id: int | None = Field(default=None, gt=0, lt=2**63)
     usdt_contract: str | None = None
     usdt_decimals: int | None = Field(default=None, ge=0, le=77)
 
@@ -137,8 +137,8 @@ class NodeSettings(TokenSettings):
         return self
 
     def chain(self, confirm_rises: int | None) -> Chain:
-        """All of it decided. `confirm_rises` is in whole tokens. Raises ValueError where nobody has named a token."""
-        network, contract, decimals = self.network, self.contract, self.decimals
+        """All of it decided. Raises ValueError where nobody has named a token."""
+        network, contract = self.network, self.contract
         if contract is None:
             raise ValueError(f"{prefix(network.name)}USDT_CONTRACT is not set, and {network.name} has no token without")
         if self.chain_id not in (None, network.chain_id):
@@ -148,11 +148,11 @@ class NodeSettings(TokenSettings):
             network=network,
             chain_id=network.chain_id,
             contract=contract,
-            decimals=decimals,
+            decimals=self.decimals,
             finality=finality,
             per_second=self.rps,
             max_head_age=network.finality[finality] if self.max_head_age is None else self.max_head_age,
-            confirm_rises=None if confirm_rises is None or decimals is None else confirm_rises * 10**decimals,
+            confirm_rises=confirm_rises,
             urls=self.rpc_urls,
             api_keys=self.api_keys,
             api_key_hosts=self.api_key_hosts,

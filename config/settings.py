@@ -43,7 +43,9 @@ __all__ = [
     "worker_settings",
 ]
 
-LEAST_REQUESTS = 4  # of a read: the balances, and at first the token's supply and decimals, and the node's own block
+LEAST_REQUESTS = (
+    2  # of a read: the balances, and at first one of those by which a node is verified (worker.reading.contact)
+)
 
 # With the bytes that a secret must have at least: those of the hash (RFC 7518 §3.2).
 HMAC_ALGORITHMS = {"HS256": 32, "HS384": 48, "HS512": 64}
@@ -81,16 +83,6 @@ class WorkerSettings(QueueSettings):
         return self
 
     @model_validator(mode="after")
-    def _sums_can_be_told(self) -> Self:
-        for name in self.networks if self.confirm_rises is not None else ():
-            if self.network_settings[name].decimals is None:
-                raise ValueError(
-                    f"CONFIRM_RISES is a sum of tokens, and {prefix(name)}USDT_CONTRACT names one whose decimals are"
-                    f" not known here: set {prefix(name)}USDT_DECIMALS"
-                )
-        return self
-
-    @model_validator(mode="after")
     def _nodes_can_be_asked(self) -> Self:
         urls = [
             named_url(url.get_secret_value())[1] for each in self.network_settings.values() for url in each.rpc_urls
@@ -101,7 +93,8 @@ class WorkerSettings(QueueSettings):
 
     @model_validator(mode="after")
     def _a_read_fits_into_its_budget(self) -> Self:
-        for name, each in self.network_settings.items():
+        for name in self.networks:
+            each = self.network_settings[name]
             if 0 < each.rps * self.read_limit < LEAST_REQUESTS:
                 few = f"{prefix(name)}RPS leaves a read no {LEAST_REQUESTS} requests in its {self.read_limit:g} s"
                 raise ValueError(f"{few}: raise it, or SYNC_LEASE")

@@ -13,7 +13,7 @@ from devstack.servers import CAP
 from worker.errors import ReadFailed, Unsupported
 from worker.nodes.http import NodeSession
 from worker.reading import multicall
-from worker.reading.contact import DECIMALS, TOTAL_SUPPLY
+from worker.reading.contact import DECIMALS, TOTAL_SUPPLY, Contact
 from worker.reading.contract import HEADER, READERS, RETURN, REVERT, Balance, Block, BlockNumberSource
 from worker.reading.facts import ChainFacts, Strategy
 from worker.reading.reader import NodeReader
@@ -176,7 +176,7 @@ class Reading:
     def has_made_contact(self) -> None:
         """What is asked of a node at the first contact alone is known."""
         for node in self.reader.nodes:
-            self.reader.shared.prove(f"supply:{node.id}", SUPPLY, 3600)
+            self.reader.shared.prove(f"contact:{node.id}", Contact(SUPPLY, USDT_DECIMALS, number=True), 3600)
 
     def share(self, shared: Shared) -> None:
         """Have these entries in place of its own."""

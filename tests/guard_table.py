@@ -10,6 +10,7 @@ AUTH = (
     "tests/unit/test_api_token_kinds.py",
 )
 SNAPSHOT = ("tests/unit/test_snapshot.py",)
+CONTACT = ("tests/unit/test_first_contact.py",)
 ROWS = ("tests/integration/test_claims.py", "tests/integration/test_any_state.py")
 SOURCES = ("tests/integration/test_sources.py", "tests/integration/test_any_state.py")
 LOST = ("tests/integration/test_lost_batches.py",)
@@ -91,6 +92,97 @@ GUARDS = (
         "if snapshot.chain_id != facts.chain_id:",
         "if False:",
         SNAPSHOT,
+    ),
+    Guard(
+        "the token's decimals on the chain",
+        "worker/reading/contact.py",
+        "if decimals > MOST_DECIMALS or facts.decimals not in {None, decimals}:",
+        "if False:",
+        CONTACT,
+    ),
+    Guard(
+        "a token has a supply",
+        "worker/reading/contact.py",
+        "if supply == 0:",
+        "if False:",
+        CONTACT,
+    ),
+    Guard(
+        "a contract's block number against the node's own",
+        "worker/reading/contact.py",
+        "if abs(block.number - read_at.number) > apart + tolerated_blocks(facts):",
+        "if False:",
+        CONTACT,
+    ),
+    Guard(
+        "first contact before a first balance",
+        "worker/reading/attempt.py",
+        "supply, self.decimals = make_contact(self.node, self.facts, self._choice.strategy, snapshot.block)",
+        "supply = 2**128",
+        CONTACT,
+    ),
+    Guard(
+        "no account that is read calls",
+        "worker/nodes/callers.py",
+        "if FIRST not in data:",
+        "if True:",
+        ("tests/unit/test_callers.py",),
+    ),
+    Guard(
+        "a block is not much older than one that was seen",
+        "worker/reading/plausibility.py",
+        "if block.time < newest.time - facts.lag_seconds:",
+        "if False:",
+        SNAPSHOT,
+    ),
+    Guard(
+        "a number out of thin air",
+        "worker/reading/plausibility.py",
+        "if block.number > highest_number(facts, newest, block.time):",
+        "if False:",
+        SNAPSHOT,
+    ),
+    Guard(
+        "no true block is shut out by a number that is too low",
+        "worker/reading/plausibility.py",
+        "if newest is not None and block.number <= newest.number:",
+        "if newest is not None and block.time < newest.time:",
+        SNAPSHOT,
+    ),
+    Guard(
+        "no true block is shut out by a clock that is ahead",
+        "worker/reading/plausibility.py",
+        "return Block(block.number, min(block.time, int(now)))",
+        "return block",
+        SNAPSHOT,
+    ),
+    Guard(
+        "a pinned read ends while nodes have its state",
+        "worker/reading/strategies.py",
+        "if head.ref is not None and monotonic() - began > facts.pin_seconds:",
+        "if False:",
+        ("tests/unit/test_ways.py",),
+    ),
+    Guard(
+        "finality that stands still is no node's fault",
+        "worker/reading/attempt.py",
+        "if now - head.time <= facts.head_max_age and head.number >= block.number:",
+        "if False:",
+        ("tests/unit/test_stalled_finality.py",),
+    ),
+    Guard(
+        "what says nothing about a node does not make it rest longer",
+        "worker/reading/backoff.py",
+        "if not failure.rest_grows:",
+        "if False:",
+        ("tests/unit/test_backoff.py",),
+    ),
+    Guard(
+        "no file but the presets names a network",
+        "config/addresses.py",
+        'return _evm(address) if family == "evm" else _tron(address)',
+        'return _evm(address) if family != "tron" or family == "ethereum" else _tron(address)',
+        ("tests/unit/test_no_networks_name.py",),
     ),
     Guard(
         "block guard of the upsert",
@@ -343,9 +435,9 @@ GUARDS = (
     ),
     Guard(
         "supply bound",
-        "worker/reading/attempt.py",
-        "if most > supply:\n            raise",
-        "if False:\n            raise",
+        "worker/reading/contact.py",
+        "if most > supply:\n        raise",
+        "if False:\n        raise",
         ("tests/unit/test_belief.py",),
     ),
     Guard(

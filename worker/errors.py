@@ -15,6 +15,7 @@
         ├── Unreachable          ask another node: no answer, or half of one
         ├── Unavailable          ask another node: this one is out of order
         ├── Refused              ask another node: this one answered that it would not
+        │   └── Reverted         the same of a balance; of the token's own facts: the contract is no such token
         ├── Lagging              ask another node: this one is behind
         │   └── StateGone        ask the same node once more: it no longer has, or not yet, the state of this block
         ├── FinalityStalled      ask another node: what is final stands still, while the chain goes on
@@ -168,6 +169,10 @@ class Refused(ReadFailed):
     """The node answered with an error."""
 
     code = "refused"
+
+
+class Reverted(Refused):
+    """The contract reverted: it is the contract that would not, and no node."""
 
 
 class Lagging(ReadFailed):

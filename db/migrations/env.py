@@ -18,6 +18,7 @@ from config.settings import database_settings
 from db.claims import limit_wallets
 from db.models import metadata
 from db.networks import add_missing
+from db.reasons import reason
 from db.rights import grant
 from db.schema_changes import LOCK_TIMEOUT
 from db.session import CONNECT_TIMEOUT
@@ -52,17 +53,10 @@ def connected(migrating: Engine) -> Connection:
     try:
         return migrating.connect()
     except OperationalError as error:
-        reason = error_class(error)
+        why = reason(error.orig or error)
         raise SystemExit(
-            f"DATABASE_URL: the database is out of reach{reason}: correct it, or start PostgreSQL"
+            f"DATABASE_URL: the database is out of reach: {why}. Correct it, or start PostgreSQL"
         ) from None
-
-
-def error_class(error: OperationalError) -> str:
-    """What the server said, where it is no more than that the user, the password or the database is none of its own."""
-    said = str(error.orig)
-    words = ("password authentication failed", "no pg_hba.conf entry", "too many connections", "does not exist")
-    return next((f" ({each})" for each in words if each in said), "")
 
 
 def run() -> None:

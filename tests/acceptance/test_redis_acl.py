@@ -81,7 +81,7 @@ def test_the_whole_path_works_with_these_users_alone(
         assert json.loads(printed(as_ops, "resync", "--all", "--yes", "--json"))["queued"] is True
         forgotten = json.loads(printed(as_ops, "resync", "--network", "tron", "--forget", "--json"))
         assert (forgotten["queued"], forgotten["marked"]) == (True, len(seeded) // 2)
-        assert "redis" in printed(as_ops, "check")
+        assert "redis" in printed(env, "check")
         for process in (worked, ticked, served):
             log = process.log.read_text()
             assert not [word for word in TROUBLE if word in log]

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import count
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from environment import forget_settings
 from leases import claim, claim_ids, claimed, good, only, write
 from structlog.testing import capture_logs
 from tables import Tables
@@ -158,3 +161,32 @@ def test_a_request_that_was_made_since_a_transaction_began_is_one(tables: Tables
         ask(tables, rested[0])
         made = [good(each.id)._replace(was_due=each.due_at, block_number=10, block_time=1) for each in found.wallets]
         assert set(record(earlier, found.token, made, finality="solid").asked_again) == set(rested)
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_one_network_is_read_here_and_the_others_are_sent_until_the_queue_is_out_of_reach(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch, *, reachable: bool
+) -> None:
+    from worker.sync import on_request
+
+    user, sent = uuid4(), list[tuple[str, int]]()
+    for name in ("ETHEREUM", "TRON", "BSC"):
+        monkeypatch.setenv(f"{name}_RPC_URLS", "http://127.0.0.1:1")  # nobody has to be there: no address is one
+    forget_settings()
+    tables.rows("INSERT INTO networks (name, family) VALUES ('bsc', 'evm') ON CONFLICT DO NOTHING")
+    for network in ("bsc", "tron", "ethereum"):
+        tables.rows(
+            "INSERT INTO wallets (user_id, network, address) VALUES (%s, %s, 'A'), (%s, %s, 'B')",
+            *(user, network, user, network),
+        )
+
+    def send(network: str, wallet_ids: Sequence[UUID]) -> bool:
+        if wallet_ids:
+            sent.append((network, len(wallet_ids)))
+        return reachable
+
+    request = partial(request_user, user_id=user, networks=["ethereum", "tron", "bsc"], cooldown=COOLDOWN)
+    on_request.sync_requested(request, COOLDOWN, send)
+    assert sent == [("tron", 2), ("bsc", 2)][: 2 if reachable else 1]
+    tried = tables.rows("SELECT DISTINCT network FROM sync_schedule WHERE last_error = 'bad_address'")
+    assert [row["network"] for row in tried] == ["ethereum"]

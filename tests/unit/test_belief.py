@@ -71,7 +71,7 @@ def test_a_token_that_gives_no_balance_for_any_wallet_is_looked_for_again() -> N
 
 
 @pytest.mark.parametrize("raw", ["5", '["x", 9e18]', '[["x"], 9e18]'])
-@pytest.mark.parametrize("name", ["newest", "rest:node", "way:node", "size:node", "supply:node", "key:id-of-a"])
+@pytest.mark.parametrize("name", ["newest", "rest:node", "way:node", "size:node", "contact:node", "key:id-of-a"])
 def test_whatever_stands_in_redis_a_read_goes_on(name: str, raw: str) -> None:
     server = fakeredis.FakeServer()
     fakeredis.FakeRedis(server=server).set(f"bal:chain:test:{name}", raw)

@@ -7,6 +7,8 @@ import pytest
 
 from config.network_settings import NodeSettings
 from config.networks import PRESETS, Network, NetworkName
+from config.settings import WorkerSettings, load
+from worker.reading import shared_of
 from worker.reading.contract import HEADER, READERS, RETURN, REVERT, encode
 from worker.reading.facts import ChainFacts, facts_of, most_wallets_of
 
@@ -92,3 +94,35 @@ def test_another_chains_id_has_no_first_block_and_any_pace() -> None:
 def test_how_old_the_head_may_be_that_says_that_a_chain_goes_on_is_the_networks_own() -> None:
     assert facts("bsc").head_max_age == 30
     assert facts("bsc").max_age == 120
+
+
+BASIS = {
+    "DATABASE_URL": "postgresql://nobody/",
+    "REDIS_URL": "redis://nobody",
+    "ETHEREUM_RPC_URLS": "http://127.0.0.1:1",
+    "ETHEREUM_USDT_CONTRACT": "0xdAC17F958D2ee523a2206206994597C13D831ec7",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"ETHEREUM_CHAIN_ID": "1337"}, False),
+        ({"ETHEREUM_USDT_CONTRACT": "0xdAC17F958D2ee523a2206206994597C13D831ec8".lower()}, False),
+        ({"ETHEREUM_FINALITY": "safe"}, False),
+        ({"ETHEREUM_USDT_CONTRACT": BASIS["ETHEREUM_USDT_CONTRACT"].lower()}, True),
+        ({"ETHEREUM_RPC_URLS": "http://127.0.0.1:2"}, True),
+    ],
+    ids=["another chain", "another token", "another finality", "the same token, spelt otherwise", "another node"],
+)
+def test_what_workers_share_is_of_one_chain_token_and_finality(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], *, same: bool
+) -> None:
+    """Nothing that was learnt under other settings is used."""
+
+    def scope(**settings: str) -> str:
+        for name, value in {**BASIS, **settings}.items():
+            monkeypatch.setenv(name, value)
+        return shared_of("ethereum", load(WorkerSettings)).scope
+
+    assert (scope() == scope(**changes)) is same

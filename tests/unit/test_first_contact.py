@@ -6,7 +6,7 @@ import pytest
 from fakes import NOW, FakeNode, Reading, accounts, asked, fails
 from structlog.testing import capture_logs
 
-from worker.errors import ReadFailed, Refused, Unreachable
+from worker.errors import ReadFailed, Refused, Reverted, Unreachable
 from worker.reading.contract import Block
 
 CONTACT = ["contact"] * 3  # supply, decimals, the node's own block
@@ -90,10 +90,75 @@ def test_where_all_nodes_fail_it_nothing_is_read_and_the_network_is_out_for_that
     assert reading.failure(3).code == code, "also of those that did not ask"
 
 
-def test_decimals_that_nobody_has_said_are_the_tokens_own() -> None:
+def with_decimals(name: str, decimals: int) -> FakeNode:
+    node = FakeNode(name)
+    node.decimals = decimals
+    return node
+
+
+def test_decimals_that_nobody_has_said_are_those_of_the_node_that_is_asked_first() -> None:
+    one, other = with_decimals("one", 18), with_decimals("other", 6)
+    reading = Reading(one, other, decimals=None)
+    assert reading.reader.decimals is None
+    reading.all_right(3)
+    assert reading.reader.decimals == 18
+    one.fault = fails(Unreachable)
+    assert [part.failure and str(part.failure) for part in reading.parts(accounts(3))] == [
+        "the token has 6 decimals, not 18"
+    ]
+
+
+def test_a_node_is_held_against_decimals_that_were_learnt_after_it_was_asked() -> None:
+    one, other = with_decimals("one", 18), with_decimals("other", 6)
+    one.balances = lambda _account: (one.supply + 1, 0)
+    reading = Reading(one, other, decimals=None)
+    assert [part.endpoint for part in reading.parts(accounts(1))] == ["other"], "no balance of the first is believed"
+    assert reading.reader.decimals == 6
+    one.balances, other.fault = (lambda _account: (1, 1)), fails(Unreachable)
+    reading.clock.now += 3000
+    one.newest = Block(350, int(reading.clock.now) - 5)
+    assert [part.snapshot for part in reading.parts(accounts(1))] == [None]
+    reading.clock.now += 3000
+    one.newest, one.decimals = Block(600, int(reading.clock.now) - 5), 6
+    assert [part.endpoint for part in reading.parts(accounts(1))] == ["one"], "it was mended, and is asked anew"
+
+
+def test_decimals_that_others_have_noted_are_expected_of_every_node() -> None:
+    reading = Reading(with_decimals("one", 18), decimals=None)
+    reading.all_right(1)
+    reading.reader.expect_decimals(6)
+    assert reading.reader.decimals == 6
+    assert reading.failure().code == "wrong_decimals"
+
+
+def test_decimals_are_known_though_the_first_balance_was_above_the_supply() -> None:
+    node = with_decimals("node", 18)
+    node.balances = lambda _account: (node.supply + 1, 0)
+    reading = Reading(node, decimals=None)
+    assert reading.failure().code == "bad_reply"
+    assert reading.reader.decimals is None, "nothing was read"
+    node.balances = lambda _account: (1, 1)
+    reading.clock.now += 100
+    assert [part.endpoint for part in reading.parts(accounts(1))] == ["node"]
+    assert reading.reader.decimals == 18
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_contract_that_does_not_tell_its_supply_or_decimals_is_no_token_whatever_the_strategy(number: int) -> None:
     node = FakeNode()
-    node.decimals = 18
-    Reading(node, decimals=None).all_right(3)
+    contacts_made: list[str] = []
+
+    def reverts(strategy: str, _accounts: object) -> ReadFailed | None:
+        contacts_made.extend([strategy] * (strategy == "contact"))
+        return Reverted() if strategy == "contact" and len(contacts_made) == number + 1 else None
+
+    node.fault = reverts
+    with capture_logs() as logs:
+        failure = Reading(node).failure()
+    what = ("total supply", "decimals")[number]
+    assert str(failure) == f"no token at {bytes(20).hex()}: the contract does not tell its {what}"
+    assert [(line["error"], line["log_level"]) for line in logs] == [("no_token", "error")]
+    assert [strategy for strategy, _ in node.asked] == ["revert", *["contact"] * (number + 1)]
 
 
 @pytest.mark.parametrize("apart", [0, 1, 39, -39])

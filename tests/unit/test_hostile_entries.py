@@ -164,7 +164,7 @@ def test_a_way_by_others_word_is_left_for_the_others_when_it_does_not_work_here(
 def test_a_supply_by_others_word_is_none() -> None:
     node = FakeNode()
     planted = Planted(node)
-    planted.put("supply:node", 10**30)
+    planted.put("contact:node", [10**30, 6, True])
     node.balances = lambda _account: (node.supply + 1, 0)
     assert type(planted.reading.failure()) is BadReply
 
@@ -179,7 +179,7 @@ shapes = {
     "way:node": st.none() | st.tuples(texts, texts) | st.tuples(texts, texts, moments),
     "refusals:node": st.tuples(texts, texts, numbers, moments),
     "size:node": numbers,
-    "supply:node": numbers,
+    "contact:node": numbers | st.tuples(numbers, numbers, st.booleans()),
 }
 anything = st.none() | texts | numbers | st.lists(numbers | texts, max_size=3)
 kinds = st.sampled_from(["text", "list", "hash", "set", "sorted"])

@@ -43,7 +43,7 @@ def refusal(variables: dict[str, str], kind: type[Settings] = WorkerSettings) ->
         ({"TRON_FINALITY": "latest"}, ETHEREUM, (*TRON[:3], "latest", 10, 60, None)),
         ({"ETHEREUM_RPS": "0.2", "TRON_RPS": "0"}, (*ETHEREUM[:4], 0.2, 120, None), (*TRON[:4], 0, 180, None)),
         ({"ETHEREUM_MAX_HEAD_AGE": "0", "TRON_MAX_HEAD_AGE": "7.5"}, (*ETHEREUM[:5], 0, None), (*TRON[:5], 7.5, None)),
-        ({"CONFIRM_RISES": "1000"}, (*ETHEREUM[:6], 10**9), (*TRON[:6], 10**9)),
+        ({"CONFIRM_RISES": "1000"}, (*ETHEREUM[:6], 1000), (*TRON[:6], 1000)),
         ({"CONFIRM_RISES": "0"}, (*ETHEREUM[:6], 0), (*TRON[:6], 0)),
         ({"ETHEREUM_USDT_DECIMALS": "18"}, (*ETHEREUM[:2], 18, *ETHEREUM[3:]), TRON),
         (
@@ -154,6 +154,7 @@ def test_each_may_come_from_a_file(tmp_path: Path) -> None:
     ("variables", "sentence"),
     [
         ({"BSC_RPC_URLS": "node/hunter2"}, "BSC_RPC_URLS: must be a URL that begins with http:// or https://"),
+        ({"BSC_CHAIN_ID": str(2**63)}, "BSC_CHAIN_ID: Input should be less than 9223372036854775808"),
         ({"BSC_CHAIN_ID": "x"}, "BSC_CHAIN_ID: Input should be a valid integer"),
         ({"TRON_NILE_USDT_CONTRACT": EVM_TOKEN}, "TRON_NILE_USDT_CONTRACT: a Tron address has 34 characters"),
         ({"BSC_USDT_CONTRACT": TRON_TOKEN}, "BSC_USDT_CONTRACT: an EVM address is 0x and 40 hexadecimal digits"),
@@ -167,13 +168,12 @@ def test_each_may_come_from_a_file(tmp_path: Path) -> None:
         ({"ETHEREUM_FINALITY": "solid"}, "ETHEREUM_FINALITY: Input should be 'latest', 'safe' or 'finalized'"),
         ({"BSC_TESTNET_RPS": "-1"}, "BSC_TESTNET_RPS: Input should be greater than or equal to 0"),
         ({"BSC_RPS": "0.01"}, "BSC_RPS: must be 0, or 0.1 or more"),
-        ({"BSC_RPS": "1", "SYNC_LEASE": "3"}, "BSC_RPS leaves a read no 4 requests in its 1.25 s"),
+        (
+            {"BSC_RPC_URLS": NODE, "BSC_RPS": "1", "SYNC_LEASE": "3"},
+            "BSC_RPS leaves a read no 2 requests in its 1.25 s",
+        ),
         ({"BSC_MAX_HEAD_AGE": "-1"}, "BSC_MAX_HEAD_AGE: Input should be greater than or equal to 0"),
         ({"BSC_RPC_URLS": "http://node.example"}, "BSC_RPC_URLS names a node on another machine by http://"),
-        (
-            {"BSC_RPC_URLS": NODE, "BSC_USDT_CONTRACT": EVM_TOKEN, "CONFIRM_RISES": "5"},
-            "CONFIRM_RISES is a sum of tokens, and BSC_USDT_CONTRACT names one whose decimals are not known here",
-        ),
         ({"SEPOLIA_RPC_URLS": NODE}, "SEPOLIA_USDT_CONTRACT must be set: there is no official USDT here"),
         ({"OPTIMISM_RPC_URLS": NODE}, "OPTIMISM_USDT_CONTRACT must be set: there are two live tokens"),
         ({"OPTIMISM_RPC_URLS": NODE, "OPTIMISM_USDT_DECIMALS": "6"}, "OPTIMISM_USDT_CONTRACT must be set"),
@@ -186,6 +186,20 @@ def test_a_wrong_value_stops_the_start_with_a_sentence_that_names_the_variable(
     assert said.startswith(sentence)
     assert "\n" not in said
     assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"BSC_RPC_URLS": NODE, "BSC_RPS": "0.1"}, {"BSC_RPS": "1", "SYNC_LEASE": "3"}],
+    ids=["the least that there is", "of a network without a node"],
+)
+def test_a_budget_of_always_starts(variables: dict[str, str]) -> None:
+    assert loaded(**variables).chain("bsc").per_second == float(variables["BSC_RPS"])
+
+
+def test_rises_are_confirmed_of_a_token_whose_decimals_only_the_chain_can_tell() -> None:
+    chain = loaded(BSC_RPC_URLS=NODE, BSC_USDT_CONTRACT=EVM_TOKEN, CONFIRM_RISES="5").chain("bsc")
+    assert (chain.decimals, chain.confirm_rises) == (None, 5)
 
 
 def test_the_operator_who_names_none_of_two_tokens_is_told_both() -> None:

@@ -20,6 +20,7 @@ from worker.errors import (
     OutOfTime,
     ReadFailed,
     Refused,
+    Reverted,
     StateGone,
     TooMuch,
     Unsupported,
@@ -40,7 +41,7 @@ ETHEREUM_ERRORS: dict[int, Expected] = {
     12: TooMuch,  # max code size exceeded
     16: TooMuch,  # max initcode size exceeded
     **dict.fromkeys([17, 23], TooMuch),  # out of gas; an endless loop is that too
-    **dict.fromkeys([2, 19, 20], Refused),  # reverts, the first with our words
+    **dict.fromkeys([2, 19, 20], Reverted),  # the first with our words
     21: Refused,  # invalid opcode
     22: Refused,  # begins with 0xef
     24: Unsupported,  # no such method
@@ -85,7 +86,7 @@ TRON: dict[str, dict[int, Expected]] = {
         **TRON_ERRORS,
         **dict.fromkeys([30, 31, 32, 33, 34, 36, 43, 44, 49, 53, 54, 55, 56, 61, 62], "words"),
         **dict.fromkeys([*BLOCKS, 5, *ABOUT_ACCOUNTS], BadReply),
-        **dict.fromkeys([35, 39, 40, 41, 42, 58], Refused),  # reverts, with result: true
+        **dict.fromkeys([35, 39, 40, 41, 42, 58], Reverted),  # with result: true
         **dict.fromkeys([46, 47, 48, 50, 52, 57, 59], Refused),
         **dict.fromkeys([37, 38], NoToken),
         **dict.fromkeys([45, 60], OutOfTime),  # an endless loop; 2,000 wallets

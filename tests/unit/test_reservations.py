@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from devstack.servers import CAP
 from worker.errors import OverBudget, ReadFailed, Unreachable
+from worker.reading.request import Part
 from worker.reading.shared import Shared
 
 
@@ -137,14 +138,49 @@ def test_who_waited_for_the_budget_until_it_was_late_blames_no_endpoint(monkeypa
 
 
 def test_a_budget_in_which_a_read_can_never_fit_is_told_of_once() -> None:
-    """Wallet by wallet it takes six requests: no setting tells so before."""
+    """Wallet by wallet it takes four requests, and one at least of the first contact: no setting tells so before."""
     node = FakeNode(strategies={"single": 4})
     reading = Reading(node, per_second=0.1)
     with capture_logs() as logs:
         for _ in range(5):
             assert isinstance(may(reading, 25, refresh=True), OverBudget)
-    assert [(line["event"], line["log_level"], line["requests"]) for line in logs] == [("budget_too_small", "error", 6)]
+    assert [(line["event"], line["log_level"], line["requests"]) for line in logs] == [("budget_too_small", "error", 5)]
     with capture_logs() as logs:
         assert may(Reading(node, per_second=1)) is None
         assert may(Reading(node, per_second=0)) is None
     assert logs == []
+
+
+@pytest.mark.parametrize(("per_second", "wanted"), [(0.1, 2), (0.2, 3), (1, 4), (0, 0)])
+def test_of_a_first_contact_as_much_is_reserved_as_fits_into_half_of_a_reads_time(
+    per_second: float, wanted: int
+) -> None:
+    node = FakeNode()
+    reading = Reading(node, per_second=per_second)
+    assert may(reading, 25) is None
+    assert slots(reading, node) == wanted
+
+
+@pytest.mark.parametrize("per_second", [0.1, 0.15])
+def test_a_first_contact_that_does_not_fit_into_one_read_goes_on_in_the_next(
+    per_second: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as all of it is had there is a balance, and not before; nothing is asked for twice."""
+    passed = [0.0]
+    for module in ("attempt", "sending", "budget", "reader"):
+        monkeypatch.setattr(f"worker.reading.{module}.monotonic", lambda: passed[0])
+    monkeypatch.setattr(
+        "worker.reading.budget.sleep", lambda seconds: passed.__setitem__(0, passed[0] + max(seconds, 0))
+    )
+    node = FakeNode()
+    reading = Reading(node, per_second=per_second)
+    parts = list[Part]()
+    while not parts or parts[-1].snapshot is None:
+        while why := reading.reader.may_read(passed[0] + 25):
+            assert isinstance(why, OverBudget)
+            passed[0] += why.retry_after or 0
+        parts += reading.reader.read(accounts(1), reading.clock.now, passed[0] + 25)
+        assert parts[-1].snapshot or isinstance(parts[-1].failure, OverBudget), "no wallet failed, and no node rests"
+    assert len(parts) == (2 if per_second == 0.1 else 1)
+    assert [strategy for strategy, _ in node.asked].count("contact") == 3
+    assert [strategy for strategy, _ in node.asked].count("revert") == len(parts)

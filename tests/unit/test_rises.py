@@ -103,9 +103,9 @@ def test_no_rise_above_the_sum_is_written_on_one_reads_word(
         assert settled.error in {"rise_unconfirmed", "zero_unconfirmed"}
 
 
-def found(reading: Reading, above: int | None = 10**9) -> Found:
+def found(reading: Reading, above: int | None = 10**3) -> Found:
     claim = claimed(ClaimedWallet(UUID(int=1), accounts(1)[0], "", 0, None, NOW, 977, 5, 90))
-    return _read(reading.reader, claim, accounts(1), monotonic() + 60, rises_above=above)[1][0]
+    return _read(reading.reader, claim, accounts(1), monotonic() + 60, confirm_rises=above)[1][0]
 
 
 def test_another_endpoint_confirms_a_rise_or_it_is_not_written() -> None:
@@ -131,3 +131,14 @@ def test_the_only_endpoint_is_asked_again_and_without_the_setting_none_is() -> N
     assert asked(node) == ["revert"] * 2
     assert found(Reading(node), None).balance == Balance(4 * 10**9, 5)
     assert asked(node) == ["revert"] * 3
+
+
+@pytest.mark.parametrize(("decimals", "confirmed_by_both"), [(6, True), (7, False)])
+def test_the_sum_is_of_whole_tokens_by_the_decimals_that_the_chain_has_told(
+    decimals: int, confirmed_by_both: bool
+) -> None:
+    """Nobody has said how many the token has: a sum of 1,000 tokens is no reason not to start."""
+    node = FakeNode()
+    node.decimals, node.balances = decimals, lambda _account: (4 * 10**9, 5)
+    assert found(Reading(node, decimals=None)).balance == Balance(4 * 10**9, 5)
+    assert len(asked(node)) == 1 + confirmed_by_both

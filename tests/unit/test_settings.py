@@ -94,7 +94,11 @@ def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
             "ETHEREUM_USDT_CONTRACT: an EVM address is 0x and",
         ),
         (WorkerSettings, {**QUEUE, "TRON_FINALITY": "finalized"}, "TRON_FINALITY: Input should be 'latest' or 'solid'"),
-        (WorkerSettings, {**QUEUE, "SYNC_LEASE": "3", "TRON_RPS": "1"}, "TRON_RPS leaves a read no 4 requests"),
+        (
+            WorkerSettings,
+            {**QUEUE, "SYNC_LEASE": "3", "TRON_RPS": "1", "TRON_RPC_URLS": "https://node"},
+            "TRON_RPS leaves a read no 2 requests",
+        ),
         (WorkerSettings, {**QUEUE, "SYNC_LEASE": "1"}, "SYNC_LEASE: Input should be greater than or equal to 3"),
         (WorkerSettings, {**QUEUE, "SYNC_INTERVAL_IDLE": "30"}, "SYNC_INTERVAL_IDLE must not be shorter than"),
         (
@@ -232,8 +236,8 @@ def test_a_node_on_another_machine_is_asked_in_the_clear_only_where_that_is_allo
 def test_rises_are_given_in_whole_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, {**QUEUE, "CONFIRM_RISES": "1000", "ETHEREUM_USDT_DECIMALS": "18"})
     settings = load(WorkerSettings)
-    assert settings.chain("tron").confirm_rises == 1000 * 10**6
-    assert settings.chain("ethereum").confirm_rises == 1000 * 10**18
+    assert settings.chain("tron").confirm_rises == 1000
+    assert settings.chain("ethereum").confirm_rises == 1000
     monkeypatch.delenv("CONFIRM_RISES")
     assert load(WorkerSettings).chain("tron").confirm_rises is None
 

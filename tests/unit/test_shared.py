@@ -103,7 +103,7 @@ def test_without_a_url_nothing_is_shared(clock: Clock) -> None:
         ("key:a", "[5, {SOON}]"),
         *(("way:a", f"[{value}, {SOON}]") for value in ("5", '"revert"', '["revert"]', '["revert", 5]', '[["x"], ""]')),
         ("size:a", "[" * 10**5),
-        ("supply:a", f"[5, {SOON}]"),  # money is held against it
+        ("contact:a", f"[5, {SOON}]"),  # money is held against it
         ("size:a", f"[5, {NOW + 3600 + 11}]"),  # longer than ours hold
         ("newest", f"[[5, 6], {NOW + 600 + 11}]"),
         ("newest", f"[[5, {NOW + 31}], {SOON}]"),  # a block of the future

@@ -17,6 +17,7 @@ from worker.errors import (
     OutOfTime,
     ReadFailed,
     Refused,
+    Reverted,
     Throttled,
     TooMuch,
     Unauthorized,
@@ -143,7 +144,7 @@ def test_a_failure_counts_even_beside_a_result(change: dict[str, Any]) -> None:
         ({"Error": "class java.lang.NullPointerException : null"}, 200, Refused, None),
         ({"result": {"code": "SERVER_BUSY", "message": "736572766572206275737920"}}, 200, Throttled, None),
         ({"Error": "TOO MANY REQUESTS"}, 200, Throttled, None),
-        ({"result": {"result": True, "message": b"REVERT opcode executed: rate limit".hex()}}, 200, Refused, None),
+        ({"result": {"result": True, "message": b"REVERT opcode executed: rate limit".hex()}}, 200, Reverted, None),
     ],
 )
 def test_throttling_and_refusals_are_told_whatever_the_status(

@@ -58,6 +58,19 @@ def test_the_best_way_that_an_endpoint_takes_is_found_and_remembered(
     assert reading.reader.max_wallets == node.strategies[expected]  # type: ignore[index]
 
 
+def test_a_network_without_calls_without_a_contract_goes_straight_to_what_it_has() -> None:
+    node = FakeNode(strategies={"multicall3": 4, "single": 2})
+    reading = Reading(node)
+    reading.all_right(4)
+    assert asked(node) == ["multicall3"]
+    node.fault = only("single")
+    later(reading, node, 100)
+    reading.failure(2)
+    later(reading, node, 100)
+    reading.all_right(2)
+    assert asked(node)[-1] == "single"
+
+
 def later(reading: Reading, node: FakeNode, seconds: float) -> None:
     reading.clock.now += seconds
     node.newest = Block(node.newest.number + int(seconds) // 12 + 1, int(reading.clock.now) - 4)

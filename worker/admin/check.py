@@ -5,21 +5,20 @@ what the HTTP endpoint alone needs. I/O.
 from collections.abc import Iterator
 from typing import Any
 
-import redis
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from config import redis_address
 from config.keys import NOT_FETCHED, Provider, public_keys, usable
 from config.settings import ApiSettings, WorkerSettings, api_settings, problems
 from config.values import LOOPBACK
 from db import SCHEMA_VERSION
+from db.reasons import reason
 from db.rights import WORKER, is_superuser, missing, runs_as_superuser
 from db.session import applied_schema, transaction
+from worker.admin import check_connections
 from worker.admin.check_nodes import networks
 from worker.admin.finding import Finding
 
-OLDEST_REDIS = (6, 2)
 REDIS_TIMEOUT = 3.0  # seconds
 
 CORRECT_TOKENS = "correct the JWT_ settings (README.md), or check --without-endpoint"
@@ -27,11 +26,12 @@ CORRECT_TOKENS = "correct the JWT_ settings (README.md), or check --without-endp
 
 def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Finding]:
     """Each finding as soon as it is made. `with_endpoint`: the endpoint's own settings too."""
-    yield from database(WORKER)
-    yield broker(settings.redis_url.get_secret_value())
+    of_database = list(database(WORKER))
+    yield from of_database
+    yield from broker(settings.redis_url.get_secret_value())
     yield from networks(settings)
     if with_endpoint:
-        yield from endpoint_settings()
+        yield from endpoint_settings(reachable=all(found.ok for found in of_database))
 
 
 def database(role: str) -> Iterator[Finding]:
@@ -40,10 +40,12 @@ def database(role: str) -> Iterator[Finding]:
         with transaction() as connection:
             lacking, superuser = missing(connection, role), is_superuser(connection)
             overheard, of_superuser = _overheard(connection), runs_as_superuser(connection)
+            yield from check_connections.postgres(connection)
         version = None if lacking else applied_schema()
     except SQLAlchemyError as error:
         # The driver's message names host and user, and neither belongs into a log.
-        yield Finding("database", f"out of reach ({type(error).__name__})", "correct DATABASE_URL, or start PostgreSQL")
+        why = reason(error.orig if isinstance(error, DBAPIError) and error.orig else error)
+        yield Finding("database", f"out of reach: {why}", "correct DATABASE_URL, or start PostgreSQL")
         return
     if lacking:
         found = f"closed to us: the role of DATABASE_URL lacks {', '.join(right.text for right in lacking)}"
@@ -71,33 +73,21 @@ def _overheard(connection: Connection) -> str:
     return "" if here or mode == "verify-full" else f"sslmode={mode}: nothing proves which server it is that answers"
 
 
-def broker(url: str) -> Finding:
-    client: Any = redis_address.client(url, timeout=REDIS_TIMEOUT)
-    try:
-        about = client.info()
-    except redis.exceptions.NoPermissionError:
-        return Finding("redis", "its user may not ask INFO", "give it the rights of config/redis.acl")
-    except redis.RedisError as error:
-        return Finding("redis", f"out of reach ({type(error).__name__})", "correct REDIS_URL, or start Redis")
-    finally:
-        client.close()
-    version, policy = str(about.get("redis_version", "0")), about.get("maxmemory_policy", "noeviction")
-    if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
-        return Finding("redis", f"version {version}", "use 6.2 or later")
-    if policy != "noeviction":
-        to_do = "set its maxmemory-policy to noeviction: a full Redis would throw messages away"
-        return Finding("redis", f"maxmemory-policy {policy}", to_do)
-    return Finding("redis", f"version {version}, {policy}")
+def broker(url: str) -> Iterator[Finding]:
+    """Whether a worker can use Redis."""
+    yield from check_connections.broker(url, REDIS_TIMEOUT)
 
 
-def endpoint_settings() -> Iterator[Finding]:
-    """What only the endpoint needs: its own settings, and the key for tokens as it would load it."""
+def endpoint_settings(*, reachable: bool) -> Iterator[Finding]:
+    """What only the endpoint needs: its settings, its driver's way to a database that is reachable, keys for tokens."""
     wrong = problems(ApiSettings)
     if of_tokens := [sentence for sentence in wrong if "JWT" in sentence]:
         yield Finding("tokens", "; ".join(of_tokens), CORRECT_TOKENS)
     if others := [sentence for sentence in wrong if "JWT" not in sentence]:
         yield Finding("endpoint", "; ".join(others), "correct these settings (README.md), or check --without-endpoint")
     if not wrong:
+        if reachable:
+            yield from check_connections.endpoints_way(api_settings().database_url.get_secret_value())
         yield tokens(api_settings())
 
 

@@ -17,6 +17,7 @@ from worker.errors import (
     OutOfTime,
     ReadFailed,
     Refused,
+    Reverted,
     StateGone,
     Throttled,
     TooMuch,
@@ -74,7 +75,7 @@ WORDS = (
         "missing 'to' address",
     ),
     # What a contract says in its revert is no word of the node's.
-    words(r"execution reverted|vm exception", Refused, "execution reverted: rate limit exceeded"),
+    words(r"execution reverted|vm exception", Reverted, "execution reverted: rate limit exceeded"),
     *COMMON_WORDS,
 )
 
@@ -166,9 +167,10 @@ class EvmNode:
         known = error if isinstance(error, dict) else {"message": error}
         detail = f"error {known.get('code')}: {in_short(_words_of(known), self._secrets)}"
         by_its_words = by_words(detail, WORDS, detail)
-        kind = CODES.get(known["code"]) if isinstance(known.get("code"), int) else None
+        code = known["code"] if isinstance(known.get("code"), int) else None
+        kind = CODES.get(code) if code is not None else None
         if kind is None or isinstance(by_its_words, Throttled):  # a rate's limit comes with any code
-            kind = type(by_its_words or Refused())
+            kind = type(by_its_words or (Reverted() if code in REVERTED else Refused()))
         data = known.get("data")
         wait = data.get("backoff_seconds") if isinstance(data, dict) else None  # Infura's
         raise kind(detail, retry_after=seconds_in(wait))

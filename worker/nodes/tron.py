@@ -17,6 +17,7 @@ from worker.errors import (
     NoToken,
     OutOfTime,
     Refused,
+    Reverted,
     Throttled,
     TooMuch,
     Unauthorized,
@@ -75,7 +76,7 @@ WORDS = (
     words(r"this API is (?:unavailable|closed)", Unsupported, "this API is unavailable due to config"),
     words(r"Smart contract is not exist", NoToken, "Smart contract is not exist."),
     # What a contract does is no word of the node's.
-    words(r"REVERT opcode executed", Refused, "CONTRACT_EXE_ERROR: REVERT opcode executed"),
+    words(r"REVERT opcode executed", Reverted, "CONTRACT_EXE_ERROR: REVERT opcode executed"),
     *COMMON_WORDS,
 )
 

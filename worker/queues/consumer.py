@@ -1,4 +1,4 @@
-"""The part of a worker that takes messages: Celery's own, less all by which strangers could tell it what to do."""
+"""The part of a worker that takes messages: Celery's own, less all by which strangers could give it orders."""
 
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ CONNECTION = "celery.worker.consumer.connection:Connection"
 
 
 class Tasks(consumer.Tasks):
-    """Celery's own, which would have the steps run first by which workers hear of each other."""
+    """Celery's own step, without those that it would have run first, by which workers hear of each other."""
 
     requires = (CONNECTION,)
 
@@ -49,7 +49,7 @@ def watch_anew(pool: Any) -> None:
 
 
 class Consumer(consumer.Consumer):
-    """It takes tasks out of the queues, and has no other ear: neither remote control nor other workers' events."""
+    """It takes tasks out of the queues and listens to nothing else: no remote control, no events of other workers."""
 
     event_dispatcher = None
 

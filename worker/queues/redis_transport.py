@@ -12,10 +12,18 @@ from typing import Any, TypeVar
 import structlog
 from celery import current_app
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
+from redis.exceptions import (
+    ClusterCrossSlotError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as Lost
-from redis.exceptions import MasterDownError, NoPermissionError, ReadOnlyError, ResponseError
 
 from config.broker import queues
+from config.redis_address import CLUSTER
 from config.settings import worker_settings
 from worker.queues.fair_order import FairOrder
 from worker.queues.messages import BadMessage, message
@@ -130,7 +138,7 @@ class QoS(redis.QoS):
         self.channel.mended(restore)
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
-        """Put a message back into its queue. What is none of ours is forgotten."""
+        """Put a message back into its queue. What is not a message of ours is dropped."""
 
         def restore(pipe: Any) -> None:
             held = pipe.hget(self.unacked_key, tag)
@@ -156,7 +164,10 @@ class Channel(redis.Channel):
         super().__init__(*args, **options)
         try:
             with suppress(NoPermissionError):  # of whoever only sends
-                self.client.delete("nothing")
+                self.client.delete("nothing", "nobody")
+        except (ClusterCrossSlotError, MovedError):  # two keys of different slots
+            self.close()
+            raise SystemExit(f"The settings are not usable:\n  REDIS_URL: {CLUSTER}") from None
         except redis.Transport.connection_errors:
             self.close()
             raise
@@ -197,7 +208,7 @@ class Channel(redis.Channel):
         return self.mended(lambda: int(self.client.llen(queue)))
 
     def restored(self, held: bytes) -> tuple[str, str] | None:
-        """The queue and the message of what a worker had in hand. None: it is no message, and is told of."""
+        """The queue and the message of what a worker had in hand. None: it is no message, and is logged."""
         try:
             payload, _exchange, queue = json.loads(held)
             if queue in all_queues():
@@ -207,7 +218,7 @@ class Channel(redis.Channel):
             refused = BadMessage("not a message in hand")
         except BadMessage as error:
             refused = error
-        _tell(self.unacked_key, refused)
+        _log_refused(self.unacked_key, refused)
         return None
 
     def _brpop_read(self, **options: Any) -> Any:
@@ -246,7 +257,7 @@ class Channel(redis.Channel):
         try:
             return queue, message(reply[1], queue, current_app.tasks)
         except BadMessage as refused:
-            _tell(queue, refused)
+            _log_refused(queue, refused)
             raise Empty from None
 
     def _size(self, queue: str) -> int:
@@ -259,7 +270,7 @@ class Channel(redis.Channel):
         """Nothing: a message is sent to its queue by name, and kombu's tables of bindings could be planted, too."""
 
 
-def _tell(queue: str, refused: BadMessage) -> None:
+def _log_refused(queue: str, refused: BadMessage) -> None:
     log.warning("message_dropped", queue=queue, reason=str(refused), of_task=refused.task)
 
 

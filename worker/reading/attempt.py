@@ -32,8 +32,8 @@ from worker.errors import (
 )
 from worker.reading.backoff import Rest
 from worker.reading.batch_size import left_of
-from worker.reading.contact import contact_requests, make_contact, total_supply
-from worker.reading.contract import BaseUnits, Block, Snapshot, richest
+from worker.reading.contact import NO_CONTACT, Contact, check_token, contact_requests
+from worker.reading.contract import Block, Snapshot
 from worker.reading.facts import HEAD_FINALITY, ChainFacts
 from worker.reading.node_keys import NodeKeys
 from worker.reading.pieces import Pieces
@@ -66,13 +66,12 @@ class Attempt:
     newest: Block | None = None  # that this process has seen for itself
     contradicts: bool = False  # a reply passed every check but the one against others' newest block
     agrees: bool = False  # a reply passed that one too
-    decimals: int | None = None  # the token's, by the first contact with this node; None: there was one before
     pieces: Pieces = field(init=False)
     _choice: StrategyChoice = field(init=False)
     _keys: NodeKeys = field(init=False)
     _sending: Sending = field(init=False)
     _resting: Resting = field(init=False)
-    _supply: BaseUnits | None = None
+    _contact: Contact = NO_CONTACT
 
     def __post_init__(self) -> None:
         self._choice = StrategyChoice(self.node, self.facts, self.shared, self.entries)
@@ -81,13 +80,19 @@ class Attempt:
         self._keys = NodeKeys(self.node.keys, self.entries, self.trial)
         self._sending = Sending(self.node, self.request)
         self._resting = Resting(self.node, self.request, self.shared, self.entries, self.trial)
-        self._supply = self.shared.proved(f"supply:{self.node.id}")  # money is held against it: nobody's word
+        # Money is held against it: nobody's word.
+        self._contact = self.shared.proved(f"contact:{self.node.id}") or NO_CONTACT
         self.newest = self.request.expected.newest
         self._keys.choose(self.shared.clock())
 
     @property
     def facts(self) -> ChainFacts:
         return self.request.expected.facts
+
+    @property
+    def decimals(self) -> int | None:
+        """The token's, by this node's word; None: it was not asked for them yet."""
+        return self._contact.decimals
 
     def take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
         """Read what it can of `pieces`, into `parts`. What is left, and why: None when nothing is.
@@ -144,8 +149,9 @@ class Attempt:
         """One read that passed every check."""
         self.pieces.asked += 1
         strategy = self._choice.strategy
-        of_contact = 0 if self._supply is not None else contact_requests(self.facts, strategy)
-        self._send(requests_of(strategy, len(piece)) + of_contact)
+        of_contact = contact_requests(self.facts, strategy, self._contact)
+        reads = requests_of(strategy, len(piece))
+        self._send(self.request.budget.with_contact(reads, of_contact, self.request.deadline))
         accounts = self.request.accounts[piece.start : piece.stop]
         snapshot = READ[strategy](self.node, self.facts, accounts)
         expected = replace(self.request.expected, now=self._now(snapshot), newest=self.newest, host=self.shared.clock())
@@ -155,7 +161,7 @@ class Attempt:
             self._check_head(snapshot, failure, expected.now)
             raise
         self._check_mark(snapshot, expected)
-        self._check_supply(snapshot)
+        check_token(self.node, self.facts, strategy, snapshot, found=self._contact, keep=self._keep_contact)
         return snapshot
 
     def _send(self, requests: int) -> None:
@@ -193,19 +199,9 @@ class Attempt:
             raise
         self.agrees = True
 
-    def _check_supply(self, snapshot: Snapshot) -> None:
-        """No balance can be above the token's total supply, which may have grown since it was asked for."""
-        most, supply = richest(snapshot.balances), self._supply
-        unanswered = len(snapshot.balances) > 1 and not any(snapshot.balances)
-        if supply is None:
-            supply, self.decimals = make_contact(self.node, self.facts, self._choice.strategy, snapshot.block)
-        elif unanswered or most > supply:  # there is more of it by now, or no token at all
-            supply = total_supply(self.node, self.facts)
-        if supply != self._supply:
-            self._supply = supply
-            self.shared.prove(f"supply:{self.node.id}", supply, SUPPLY_HOLDS)
-        if most > supply:
-            raise BadReply("a balance above the token's total supply")
+    def _keep_contact(self, contact: Contact) -> None:
+        self._contact = contact
+        self.shared.prove(f"contact:{self.node.id}", contact, SUPPLY_HOLDS)
 
     def _keep(self, piece: range, snapshot: Snapshot) -> None:
         self.parts.append(Part(piece, snapshot, endpoint=self.node.name, node_id=self.node.id))

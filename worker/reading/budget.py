@@ -137,6 +137,17 @@ class Budget:
         self._slots[node] = found if isinstance(found, list) else []
         return 0.0 if isinstance(found, list) else found
 
+    def with_contact(self, reads: int, contact: int, deadline: float) -> int:
+        """How many slots to have for a read's requests and a first contact's, which come after them.
+
+        All of them, where they fit into half of the time until `deadline`. Else one of the contact's beside the read's:
+        the others have slots of their own as far as there are any, and what is left of the contact is the next read's.
+        """
+        if not contact or not self.per_second:
+            return reads + contact
+        fit = int(max(deadline - monotonic(), 0.0) / 2 * self.per_second / SECOND) + 1
+        return reads + max(min(contact, fit - reads), 1)
+
     def have(self, node: str, count: int, deadline: float, *, refresh: bool, pace: float = 0.0) -> None:
         """Have slots for so many requests, or raise OverBudget: half of a read is worth nothing."""
         if seconds := self.reserve(node, count, deadline, refresh=refresh, pace=pace):

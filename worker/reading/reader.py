@@ -11,7 +11,7 @@ import structlog
 from worker.errors import ClockSkewed, OverBudget, ReadFailed
 from worker.reading.attempt import Attempt
 from worker.reading.budget import AHEAD, SECOND, Budget, latest_slot
-from worker.reading.contact import contact_requests
+from worker.reading.contact import NO_CONTACT, contact_requests
 from worker.reading.contract import ACCOUNT_BYTES, Block
 from worker.reading.facts import ChainFacts
 from worker.reading.node_order import TRIAL_EVERY, NodeOrder
@@ -72,7 +72,7 @@ class NodeReader:
         if not self._decimals_are_set and decimals not in {None, self.facts.decimals}:
             self.facts = replace(self.facts, decimals=decimals)
             for node in self.nodes:
-                self.shared.prove(f"supply:{node.id}", None, 0)
+                self.shared.prove(f"contact:{node.id}", None, 0)
 
     @property
     def _read_limit(self) -> float:
@@ -127,9 +127,9 @@ class NodeReader:
         """0.0: the slots are reserved that a read takes at this node. Otherwise when to ask again, in seconds."""
         strategy = strategy_of(self.facts, node, entries, self.shared.clock())
         size = size_of(self.facts, node, strategy, entries, self._budget)
-        count = requests_of(strategy, size if wallets is None else min(wallets, size))
-        if self.shared.proved(f"supply:{node.id}") is None:
-            count += contact_requests(self.facts, strategy)
+        reads = requests_of(strategy, size if wallets is None else min(wallets, size))
+        contact = contact_requests(self.facts, strategy, self.shared.proved(f"contact:{node.id}") or NO_CONTACT)
+        count = self._budget.with_contact(reads, contact, deadline)
         if (
             self.per_second
             and (count - 1) * SECOND / self.per_second > self._read_limit

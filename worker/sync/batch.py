@@ -222,8 +222,8 @@ def _decide(
     accounts: list[bytes | None] = [None] * len(claim.wallets)
     try:
         chain = settings.chain(claim.network)
-        accounts, rises_above = accounts_of(claim, chain.network.family), chain.confirm_rises
-        parts, found = _read(reader, claim, accounts, deadline, rises_above=rises_above, known=known, refresh=refresh)
+        accounts, rises = accounts_of(claim, chain.network.family), chain.confirm_rises
+        parts, found = _read(reader, claim, accounts, deadline, confirm_rises=rises, known=known, refresh=refresh)
         learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
         made = outcomes(claim, accounts, found, policy=policy, chance=random, finality=reader.finality)
         return parts, made, learnt
@@ -241,11 +241,11 @@ def _read(
     accounts: Sequence[bytes | None],
     deadline: float,
     *,
-    rises_above: int | None = None,
+    confirm_rises: int | None = None,
     known: History = NO_HISTORY,
     refresh: bool = False,
 ) -> tuple[list[Part], list[Found]]:
-    """What the nodes say, and for each claimed wallet what is believed of it."""
+    """What the nodes say, and for each claimed wallet what is believed of it. `confirm_rises` is in whole tokens."""
     clock = claim.at - monotonic()
     parts = reader.read([account for account in accounts if account], claim.at, deadline, refresh=refresh)
     found = with_bad_addresses(accounts, found_in(parts, len(accounts) - accounts.count(None)))
@@ -254,6 +254,8 @@ def _read(
         found = caught_up(claim, found, read_again(found, late))
         still = len(behind(claim, found, reader.finality))
         log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=still)
+    # By the decimals of what was read. Where nothing was, there are none, and no rise either.
+    rises_above = None if confirm_rises is None else confirm_rises * 10 ** (reader.decimals or 0)
     doubts = doubted(claim, found, known, rises_above=rises_above, several=reader.several)
     if not doubts.places:
         return parts, found
