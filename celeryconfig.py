@@ -32,8 +32,8 @@ accept_content = ["json"]
 enable_utc = True
 timezone = "UTC"
 
-# A worker without -Q serves all of these: those of other networks are for workers that have nodes of them.
-task_queues = [Queue(name) for name in queues(_settings.networks)]
+# Those of all known networks. A worker without -Q serves those alone of which it has nodes (worker.app).
+task_queues = [Queue(name) for name in queues(_settings.known_networks)]
 task_default_queue = REFRESH_QUEUE
 task_create_missing_queues = False  # a mistyped queue is an error, not a place where messages rot
 

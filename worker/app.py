@@ -8,6 +8,7 @@ import structlog
 from celery import Celery, signals
 
 from config.base_settings import unknown_networks
+from config.broker import queues
 from config.logging import configure_logging
 from config.network_settings import prefix
 from config.settings import worker_settings
@@ -67,6 +68,14 @@ def check_networks(**_: Any) -> None:
     for network in unread:
         log.warning("network_not_synced", network=network, reason=f"{prefix(network)}RPC_URLS is not set")
     engine().dispose()  # before the pool's processes are forked: none of them is to have this connection
+
+
+@signals.celeryd_after_setup.connect
+def choose_queues(**_: Any) -> None:
+    """A worker without -Q serves the networks that it has nodes of: what waits for others is for other workers."""
+    known = app.amqp.queues
+    if set(known.consume_from) == set(known):
+        known.select(list(queues(worker_settings().networks)))
 
 
 @signals.worker_process_init.connect

@@ -11,12 +11,13 @@ import pytest
 from kombu.transport.redis import Transport
 from kombu.utils.scheduling import cycle_by_name
 
-from config.broker import transport_options
+from config.broker import sync_queue, transport_options
 from config.settings import WorkerSettings, load, worker_settings
 from worker.errors import BadArgument
 from worker.queues.fair_order import FairOrder
 
 ROOT = Path(__file__).parents[2]
+THREE = ("ethereum", "tron", "bsc-testnet")
 LEASE = 60
 ENDING = 10  # seconds in which a worker acknowledges what it finished, and ends its processes
 
@@ -144,19 +145,31 @@ def test_socket_time_outs_outlast_a_wait_for_a_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("configured", "served"),
+    ("configured", "by_name", "served"),
     [
-        ({}, []),
-        ({"TRON": 1}, ["sync.tron"]),
-        ({"TRON": 1, "ETHEREUM": 1, "BSC_TESTNET": 1}, ["sync.ethereum", "sync.tron", "sync.bsc-testnet"]),
+        (["TRON"], None, ["ticks", "refresh", "sync.tron"]),
+        (["TRON", "ETHEREUM", "BSC_TESTNET"], None, ["ticks", "refresh", *map(sync_queue, THREE)]),
+        (["TRON"], ["sync.bsc", "refresh"], ["sync.bsc", "refresh"]),
     ],
-    ids=["none", "one", "three"],
+    ids=["one", "three", "-Q"],
 )
-def test_a_worker_serves_the_queues_of_the_networks_that_it_has_nodes_of(
-    configured: dict[str, int], served: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_worker_serves_the_queues_of_the_networks_that_it_has_nodes_of_or_those_that_it_is_told_to(
+    tasks: ModuleType,
+    configured: list[str],
+    by_name: list[str] | None,
+    served: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    from worker.app import choose_queues
+
     conf = celerys(monkeypatch, **{f"{name}_RPC_URLS": "http://127.0.0.1:1" for name in configured})
-    assert [queue.name for queue in conf["task_queues"]] == ["ticks", "refresh", *served]
+    monkeypatch.setattr(tasks.app.amqp, "queues", conf["task_queues"])  # Celery's own makes of it what it takes
+    made = tasks.app.amqp.queues
+    if by_name:
+        made.select(by_name)
+    choose_queues()
+    assert list(made.consume_from) == served
+    assert {sync_queue(network) for network in THREE} < set(made), "to any network's queue something can be sent"
 
 
 def test_a_worker_looks_at_its_queues_in_the_fair_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from worker.errors import (
     Unreachable,
     WrongChain,
 )
+from worker.reading.budget import LATE
 from worker.reading.contract import Block
 from worker.reading.node_order import SELDOM, TRIAL_EVERY
 from worker.reading.shared import Shared
@@ -291,10 +292,11 @@ def test_each_request_waits_for_its_slot(monkeypatch: pytest.MonkeyPatch) -> Non
     pauses: list[float] = []
     monkeypatch.setattr("worker.reading.budget.sleep", pauses.append)
     monkeypatch.setattr("worker.reading.budget.monotonic", lambda: monotonic() + sum(pauses))
-    node = FakeNode()
+    node, began = FakeNode(), monotonic()
     Reading(node, per_second=0.5).all_right(64 * 3)
     assert [strategy for strategy, _ in node.asked] == ["revert", *["contact"] * 3, "revert", "revert"]
-    assert sum(pauses) == pytest.approx(5 * 2.08, abs=0.2), "from each request to the next"
+    # What the machine itself took of that time need not be slept.
+    assert sum(pauses) + monotonic() - began >= 5 * 2.08 - LATE, "from each request to the next"
 
 
 def test_a_batch_that_finds_no_room_is_over_budget_and_no_endpoint_rests() -> None:
