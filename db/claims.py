@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from config.networks import NetworkName
 from db.due_wallets import EVER, FREE_OF_LANE, NOTHING, beginnings, count_lane, note_beginning
-from db.leases import end_leases, forget, take_lost
+from db.leases import end_empty, end_leases, take_lost
 from db.network_state import NO_STATE, State, lock
 from db.requests import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
 from db.sources import OF_SOURCE
@@ -204,7 +204,7 @@ def claim_lost(
         rows = connection.exec_driver_sql(_LOST, lost).all()
         if claim := _claim(network, token, rows, deaths=deaths, state=state):
             return claim
-        forget(connection, token)
+        end_empty(connection, token)
     return None
 
 

@@ -16,7 +16,7 @@ from db.resync_queries import Bundle, Wanted
 from db.sources import OF_SOURCE
 from worker.admin.freshness import network_report
 from worker.admin.node_states import NodeState
-from worker.admin.resync import Outcome, planned
+from worker.admin.resync import Result, planned
 from worker.errors import ReadFailed
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ def test_every_key_of_resync_is_documented_and_no_other() -> None:
     wanted = Wanted((Bundle("tron", 1, ""), Bundle("ethereum", 1, "")), {})
     resync = planned(wanted, {"tron": 500}, {"tron": 10})
     resync.report |= {"dry_run": False, "forget": False}
-    resync.outcome = Outcome(1, failed=Counter({"throttled": 1}))
+    resync.result = Result(1, failed=Counter({"throttled": 1}))
     assert paths(resync.as_json()) == documented("resync")
 
 
