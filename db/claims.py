@@ -32,8 +32,9 @@ SHARE_OF_MASSES = 4
 # whoever asked meanwhile is served by this read.
 # The address is the wallet's own, which the API shows, whatever the schedule's copy says; none where the schedule takes
 # the wallet for one of another network, or where there is no such wallet. By their keys, one by one, whatever the
-# planner thinks of their number. A balance of another source than the network's is as if it had never been read. One
-# that was read before somebody forgot it (resync --forget) is known, but not its block: any block may follow.
+# planner thinks of their number. A balance of another source than the network's is as if it had never been read. Where
+# `resync --forget` was run for a wallet after its last read (forgotten_at), its balance is still known, but its block
+# counts as 0, so that what is read next may be of any block.
 _WALLETS = f"""
 SELECT f.wallet_id, f.account, CASE WHEN w.network = %(network)s THEN w.address END, f.failures,
        date_part('epoch', greatest(f.last_changed_at, f.requested_at)), date_part('epoch', f.next_sync_at),
