@@ -185,7 +185,6 @@ def routes(endpoint: Endpoint, known: Sequence[NetworkName]) -> list[Any]:
 
 def create_app(settings: ApiSettings) -> Middleware:
     """The application for these settings. Connects to nothing before it is started."""
-    configure_logging(settings.log_level, settings.log_format)
     endpoint, known = Endpoint(settings), tuple(settings.known_networks)
     app = Litestar(
         routes(endpoint, known),
@@ -206,6 +205,8 @@ def create_app(settings: ApiSettings) -> Middleware:
 def __getattr__(name: str) -> Middleware:
     """``api.app:app``, made when it is asked for, so that importing this module needs no settings."""
     if name == "app":
-        globals()["app"] = made = create_app(api_settings())
+        settings = api_settings()
+        configure_logging(settings.log_level, settings.log_format)  # of the process, whose application this is
+        globals()["app"] = made = create_app(settings)
         return made
     raise AttributeError(f"module 'api.app' has no attribute {name!r}")

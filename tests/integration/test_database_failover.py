@@ -87,7 +87,7 @@ def test_the_endpoint_says_when_to_come_back_and_finds_the_new_primary(
     """Whoever asks for a read is told so; what can be read from a replica is answered."""
     read_only = "ALTER DATABASE {} SET default_transaction_read_only = {}"
     (database,) = tables.rows("SELECT current_database() AS name")
-    with start_endpoint(API_POOL_MAX="2", REFRESH_DEADLINE="1") as endpoint:
+    with start_endpoint(API_POOL_MAX="2", REFRESH_DEADLINE="10") as endpoint:
         endpoint.read_all()
         assert endpoint.get().status_code == 200
         with psycopg.connect(tables.dsn, autocommit=True) as connection:
