@@ -53,7 +53,7 @@ class Endpoint:
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
         self._verifier = Verifier(settings)
-        # By whether detail is asked for.
+        # Two of each: at 0 for a request without detail, at 1 for one with ``detail=full``.
         self._replies = (reply, reply_in_full)
         self._taggers = tuple(Tagger(form(settings), detail=detail) for detail in (False, True))
         self._reading: Reading

@@ -114,9 +114,10 @@ class Verifier:
         )
 
     def _lives_too_long(self, claims: dict[str, Any]) -> bool:
-        """Whether it is good for longer than JWT_MAX_AGE from now on, or was so from the moment when it was made.
+        """Whether the time from now, or from when it was made (``iat``), to its end is longer than JWT_MAX_AGE.
 
-        Of that moment too, or a token for ten years would be refused today and taken in ten years' time.
+        Counted from now alone, a token that was made for ten years would be refused at first, and taken when no more
+        than JWT_MAX_AGE of the ten years is left.
         """
         most, expires, now = self._settings.jwt_max_age, int(claims["exp"]), time()
         return most is not None and expires - min(now, int(claims.get("iat", now))) > most + LEEWAY

@@ -42,12 +42,12 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 """The published contract's own."""
 
-_TRON, _ETHEREUM = EXAMPLE["balances"]
+_FIRST, _SECOND = EXAMPLE["balances"]
 EXAMPLE_IN_FULL: Final[dict[str, Any]] = {
     **EXAMPLE,
     "balances": [
         {
-            **_TRON,
+            **_FIRST,
             "block_number": 79200000,
             "block_time": "2026-01-16T09:14:33Z",
             "finality": "solid",
@@ -56,7 +56,7 @@ EXAMPLE_IN_FULL: Final[dict[str, Any]] = {
             "error": None,
         },
         {
-            **_ETHEREUM,
+            **_SECOND,
             "usdt_balance": None,
             "native_balance": None,
             "last_synced": None,
@@ -69,7 +69,7 @@ EXAMPLE_IN_FULL: Final[dict[str, Any]] = {
         },
     ],
     "complete": False,
-    "excluded": [_ETHEREUM["wallet_id"]],
+    "excluded": [_SECOND["wallet_id"]],
 }
 """The same user with `detail=full`, one wallet of whom was never read."""
 

@@ -24,11 +24,12 @@ for user in worker api ops registrar; do
 done
 random 32 | new jwt_secret
 printf '' > empty
-for url in ethereum_rpc_urls tron_rpc_urls tron_api_keys; do [ -e "$url" ] || cp empty "$url"; done
+for url in ethereum_rpc_urls tron_rpc_urls tron_api_keys networks.toml networks.env; do [ -e "$url" ] || cp empty "$url"; done
 rm -f empty
 # Redis is given digests of the passwords alone.
 digest() { sha256sum < "redis_$1_password" | cut -d ' ' -f 1; }
 sed -e "s/>WORKER_PASSWORD/#$(digest worker)/" -e "s/>API_PASSWORD/#$(digest api)/" -e "s/>OPS_PASSWORD/#$(digest ops)/" \
     -e "s/>REGISTRAR_PASSWORD/#$(digest registrar)/" ../config/redis.acl > redis.acl
 chmod 644 -- *
-[ -s ethereum_rpc_urls ] || [ -s tron_rpc_urls ] || echo "Now write your nodes' URLs into secrets/ethereum_rpc_urls or secrets/tron_rpc_urls."
+[ -s ethereum_rpc_urls ] || [ -s tron_rpc_urls ] || [ -s networks.env ] ||
+    echo "Now write your nodes' URLs into secrets/ethereum_rpc_urls or secrets/tron_rpc_urls, of other networks into secrets/networks.env."

@@ -45,7 +45,9 @@ class Settings(BaseSettings):
 
 
 OF_NETWORKS = tuple(f"_{name}" for name in NodeSettings.model_fields if name != "network")
+"""What a variable ends in that says something of a network, in small letters: ``_chain_id``, ``_finality``, …"""
 NODES = "_rpc_urls"
+"""The ending of the one that gives a network its nodes. A network without it is not synced."""
 
 
 class NetworkVariables(EnvSettingsSource):

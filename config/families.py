@@ -131,6 +131,9 @@ FAMILIES: Mapping[Family, Network] = MappingProxyType({"evm": EVM, "tron": TRON}
 
 
 def on_another_chain(network: Network, chain_id: int) -> Network:
-    """The same network with another chain's id, as a copy or a test chain has: at the pace of any of the family."""
+    """The same network with another chain's id, as a copy of it or a test chain has.
+
+    How fast that one makes blocks, and since when, is not known: it is taken to be as fast as any of its family may be.
+    """
     pace = FAMILIES[network.family].fastest_block_seconds
     return replace(network, chain_id=chain_id, first_block=None, fastest_block_seconds=pace)

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from config.networks import NetworkName
 from db.due_wallets import EVER, FREE_OF_LANE, NOTHING, beginnings, count_lane, note_beginning
-from db.leases import end_leases, forget, take_lost
+from db.leases import end_empty, end_leases, take_lost
 from db.network_state import NO_STATE, State, lock
 from db.requests import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
 from db.sources import OF_SOURCE
@@ -32,8 +32,9 @@ SHARE_OF_MASSES = 4
 # whoever asked meanwhile is served by this read.
 # The address is the wallet's own, which the API shows, whatever the schedule's copy says; none where the schedule takes
 # the wallet for one of another network, or where there is no such wallet. By their keys, one by one, whatever the
-# planner thinks of their number. A balance of another source than the network's is as if it had never been read. One
-# that was read before somebody forgot it (resync --forget) is known, but not its block: any block may follow.
+# planner thinks of their number. A balance of another source than the network's is as if it had never been read. Where
+# `resync --forget` was run for a wallet after its last read (forgotten_at), its balance is still known, but its block
+# counts as 0, so that what is read next may be of any block.
 _WALLETS = f"""
 SELECT f.wallet_id, f.account, CASE WHEN w.network = %(network)s THEN w.address END, f.failures,
        date_part('epoch', greatest(f.last_changed_at, f.requested_at)), date_part('epoch', f.next_sync_at),
@@ -204,7 +205,7 @@ def claim_lost(
         rows = connection.exec_driver_sql(_LOST, lost).all()
         if claim := _claim(network, token, rows, deaths=deaths, state=state):
             return claim
-        forget(connection, token)
+        end_empty(connection, token)
     return None
 
 

@@ -30,7 +30,7 @@ SELECT cardinality(wallet_ids) FROM lost UNION ALL SELECT cardinality(wallet_ids
 """
 _RELEASE_ONE = _RELEASE.format(which="token = %(token)s")
 _RELEASE_ALL = _RELEASE.format(which="network = %(network)s AND lease_until IS NOT NULL")
-_FORGET = "DELETE FROM leases WHERE token = %(token)s"
+_END_EMPTY = "DELETE FROM leases WHERE token = %(token)s"
 
 # Under the lock of the network's row, as claims are. The second death in a row halves a batch, and each one after it:
 # then it has no window any more, for its wallets are some of those that were in it. One that is alone for the first
@@ -84,9 +84,9 @@ def release_all(connection: Connection, network: NetworkName) -> int:
     return sum(connection.exec_driver_sql(_RELEASE_ALL, {"network": network}).scalars())
 
 
-def forget(connection: Connection, token: UUID) -> None:
+def end_empty(connection: Connection, token: UUID) -> None:
     """End a lease of which no wallet is left."""
-    connection.exec_driver_sql(_FORGET, {"token": token})
+    connection.exec_driver_sql(_END_EMPTY, {"token": token})
 
 
 def end_leases(connection: Connection, network: NetworkName) -> None:

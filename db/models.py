@@ -68,6 +68,8 @@ networks = Table(
     ),
     Column("native_symbol", Text),
     Column("native_decimals", SmallInteger),
+    # After a change of source all wallets are made due, some thousands at a time, along their ids: this is the last id
+    # that was looked at. NULL: there is nothing to be done.
     Column("due_up_to", Uuid, comment="after a change of source: wallets up to this id are due; NULL: all"),
     Column("registered_at", Moment, nullable=False, server_default=text("now()")),
     comment="What wallets.network may be. Registered by alembic upgrade and by each start of a worker.",

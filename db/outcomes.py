@@ -9,14 +9,17 @@ from sqlalchemy import Connection
 
 from db.requests import CHANNEL
 
-# Everything is under the claim's own token: a worker that lost its lease writes nothing. Nor does one write a wallet
-# whose due time is no longer the one that it was claimed at: its address changed, or it is gone. Nor does one that read
-# another source than its network is read from now. The upsert is guarded besides by the block, and within one block by
-# the time of the read: what is older never overwrites, but for a balance of another source (db.sources), and one that
-# was read before somebody forgot it (resync --forget), of which there are nearly always none. `awaited`: asked
-# for so shortly before that somebody may wait for it now. Only then is anybody told (db.requests), for commits that
-# tell something go one after another. A request that was made since this transaction began is one; one from the future
-# is none.
+# What each part of the statement makes sure of:
+# ended      Everything is under the claim's own token: a worker that lost its lease finds no row here, and writes nothing.
+# claim      Nor does one write that read another source than its network is read from now.
+# recorded   A wallet is passed over whose due time is no longer the one that it was claimed at: its address changed, or
+#            it is gone. `asked_again`: requested after it was claimed and before this moment, so it is due again at once;
+#            a request of a later moment is none. `awaited`: requested so shortly before that somebody may wait for it.
+# forgotten  The wallets for which `resync --forget` was run: of these there are nearly always none.
+# written    What is older never overwrites: by the block, and within one block by the time of the read. Two kinds of
+#            balances any block overwrites: one of another source (db.sources), and one that was read before its wallet
+#            was forgotten.
+# told       Only those that may be awaited are told of (db.requests): commits that tell something go one after another.
 _RECORD = """
 WITH ended AS (
     DELETE FROM leases WHERE token = %(token)s RETURNING claimed_at, network

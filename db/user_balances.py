@@ -79,9 +79,11 @@ _VERSION = """hash_record_extended((w.id, w.created_at, w.network, w.address, b.
            AS version,
        """
 
-# Parameter besides: tags bigint[], of the copies that the client has; NULL is any. If the tag is one of them nothing
-# will be shown: one row is enough to tell the tag, and those that are overdue. But for a wallet that a read is awaited
-# of: then all are given back. No rows: the tag is 0.
+# One parameter more: tags bigint[], those of the copies that the client has; NULL: it has one, whatever its tag (`*`).
+# If today's tag is none of them, all rows are given back. If it is, the reply will be a 304 that shows no row: then one
+# row is enough, which has the tag, and with it those that are overdue, of which a read is asked for in passing. Only
+# where a first read is awaited all are given back even so, since the answer may be different in a moment. A user
+# without rows has the tag 0.
 _UNLESS_KNOWN = """
 SELECT tag, {columns}
   FROM (SELECT f.*, bit_xor(version) OVER () AS tag, bool_or(awaited) OVER () AS waiting, row_number() OVER () AS number

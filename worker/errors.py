@@ -3,7 +3,6 @@
     SyncError
     ├── BadArgument              a task was sent something that is not an id: say so, do nothing
     ├── NotConfigured            stop this network: it has no node, its wallets stay as they are
-    ├── BadAddress               give up on this wallet until its address changes
     └── ReadFailed               nothing of this request counts; every wallet in it keeps its value
         ├── Throttled            slow down: leave this key, or this node, alone for as long as it said
         │   └── OverBudget       the same by our own budget: nothing is wrong with the node
@@ -39,6 +38,9 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 FROM_OUTSIDE = (SystemExit, KeyboardInterrupt, SoftTimeLimitExceeded)
 """What ends a batch that is sound itself: its process is told to end, or Celery's soft limit."""
+
+BAD_ADDRESS = "bad_address"
+"""A wallet's code when its address is not one of its network. It is left alone until the address changes."""
 
 USDT_CALL_FAILED = "usdt_call_failed"
 """A wallet's code when the read was good but the token gave no usable balance for this one wallet."""
@@ -81,12 +83,6 @@ class NotConfigured(SyncError):
     """No node is set for this network."""
 
     code = "not_configured"
-
-
-class BadAddress(SyncError):
-    """The address is not one of its network."""
-
-    code = "bad_address"
 
 
 class ReadFailed(SyncError):

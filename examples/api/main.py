@@ -1,8 +1,8 @@
 """A small API as users of balance-sync have one: it registers wallets, shows their balances, and has them read anew.
 
 It needs no code of balance-sync: plain SQL, plain HTTP with the user's own token, and a task by its name. Start it with
-``uvicorn main:app`` in this folder, and the environment's DATABASE_URL (the role ``bal_registrar``), REDIS_URL (the user
-``registrar``), BALANCES_URL (the endpoint) and JWT_SECRET.
+``uvicorn main:app`` in this folder, and the environment's DATABASE_URL (as the role ``bal_registrar``), REDIS_URL (as
+the user ``registrar``), BALANCES_URL (the endpoint) and JWT_SECRET.
 """
 
 import os
@@ -22,8 +22,8 @@ from pydantic import BaseModel
 queue = Celery(broker=os.environ["REDIS_URL"], broker_transport_options={"global_keyprefix": "bal:"})
 balances = httpx.AsyncClient(base_url=os.environ["BALANCES_URL"], timeout=10)
 
-# What is to be shown of the shared table, and the decimals of its whole numbers. A network's token may have been changed
-# in the settings: a balance that is still of the one before is none (NULL) until the wallet is read anew.
+# What is to be shown of the shared table, and the decimals of its whole numbers. A network's token or chain may have
+# been changed in the settings: a balance that is still of the one before is none until the wallet is read anew.
 SHOWN = """
 SELECT w.id, w.network, b.usdt_balance::text, s.decimals AS usdt_decimals,
        b.native_balance::text, n.native_decimals, b.block_number, b.last_synced
@@ -49,9 +49,9 @@ app = FastAPI(title="A shop", lifespan=lifespan)
 
 def user_of(authorization: Annotated[str, Header()] = "") -> UUID:
     """Whose token it is. The endpoint of balance-sync takes the same token, and checks it by itself."""
-    token, needed = authorization.removeprefix("Bearer "), {"require": ["exp", "sub"]}
+    token, secret = authorization.removeprefix("Bearer "), os.environ["JWT_SECRET"]
     try:
-        return UUID(jwt.decode(token, os.environ["JWT_SECRET"], ["HS256"], options=needed)["sub"])
+        return UUID(jwt.decode(token, secret, ["HS256"], options={"require": ["exp", "sub"]})["sub"])
     except (jwt.PyJWTError, ValueError):
         raise HTTPException(401, "Log in first.") from None
 

@@ -21,7 +21,7 @@ from devstack.servers import CAP, Server, wait_for
 from devstack.stack import LocalChain, settings
 from worker.admin import progress, resync
 from worker.admin.progress import Progress
-from worker.admin.resync import Outcome
+from worker.admin.resync import Result
 
 Env = dict[str, str]
 
@@ -153,22 +153,22 @@ def test_where_nothing_is_read_a_person_is_told_what_to_look_at(
 ) -> None:
     monkeypatch.setattr(resync, "STALLED", 0)
     monkeypatch.setattr(resync, "LOOK_PAUSE", 0)
-    heard, outcome = Heard(marked), Outcome(3)
-    resync.wait(marked, outcome, heard)
+    heard, result = Heard(marked), Result(3)
+    resync.wait(marked, result, heard)
     assert len(heard.said) == 1
     assert "is a worker running, and beat?" in heard.said[0]
-    assert (outcome.read, outcome.done) == (3, 3)
+    assert (result.read, result.done) == (3, 3)
 
 
 def test_a_look_ends_where_work_has_not_come_to(marked: list[Bundle], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, third = marked
-    queue, outcome = deque(marked), Outcome(3)
+    queue, result = deque(marked), Result(3)
     monkeypatch.setattr(resync, "LOOK_AHEAD", 1)
-    resync.look_along(queue, outcome)
-    assert (list(queue), outcome.done) == ([first, second, third], 0)
+    resync.look_along(queue, result)
+    assert (list(queue), result.done) == ([first, second, third], 0)
     read(third)
-    resync.look_along(queue, outcome)
-    assert (list(queue), outcome.done) == ([first, second, third], 0), "nobody looked as far"
+    resync.look_along(queue, result)
+    assert (list(queue), result.done) == ([first, second, third], 0), "nobody looked as far"
     monkeypatch.setattr(resync, "LOOK_AHEAD", 8)
-    resync.look_along(queue, outcome)
-    assert (list(queue), outcome.done) == ([first, second], 1)
+    resync.look_along(queue, result)
+    assert (list(queue), result.done) == ([first, second], 1)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from config.settings import WorkerSettings
 from db.resync_queries import Bundle, Wanted
 from worker.admin import cli
-from worker.admin.resync import Outcome, Resync, planned, send_for
-from worker.admin.resync_command import outcome_lines, plan_lines
+from worker.admin.resync import Result, Resync, planned, send_for
+from worker.admin.resync_command import plan_lines, result_lines
 
 SIZES: Any = {"ethereum": 2447, "tron": 500}
 BUDGETS: Any = {"ethereum": 10, "tron": 2}
@@ -146,17 +146,17 @@ def test_a_plan_is_told_in_lines() -> None:
 
 
 def test_what_became_of_a_resync_is_told_by_error_the_most_frequent_first() -> None:
-    outcome = Outcome(10, read=3, gone=1, seconds=61)
-    assert list(outcome_lines(outcome)) == ["Read: 3 of 10 wallets, in 1 min 1 s. Deleted meanwhile: 1."]
-    outcome.failed.update({"bad_address": 1, "throttled": 4, "lagging": 1})
-    assert list(outcome_lines(outcome))[1:] == [
+    result = Result(10, read=3, gone=1, seconds=61)
+    assert list(result_lines(result)) == ["Read: 3 of 10 wallets, in 1 min 1 s. Deleted meanwhile: 1."]
+    result.failed.update({"bad_address": 1, "throttled": 4, "lagging": 1})
+    assert list(result_lines(result))[1:] == [
         "Failed: 6. They keep their balances and are tried again:",
         "  throttled: 4",
         "  bad_address: 1",
         "  lagging: 1",
         "docs/operations.md says what each code means and what to do.",
     ]
-    assert outcome.done == 10
+    assert result.done == 10
 
 
 @pytest.mark.parametrize(

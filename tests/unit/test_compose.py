@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from config.networks import PRESETS
+from config.networks_file import networks_in
 from devstack.servers import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -88,3 +90,12 @@ def test_what_is_there_stays(made: Path) -> None:
     before = {file.name: file.read_text() for file in made.iterdir()}
     subprocess.run(["sh", ROOT / "compose" / "secrets.sh"], cwd=made.parent, check=True, capture_output=True)
     assert {file.name: file.read_text() for file in made.iterdir()} == before
+
+
+def test_another_network_is_a_line_in_a_file_and_its_table_reaches_all_who_read_it(made: Path) -> None:
+    for name in ("worker", "worker-refresh", "beat"):
+        assert [(made.parent / each).resolve() for each in SERVICES[name]["env_file"]] == [made / "networks.env"]
+    for name in ("migrate", "worker", "worker-refresh", "beat", "api"):
+        assert SERVICES[name]["environment"]["NETWORKS_FILE"] == "/run/secrets/networks.toml"
+        assert "networks.toml" in secrets_of(name)
+    assert networks_in((made / "networks.toml").read_text()) == PRESETS

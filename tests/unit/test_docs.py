@@ -13,9 +13,10 @@ from config.settings import ApiSettings, WorkerSettings
 from db.freshness_queries import NetworkFreshness
 from db.models import balance_cache
 from db.resync_queries import Bundle, Wanted
+from db.sources import OF_SOURCE
 from worker.admin.freshness import network_report
 from worker.admin.node_states import NodeState
-from worker.admin.resync import Outcome, planned
+from worker.admin.resync import Result, planned
 from worker.errors import ReadFailed
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,20 @@ def test_the_readme_lists_every_column_of_the_shared_table() -> None:
     assert list(table("The shared table")) == [column.name for column in balance_cache.columns]
 
 
+def test_the_shared_table_is_read_in_the_readme_as_in_the_example() -> None:
+    tree = ast.parse((ROOT / "examples" / "api" / "main.py").read_text())
+    (shown,) = (
+        node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and ast.unparse(node.targets[0]) == "SHOWN"
+        and isinstance(node.value, ast.Constant)
+    )
+    section = README.split("\n## The shared table\n")[1].split("\n## ")[0]
+    assert str(shown).strip() == section.split("```sql\n")[1].split("```")[0].strip()
+    assert OF_SOURCE in str(shown)
+
+
 def paths(value: Any, path: str = "") -> set[str]:
     """The keys of an object, as they are written in the docs. What hangs on names of errors or networks is one key."""
     if isinstance(value, list):
@@ -91,7 +106,7 @@ def test_every_key_of_resync_is_documented_and_no_other() -> None:
     wanted = Wanted((Bundle("tron", 1, ""), Bundle("ethereum", 1, "")), {})
     resync = planned(wanted, {"tron": 500}, {"tron": 10})
     resync.report |= {"dry_run": False, "forget": False}
-    resync.outcome = Outcome(1, failed=Counter({"throttled": 1}))
+    resync.result = Result(1, failed=Counter({"throttled": 1}))
     assert paths(resync.as_json()) == documented("resync")
 
 

@@ -36,7 +36,7 @@ class ResyncRefused(Exception):
 
 
 @dataclass(slots=True)
-class Outcome:
+class Result:
     """What became of a resync's wallets so far."""
 
     total: int
@@ -72,14 +72,14 @@ class Resync:
     sizes: Mapping[NetworkName, int]
     report: dict[str, Any]
     marked: list[Bundle] = field(default_factory=list)
-    outcome: Outcome | None = None
+    result: Result | None = None
 
     @property
     def due(self) -> int:
         return sum(bundle.wallets for bundle in self.marked)
 
     def as_json(self) -> dict[str, Any]:
-        return self.report | {"marked": self.due, "outcome": self.outcome and self.outcome.as_json()}
+        return self.report | {"marked": self.due, "outcome": self.result and self.result.as_json()}
 
 
 def plan(scope: Scope, settings: WorkerSettings) -> Resync:
@@ -175,8 +175,8 @@ def send_for(resync: Resync, send: Send) -> bool:
     return send("worker.tasks.dispatch_due_wallets", []) if many else True
 
 
-def wait(marked: Sequence[Bundle], outcome: Outcome, progress: Progress) -> None:
-    """Until each wallet was read, or tried in vain, or is gone; `outcome` is kept up to date.
+def wait(marked: Sequence[Bundle], result: Result, progress: Progress) -> None:
+    """Until each wallet was read, or tried in vain, or is gone; `result` is kept up to date.
 
     A read counts that was claimed since the wallet was marked, once its lease is given back.
     """
@@ -184,12 +184,12 @@ def wait(marked: Sequence[Bundle], outcome: Outcome, progress: Progress) -> None
     networks = dict.fromkeys(bundle.network for bundle in marked)
     queues = [deque(bundle for bundle in marked if bundle.network == network) for network in networks]
     while any(queues):
-        before = outcome.done
+        before = result.done
         for queue in queues:
-            look_along(queue, outcome)
+            look_along(queue, result)
         now = monotonic()
-        outcome.seconds = now - started
-        if outcome.done > before:
+        result.seconds = now - started
+        if result.done > before:
             moved = now
         elif now - moved > STALLED:
             moved = now
@@ -197,22 +197,22 @@ def wait(marked: Sequence[Bundle], outcome: Outcome, progress: Progress) -> None
                 f"No wallet was read for {in_words(STALLED)}: is a worker running, and beat? "
                 "`celery -A worker freshness` shows how the endpoints are."
             )
-        more = f"{failed:,} failed" if (failed := outcome.failed.total()) else ""
-        progress.show(progress_line("read", outcome.done, outcome.total, outcome.seconds, more=more))
+        more = f"{failed:,} failed" if (failed := result.failed.total()) else ""
+        progress.show(progress_line("read", result.done, result.total, result.seconds, more=more))
         if any(queues):
             sleep(LOOK_PAUSE)
     progress.clear()
 
 
-def look_along(queue: deque[Bundle], outcome: Outcome) -> None:
+def look_along(queue: deque[Bundle], result: Result) -> None:
     """Look at the bundles from the first on, and keep those that are still open, until LOOK_AHEAD of them were seen."""
     still: list[Bundle] = []
     while queue and len(still) < LOOK_AHEAD:
         with transaction() as connection:
             seen = look(connection, queue.popleft())
-        outcome.read += seen.read
-        outcome.failed.update(seen.failed)
-        outcome.gone += seen.gone
+        result.read += seen.read
+        result.failed.update(seen.failed)
+        result.gone += seen.gone
         if seen.open:
             still.append(seen.open)
     queue.extendleft(reversed(still))

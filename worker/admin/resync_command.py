@@ -15,7 +15,7 @@ from config.network_settings import prefix
 from config.settings import WorkerSettings
 from db.resync_queries import Scope
 from worker.admin.progress import Progress
-from worker.admin.resync import Outcome, Resync, ResyncRefused, Send, forget_newest, mark_all, plan, send_for, wait
+from worker.admin.resync import Result, Resync, ResyncRefused, Send, forget_newest, mark_all, plan, send_for, wait
 from worker.wording import counted, in_words
 
 log = structlog.get_logger(__name__)
@@ -94,17 +94,17 @@ def _carry_out(resync: Resync, options: Options, settings: WorkerSettings, send:
         due = counted(resync.due, "wallet")
         say(options, f"Due now: {due}. `celery -A worker freshness` shows how that goes.")
         return 0
-    resync.outcome = Outcome(resync.due)
-    wait(resync.marked, resync.outcome, progress)
-    say(options, *outcome_lines(resync.outcome))
-    return 1 if resync.outcome.failed else 0
+    resync.result = Result(resync.due)
+    wait(resync.marked, resync.result, progress)
+    say(options, *result_lines(resync.result))
+    return 1 if resync.result.failed else 0
 
 
 def _farewell(resync: Resync) -> str:
     """What is said where the command ends before its time."""
     total = counted(resync.report["wallets"], "wallet")
-    if outcome := resync.outcome:
-        done = f"{outcome.done:,} of {counted(outcome.total, 'wallet')} done so far"
+    if result := resync.result:
+        done = f"{result.done:,} of {counted(result.total, 'wallet')} done so far"
         return f"The resync goes on: {done}. `celery -A worker freshness` shows how that goes."
     if resync.due < resync.report["wallets"]:
         return f"Due, and to be read: {resync.due:,} of {total}. For the others run it again."
@@ -136,12 +136,12 @@ def _cost(network: str, cost: Mapping[str, Any], size: int, settings: WorkerSett
         yield f"{least} at {settings.chain(network).per_second:g} requests a second ({prefix(network)}RPS)"
 
 
-def outcome_lines(outcome: Outcome) -> Iterator[str]:
+def result_lines(result: Result) -> Iterator[str]:
     """What became of a resync, for a person. Pure."""
-    gone = f" Deleted meanwhile: {outcome.gone:,}." if outcome.gone else ""
-    yield f"Read: {outcome.read:,} of {counted(outcome.total, 'wallet')}, in {in_words(outcome.seconds)}.{gone}"
-    if outcome.failed:
-        yield f"Failed: {outcome.failed.total():,}. They keep their balances and are tried again:"
-        for code, wallets in sorted(outcome.failed.items(), key=lambda item: (-item[1], item[0])):
+    gone = f" Deleted meanwhile: {result.gone:,}." if result.gone else ""
+    yield f"Read: {result.read:,} of {counted(result.total, 'wallet')}, in {in_words(result.seconds)}.{gone}"
+    if result.failed:
+        yield f"Failed: {result.failed.total():,}. They keep their balances and are tried again:"
+        for code, wallets in sorted(result.failed.items(), key=lambda item: (-item[1], item[0])):
             yield f"  {code}: {wallets:,}"
         yield "docs/operations.md says what each code means and what to do."

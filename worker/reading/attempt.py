@@ -244,7 +244,9 @@ class Attempt:
         self.pieces.put_back(piece)
         if isinstance(failure, Unreachable) and self._sending.waited_in_vain and self._cut_short():
             failure = OverBudget("the time went by waiting for the budget")
-        if self.contradicts and not self.agrees:  # by others' word alone no node rests
+        # This node is behind only a block that other processes have told of in Redis (the mark), and anybody who writes
+        # there can name a block that is too high. So the node is not made to rest for it.
+        if self.contradicts and not self.agrees:
             self._resting.report(failure, 0)
             return failure
         key = self._keys.current

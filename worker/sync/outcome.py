@@ -12,10 +12,10 @@ from config.addresses import Family
 from db.claims import Claim, ClaimedWallet
 from db.network_state import State
 from db.outcomes import Outcome
-from worker.errors import OLDER_BLOCK, USDT_CALL_FAILED, BadAddress, OverBudget, ReadFailed, TooMuch
+from worker.errors import BAD_ADDRESS, OLDER_BLOCK, USDT_CALL_FAILED, OverBudget, ReadFailed, TooMuch
 from worker.reading.contract import Balance, Block
 from worker.reading.request import Part
-from worker.schedule import cadence as schedule
+from worker.schedule import cadence
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +107,7 @@ def with_bad_addresses(accounts: Sequence[bytes | None], found: Sequence[Found])
     if None not in accounts:
         return list(found)
     asked = iter(found)
-    return [Found(error=BadAddress.code) if account is None else next(asked) for account in accounts]
+    return [Found(error=BAD_ADDRESS) if account is None else next(asked) for account in accounts]
 
 
 def older(wallet: ClaimedWallet, found: Found) -> bool:
@@ -141,7 +141,7 @@ def outcomes(
     accounts: Sequence[bytes | None],
     found: Sequence[Found],
     *,
-    policy: schedule.Policy,
+    policy: cadence.Policy,
     chance: Callable[[], float],
     finality: str | None = None,
 ) -> list[Outcome]:
@@ -168,7 +168,7 @@ def _outcome(
     claim: Claim,
     wallet: ClaimedWallet,
     found: Found,
-    policy: schedule.Policy,
+    policy: cadence.Policy,
     *,
     jitter: float,
     account: bytes | None,
@@ -178,11 +178,11 @@ def _outcome(
     now = claim.at
     if found.held:
         # The row keeps what it has. Nothing failed: the wallet is read again as one that is in use.
-        return Outcome(wallet.id, wallet.due_at, schedule.due_after_success(now, now, policy, jitter), 0)
+        return Outcome(wallet.id, wallet.due_at, cadence.due_after_success(now, now, policy, jitter), 0)
     # While it failed it got one due time after another: it is as late as everything else that failed with it.
     overdue = inf if wallet.failures else now - wallet.due_at
     if keeps:
-        due = schedule.due_after_success(now, wallet.touched_at, policy, jitter, overdue=overdue)
+        due = cadence.due_after_success(now, wallet.touched_at, policy, jitter, overdue=overdue)
         return Outcome(wallet.id, wallet.due_at, due, 0)
     if balance is None or block is None:
         return _failure(claim, wallet, found, policy, jitter)
@@ -191,18 +191,18 @@ def _outcome(
     usdt, native = balance.usdt, balance.native
     changed = usdt != wallet.usdt or native != wallet.native
     touched = now if changed else wallet.touched_at
-    due = schedule.due_after_success(now, touched, policy, jitter, overdue=overdue)
+    due = cadence.due_after_success(now, touched, policy, jitter, overdue=overdue)
     return Outcome(
         wallet.id, wallet.due_at, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account
     )
 
 
-def _failure(claim: Claim, wallet: ClaimedWallet, found: Found, policy: schedule.Policy, jitter: float) -> Outcome:
+def _failure(claim: Claim, wallet: ClaimedWallet, found: Found, policy: cadence.Policy, jitter: float) -> Outcome:
     failures = min(wallet.failures, MOST_FAILURES) + 1
-    if found.error == BadAddress.code:
-        due = claim.at + schedule.JUDGED_AGAIN * (1 + jitter)
+    if found.error == BAD_ADDRESS:
+        due = claim.at + cadence.JUDGED_AGAIN * (1 + jitter)
     elif found.alone:
-        due = schedule.due_after_failed_wallet(claim.at, failures, policy, jitter)
+        due = cadence.due_after_failed_wallet(claim.at, failures, policy, jitter)
     else:
-        due = schedule.due_after_failed_read(claim.at, failures, policy, jitter, retry_after=found.told)
+        due = cadence.due_after_failed_read(claim.at, failures, policy, jitter, retry_after=found.told)
     return Outcome(wallet.id, wallet.due_at, due, failures, found.error)
