@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Final
 
 from api.problems import Problem
-from db import SCHEMA_VERSION
+from db import schema_serves
 
 SECONDS: Final = 1.0
 """For which an answer is given again."""
@@ -37,6 +37,4 @@ class Readiness:
             return problem.detail
         finally:
             self._answered_at = monotonic()
-        # A newer one has all that this code needs: a release adds first, and takes away in a later one.
-        ready = version is not None and version >= SCHEMA_VERSION
-        return None if ready else "The schema is of an older version: run `alembic upgrade head`."
+        return None if schema_serves(version) else "The schema is of an older version: run `alembic upgrade head`."

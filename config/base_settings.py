@@ -1,6 +1,7 @@
 """What every process is set by, and every process that sends tasks: the ground on which ``config.settings`` stands."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -130,3 +131,27 @@ def unknown_networks(settings: Settings) -> tuple[str, ...]:
     known = {f"{prefix(name)}rpc_urls".lower() for name in settings.known_networks}
     found = {name.removesuffix("_file") for name in NetworkVariables(type(settings))()}
     return tuple(sorted(name.upper() for name in found - known if name.endswith(NODES)))
+
+
+ALIKE = 0.85
+"""How near a name has to be to a setting's: FINALTY is, and URL, which other programs' variables end with, is not."""
+
+
+def misnamed(settings: Settings) -> tuple[str, ...]:
+    """Variables that are nearly those of a known network, or are of other networks alone: mistyped, and without effect.
+
+    What other programs have for themselves may begin in the same way, so that nothing else is told of.
+    """
+    networks = settings.known_networks.values()
+    own = {variable for network in networks for variable in variables(NodeSettings, network)}
+    begins = tuple(prefix(network.name).lower() for network in networks)
+    found = {name.removesuffix("_file") for name in NetworkVariables(type(settings)).env_vars} - own
+    ends = [name.removeprefix("_") for name in OF_NETWORKS]
+    return tuple(
+        name.upper()
+        for name in sorted(found)
+        if any(
+            name.startswith(begin) and get_close_matches(name.removeprefix(begin), ends, n=1, cutoff=ALIKE)
+            for begin in begins
+        )
+    )

@@ -17,6 +17,12 @@ NetworkName: TypeAlias = str
 FINALITIES: Mapping[Family, tuple[str, ...]] = {"evm": ("latest", "safe", "finalized"), "tron": ("latest", "solid")}
 """The finalities that nodes of a family can be asked for; a network may lack some."""
 
+Strategy: TypeAlias = Literal["revert", "return", "multicall3", "single"]
+"""How a node can be read (``worker.reading.strategies``)."""
+
+BlockNumberSource: TypeAlias = Literal["opcode", "arbsys"]
+"""Where a contract finds the number of its block."""
+
 CANONICAL_MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11"
 """Multicall3 on nearly every EVM network. Two sources: viem, mds1/multicall3."""
 
@@ -44,8 +50,8 @@ class Network:
                            where the opcode gives the number of a parent chain's
     code_bytes             the most bytes of a contract's code (EIP-170), which bounds a read by RETURN
     init_code_bytes        the most bytes of init code (EIP-3860), which bounds a read by REVERT
-    most_wallets           how many wallets a request begins with at most, by strategy; what is learnt of a node lowers
-                           it. A strategy that is not named is bounded by the bytes alone
+    most_wallets           how many wallets a request begins with at most, by each strategy; what is learnt of a node
+                           lowers it
     strategies             how it can be read, the best first
     multicall3             the contract for the strategy of that name; None: there is none
     other_tokens           further live tokens that people call USDT, each with its decimals: wallets may hold them, and
@@ -67,11 +73,11 @@ class Network:
     fastest_block_seconds: float
     first_block: tuple[int, int] | None = None
     lag_seconds: float
-    block_number: Literal["opcode", "arbsys"] = "opcode"
+    block_number: BlockNumberSource = "opcode"
     code_bytes: int = 24_576
     init_code_bytes: int = 49_152
-    most_wallets: Mapping[str, int]
-    strategies: tuple[str, ...]
+    most_wallets: Mapping[Strategy, int]
+    strategies: tuple[Strategy, ...]
     multicall3: str | None
     other_tokens: Mapping[str, int] = field(default_factory=dict)
     warning: str = ""

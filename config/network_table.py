@@ -6,12 +6,12 @@ In come a network's name, the table, and what is known of the network already; o
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config.addresses import BadAddress, Family, account_bytes
-from config.families import FAMILIES, FINALITIES, Network, NetworkName, on_another_chain
+from config.families import FAMILIES, FINALITIES, BlockNumberSource, Network, NetworkName, Strategy, on_another_chain
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 """No underscore: it stands for the dash in the names of variables, and two networks must not share those."""
@@ -22,11 +22,13 @@ REQUIRED: Mapping[Family, tuple[str, ...]] = {
 """What a new network of a family has to be told of: the rest has values that hold for most of its family."""
 SHOWN = 40  # characters of a name or a key that is wrong
 
-Strategy = Literal["revert", "return", "multicall3", "single"]
 Age = Annotated[float, Field(ge=0, le=30 * 24 * 3600)]
 Between = Annotated[float, Field(gt=0, le=24 * 3600)]
 Decimals = Annotated[int, Field(ge=0, le=77)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
+Number = Annotated[int, Field(ge=0, lt=2**63)]
+Moment = Annotated[int, Field(ge=0, lt=2**32)]
+"""In unix seconds: what is larger are milliseconds."""
 
 
 class Table(BaseModel):
@@ -35,7 +37,7 @@ class Table(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
     family: Family = "evm"
-    chain_id: int = Field(default=0, gt=0, lt=2**64)
+    chain_id: int = Field(default=0, gt=0, lt=2**63)
     usdt_contract: str = ""
     usdt_decimals: Decimals = 0
     native_symbol: str = Field(default="", pattern=r"^[A-Za-z][A-Za-z0-9.]{0,15}$")
@@ -44,9 +46,9 @@ class Table(BaseModel):
     default_finality: str = ""
     block_seconds: Between = 0
     fastest_block_seconds: Between = 0
-    first_block: Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], Field(strict=False)] = 0, 0
+    first_block: Annotated[tuple[Number, Moment], Field(strict=False)] = 0, 0
     lag_seconds: Age = 0
-    block_number: Literal["opcode", "arbsys"] = "opcode"
+    block_number: BlockNumberSource = "opcode"
     code_bytes: int = Field(default=0, ge=1_024, le=1 << 24)
     init_code_bytes: int = Field(default=0, ge=1_024, le=1 << 24)
     most_wallets: dict[Strategy, Count] = Field(default_factory=dict)
@@ -89,6 +91,11 @@ def _with(base: Network, given: Mapping[str, Any]) -> Network:
     values = dict(given)
     if given.get("chain_id", base.chain_id) != base.chain_id:
         base = on_another_chain(base, given["chain_id"])
+    if "usdt_contract" in given and not _same(base, given["usdt_contract"], base.usdt_contract):
+        # `_unchangeable` has seen that they are said, or known.
+        values.setdefault("usdt_decimals", _known_decimals(base, given["usdt_contract"]))
+        if base.usdt_contract is not None:
+            values.setdefault("warning", "")  # that is about the token that it had
     if "most_wallets" in given:
         values["most_wallets"] = {**base.most_wallets, **given["most_wallets"]}
     if "finality" in given and base.default_finality not in given["finality"]:
@@ -114,16 +121,25 @@ def _missing(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _unchangeable(known: Network, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if given.get("family", known.family) != known.family:
         yield "family", f"is {known.family} and cannot be changed: give the new network another name"
-    elif "usdt_contract" in given and "usdt_decimals" not in given and not _is_token_of(known, given["usdt_contract"]):
+    elif (
+        "usdt_contract" in given
+        and "usdt_decimals" not in given
+        and _known_decimals(known, given["usdt_contract"]) is None
+    ):
         yield "usdt_decimals", "is missing: another token may have other decimals"
 
 
-def _is_token_of(network: Network, contract: str) -> bool:
-    """Whether this is the network's token, in any spelling."""
-    if network.usdt_contract is None:
-        return False
+def _known_decimals(network: Network, contract: str) -> int | None:
+    """The decimals of one of the tokens that are known on a network; None: it is another one."""
+    if _same(network, contract, network.usdt_contract):
+        return network.usdt_decimals
+    return next((decimals for each, decimals in network.other_tokens.items() if _same(network, contract, each)), None)
+
+
+def _same(network: Network, contract: str, other: str | None) -> bool:
+    """Whether two are one contract, in any spelling."""
     try:
-        return account_bytes(network.family, contract) == account_bytes(network.family, network.usdt_contract)
+        return other is not None and account_bytes(network.family, contract) == account_bytes(network.family, other)
     except BadAddress:
         return False
 
@@ -139,6 +155,8 @@ def _misfits(network: Network) -> Iterator[tuple[str, str]]:
         yield "default_finality", f"must be out of those of finality: {', '.join(map(_shown, network.finality))}"
     if not set(network.strategies) <= set(usual.strategies) or len(set(network.strategies)) < len(network.strategies):
         yield "strategies", f"must be out of {', '.join(usual.strategies)}, each once"
+    if network.fastest_block_seconds > network.block_seconds:
+        yield "fastest_block_seconds", "must not be above block_seconds, the usual ones"
     if "multicall3" in network.strategies and network.multicall3 is None:
         yield "multicall3", "is missing: name the contract, or leave multicall3 out of the strategies"
     if network.block_number == "arbsys" and network.family != "evm":

@@ -71,6 +71,7 @@ _POLYGON = replace(
     default_finality="finalized",
     block_seconds=1.5,  # two sources
     fastest_block_seconds=0.5,  # estimate: it was 2, 1.75 and then 1.5, and may change without a fork
+    first_block=(93_145_810, 1_788_423_748),  # one source: the block of a height that was published with its time
     code_bytes=32_768,  # two sources: PIP-30 and bor
 )
 

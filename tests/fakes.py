@@ -9,13 +9,14 @@ from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
 from eth_hash.auto import keccak
 
+from config.families import BlockNumberSource, Strategy
 from devstack.servers import CAP
 from worker.errors import ReadFailed, Unsupported
 from worker.nodes.http import NodeSession
 from worker.reading import multicall
 from worker.reading.contact import DECIMALS, TOTAL_SUPPLY, Contact
-from worker.reading.contract import HEADER, READERS, RETURN, REVERT, Balance, Block, BlockNumberSource
-from worker.reading.facts import ChainFacts, Strategy
+from worker.reading.contract import HEADER, READERS, RETURN, REVERT, Balance, Block
+from worker.reading.facts import ChainFacts
 from worker.reading.reader import NodeReader
 from worker.reading.request import Part
 from worker.reading.shared import Shared

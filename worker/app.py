@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from celery import Celery, signals
 
-from config.base_settings import unknown_networks
+from config.base_settings import misnamed, unknown_networks
 from config.broker import queues
 from config.logging import configure_logging
 from config.network_settings import prefix
@@ -62,6 +62,8 @@ def check_networks(**_: Any) -> None:
         reader_for(network)
     for variable in unknown_networks(settings):
         log.warning("network_unknown", variable=variable, reason="it gives nodes to a network that is not known")
+    for variable in misnamed(settings):
+        log.warning("network_unknown", variable=variable, reason="its network has no setting of this name")
     register_networks(settings)
     with transaction() as connection:
         unread = [network for network in with_wallets(connection) if network not in settings.networks]
@@ -70,12 +72,10 @@ def check_networks(**_: Any) -> None:
     engine().dispose()  # before the pool's processes are forked: none of them is to have this connection
 
 
-@signals.celeryd_after_setup.connect
-def choose_queues(**_: Any) -> None:
-    """A worker without -Q serves the networks that it has nodes of: what waits for others is for other workers."""
-    known = app.amqp.queues
-    if set(known.consume_from) == set(known):
-        known.select(list(queues(worker_settings().networks)))
+@signals.celeryd_init.connect
+def serve_networks_with_nodes(instance: Any, **_: Any) -> None:
+    """The queues of other networks are for workers that have nodes of them. What -Q names overrides this."""
+    instance.app.amqp.queues.select(queues(worker_settings().networks))
 
 
 @signals.worker_process_init.connect

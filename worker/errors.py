@@ -17,7 +17,7 @@
         │   └── Reverted         the same of a balance; of the token's own facts: the contract is no such token
         ├── Lagging              ask another node: this one is behind
         │   └── StateGone        ask the same node once more: it no longer has, or not yet, the state of this block
-        ├── FinalityStalled      ask another node: what is final stands still, while the chain goes on
+        ├── FinalityStalled      ask another node: what is final stands still, while the chain goes on; no node failed
         ├── BadReply             ask another node, and do not believe this one: the answer fails a check
         ├── ClockSkewed          believe nothing: the database's clock is wrong, and no node; a person has to mend it
         ├── WrongChain           stop asking this node: it serves another network; a person has to mend it
@@ -31,6 +31,7 @@ both share) and never leave it. They are not chained: requests' messages quote t
 hold its key.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -92,7 +93,7 @@ class ReadFailed(SyncError):
     """Seconds for which the node is left alone after the first of these in a row, unless it said how long."""
 
     rest_grows: ClassVar[bool] = True
-    """Whether it is left alone for longer after each further one. Not where it says nothing about the node."""
+    """Whether it counts as a failure of the node, which is left alone for longer after each further one in a row."""
 
     for_a_person: ClassVar[bool] = False
     """Whether waiting does not help: a setting is wrong, and the log says so at `error`."""
@@ -181,6 +182,7 @@ class Lagging(ReadFailed):
 class StateGone(Lagging):
     """The node has no state of the block that was asked for: no longer, or not yet."""
 
+    code = "state_gone"
     rest = 5.0
     rest_grows = False
 
@@ -238,5 +240,11 @@ class WrongBlockNumber(ReadFailed):
     for_a_person = True
 
 
-REST_CODES = frozenset({"", *(kind.code for kind in ReadFailed.__subclasses__())})
+KINDS: Mapping[str, type[ReadFailed]] = {
+    **{kind.code: kind for kind in ReadFailed.__subclasses__()},
+    StateGone.code: StateGone,
+}
+"""The kinds of failures by their codes."""
+
+REST_CODES = frozenset({"", *KINDS})
 """What a node or a key may be left alone for; "": for nothing."""

@@ -88,7 +88,7 @@ def _network(value: Any) -> NetworkName:
     settings = worker_settings()
     if isinstance(value, str) and value in settings.known_networks:
         return value
-    raise BadArgument(f"a network is one of {', '.join(settings.networks)}, not {value!r:.40}")
+    raise BadArgument(f"a network is one of {', '.join(settings.known_networks)}, not {value!r:.40}")
 
 
 def _uuid(value: Any) -> UUID:

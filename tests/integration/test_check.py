@@ -1,6 +1,5 @@
 """``celery -A worker check``: what is wrong is named, with what to do; what is right passes."""
 
-from pathlib import Path
 from typing import Any
 
 import faults
@@ -91,6 +90,8 @@ def test_a_database_without_its_schema_is_named(look: Look, database_url: str) -
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         assert failed(look())[0][1:] == (f"schema 0001, {SCHEMA_VERSION} is wanted", "run `alembic upgrade head`")
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        assert failed(look()) == [], "a newer one has all that this release needs"
         connection.execute("DROP TABLE alembic_version")
         assert failed(look())[0][1:] == ("without a schema", "run `alembic upgrade head`")
 
@@ -182,19 +183,14 @@ def test_a_network_without_nodes_is_told_of_if_it_has_wallets_and_is_no_failure(
     }, "and of others nothing is said"
 
 
-def test_what_a_network_warns_of_is_told_with_the_tokens_that_are_not_read(
-    look: Look, env: Env, tmp_path: Path
-) -> None:
-    other = "0xcA11bde05977b3631167028862bE2a173976CA11"
-    file = tmp_path / "networks.toml"
-    tokens = f'{{ "{other}" = 6, "{env["ETHEREUM_USDT_CONTRACT"]}" = 6 }}'
-    file.write_text(f'[ethereum]\nwarning = "a bridged token"\nother_tokens = {tokens}\n')
-    found = look(NETWORKS_FILE=str(file))
+def test_a_variable_that_is_no_setting_of_its_network_is_told_of_and_is_no_failure(look: Look) -> None:
+    found = look(BSC_FINALTY="latest", ETHEREUM_API_KEYS="pass-word")
     assert failed(found) == []
-    assert [(each.subject, each.detail) for each in found if each.warning] == [
-        ("ethereum", "a bridged token"),
-        ("ethereum", f"balances of {other} are not read: people call these USDT as well"),
+    assert [each.detail for each in found if each.subject == "networks"] == [
+        "BSC_FINALTY: its network has no setting of this name",
+        "ETHEREUM_API_KEYS: its network has no setting of this name",
     ]
+    assert "pass-word" not in str(found)
 
 
 def test_a_network_with_a_dash_in_its_name_is_told_of_by_the_names_of_its_settings(look: Look) -> None:

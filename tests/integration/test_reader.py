@@ -12,6 +12,7 @@ from network import facts_for, multicall3_of
 from solc import compiled
 from structlog.testing import capture_logs
 
+from config.families import Strategy
 from config.networks import PRESETS, NetworkName
 from devstack.servers import CAP, anvil, wait_for
 from devstack.stack import ETHEREUM_CHAIN_ID, SOLID_LAG, TRON_CHAIN_ID, LocalChain
@@ -27,7 +28,7 @@ from worker.reading.contract import (
     Balance,
     Snapshot,
 )
-from worker.reading.facts import ChainFacts, Strategy, most_wallets_of
+from worker.reading.facts import ChainFacts, most_wallets_of
 from worker.reading.plausibility import Expected, check
 from worker.reading.reader import NodeReader
 from worker.reading.shared import Shared
@@ -283,7 +284,9 @@ def test_where_number_is_a_parent_chains_the_precompile_is_asked_and_all_else_is
 def test_a_full_batch_with_the_precompile_fills_the_bounds_exactly(evm: Evm, strategy: Strategy) -> None:
     put_token(evm, OWNER_TIMES_3)
     evm.ask("anvil_setCode", "0x" + ARBSYS.hex(), "0x" + SAYS_OWN_NUMBER)
-    most = most_wallets_of(replace(PRESETS["arbitrum"], most_wallets={}))[strategy]
+    most = most_wallets_of(
+        replace(PRESETS["arbitrum"], most_wallets=dict.fromkeys(PRESETS["arbitrum"].strategies, 10**6))
+    )[strategy]
     owners = [owner(number) for number in range(most)]
     assert evm.read(owners, strategy, block_number="arbsys").balances == thrice(owners)
     with pytest.raises(TooMuch):

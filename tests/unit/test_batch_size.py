@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.families import Strategy
 from worker.reading.batch_size import cut, halves, learnt, left_of, most_requests, most_wallets
-from worker.reading.facts import Strategy
 
 pieces = st.lists(st.integers(0, 50), max_size=6).map(
     lambda sizes: [range(sum(sizes[:at]), sum(sizes[: at + 1])) for at in range(len(sizes))]

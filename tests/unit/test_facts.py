@@ -12,6 +12,9 @@ from worker.reading import shared_of
 from worker.reading.contract import HEADER, READERS, RETURN, REVERT, encode
 from worker.reading.facts import ChainFacts, facts_of, most_wallets_of
 
+UNBOUNDED = dict.fromkeys(PRESETS["ethereum"].strategies, 10**6)
+"""But by the bytes."""
+
 
 def facts(name: NetworkName, **settings: Any) -> ChainFacts:
     return facts_of(NodeSettings(network=PRESETS[name], **settings).chain(None))
@@ -41,7 +44,7 @@ def test_the_largest_batch_fills_the_bounds_of_bytes_exactly(
         block_number=block_number,
         code_bytes=code_bytes,
         init_code_bytes=init_code_bytes,
-        most_wallets={},
+        most_wallets=UNBOUNDED,
     )
     most = most_wallets_of(network)
 
@@ -55,12 +58,17 @@ def test_the_largest_batch_fills_the_bounds_of_bytes_exactly(
 
 
 def test_what_is_returned_is_bounded_by_the_init_code_as_well() -> None:
-    most = most_wallets_of(replace(PRESETS["ethereum"], code_bytes=10**6, most_wallets={}))
+    most = most_wallets_of(replace(PRESETS["ethereum"], code_bytes=10**6, most_wallets=UNBOUNDED))
     assert most["return"] == most["revert"]
 
 
 def test_a_tron_network_has_no_bounds_of_bytes() -> None:
-    assert most_wallets_of(replace(PRESETS["tron"], most_wallets={"return": 1000}))["return"] == 1000
+    assert (
+        most_wallets_of(replace(PRESETS["tron"], most_wallets={**PRESETS["tron"].most_wallets, "return": 1000}))[
+            "return"
+        ]
+        == 1000
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,17 @@ import re
 import runpy
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
+from celery.exceptions import ImproperlyConfigured
+from celery.worker import WorkController
 from kombu.transport.redis import Transport
 from kombu.utils.scheduling import cycle_by_name
 
-from config.broker import sync_queue, transport_options
+from config.broker import transport_options
 from config.settings import WorkerSettings, load, worker_settings
 from worker.errors import BadArgument
 from worker.queues.fair_order import FairOrder
@@ -65,6 +68,11 @@ def test_a_refused_argument_is_quoted_but_not_at_length(tasks: ModuleType) -> No
     with pytest.raises(BadArgument) as refused:
         tasks.sync_wallet.run("x" * 10_000)
     assert len(str(refused.value)) < 120
+
+
+def test_who_names_another_network_is_told_those_that_are_accepted(tasks: ModuleType) -> None:
+    with pytest.raises(BadArgument, match=r"a network is one of ethereum, tron, bsc, .*tron-shasta, not 'doge'"):
+        tasks.sync_due_wallets.run("doge")
 
 
 def test_tasks_have_the_names_that_other_programs_send(tasks: ModuleType) -> None:
@@ -144,32 +152,43 @@ def test_socket_time_outs_outlast_a_wait_for_a_message() -> None:
     assert transport_options()["socket_timeout"] > Transport.brpop_timeout
 
 
-@pytest.mark.parametrize(
-    ("configured", "by_name", "served"),
-    [
-        (["TRON"], None, ["ticks", "refresh", "sync.tron"]),
-        (["TRON", "ETHEREUM", "BSC_TESTNET"], None, ["ticks", "refresh", *map(sync_queue, THREE)]),
-        (["TRON"], ["sync.bsc", "refresh"], ["sync.bsc", "refresh"]),
-    ],
-    ids=["one", "three", "-Q"],
-)
-def test_a_worker_serves_the_queues_of_the_networks_that_it_has_nodes_of_or_those_that_it_is_told_to(
-    tasks: ModuleType,
-    configured: list[str],
-    by_name: list[str] | None,
-    served: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from worker.app import choose_queues
+def consumed(conf: dict[str, Any], chosen: str | None = None) -> list[str]:
+    """What a worker consumes from under these settings, and with this after -Q."""
+    from worker.app import serve_networks_with_nodes
 
-    conf = celerys(monkeypatch, **{f"{name}_RPC_URLS": "http://127.0.0.1:1" for name in configured})
-    monkeypatch.setattr(tasks.app.amqp, "queues", conf["task_queues"])  # Celery's own makes of it what it takes
-    made = tasks.app.amqp.queues
-    if by_name:
-        made.select(by_name)
-    choose_queues()
-    assert list(made.consume_from) == served
-    assert {sync_queue(network) for network in THREE} < set(made), "to any network's queue something can be sent"
+    app = Celery("for-a-test", set_as_current=False)
+    app.conf.update(conf)
+    worker: Any = SimpleNamespace(app=app)
+    serve_networks_with_nodes(instance=worker)
+    WorkController.setup_queues(worker, chosen or [])
+    return [*app.amqp.queues.consume_from]
+
+
+def with_nodes(monkeypatch: pytest.MonkeyPatch, *names: str) -> dict[str, Any]:
+    return celerys(monkeypatch, **{f"{name}_RPC_URLS": "http://127.0.0.1:1" for name in names})
+
+
+@pytest.mark.parametrize(
+    ("configured", "served"),
+    [
+        ([], []),
+        (["TRON"], ["sync.tron"]),
+        (["TRON", "ETHEREUM", "BSC_TESTNET"], ["sync.ethereum", "sync.tron", "sync.bsc-testnet"]),
+    ],
+    ids=["none", "one", "three"],
+)
+def test_a_worker_serves_the_queues_of_the_networks_that_it_has_nodes_of(
+    configured: list[str], served: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert consumed(with_nodes(monkeypatch, *configured)) == ["ticks", "refresh", *served]
+
+
+def test_queues_of_any_known_network_may_be_chosen_whatever_nodes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = with_nodes(monkeypatch, "ETHEREUM")
+    chosen = "ticks,refresh,sync.ethereum,sync.tron"
+    assert consumed(conf, chosen) == chosen.split(",")
+    with pytest.raises(ImproperlyConfigured):
+        consumed(conf, "ticks,sync.etherium")
 
 
 def test_a_worker_looks_at_its_queues_in_the_fair_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from config.base_settings import Settings, setting_names, unknown_networks
+from config.base_settings import Settings, misnamed, setting_names, unknown_networks
 from config.network_settings import Source, prefix, source
 from config.networks import PRESETS
 from config.redaction import secrets
@@ -265,6 +265,15 @@ def test_nodes_of_a_network_that_nobody_knows_are_told_of_and_are_no_reason_to_s
     variables = {**QUEUE, "ETHERIUM_RPC_URLS": NODE, "BSC_RPC_URLS": NODE, "OTHER_RPC_URLS_FILE": "/nowhere"}
     with patch.dict(os.environ, variables, clear=True):
         assert unknown_networks(load(WorkerSettings)) == ("ETHERIUM_RPC_URLS", "OTHER_RPC_URLS")
+
+
+def test_variables_that_no_network_has_are_told_of_where_they_are_nearly_ones_own() -> None:
+    mistyped = ("BSC_API_KEYS", "BSC_FINALTY", "BSC_RPC_URL", "TRON_NILE_USDT_CONTACT")
+    sound = ("TRON_API_KEYS", "TRON_NILE_API_KEYS", "BSC_FINALITY", "BSC_RPC_URLS")
+    of_others = ("BASE_URL", "BASE_DIR", "TRON_HOST", "TRONS_FINALTY", "XYZ_RPC_URL", "FINALTY")
+    variables = dict.fromkeys((*mistyped, *of_others), "x") | dict.fromkeys(sound, "https://x/latest")
+    with patch.dict(os.environ, {**QUEUE, **variables, "BSC_RSP_FILE": "x", "BSC_MAX_HEADAGE_FILE": "x"}, clear=True):
+        assert misnamed(load(Settings)) == tuple(sorted((*mistyped, "BSC_MAX_HEADAGE")))
 
 
 def test_the_secrets_of_every_network_are_masked_in_the_log_whether_its_name_is_known_or_not() -> None:

@@ -132,6 +132,22 @@ def test_a_known_token_may_be_named_again_in_another_spelling(write: Write) -> N
     assert (bsc.usdt_contract, bsc.usdt_decimals) == (contract, 18)
 
 
+@pytest.mark.parametrize("spelling", [str, str.lower])
+def test_a_token_that_is_known_beside_the_networks_own_brings_its_decimals(
+    spelling: Callable[[str], str], write: Write
+) -> None:
+    one, _ = map(spelling, PRESETS["optimism"].other_tokens)
+    optimism = loaded(write(f'[optimism]\nusdt_contract = "{one}"\n')).known_networks["optimism"]
+    assert (optimism.usdt_contract, optimism.usdt_decimals) == (one, 6)
+    assert optimism.warning, "there are two tokens still"
+
+
+def test_a_warning_goes_with_the_token_that_it_is_about(write: Write) -> None:
+    token = f'[bsc]\nusdt_contract = "{EVM_TOKEN}"\nusdt_decimals = 6\n'
+    assert loaded(write(token)).known_networks["bsc"].warning == ""
+    assert loaded(write(token + 'warning = "mine"\n')).known_networks["bsc"].warning == "mine"
+
+
 def test_the_presets_come_first_and_then_what_the_file_adds(write: Write) -> None:
     assert [*loaded(write(XYZ + SECOND_TRON)).known_networks] == [*PRESETS, "xyz", "tron-two"]
 
@@ -181,6 +197,10 @@ def test_the_presets_come_first_and_then_what_the_file_adds(write: Write) -> Non
         (XYZ + "fastest_block_seconds = 0", "[xyz] fastest_block_seconds: Input should be greater than 0"),
         (XYZ + "first_block = [1]", "[xyz] first_block.1: Field required"),
         (XYZ + "first_block = [1, -2]", "[xyz] first_block.1: Input should be greater than or equal to 0"),
+        (XYZ + "first_block = [1, 1788423748000]", "[xyz] first_block.1: Input should be less than 4294967296"),
+        (XYZ + "fastest_block_seconds = 0.6", "[xyz] fastest_block_seconds: must not be above block_seconds"),
+        ("[ethereum]\nblock_seconds = 2", "[ethereum] fastest_block_seconds: must not be above block_seconds"),
+        (XYZ.replace("424242", f"{2**63}"), "[xyz] chain_id: Input should be less than 9223372036854775808"),
         (XYZ + 'block_number = "l1"', "[xyz] block_number: Input should be 'opcode' or 'arbsys'"),
         (SECOND_TRON + 'block_number = "arbsys"', "[tron-two] block_number: must be opcode for this family"),
         (XYZ + "code_bytes = 5", "[xyz] code_bytes: Input should be greater than or equal to 1024"),

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from config.keys import NOT_FETCHED, Provider, public_keys, usable
 from config.settings import ApiSettings, WorkerSettings, api_settings, problems
 from config.values import LOOPBACK
-from db import SCHEMA_VERSION
+from db import SCHEMA_VERSION, schema_serves
 from db.reasons import reason
 from db.rights import WORKER, is_superuser, missing, runs_as_superuser
 from db.session import applied_schema, transaction
@@ -50,7 +50,7 @@ def database(role: str) -> Iterator[Finding]:
     if lacking:
         found = f"closed to us: the role of DATABASE_URL lacks {', '.join(right.text for right in lacking)}"
         yield Finding("database", found, f"use {role}, or GRANT {role} to it (db/roles.sql, docs/security.md)")
-    elif version != SCHEMA_VERSION:
+    elif not schema_serves(version):
         found = "without a schema" if version is None else f"schema {version}, {SCHEMA_VERSION} is wanted"
         yield Finding("database", found, "run `alembic upgrade head`")
     elif superuser:

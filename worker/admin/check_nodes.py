@@ -6,13 +6,14 @@ that answers a cheaper question may still not be able to read a balance.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from secrets import token_bytes
 from time import monotonic, time
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from config.addresses import canonical
-from config.base_settings import unknown_networks
+from config.base_settings import misnamed, unknown_networks
 from config.network_settings import Chain, prefix
 from config.networks import NetworkName
 from config.settings import WorkerSettings
@@ -26,6 +27,7 @@ from worker.reading.facts import facts_of
 from worker.reading.reader import READ_REQUESTS, NodeReader
 from worker.reading.shared import Shared
 from worker.reading.strategies import Node
+from worker.reading.strategy_choice import strategy_of
 
 TO_DO = {
     "unreachable": "correct {net}RPC_URLS, or see why this machine cannot reach it",
@@ -38,6 +40,7 @@ TO_DO = {
     "wrong_block_number": "set block_number of this network in NETWORKS_FILE to arbsys, or to opcode",
     "finality_stalled": "wait, set {net}FINALITY to latest until blocks are final again, or raise {net}MAX_HEAD_AGE",
     "lagging": "wait until the node has caught up, or raise {net}MAX_HEAD_AGE",
+    "state_gone": "use an archive node, or set {net}FINALITY=latest",
     "clock_skewed": "set the clock of the database's server by NTP",
     "bad_reply": "see whether {net}RPC_URLS is a node's whole URL, with its path",
 }
@@ -65,12 +68,13 @@ def networks(settings: WorkerSettings) -> Iterator[Finding]:
 
 def tokens_of(chain: Chain) -> Iterator[Finding]:
     """What an operator has to know of a network before its balances are shown: nothing is wrong."""
-    network = chain.network
-    if network.warning:
-        yield Finding(network.name, network.warning, warning=True)
+    network, own = chain.network, chain.network.usdt_contract
     read = canonical(network.family, chain.contract)
-    others = [each for each in network.other_tokens if canonical(network.family, each) != read]
-    if others:
+    if network.warning and (own is None or canonical(network.family, own) == read):
+        yield Finding(network.name, network.warning, warning=True)
+        return
+    others = [each for each in (own, *network.other_tokens) if each and canonical(network.family, each) != read]
+    if network.other_tokens and others:
         detail = f"balances of {', '.join(others)} are not read: people call these USDT as well"
         yield Finding(network.name, detail, warning=True)
 
@@ -92,6 +96,8 @@ def without_nodes(settings: WorkerSettings) -> Iterator[Finding]:
     for variable in unknown_networks(settings):
         detail = f"{variable} gives nodes to a network that is not known: they are not used"
         yield Finding("networks", detail, "correct its name, or add the network to NETWORKS_FILE", warning=True)
+    for variable in misnamed(settings):
+        yield Finding("networks", f"{variable}: its network has no setting of this name", "correct it", warning=True)
 
 
 def database_ahead() -> float | None:
@@ -130,15 +136,19 @@ def _off(blocks: Sequence[Seen]) -> bool:
 def nodes(network: NetworkName, settings: WorkerSettings, ahead: float, blocks: list[Seen]) -> Iterator[Finding]:
     """Each node of a network. Adds to `blocks` the newest block of each, as this machine's clock has it."""
     chain, net = settings.chain(network), prefix(network)
-    found = nodes_for(network, settings)
-    if chain.api_keys and not any(node.keys for node in found):
+    asked = nodes_for(network, settings)
+    if chain.api_keys and not any(node.keys for node in asked):
         detail = f"{net}API_KEYS are set, and no URL is of a host that they are for"
         yield Finding(network, detail, f"correct {net}API_KEY_HOSTS, or {net}RPC_URLS")
     facts = facts_of(chain)
-    for node in found:
+    for node in asked:
         # As a worker reads, but for what workers know of the node already.
         reader = NodeReader(facts, [node], Shared("check"), settings.request_limit, chain.per_second)
-        yield node_finding(reader, ahead, blocks)
+        found = node_finding(reader, ahead, blocks)
+        if found.ok and chain.decimals is None:
+            found = replace(found, detail=f"{found.detail}, its token has {reader.decimals} decimals")
+        yield found
+        facts = replace(facts, decimals=reader.decimals)  # as those must be that the others tell
 
 
 def node_finding(reader: NodeReader, ahead: float, blocks: list[Seen]) -> Finding:
@@ -157,8 +167,9 @@ def node_finding(reader: NodeReader, ahead: float, blocks: list[Seen]) -> Findin
         read(reader, reader.max_wallets, ahead, blocks)  # it learns how many a request may ask for
     except ReadFailed as failure:
         return Finding(subject, f"{failure.code}: {failure}", TO_DO.get(failure.code, USE_ANOTHER).format(**names))
-    strategy, *_ = reader.shared.get([f"way:{node.id}"])[f"way:{node.id}"]
-    if strategy == "single":
+    entries = reader.shared.get([f"way:{node.id}"])
+    strategy = strategy_of(reader.facts, node, entries, reader.shared.clock())
+    if strategy == "single" != reader.facts.best_strategy:
         detail = "it takes neither a call without a contract nor a Multicall3, but only wallet by wallet"
         return Finding(subject, detail, USE_ANOTHER.format(**names))
     age = max(time() + ahead - snapshot.block.time, 0)

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from config.families import Strategy
 from config.network_settings import Chain
 from config.values import named_url
 from worker.nodes.urls import digest, node_names, takes_keys
 from worker.reading.backoff import Rest
 from worker.reading.batch_size import learnt_size, most_wallets
-from worker.reading.facts import ChainFacts, Strategy, facts_of
+from worker.reading.facts import ChainFacts, facts_of
 from worker.reading.shared import Shared
 
 

@@ -53,7 +53,7 @@ def rest_after(failure: ReadFailed, before: Rest, now: float, *, alone: bool) ->
     if failure.retry_after:  # a zero is no rest at all, and each trial would be a whole batch
         return Rest(now + max(failure.retry_after, SHORTEST_REST), before.strikes + 1, failure.code, told=True)
     if not failure.rest_grows:
-        return Rest(now + failure.rest, max(before.strikes, 1), failure.code)
+        return Rest(now + failure.rest, before.strikes, failure.code)
     growth, longest = (2, LONGEST_REST_ALONE) if alone else (4, LONGEST_REST)
     seconds = min(failure.rest * growth ** min(before.strikes, 16), longest)
     return Rest(now + seconds, before.strikes + 1, failure.code)

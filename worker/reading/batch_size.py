@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Any
 
-from worker.reading.facts import Strategy
+from config.families import Strategy
 from worker.reading.strategies import requests_of
 
 SINGLY = 5.0  # seconds of a budget that a batch takes where each wallet takes requests of its own

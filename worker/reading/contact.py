@@ -7,9 +7,10 @@ as it reads in the way in which a worker does.
 from collections.abc import Callable
 from typing import NamedTuple
 
+from config.families import Strategy
 from worker.errors import BadReply, NoToken, Reverted, WrongBlockNumber, WrongDecimals
 from worker.reading.contract import WORD, BaseUnits, Block, Snapshot, richest
-from worker.reading.facts import ChainFacts, Strategy
+from worker.reading.facts import ChainFacts
 from worker.reading.plausibility import tolerated_blocks
 from worker.reading.strategies import Node
 

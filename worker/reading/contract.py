@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from struct import unpack
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from eth_hash.auto import keccak
 
+from config.families import BlockNumberSource
 from worker.errors import BadReply
-
-BlockNumberSource = Literal["opcode", "arbsys"]
-"""Where a contract finds the number of its own chain's block (``config.networks.Network.block_number``)."""
 
 BaseUnits: TypeAlias = int
 """An amount in the smallest unit of its asset."""

@@ -7,22 +7,18 @@ worked out that follows from them: the token's bytes, the most wallets of a requ
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
 
 from config.addresses import Family, account_bytes
+from config.families import BlockNumberSource, Strategy
 from config.network_settings import Chain
 from config.networks import Network, NetworkName
 from worker.reading.contract import (
     READERS,
     RETURN,
     REVERT,
-    BlockNumberSource,
     most_by_init_code,
     most_by_return,
 )
-
-Strategy = Literal["revert", "return", "multicall3", "single"]
-"""How a node can be read (``worker.reading.strategies``)."""
 
 HEAD_FINALITY = "latest"
 """The finality of a chain's head, in every family."""
@@ -103,7 +99,7 @@ def most_wallets_of(network: Network) -> dict[Strategy, int]:
     On EVM networks the bytes of code and of init code are bounded; what a request begins with is bounded by the data as
     well, since gas is, and differs from network to network.
     """
-    bounds: dict[Strategy, float] = dict.fromkeys(("revert", "return", "multicall3", "single"), inf)
+    bounds = dict[Strategy, int]()
     if network.family == "evm":
         by_init_code = {
             hands_out: most_by_init_code(network.init_code_bytes, READERS[network.block_number, hands_out])
@@ -111,15 +107,5 @@ def most_wallets_of(network: Network) -> dict[Strategy, int]:
         }
         bounds["revert"] = by_init_code[REVERT]
         bounds["return"] = min(by_init_code[RETURN], most_by_return(network.code_bytes))
-    allowed = [
-        strategy
-        for strategy in bounds
-        if strategy in network.strategies and (strategy != "multicall3" or network.multicall3)
-    ]
-    allowed.sort(key=network.strategies.index)
-    most = {strategy: min(bounds[strategy], network.most_wallets.get(strategy, inf)) for strategy in allowed}
-    return {strategy: DEFAULT_MOST[strategy] if wallets == inf else int(wallets) for strategy, wallets in most.items()}
-
-
-DEFAULT_MOST: Mapping[Strategy, int] = {"revert": 500, "return": 500, "multicall3": 100, "single": 20}
-"""The most wallets of a request by a strategy of which neither bytes nor the data say anything."""
+    allowed = [each for each in network.strategies if each != "multicall3" or network.multicall3]
+    return {each: min(network.most_wallets[each], bounds.get(each, network.most_wallets[each])) for each in allowed}

@@ -14,8 +14,9 @@ from eth_abi.abi import decode as abi_decode
 from eth_abi.abi import encode as abi_encode
 from eth_abi.exceptions import DecodingError
 
+from config.families import BlockNumberSource
 from worker.errors import BadReply
-from worker.reading.contract import TOKEN_CALL_FAILED, WORD, Balance, Block, BlockNumberSource, Snapshot
+from worker.reading.contract import TOKEN_CALL_FAILED, WORD, Balance, Block, Snapshot
 
 AGGREGATE3 = bytes.fromhex("82ad56cb")
 GET_BLOCK_NUMBER = bytes.fromhex("42cbb15c")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
-from worker.errors import ReadFailed, Throttled, Unreachable
+from worker.errors import KINDS, ReadFailed, Throttled, Unreachable
 from worker.reading.backoff import Rest
 from worker.reading.shared import Shared
 from worker.reading.strategies import Node
@@ -19,7 +19,6 @@ TRIAL_EVERY = 3.0  # seconds from a trial that failed to the next, over all work
 SELDOM = 30.0  # the same of a node that failed by what passes seldom: a setting, or a quota
 DOUBT_AFTER = 60.0  # seconds for which others' word that no node may be asked is taken for true unheard
 
-KINDS = {kind.code: kind for kind in ReadFailed.__subclasses__()}
 PASS_SELDOM = {Throttled.code, *(code for code, kind in KINDS.items() if kind.for_a_person)}
 
 Entries = Mapping[str, Any]

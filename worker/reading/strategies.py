@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
+from config.families import Strategy
 from worker.errors import BadReply, NoToken, Refused, TooMuch, Unsupported
 from worker.nodes.http import NodeSession
 from worker.reading import multicall
@@ -29,7 +30,7 @@ from worker.reading.contract import (
     decode,
     encode,
 )
-from worker.reading.facts import ChainFacts, Strategy
+from worker.reading.facts import ChainFacts
 
 
 def requests_of(strategy: Strategy, wallets: int) -> int:

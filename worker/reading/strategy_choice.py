@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from re import sub
 from typing import Any
 
+from config.families import Strategy
 from worker.errors import BadReply, ReadFailed, Refused, Unsupported
 from worker.reading.batch_size import learnt_size, most_wallets
 from worker.reading.budget import Budget
-from worker.reading.facts import ChainFacts, Strategy
+from worker.reading.facts import ChainFacts
 from worker.reading.shared import Shared
 from worker.reading.shared_entries import STRATEGY_HOLDS, STRIKES_HOLD
 from worker.reading.strategies import Node
