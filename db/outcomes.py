@@ -10,8 +10,7 @@ from sqlalchemy import Connection
 from db.requests import CHANNEL
 
 # What each part of the statement makes sure of:
-# ended      Everything is under the claim's own token: a worker that lost its lease finds no row here, so it writes
-#            nothing.
+# ended      Everything is under the claim's own token: a worker that lost its lease finds no row, and writes nothing.
 # claim      Nor does one write that read another source than its network is read from now.
 # recorded   A wallet is passed over whose due time is no longer the one that it was claimed at: its address changed, or
 #            it is gone. `asked_again`: requested after it was claimed and before this moment, so it is due again at

@@ -96,8 +96,8 @@ GUARDS = (
     Guard(
         "the token's decimals on the chain",
         "worker/reading/contact.py",
-        "if decimals > MOST_DECIMALS or facts.decimals not in {None, decimals}:",
-        "if False:",
+        "        verify_decimals(facts, decimals)\n",
+        "",
         CONTACT,
     ),
     Guard(
@@ -116,9 +116,9 @@ GUARDS = (
     ),
     Guard(
         "first contact before a first balance",
-        "worker/reading/attempt.py",
-        "supply, self.decimals = make_contact(self.node, self.facts, self._choice.strategy, snapshot.block)",
-        "supply = 2**128",
+        "worker/reading/contact.py",
+        "contact = make_contact(node, facts, strategy, snapshot.block, found=found, keep=keep)",
+        "contact = Contact(2**128, facts.decimals, number=True)",
         CONTACT,
     ),
     Guard(
@@ -227,13 +227,6 @@ GUARDS = (
         "worker/sync/batch.py",
         "if registered is None or registered == own:",
         "if True:",
-        SOURCES,
-    ),
-    Guard(
-        "the decimals of a source are no other's",
-        "db/networks.py",
-        " AND source IS NOT DISTINCT FROM %(source)s::smallint",
-        "",
         SOURCES,
     ),
     Guard(
