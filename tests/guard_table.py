@@ -422,7 +422,7 @@ GUARDS = (
     Guard(
         "an endpoint is no second word for itself",
         "worker/sync/verify.py",
-        "if not unlikely or first.endpoint != second.endpoint else",
+        "if not unlikely or first.node_id != second.node_id else",
         "if True else",
         ("tests/unit/test_verify.py",),
     ),
