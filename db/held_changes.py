@@ -35,7 +35,7 @@ SELECT b.wallet_id, c.usdt, c.native, c.block_number, now(), 1
     ON CONFLICT (wallet_id) DO UPDATE
    SET (usdt_balance, native_balance, block_number, since, reads) =
        (SELECT EXCLUDED.usdt_balance, EXCLUDED.native_balance,
-               CASE WHEN same THEN h.block_number ELSE EXCLUDED.block_number END,
+               CASE WHEN same THEN least(h.block_number, EXCLUDED.block_number) ELSE EXCLUDED.block_number END,
                CASE WHEN same THEN h.since ELSE EXCLUDED.since END,
                CASE WHEN same THEN h.reads + 1 ELSE 1 END
           FROM (SELECT (h.usdt_balance = 0, h.native_balance = 0)

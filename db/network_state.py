@@ -13,7 +13,7 @@ from db.windows import WAITS
 
 
 class State(NamedTuple):
-    """Since when no endpoint of a network answers, and an error's code; when the last such time ended."""
+    """Since when no node of a network answers, and an error's code; when the last such time ended."""
 
     out_since: datetime | None = None
     reason: str | None = None
@@ -83,18 +83,18 @@ def lock(connection: Connection, network: NetworkName) -> State:
 
 
 def note_out(connection: Connection, network: NetworkName, reason: str) -> bool:
-    """No endpoint of a network answers, by this error. Says whether that is news."""
+    """No node of a network answers, by this error. Says whether that is news."""
     return bool(connection.exec_driver_sql(_OUT, {"network": network, "reason": reason}).scalar_one_or_none())
 
 
 def note_back(connection: Connection, network: NetworkName) -> bool:
-    """An endpoint of a network has answered. Says whether that is news."""
+    """A node of a network has answered. Says whether that is news."""
     return bool(connection.exec_driver_sql(_BACK, {"network": network}).rowcount)
 
 
 class Condition(NamedTuple):
     """What a person should know of a network. `lost`: wallets whose worker never came back, and which nobody reads yet.
-    `doubted`: wallets of which one endpoint alone says that they changed, with unlikely many others.
+    `doubted`: wallets of which one node alone says that they changed, with unlikely many others.
     """
 
     out_since: datetime | None

@@ -60,9 +60,9 @@ _NEXT_PIECE = """
 SELECT due_up_to FROM networks WHERE name = %(network)s AND due_up_to IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED
 """
 
-# The pieces go along the wallets' ids, which nobody changes, so each wallet is looked at once. Two kinds are passed over,
-# and are read from the new source all the same: a wallet that somebody holds, since all leases of before the change have
-# been ended; and one whose row is locked, which comes with the due time that it has.
+# The pieces go along the wallets' ids, which nobody changes, so each wallet is looked at once. Two kinds are passed
+# over, and are read from the new source all the same: a wallet that somebody holds, since all leases of before the
+# change have been ended; and one whose row is locked, which comes with the due time that it has.
 _MAKE_DUE = f"""
 WITH piece AS MATERIALIZED (
     SELECT wallet_id FROM sync_schedule WHERE wallet_id > %(up_to)s ORDER BY wallet_id LIMIT {PIECE}

@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 from db.requests import CHANNEL
 
 # What each part of the statement makes sure of:
-# ended      Everything is under the claim's own token: a worker that lost its lease finds no row here, and writes nothing.
+# ended      Everything is under the claim's own token: a worker that lost its lease finds no row, and writes nothing.
 # claim      Nor does one write that read another source than its network is read from now.
 # recorded   A wallet is passed over whose due time is no longer the one that it was claimed at: its address changed, or
-#            it is gone. `asked_again`: requested after it was claimed and before this moment, so it is due again at once;
-#            a request of a later moment is none. `awaited`: requested so shortly before that somebody may wait for it.
+#            it is gone. `asked_again`: requested after it was claimed and before this moment, so it is due again at
+#            once; a request of a later moment is none. `awaited`: requested so shortly before that somebody may wait.
 # forgotten  The wallets for which `resync --forget` was run: of these there are nearly always none.
 # written    What is older never overwrites: by the block, and within one block by the time of the read. Two kinds of
 #            balances any block overwrites: one of another source (db.sources), and one that was read before its wallet

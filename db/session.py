@@ -111,10 +111,15 @@ def _break_off(connection: Connection) -> None:
 def applied_schema() -> str | None:
     """The version of the schema that the database has. None: it has none."""
     with transaction() as connection:
-        if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
-            return None
-        found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        return found
+        return applied_schema_of(connection)
+
+
+def applied_schema_of(connection: Connection) -> str | None:
+    """The same on this connection."""
+    if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
 
 
 def clock(connection: Connection) -> float:

@@ -43,12 +43,13 @@ class WalletRow(NamedTuple):
 
 
 # Parameters: user_id uuid, networks text[] (NULL: all), and the intervals deadline, patience and oldest. hopeless: no
-# read will ever help. awaited: never read, and a read may be on its way. overdue: nobody reads it in time.
+# read will ever help. awaited: never read, and a
+# read may be on its way, or nobody has asked for one since it was tried last. overdue: nobody reads it in time.
 _WALLETS = f"""
 SELECT w.id AS wallet_id, w.address, w.network, b.usdt_balance AS usdt, b.native_balance AS native, b.last_synced,
        coalesce(s.last_error = 'bad_address', false) AS hopeless,
        b.wallet_id IS NULL AND s.failures = 0
-           AND (coalesce(s.requested_at >= now() - %(deadline)s::interval, true)
+           AND (coalesce(s.requested_at >= now() - %(deadline)s::interval OR s.requested_at <= s.claimed_at, true)
                 OR EXISTS (SELECT FROM {HOLDER} h WHERE s.requested_at <= h.claimed_at)) AS awaited,
        b.wallet_id IS NOT NULL
            AND coalesce(s.next_sync_at < now() - %(patience)s::interval, false)

@@ -96,8 +96,8 @@ GUARDS = (
     Guard(
         "the token's decimals on the chain",
         "worker/reading/contact.py",
-        "if decimals is None or (decimals <= MOST_DECIMALS and facts.decimals in {None, decimals}):",
-        "if True:",
+        "        verify_decimals(facts, decimals)\n",
+        "",
         CONTACT,
     ),
     Guard(
@@ -174,7 +174,7 @@ GUARDS = (
         "first contact before a first balance",
         "worker/reading/contact.py",
         "contact = make_contact(node, facts, strategy, snapshot.block, found=found, keep=keep)",
-        "contact = Contact(2**128, 6, number=True)",
+        "contact = Contact(2**128, facts.decimals, number=True)",
         CONTACT,
     ),
     Guard(
@@ -283,13 +283,6 @@ GUARDS = (
         "worker/sync/batch.py",
         "if registered is None or registered == own:",
         "if True:",
-        SOURCES,
-    ),
-    Guard(
-        "the decimals of a source are no other's",
-        "db/networks.py",
-        " AND source IS NOT DISTINCT FROM %(source)s::smallint",
-        "",
         SOURCES,
     ),
     Guard(
@@ -485,7 +478,7 @@ GUARDS = (
     Guard(
         "an endpoint is no second word for itself",
         "worker/sync/verify.py",
-        "if not unlikely or first.endpoint != second.endpoint else",
+        "if not unlikely or first.node_id != second.node_id else",
         "if True else",
         ("tests/unit/test_verify.py",),
     ),

@@ -64,6 +64,8 @@ def test_a_balance_of_another_source_is_as_if_it_had_never_been_read(registered:
 
 def test_a_wallet_whose_source_has_changed_is_waited_for_as_one_that_was_never_read(registered: Endpoint) -> None:
     registered.read_all()
+    # Somebody has looked at it before, and was served.
+    registered.tables.rows("UPDATE sync_schedule SET requested_at = now() - interval '1 day'")
     other = add_source(registered, "tron", "another token")
     registered.tables.rows("UPDATE networks SET source = %s WHERE name = 'tron'", other)
     with ThreadPoolExecutor(1) as pool:

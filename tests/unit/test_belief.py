@@ -18,7 +18,7 @@ def test_a_second_node_is_not_believed_when_it_is_behind_what_the_first_has_show
     behind.newest = Block(50, int(NOW) - 300)
     with capture_logs() as logs:
         (part,) = reading.parts(accounts(1))
-    assert part.endpoint == "good"
+    assert part.node_name == "good"
     assert [line["error"] for line in logs if line.get("endpoint") == "behind"] == ["lagging"]
 
 
@@ -27,7 +27,7 @@ def test_a_block_number_out_of_thin_air_is_not_believed_and_does_not_shut_the_tr
     reading = Reading(liar, good)
     reading.all_right(1)
     liar.newest = Block(10**9, int(NOW))
-    assert reading.parts(accounts(1))[0].endpoint == "good"
+    assert reading.parts(accounts(1))[0].node_name == "good"
 
 
 def test_a_head_that_is_too_old_is_not_believed() -> None:

@@ -96,10 +96,10 @@ def test_no_endpoint_rests_for_the_databases_clock_and_the_log_names_it() -> Non
     assert [line["event"] for line in logs] == ["clock_skewed"] * 2, "by now each knows of the other"
     reading.clock.now += 6  # until the next trial
     one.newest = two.newest = Block(102, int(reading.clock.now))
-    assert reading.parts(accounts(1))[0].endpoint == "one"
+    assert reading.parts(accounts(1))[0].node_name == "one"
     one.newest = Block(103, int(reading.clock.now) + 40)
     with capture_logs() as logs:
-        assert reading.parts(accounts(1))[0].endpoint == "two"
+        assert reading.parts(accounts(1))[0].node_name == "two"
     assert [line["error"] for line in logs] == ["bad_reply"], "one alone is wrong itself"
 
 

@@ -159,7 +159,7 @@ def test_an_endpoint_that_answers_is_asked_by_all_at_once_whoever_else_fails() -
 
     def while_it_is_asked(_way: str, _accounts: object) -> ReadFailed:
         if not meanwhile:
-            meanwhile.extend(part.endpoint for part in other.parts(accounts(1)))
+            meanwhile.extend(part.node_name for part in other.parts(accounts(1)))
         return Unreachable()
 
     best.fault = while_it_is_asked
@@ -171,7 +171,7 @@ def test_those_to_avoid_are_not_asked_though_no_other_answers() -> None:
     best, second = FakeNode("best"), FakeNode("second")
     reading = Reading(best, second)
     (part,) = reading.parts(accounts(1), avoid={"best"})
-    assert part.endpoint == "second"
+    assert part.node_name == "second"
     second.fault = fails(Unreachable)
     (part,) = reading.parts(accounts(1), avoid={"best"})
     assert isinstance(part.failure, Unreachable)
@@ -181,7 +181,7 @@ def test_those_to_avoid_are_not_asked_though_no_other_answers() -> None:
 def test_the_only_endpoint_is_asked_though_it_is_to_be_avoided() -> None:
     node = FakeNode("node")
     (part,) = Reading(node).parts(accounts(1), avoid={"node"})
-    assert part.endpoint == "node"
+    assert part.node_name == "node"
 
 
 def test_a_block_that_was_made_while_another_endpoint_kept_the_read_waiting_is_believed(
@@ -280,6 +280,6 @@ def test_beside_a_good_endpoint_three_bad_ones_are_hardly_asked(order: tuple[str
         for name, node in nodes.items():
             behind = 50 if name == "lagging" else 0
             node.newest = Block(head - behind, int(reading.clock.now) - 12 * behind - 1)
-        assert [part.endpoint for part in reading.parts(accounts(3))] == ["good"]
+        assert [part.node_name for part in reading.parts(accounts(3))] == ["good"]
     asked_of = {name: len(node.asked) for name, node in nodes.items()}
     assert sum(asked_of.values()) - asked_of["good"] < 0.05 * sum(asked_of.values()), asked_of

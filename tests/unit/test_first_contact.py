@@ -64,7 +64,7 @@ def test_a_node_that_fails_it_is_not_believed_which_is_an_error_and_the_next_one
     reading = Reading(wrong, good)
     with capture_logs() as logs:
         (part,) = reading.parts(accounts(3))
-    assert part.endpoint == "good"
+    assert part.node_name == "good"
     assert [(line["event"], line["log_level"], line["error"], line["endpoint"]) for line in logs] == [
         ("read_failed", "error", code, "wrong")
     ]
@@ -112,7 +112,7 @@ def test_a_node_is_held_against_decimals_that_were_learnt_after_it_was_asked() -
     one, other = with_decimals("one", 18), with_decimals("other", 6)
     one.balances = lambda _account: (one.supply + 1, 0)
     reading = Reading(one, other, decimals=None)
-    assert [part.endpoint for part in reading.parts(accounts(1))] == ["other"], "no balance of the first is believed"
+    assert [part.node_name for part in reading.parts(accounts(1))] == ["other"], "no balance of the first is believed"
     assert reading.reader.decimals == 6
     one.balances, other.fault = (lambda _account: (1, 1)), fails(Unreachable)
     reading.clock.now += 3000
@@ -120,7 +120,7 @@ def test_a_node_is_held_against_decimals_that_were_learnt_after_it_was_asked() -
     assert [part.snapshot for part in reading.parts(accounts(1))] == [None]
     reading.clock.now += 3000
     one.newest, one.decimals = Block(600, int(reading.clock.now) - 5), 6
-    assert [part.endpoint for part in reading.parts(accounts(1))] == ["one"], "it was mended, and is asked anew"
+    assert [part.node_name for part in reading.parts(accounts(1))] == ["one"], "it was mended, and is asked anew"
 
 
 def test_decimals_that_others_have_noted_are_expected_of_every_node() -> None:
@@ -139,7 +139,7 @@ def test_decimals_are_known_though_the_first_balance_was_above_the_supply() -> N
     assert reading.reader.decimals is None, "nothing was read"
     node.balances = lambda _account: (1, 1)
     reading.clock.now += 100
-    assert [part.endpoint for part in reading.parts(accounts(1))] == ["node"]
+    assert [part.node_name for part in reading.parts(accounts(1))] == ["node"]
     assert reading.reader.decimals == 18
 
 
@@ -197,7 +197,7 @@ def test_a_contact_that_breaks_off_is_made_anew_before_anything_is_believed(
     reading = Reading(node, good)
     for _ in range(3):
         (part,) = reading.parts(accounts(1))
-        assert part.endpoint == "good"
+        assert part.node_name == "good"
         reading.clock.now += 400
         node.newest = good.newest = Block(node.newest.number, int(reading.clock.now) - 5)
     assert asked(node), "it was asked"

@@ -73,7 +73,7 @@ def test_of_a_batch_that_two_endpoints_read_each_has_its_zeros_confirmed_by_the_
     one.balances = lambda _account: (0, 5)
     two.balances = lambda account: (0, 5) if account in accounts(65) else (1, 1)
     every = found(Reading(one, two), wallets=66)
-    assert {each.endpoint for each in every[:64]} == {"one"}
+    assert {each.node_id for each in every[:64]} == {"one"}
     assert [told(each) for each in every[:64]] == [Balance(0, 5)] * 64
     assert told(every[64]) == "zero_unconfirmed", "the second said so, and the first does not answer any more"
 

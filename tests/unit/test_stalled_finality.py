@@ -56,7 +56,7 @@ def test_a_node_that_alone_says_so_is_behind_and_the_others_are_used() -> None:
     reading = reader(behind, good)
     for _ in range(5):
         (part,) = reading.parts(accounts(3))
-        assert part.endpoint == "good"
+        assert part.node_name == "good"
     assert asked(behind) == ["revert"], "it is left alone meanwhile"
 
 

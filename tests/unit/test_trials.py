@@ -315,7 +315,7 @@ def test_a_wallet_that_was_too_much_for_one_endpoint_is_not_said_to_be_out_of_an
     first.fault = lambda strategy, of: TooMuch() if strategy != "contact" and wallets[7] in of else None
     dead.fault = fails(Unreachable)
     failed = [part for part in Reading(first, dead).parts(wallets) if part.failure]
-    assert [(list(part.wallets), part.endpoint, part.failure.code) for part in failed if part.failure] == [
+    assert [(list(part.wallets), part.node_name, part.failure.code) for part in failed if part.failure] == [
         ([7], "first", "too_much")
     ]
 
@@ -325,7 +325,7 @@ def test_wallets_that_no_endpoint_read_have_the_name_of_the_last_that_was_asked(
     first.fault, last.fault = fails(Unreachable), fails(Lagging)
     (part,) = Reading(first, last).parts(accounts(3))
     assert part.failure
-    assert (part.endpoint, part.node_id, part.failure.code) == ("last", "last", "lagging")
+    assert (part.node_name, part.node_id, part.failure.code) == ("last", "last", "lagging")
 
 
 @pytest.mark.parametrize("error", [OverflowError, KeyError, RuntimeError, ZeroDivisionError, AssertionError, TypeError])

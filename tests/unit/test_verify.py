@@ -40,8 +40,8 @@ def claimed(*wallets: ClaimedWallet) -> Claim:
     return Claim("ethereum", UUID(int=10**9), NOW, wallets)
 
 
-def read(usdt: int, native: int = 5, block: int = 10, endpoint: str = "a") -> Found:
-    return Found(Balance(usdt, native), Block(block, 1), endpoint=endpoint)
+def read(usdt: int, native: int = 5, block: int = 10, node_id: str = "a") -> Found:
+    return Found(Balance(usdt, native), Block(block, 1), node_id=node_id)
 
 
 def judged(
@@ -115,20 +115,20 @@ def test_first_reads_are_no_changes() -> None:
 
 def test_each_endpoints_share_is_its_own() -> None:
     wallets = claimed(*map(wallet, range(1000)))
-    first = [read(0 if at < 40 else 977, endpoint="a" if at < 40 else "b") for at in range(1000)]
+    first = [read(0 if at < 40 else 977, node_id="a" if at < 40 else "b") for at in range(1000)]
     assert [said(each) for each in judged(wallets, first, first)[:40]] == [None] * 40
 
 
 @pytest.mark.parametrize(
     ("second", "becomes"),
     [
-        (read(1, block=11, endpoint="b"), Balance(1, 5)),  # it says so too
-        (read(1, block=9, endpoint="b"), Balance(1, 5)),
-        (read(977, block=11, endpoint="b"), Balance(977, 5)),  # it has what the row has
-        (read(977, block=9, endpoint="b"), None),  # which may have been true then
-        (read(500, block=11, endpoint="b"), "change_unconfirmed"),
+        (read(1, block=11, node_id="b"), Balance(1, 5)),  # it says so too
+        (read(1, block=9, node_id="b"), Balance(1, 5)),
+        (read(977, block=11, node_id="b"), Balance(977, 5)),  # it has what the row has
+        (read(977, block=9, node_id="b"), None),  # which may have been true then
+        (read(500, block=11, node_id="b"), "change_unconfirmed"),
         (Found(error="unreachable"), None),
-        (read(1, block=11, endpoint="a"), None),  # it is not another one
+        (read(1, block=11, node_id="a"), None),  # it is not another one
     ],
 )
 def test_another_endpoint_confirms_an_unlikely_change_or_has_it_otherwise(
@@ -151,7 +151,7 @@ def test_a_doubted_wallet_whose_second_read_only_waits_for_our_budget_has_not_fa
 
 def test_an_unlikely_zero_that_another_endpoint_does_not_confirm_is_as_any_zero() -> None:
     zeros = changes(60, to=0)
-    for silent in (Found(error="unreachable"), read(3, block=11, endpoint="b")):
+    for silent in (Found(error="unreachable"), read(3, block=11, node_id="b")):
         every = judged(WALLETS, zeros, [silent] * 100, several=True)
         assert {said(each) for each in every[:60]} == {"zero_unconfirmed"}
 
@@ -187,9 +187,7 @@ def test_a_change_that_is_held_stays_so_in_a_batch_in_which_little_else_changes(
     assert said(judged(WALLETS, changes(1, to=977), history=history)[0]) == Balance(977, 5), (
         "what the row has is believed"
     )
-    assert said(judged(WALLETS, changes(1), changes(1, endpoint="b"), history=history, several=True)[0]) == Balance(
-        1, 5
-    )
+    assert said(judged(WALLETS, changes(1), changes(1, node_id="b"), history=history, several=True)[0]) == Balance(1, 5)
 
 
 def test_where_everything_moves_all_the_time_that_is_usual_after_two_waits() -> None:
@@ -265,9 +263,9 @@ amounts = st.sampled_from([0, 0, 1, 5, 977])
 known = st.builds(wallet, st.just(0), amounts, amounts, st.integers(8, 11)) | st.just(wallet(0, None, None, None))
 
 
-def replies(endpoint: str) -> st.SearchStrategy[Found]:
-    good = st.builds(read, amounts, amounts, st.integers(8, 12), st.just(endpoint))
-    return good | st.just(Found(error="unreachable", endpoint=endpoint))
+def replies(node_id: str) -> st.SearchStrategy[Found]:
+    good = st.builds(read, amounts, amounts, st.integers(8, 12), st.just(node_id))
+    return good | st.just(Found(error="unreachable", node_id=node_id))
 
 
 @st.composite
@@ -316,7 +314,7 @@ def test_of_an_unlikely_share_nothing_is_written_that_one_endpoint_alone_says(
 @given(batches("b"))
 def test_whatever_two_endpoints_say_is_written(batch: tuple[Claim, list[Found], list[Found]]) -> None:
     claim, first, _ = batch
-    second = [each._replace(endpoint="b") for each in first]
+    second = [each._replace(node_id="b") for each in first]
     for each, was in zip(judged(claim, first, second, second, several=True), first, strict=True):
         assert each.balance == was.balance
 
@@ -353,5 +351,5 @@ def test_wallets_that_nothing_is_doubtful_about_are_always_written(
 @given(known, st.booleans())
 def test_a_lone_true_zero_is_written_after_one_confirmation(one: ClaimedWallet, several: bool) -> None:
     zero = [read(0, 0, block=12)]
-    second = [read(0, 0, block=12, endpoint="b" if several else "a")]
+    second = [read(0, 0, block=12, node_id="b" if several else "a")]
     assert judged(claimed(one), zero, second, several=several)[0].balance == Balance(0, 0)

@@ -322,7 +322,7 @@ def test_a_state_that_is_gone_is_asked_for_once_more_and_condemns_nobody(times: 
         node.fault = lambda _way, _accounts, gone=gone: gone.pop() if gone else None  # type: ignore[misc]
         with capture_logs() as logs:
             (part,) = reading.parts(accounts(4))
-        assert part.endpoint == ("node" if times == 1 else "other")
+        assert part.node_name == ("node" if times == 1 else "other")
         assert [line["left_alone_seconds"] for line in logs] == ([] if times == 1 else [StateGone.rest]), "never longer"
         later(reading, node, StateGone.rest)
         other.newest = node.newest

@@ -204,7 +204,7 @@ class Attempt:
         self.shared.prove(f"contact:{self.node.id}", contact, SUPPLY_HOLDS)
 
     def _keep(self, piece: range, snapshot: Snapshot) -> None:
-        self.parts.append(Part(piece, snapshot, endpoint=self.node.name, node_id=self.node.id))
+        self.parts.append(Part(piece, snapshot, node_name=self.node.name, node_id=self.node.id))
         self.pieces.read(piece)
         self._keep_newest(snapshot)
         if reason := self._choice.worked():

@@ -17,7 +17,7 @@ class Part:
     wallets: range
     snapshot: Snapshot | None = None
     failure: ReadFailed | None = None
-    endpoint: str = ""
+    node_name: str = ""
     node_id: str = ""
 
 

@@ -66,8 +66,9 @@ def dispatch_network(network: NetworkName) -> int:
         most = most_waiting(per_batch)
         if waiting * 2 >= most:
             return 0
-        with transaction() as connection:
+        with transaction() as connection:  # alone, for it keeps thousands of rows locked
             make_due(connection, network)
+        with transaction() as connection:
             due = count_due(connection, network, bound=per_batch * most)
             due += count_lost(connection, network) * per_batch  # a batch each, whatever its size
         batches = batches_to_send(due, per_batch, waiting)

@@ -55,14 +55,14 @@ longer, a few users would have every process of a small budget wait, and other n
 def sync_due(network: NetworkName) -> tuple[UUID, ...]:
     """Sync one batch of what is due on a network, and one that was lost with its worker, if there is any.
 
-    Returns the wallets that were asked for while they were being read. Nothing is claimed while no endpoint may be
+    Returns the wallets that were asked for while they were being read. Nothing is claimed while no node may be
     asked, or the budget has no room in time. Raises NotConfigured; a failed read is recorded, not raised.
     """
     settings, reader, started = worker_settings(), reader_for(network), monotonic()
     ahead = timedelta(seconds=settings.sync_interval_active * CLAIM_AHEAD)
 
     def claim_batch(connection: Connection, network: NetworkName, lease: timedelta) -> Claim | None:
-        # Of the endpoint that is asked now: its slots are had.
+        # Of the node that is asked now: its slots are had.
         return claim_due(connection, network, limit=reader.max_wallets, lease=lease, ahead=ahead)
 
     claim, asked_again = _sync(reader, settings, network, claim_batch, started=started)
@@ -278,13 +278,13 @@ def _read_again(
     deadline: float,
     refresh: bool,
 ) -> dict[int, Found]:
-    """What is found for the wallets at some places, each read by another endpoint than before, where there is one.
+    """What is found for the wallets at some places, each read by another node than before, where there is one.
 
     `clock` is the database's time when the monotonic clock began.
     """
     again: dict[int, Found] = {}
-    for before in {found[place].endpoint for place in places}:
-        those = {place: account for place in places if found[place].endpoint == before and (account := accounts[place])}
+    for before in {found[place].node_id for place in places}:
+        those = {place: account for place in places if found[place].node_id == before and (account := accounts[place])}
         parts = reader.read(list(those.values()), clock + monotonic(), deadline, avoid=(before,), refresh=refresh)
         again |= zip(those, found_in(parts, len(those)), strict=True)
     return again

@@ -25,11 +25,11 @@ def log_doubts(
             unconfirmed = sum(judged[place].error is not None for place in places)
             log.info(event, network=claim.network, wallets=len(places), unconfirmed=unconfirmed)
     if doubts.unlikely:
-        endpoints = {found[place].endpoint for place in doubts.unlikely}
+        nodes = {found[place].node_id for place in doubts.unlikely}
         log.error(
             "unlikely_changes",
             network=claim.network,
-            endpoint=", ".join(sorted({part.endpoint for part in parts if part.node_id in endpoints})),
+            endpoint=", ".join(sorted({part.node_name for part in parts if part.node_id in nodes})),
             wallets=len(doubts.unlikely),
             share=round(len(doubts.unlikely) / len(found), 3),
             zeros=len(doubts.unlikely & doubts.zeros),
@@ -51,7 +51,7 @@ def log_batch(claim: Claim, parts: Sequence[Part], recorded: Recorded, started: 
         written=recorded.written,
         block=max((snapshot.block.number for snapshot in read), default=None),
         one_block=len(read) <= 1 and all(snapshot.one_block for snapshot in read),
-        endpoint=", ".join(sorted({part.endpoint for part in parts if part.endpoint})) or None,
+        endpoint=", ".join(sorted({part.node_name for part in parts if part.node_name})) or None,
         error=error,
         duration_ms=round((monotonic() - started) * 1000),
         **counts,

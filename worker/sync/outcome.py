@@ -23,8 +23,8 @@ log = structlog.get_logger(__name__)
 class Found(NamedTuple):
     """What was read for one wallet: a balance and its block, or an error's code.
 
-    `endpoint`: the id of the one that said so; `unknown`: that it does not know the account. `alone`: the fault is this
-    wallet's, and no other's. `untried`: no endpoint was asked for it, for the budget had no room in time. `told`:
+    `node_id`: of the node that said so; `unknown`: that it does not know the account. `alone`: the fault is this
+    wallet's, and no other's. `untried`: no node was asked for it, for the budget had no room in time. `told`:
     seconds for which the nodes want to be left alone. `held`: what was read, and is not believed yet
     (``worker.sync.verify``); then there is no balance.
     """
@@ -32,7 +32,7 @@ class Found(NamedTuple):
     balance: Balance | None = None
     block: Block | None = None
     one_block: bool = True
-    endpoint: str = ""
+    node_id: str = ""
     unknown: bool = False
     error: str | None = None
     alone: bool = False
@@ -123,10 +123,10 @@ def kept(wallet: ClaimedWallet, found: Found, finality: str | None) -> bool:
 
 
 def outage(parts: Sequence[Part], state: State) -> ReadFailed | None:
-    """Why a batch of which no endpoint read anything says that its network is out; None when it does not.
+    """Why a batch of which no node read anything says that its network is out; None when it does not.
 
     Then no wallet has failed. But where the network was out until just now, and came back with other wallets, it may be
-    these at which endpoints fail: they have, and come back at times of their own.
+    these at which nodes fail: they have, and come back at times of their own.
     """
     if state.back_lately or any(part.snapshot for part in parts):
         return None

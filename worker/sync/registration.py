@@ -19,8 +19,9 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from config.network_settings import prefix
 from config.networks import NetworkName
 from config.settings import WorkerSettings
+from db import schema_serves
 from db.networks import add_missing, register, registered_source
-from db.session import clock, until_done
+from db.session import applied_schema_of, clock, until_done
 from worker.errors import ReadFailed
 from worker.reading import node_reader
 from worker.reading.contract import ACCOUNT_BYTES
@@ -36,6 +37,8 @@ PATIENCE = 60.0
 def register_networks(settings: WorkerSettings, patience: float = PATIENCE) -> None:
     """Register what is read from another source than before. Ends the process with a sentence where that cannot be."""
     deadline = monotonic() + patience
+    if not schema_serves(_in_database(applied_schema_of, deadline)):
+        raise SystemExit("The database's schema is older than this release: run `alembic upgrade head` first.")
     known = {network: settings.known_networks[network] for network in settings.networks}
     _in_database(partial(add_missing, known=known), deadline)
     for network in settings.networks:

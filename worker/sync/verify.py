@@ -5,7 +5,7 @@
     believed   the read with every doubt settled: a balance, an error, or a change that is held back
 
 In: a claim, what was found for its wallets (`worker.sync.outcome`), what is known of the network (`db.held_changes`).
-Out: what was found, where nothing is left that one endpoint alone may not tell
+Out: what was found, where nothing is left that one node alone may not tell
 (docs/decisions/0019-what-one-endpoint-may-tell.md).
 """
 
@@ -23,7 +23,7 @@ ATTEMPTS = 2  # to have what is doubted confirmed
 
 # A share is unlikely when it is more than UNLIKELY times what is usual, of more than NEVER_UNLIKELY wallets. By chance
 # alone that comes once in 10^8 batches at the most (Poisson: more than 20 where 4 are usual); what comes by no chance,
-# as a sweep of all deposit wallets does, is confirmed by another endpoint, or is late by HOLD_SECONDS. Fewer wallets
+# as a sweep of all deposit wallets does, is confirmed by another node, or is late by HOLD_SECONDS. Fewer wallets
 # are never held up, so that in a small installation three of five may change.
 UNLIKELY = 5
 NEVER_UNLIKELY = 20  # wallets
@@ -44,7 +44,7 @@ HOLD_READS = 3  # batches
 class Doubts:
     """The places of a read's wallets that are doubted, and why. `rises_above` and `several` are what it was judged by.
 
-    `unlikely`: each is one of so many that change at once, by one endpoint's word, that another one has to say so too.
+    `unlikely`: each is one of so many that change at once, by one node's word, that another one has to say so too.
     """
 
     zeros: frozenset[int]
@@ -59,7 +59,7 @@ class Doubts:
 
     @property
     def to_read_again(self) -> list[int]:
-        """Where there is one endpoint it has no more to say of what changes. That it has not lost, it says again."""
+        """Where there is one node it has no more to say of what changes. That it has not lost, it says again."""
         return sorted(self.zeros | self.rises | (self.unlikely if self.several else set()))
 
 
@@ -86,10 +86,10 @@ def caught_up(claim: Claim, found: Sequence[Found], again: Mapping[int, Found]) 
 def doubted(
     claim: Claim, found: Sequence[Found], history: History, *, rises_above: int | None, several: bool
 ) -> Doubts:
-    """The wallets that one endpoint's word is not enough for.
+    """The wallets that one node's word is not enough for.
 
     `rises_above`: USDT that rises by more, in base units, is doubted; None: none is. `several`: whether there is
-    another endpoint.
+    another node.
     """
     places = [
         place
@@ -132,14 +132,14 @@ def _unlikely(claim: Claim, found: Sequence[Found], places: Iterable[int], histo
         return unlikely
     fallen = [place for place in changed if any(_zeros(claim.wallets[place], found[place]))]
     read = Counter(
-        each.endpoint
+        each.node_id
         for wallet, each in zip(claim.wallets, found, strict=True)
         if each.balance and wallet.block_number is not None
     )
     for those, most in ((changed, most_likely_changed), (fallen, most_likely_fallen)):
-        counts = Counter(found[place].endpoint for place in those)
-        too_many = {endpoint for endpoint, count in counts.items() if count > most(history.rates, read[endpoint])}
-        unlikely |= {place for place in those if found[place].endpoint in too_many}
+        counts = Counter(found[place].node_id for place in those)
+        too_many = {node for node, count in counts.items() if count > most(history.rates, read[node])}
+        unlikely |= {place for place in those if found[place].node_id in too_many}
     return unlikely
 
 
@@ -191,7 +191,7 @@ def confirmed(claim: Claim, doubts: Doubts, found: Sequence[Found], again: Mappi
     are not in it.
 
     Of two reads that agree the older one counts: the other confirms it at a later block, whichever came first. So an
-    endpoint that is always a block behind can be asked too. Of an unlikely change that another endpoint knows nothing
+    node that is always a block behind can be asked too. Of an unlikely change that another node knows nothing
     of, the other one's word counts: it is the row's.
     """
     settled = {}
@@ -200,7 +200,7 @@ def confirmed(claim: Claim, doubts: Doubts, found: Sequence[Found], again: Mappi
         verdict = agrees(wallet, first, second, doubts.rises_above, exactly=unlikely)
         if verdict:
             both = min(first, second, key=_number)
-            settled[place] = both if not unlikely or first.endpoint != second.endpoint else _held(both)
+            settled[place] = both if not unlikely or first.node_id != second.node_id else _held(both)
         elif verdict is False:
             known = unlikely and second.balance == (wallet.usdt, wallet.native)
             settled[place] = second if known else Found(error=_error(doubts, place))
@@ -241,7 +241,7 @@ def _held(found: Found) -> Found:
 
 
 def _long_enough(held: HeldChange | None, found: Found, now: float) -> bool:
-    """Whether one endpoint has said for so long, so often, over so many blocks, that a wallet changed."""
+    """Whether one node has said for so long, so often, over so many blocks, that a wallet changed."""
     return (
         held is not None
         and found.held is not None
@@ -262,7 +262,7 @@ def lesson(claim: Claim, found: Sequence[Found], history: History, *, chance: fl
     hold = {wallet.id: (*each.held, _number(each)) for wallet, each in pairs if each.held}
     forget, believed_late = [], False
     if history.held:
-        # A read that failed says nothing; one that shows something else, or that another endpoint contradicts, does.
+        # A read that failed says nothing; one that shows something else, or that another node contradicts, does.
         over = {ZERO_UNCONFIRMED, CHANGE_UNCONFIRMED}
         were_held = [(wallet, each) for wallet, each in pairs if wallet.id in history.held]
         forget = [wallet.id for wallet, each in were_held if each.balance or each.error in over]
