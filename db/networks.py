@@ -54,7 +54,9 @@ RETURNING n.source
 # What usually changes on one chain says nothing of another.
 _FORGET_RATES = "UPDATE change_rates SET wallets = 0, changed = 0, fallen = 0 WHERE network = %(network)s"
 
-_NOTE_DECIMALS = "UPDATE sources SET decimals = %(decimals)s WHERE id = %(source)s"
+_NOTE_DECIMALS = """
+UPDATE sources SET decimals = %(decimals)s WHERE id = %(source)s AND (decimals IS NULL OR %(by_settings)s)
+"""
 
 _NEXT_PIECE = """
 SELECT due_up_to FROM networks WHERE name = %(network)s AND due_up_to IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED
@@ -147,13 +149,15 @@ def source_of_first_balances(connection: Connection, chain: Chain) -> int | None
     return its.source_id if its.source == source(chain) else None
 
 
-def note_decimals(connection: Connection, source_id: int, decimals: int) -> None:
+def note_decimals(connection: Connection, source_id: int, decimals: int, *, by_settings: bool) -> None:
     """Note the decimals that a token has on its chain, before its first balances: the endpoint shows amounts by them.
 
     Not at a worker's start: what the settings say has not been verified then. What is noted of a source stays true of
-    it when the network is read from another one.
+    it when the network is read from another one. Where only a node says so, and not the settings too, the first one
+    counts: nodes are held against it.
     """
-    connection.exec_driver_sql(_NOTE_DECIMALS, {"decimals": decimals, "source": source_id})
+    noted = {"decimals": decimals, "source": source_id, "by_settings": by_settings}
+    connection.exec_driver_sql(_NOTE_DECIMALS, noted)
 
 
 def make_due(connection: Connection, network: NetworkName) -> int | None:

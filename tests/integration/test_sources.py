@@ -378,14 +378,18 @@ def test_the_decimals_of_a_token_stay_its_own_when_another_one_is_read(tables: T
     decimals = "SELECT s.decimals FROM networks n JOIN sources s ON s.id = n.source WHERE n.name = 'tron'"
     first = read_from("tron", MAINNET).source_id
     with transaction() as connection:
-        note_decimals(connection, first, 6)
-    assert tables.rows(decimals) == [{"decimals": 6}]
+        note_decimals(connection, first, 6, by_settings=False)
+        note_decimals(connection, first, 18, by_settings=False)
+    assert tables.rows(decimals) == [{"decimals": 6}], "another node's word against the first one's"
     read_from("tron", MAINNET, OTHER_TOKEN)
     with transaction() as connection:
-        note_decimals(connection, first, 6)
+        note_decimals(connection, first, 6, by_settings=True)
     assert tables.rows(decimals) == [{"decimals": None}]
     read_from("tron", MAINNET)
     assert tables.rows(decimals) == [{"decimals": 6}], "what was found stays true"
+    with transaction() as connection:
+        note_decimals(connection, first, 8, by_settings=True)
+    assert tables.rows(decimals) == [{"decimals": 8}], "a proxy was upgraded, and the settings and the chain say so"
 
 
 def test_a_start_without_a_database_ends_with_a_sentence(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,7 +190,8 @@ class _Write:
         if self.back and source_id is None:
             source_id = source_of_first_balances(connection, self.chain)
         if self.back and source_id is not None and self.decimals not in {None, state.decimals}:
-            note_decimals(connection, source_id, self.decimals)
+            by_settings = self.chain.decimals is not None
+            note_decimals(connection, source_id, self.decimals, by_settings=by_settings)
         token, pass_over = self.claim.token, self.tries > 1
         recorded = record(
             connection,
