@@ -99,8 +99,12 @@ def told_in_full(request: Request[Any, Any, Any], problem: Problem) -> Response[
 
 
 def told_by_status(_: object, error: HTTPException) -> Response[bytes]:
-    """An exception handler for what the framework refuses: no such path, a host that is none."""
+    """An exception handler for what the framework refuses: no such path, a host that is none. A fault of its own is
+    one of ours.
+    """
     status = HTTPStatus(error.status_code)
+    if status.is_server_error:
+        return told_to_the_log(_, error)
     not_found = status is HTTPStatus.NOT_FOUND
     return Problem(status, "There is nothing here." if not_found else "This is no request that can be read.").response()
 

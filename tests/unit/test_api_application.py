@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 from asgi import ask
+from litestar.exceptions import InternalServerException, NotFoundException
 from structlog.testing import capture_logs
 from tokens import USER, settings, signed
 
 from api.app import create_app
+from api.problems import told_by_status
 
 ROUTE = f"/api/v1/auth/balances/user/{USER}"
 APP = create_app(settings())
@@ -91,3 +93,11 @@ def test_metrics_count_requests_by_route_and_status() -> None:
 def test_a_database_url_that_the_driver_cannot_follow_is_no_setting() -> None:
     with pytest.raises(ValueError, match="require_auth"):
         settings(database_url="postgresql://h/d?require_auth=scram-sha-256")
+
+
+def test_a_fault_of_the_frameworks_own_is_in_the_log_and_not_in_the_answer() -> None:
+    with capture_logs() as logs:
+        answer = told_by_status(None, InternalServerException("something inside"))
+        told_by_status(None, NotFoundException())
+    assert (answer.status_code, b"inside" in answer.content) == (500, False)
+    assert [line["event"] for line in logs] == ["request_failed"]
