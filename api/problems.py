@@ -103,7 +103,7 @@ def told_by_status(_: object, error: HTTPException) -> Response[bytes]:
     one of ours.
     """
     status = HTTPStatus(error.status_code)
-    if status.is_server_error:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return told_to_the_log(_, error)
     not_found = status is HTTPStatus.NOT_FOUND
     return Problem(status, "There is nothing here." if not_found else "This is no request that can be read.").response()
