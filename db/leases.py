@@ -65,7 +65,7 @@ UPDATE leases SET token = %(token)s, claimed_at = statement_timestamp(), lease_u
  WHERE (token, lane) = (
        SELECT token, lane FROM leases
         WHERE network = %(network)s AND lease_until IS NULL AND {wanted}
-        ORDER BY deaths, claimed_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+        ORDER BY claimed_at, deaths LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING wallet_ids, deaths
 """
 _TRY_ANY = _TRY.format(wanted=ITS_TURN)

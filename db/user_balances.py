@@ -49,7 +49,8 @@ _WALLETS = f"""
 SELECT w.id AS wallet_id, w.address, w.network, b.usdt_balance AS usdt, b.native_balance AS native, b.last_synced,
        coalesce(s.last_error = 'bad_address', false) AS hopeless,
        b.wallet_id IS NULL AND s.failures = 0
-           AND (coalesce(s.requested_at >= now() - %(deadline)s::interval OR s.requested_at <= s.claimed_at, true)
+           AND (s.requested_at IS NULL OR s.requested_at >= now() - %(deadline)s::interval
+                OR coalesce(s.requested_at <= s.claimed_at, false)
                 OR EXISTS (SELECT FROM {HOLDER} h WHERE s.requested_at <= h.claimed_at)) AS awaited,
        b.wallet_id IS NOT NULL
            AND coalesce(s.next_sync_at < now() - %(patience)s::interval, false)

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+import structlog
 from environment import forget_settings
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -22,6 +23,16 @@ from db.rights import OWNER, WORKER
 from devstack.roles import as_role, make_roles
 from devstack.servers import Server, postgres, redis_server
 from devstack.stack import LocalChain, local_ethereum, local_tron
+
+_configure = structlog.configure
+
+
+def _configure_for_now(**options: Any) -> None:
+    """A logger that keeps what it was first used with would pass by whoever captures the log later in this process."""
+    _configure(**{**options, "cache_logger_on_first_use": False})
+
+
+structlog.configure = _configure_for_now
 
 ROOT = Path(__file__).parent.parent
 

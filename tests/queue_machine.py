@@ -26,7 +26,7 @@ from queue_model import (
 from sources import chain
 from sqlalchemy import Connection
 
-from config.networks import NetworkName
+from config.networks import PRESETS, NetworkName
 from db import claims as wallets
 from db.claims import Claim, claim_due, claim_lost, claim_these
 from db.due_wallets import count_due
@@ -395,7 +395,7 @@ class QueueMachine(RuleBasedStateMachine):
     def write(self, pick: int, block: int, failing: list[Found | None], *, again: bool) -> None:
         """A worker comes back, perhaps too late, and decides what it writes as workers do."""
         claim = self.taken_up(pick, again=again)
-        accounts = accounts_of(claim, "tron")
+        accounts = accounts_of(claim, PRESETS[claim.network].family)
         found = [
             Found(error="bad_address")
             if account is None

@@ -173,7 +173,7 @@ class Queue(NamedTuple):
     def lost(self, network: NetworkName) -> list[list[UUID]]:
         """Whom the next try of a lost batch must take: one of these, for of two that are equal any may come first."""
         attempts = [
-            (lease.deaths, lease.claimed_at, self.of_lost(lease))
+            (lease.claimed_at, lease.deaths, self.of_lost(lease))
             for lease in self.leases
             if lease.network == network and lease.is_tried(self.now)
         ]

@@ -66,7 +66,7 @@ def test_other_programs_send_tasks_by_name_and_a_bad_argument_does_no_harm(start
     scene.wait_for(lambda: len(scene.rows(read, since)) >= 2, "both to be read")
     assert {row["wallet_id"] for row in scene.rows(read, since)} == wanted
     scene.await_words("an id is a UUID, not 'no id at all'")
-    scene.await_words("a network is one of ethereum, tron, not 'doge'")
+    scene.await_words("tron-shasta, not 'doge'")
     assert scene.said("Traceback") == 0
 
 

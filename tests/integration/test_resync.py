@@ -246,7 +246,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence(
     done = command(env | {"DATABASE_URL": f"postgresql://me:pass-word@{NOBODY}/x"}, name, *options)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        "The database is out of reach (OperationalError): correct DATABASE_URL, or start PostgreSQL.\n"
+        "The database is out of reach: nobody listens there: correct DATABASE_URL, or start PostgreSQL.\n"
     )
     tables.rows("UPDATE alembic_version SET version_num = '0001'")
     done = command(env, name, *options, "--json")
