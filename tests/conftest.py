@@ -32,7 +32,7 @@ def _configure_for_now(**options: Any) -> None:
     _configure(**{**options, "cache_logger_on_first_use": False})
 
 
-structlog.configure = _configure_for_now
+structlog.configure = _configure_for_now  # type: ignore[assignment]  # it takes whatever that takes
 
 ROOT = Path(__file__).parent.parent
 
