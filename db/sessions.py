@@ -5,6 +5,7 @@ each transaction instead, at the price of a round trip, since a session's own wo
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -42,9 +43,11 @@ class Sessions:
                 if not refuses_options(str(error)):
                     raise
             else:
-                if self._arrived(connection):
-                    return connection
-                connection.close()
+                with ExitStack() as unless_taken:  # closed as well where the server goes away just now
+                    unless_taken.callback(connection.close)
+                    if self._arrived(connection):
+                        unless_taken.pop_all()
+                        return connection
             self.pooled = True
             log.warning("settings_in_each_transaction", reason="a pooler takes none at the start of a connection")
         return self._connected(given)

