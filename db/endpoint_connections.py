@@ -4,6 +4,7 @@ asyncpg alone gives all hosts together one time-out, so that a first one which h
 """
 
 from collections.abc import Mapping
+from random import sample
 from typing import Any
 
 import asyncpg
@@ -67,6 +68,7 @@ class Connector:
             {**self._session, "application_name": self._name},
             connect_timeout=CONNECT_SECONDS,
             options=not self.pooled,
+            shuffled=lambda order: sample(order, len(order)),
         )
         if not self.pooled:
             del arguments["server_settings"]["application_name"]

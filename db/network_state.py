@@ -27,8 +27,6 @@ class State(NamedTuple):
     """Wallets are due in the lane of those that came with many others."""
     source_id: int | None = None
     """What it is read from, as a row of `sources`; None: no worker has registered it."""
-    first_source_id: int | None = None
-    """What balances are of that say nothing of their source."""
     chain_id: int | None = None
     token: str | None = None
     decimals: int | None = None
@@ -48,7 +46,7 @@ SELECT out_since, reason, coalesce(back_at > now() - interval '1 minute', false)
        EXISTS (SELECT FROM leases WHERE network = %(network)s AND lease_until <= now()),
        coalesce((SELECT true FROM sync_schedule WHERE network = %(network)s AND lane = 1 AND next_sync_at <= now()
                   ORDER BY next_sync_at LIMIT 1), false),
-       n.source, n.first_source, o.chain_id, o.token, o.decimals
+       n.source, o.chain_id, o.token, o.decimals
   FROM network_state LEFT JOIN networks n ON n.name = network LEFT JOIN sources o ON o.id = n.source
  WHERE network_state.network = %(network)s FOR UPDATE OF network_state
 """

@@ -21,7 +21,6 @@ LOCKED_PAUSE = 0.02
 """Seconds until a row that was passed over is tried again: its lock lasts for milliseconds."""
 
 CHANNEL = "balance_sync_read"
-LISTEN = f"LISTEN {CHANNEL}"
 TELL = "SELECT pg_notify(%(channel)s, %(text)s)"
 
 MANY = 500

@@ -124,7 +124,7 @@ GUARDS = (
     Guard(
         "a first contact goes on",
         "worker/reading/attempt.py",
-        'self.shared.prove(f"contact:{self.node.id}", contact, SUPPLY_HOLDS)',
+        'self.shared.prove(f"contact:{self.node.id}", contact, CONTACT_HOLDS)',
         "pass",
         (*CONTACT, "tests/unit/test_reservations.py"),
     ),

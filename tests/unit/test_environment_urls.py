@@ -3,6 +3,7 @@
 `hunter2` stands in what must never be shown. The servers that people have are in ``integration/test_environments.py``.
 """
 
+import asyncio
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
+import asyncpg
 import pytest
 from environments import DATABASE, PASSWORD, QUEUE, loaded, refusal
 
 from config.connections import asyncpg_arguments, psycopg_arguments
 from config.redis_address import Address, read
 from config.settings import Settings, WorkerSettings
+from db.endpoint_connections import Connector
 
 OURS = {"statement_timeout": 15000, "jit": "off"}
 
@@ -305,3 +308,18 @@ def test_a_redis_that_not_every_process_could_use_is_refused_in_words(url: str) 
     assert f"  REDIS_URL: {REFUSED_REDIS[url]}".rstrip() in refusal(WorkerSettings, {**QUEUE, "REDIS_URL": url}) or (
         REFUSED_REDIS[url] in refusal(WorkerSettings, {**QUEUE, "REDIS_URL": url})
     )
+
+
+def test_the_endpoint_begins_with_any_of_the_hosts_that_share_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+
+    async def connect(**arguments: Any) -> None:
+        begun.append(arguments["port"])
+        raise asyncpg.InvalidPasswordError("enough")
+
+    monkeypatch.setattr(asyncpg, "connect", connect)
+    for _ in range(60):
+        connector = Connector("postgresql://u@a:1,b:2/d?load_balance_hosts=random", {}, "test")
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            asyncio.run(connector.connect())
+    assert set(begun) == {1, 2}

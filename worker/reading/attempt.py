@@ -42,7 +42,7 @@ from worker.reading.request import Part, ReadRequest
 from worker.reading.resting import Resting
 from worker.reading.sending import Sending
 from worker.reading.shared import Shared
-from worker.reading.shared_entries import NEWEST_HOLDS, SIZE_HOLDS, SUPPLY_HOLDS
+from worker.reading.shared_entries import CONTACT_HOLDS, NEWEST_HOLDS, SIZE_HOLDS
 from worker.reading.strategies import READ, Node, requests_of
 from worker.reading.strategy_choice import StrategyChoice, most_of, size_of
 from worker.wording import where
@@ -201,7 +201,7 @@ class Attempt:
 
     def _keep_contact(self, contact: Contact) -> None:
         self._contact = contact
-        self.shared.prove(f"contact:{self.node.id}", contact, SUPPLY_HOLDS)
+        self.shared.prove(f"contact:{self.node.id}", contact, CONTACT_HOLDS)
 
     def _keep(self, piece: range, snapshot: Snapshot) -> None:
         self.parts.append(Part(piece, snapshot, node_name=self.node.name, node_id=self.node.id))

@@ -14,7 +14,7 @@ from worker.reading.contract import FUTURE_TOLERANCE
 # Seconds for which each kind of entry holds.
 STRATEGY_HOLDS = 3600.0
 SIZE_HOLDS = 3600.0
-SUPPLY_HOLDS = 3600.0
+CONTACT_HOLDS = 3600.0
 STRIKES_HOLD = 600.0  # beyond the rest
 NEWEST_HOLDS = 600.0
 
