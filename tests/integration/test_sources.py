@@ -365,12 +365,16 @@ def test_who_reads_another_source_says_nothing_of_the_networks_outages(
     tables: Tables, settings: Any, nets: dict[NetworkName, Net]
 ) -> None:
     settings(ETHEREUM_RPC_URLS="http://127.0.0.1:1")
-    read_from("ethereum", 5)
     Scene(nets["ethereum"], tables)
     reader_for.cache_clear()
+    out = "SELECT reason FROM network_state WHERE out_since IS NOT NULL"
+    sync_due("ethereum")
+    assert tables.rows(out) == [{"reason": "unreachable"}], "its node rests from now on"
+    tables.rows("UPDATE network_state SET out_since = NULL, reason = NULL")
+    read_from("ethereum", 5)
     for _ in range(3):
         sync_due("ethereum")
-    assert tables.rows("SELECT FROM network_state WHERE out_since IS NOT NULL") == []
+    assert tables.rows(out) == []
 
 
 def test_the_decimals_of_a_token_stay_its_own_when_another_one_is_read(tables: Tables) -> None:
