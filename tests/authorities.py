@@ -44,6 +44,14 @@ class Authority:
         private.write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         return certificate, private
 
+    def closed(self, key: Path) -> Path:
+        """A key as another file, which a pass phrase closes."""
+        private = serialization.load_pem_private_key(key.read_bytes(), None)
+        closed = key.with_suffix(".closed")
+        by = serialization.BestAvailableEncryption(b"hunter2")
+        closed.write_bytes(private.private_bytes(PEM, serialization.PrivateFormat.PKCS8, by))
+        return closed
+
     def server(self, name: str, *, of_clients: "Authority | None" = None) -> ssl.SSLContext:
         """TLS of a server of this name, which wants certificates of its clients where their authority is named."""
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
