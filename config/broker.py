@@ -31,6 +31,7 @@ def location(redis_url: str) -> tuple[str, dict[str, Any] | Literal[False]]:
 
 SOCKET_TIMEOUT = 5.0  # seconds; above the second for which a worker waits in one BRPOP
 CONNECT_TIMEOUT = 3.0  # seconds
+LONGEST_PAUSE = 5.0  # seconds from one try to reach Redis to the next; kombu's grow to half a minute
 
 
 def transport_options(

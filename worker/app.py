@@ -18,6 +18,7 @@ from worker.errors import SyncError
 from worker.liveness import make_life_sign_folder
 from worker.queues.redis_transport import install
 from worker.reading import reader_for
+from worker.sync.first_connection import await_database
 from worker.sync.registration import register_networks
 from worker.wording import printable
 
@@ -64,6 +65,7 @@ def check_networks(**_: Any) -> None:
         log.warning("network_unknown", variable=variable, reason="it gives nodes to a network that is not known")
     for variable in misnamed(settings):
         log.warning("network_unknown", variable=variable, reason="its network has no setting of this name")
+    await_database()
     register_networks(settings)
     with transaction() as connection:
         unread = [network for network in with_wallets(connection) if network not in settings.networks]

@@ -184,7 +184,7 @@ def use(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_database_that_takes_no_writes_is_named(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use(f"{database_url}?options=-cdefault_transaction_read_only%3Don", monkeypatch)
     ((said, what, ok),) = said_of_postgres()
-    assert said == "takes no writes"
+    assert said == "one that takes no writes"
     assert "target_session_attrs=read-write" in what
     assert not ok
 
@@ -198,7 +198,7 @@ def test_a_database_that_checks_no_text_is_warned_of(database_url: str, monkeypa
         try:
             use(database_url.rpartition("/")[0] + f"/{name}", monkeypatch)
             assert said_of_postgres() == [
-                ("encoding SQL_ASCII", "make it anew with ENCODING 'UTF8': PostgreSQL checks no text in it", True)
+                ("of encoding SQL_ASCII", "make it anew with ENCODING 'UTF8': PostgreSQL checks no text in it", True)
             ]
             with transaction() as own:
                 assert own.scalar(text("SELECT 'x'")) == "x"

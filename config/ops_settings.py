@@ -1,0 +1,22 @@
+"""What the ops process needs: the worker's settings, which name networks, endpoints and queues, and its own."""
+
+from functools import cache
+
+from pydantic import Field
+
+from config.settings import WorkerSettings, load
+from config.values import Secret
+
+
+class OpsSettings(WorkerSettings):
+    """What metrics and the operator's page need. It asks no node: its URLs are there for their names."""
+
+    ops_token: Secret | None = Field(default=None)
+    """Whoever has it may see the page. Without it the page is closed, and /metrics alone is served."""
+    collect_interval: float = Field(default=30, ge=5, le=300)
+    """Seconds from the beginning of one pass over Postgres and Redis to that of the next."""
+
+
+@cache
+def ops_settings() -> OpsSettings:
+    return load(OpsSettings)
