@@ -52,8 +52,8 @@ _SPELLING = "CASE WHEN lower(left(w.address, 2)) = '0x' THEN lower(w.address) EL
 
 _DETAILS = f"""
 SELECT w.id, w.user_id, w.network, w.address, w.created_at, now(), s.next_sync_at, coalesce(s.failures, 0),
-       s.last_error, s.requested_at, h.lease_until, b.usdt_balance, b.native_balance, b.block_number, b.block_time, b.finality,
-       b.last_synced, s.last_changed_at, EXISTS (SELECT FROM held_changes c WHERE c.wallet_id = w.id),
+       s.last_error, s.requested_at, h.lease_until, b.usdt_balance, b.native_balance, b.block_number, b.block_time,
+       b.finality, b.last_synced, s.last_changed_at, EXISTS (SELECT FROM held_changes c WHERE c.wallet_id = w.id),
        t.decimals, n.native_decimals, n.native_symbol, o.out_since
   FROM (SELECT * FROM wallets w WHERE {{of_whom}} ORDER BY w.created_at, w.id LIMIT %(most)s) w
   LEFT JOIN networks n ON n.name = w.network
