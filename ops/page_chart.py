@@ -4,7 +4,7 @@ Ages are drawn on a logarithmic scale, so that seconds and days are legible side
 minutes the lines have a gap: nothing is drawn that is not known.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import Final
@@ -56,18 +56,19 @@ def chart(points: Sequence[Point], now: float, *, interval: float) -> Chart | No
     above = [mark for mark in MARKS if mark >= max(point.oldest for point in points) and mark > lowest]
     highest = above[0] if above else max(point.oldest for point in points)
 
-    def x(at: float) -> float:
-        return WIDTH * (1 - (now - at) / span)
+    def x(point: Point) -> float:
+        return WIDTH * (1 - (now - point.at) / span)
 
     def y(age: float) -> float:
         return HEIGHT * (1 - log(min(max(age, lowest), highest) / lowest) / log(highest / lowest))
 
     pieces = list(_pieces([point for point in points if point.at >= now - span], max(2.5 * STEP, 2.5 * interval)))
-    p50, p95, oldest = (
-        _line(pieces, lambda point, name=name: (x(point.at), y(getattr(point, name))))
-        for name in ("p50", "p95", "oldest")
-    )
-    band = "".join(_closed(piece, x, y) for piece in pieces)
+    there = [[(x(point), y(point.p95)) for point in piece] for piece in pieces]
+    p50 = _lines([[(x(point), y(point.p50)) for point in piece] for piece in pieces])
+    p95 = _lines(there)
+    oldest = _lines([[(x(point), y(point.oldest)) for point in piece] for piece in pieces])
+    back = [[(x(point), y(point.p50)) for point in reversed(piece)] for piece in pieces]
+    band = "".join(f"M{_pairs([*up, *down])}Z" for up, down in zip(there, back, strict=True))
     marks = [Mark(round(y(mark), 1), in_words(mark)) for mark in _lines_of_the_scale(lowest, highest)]
     return Chart(p50, p95, oldest, band, marks, in_words(span), _told(points, now))
 
@@ -84,15 +85,9 @@ def _pieces(points: Sequence[Point], longest: float) -> Iterator[list[Point]]:
         yield piece
 
 
-def _line(pieces: Sequence[Sequence[Point]], place: Callable[[Point], tuple[float, float]]) -> str:
+def _lines(pieces: Sequence[Sequence[tuple[float, float]]]) -> str:
     """A path through each piece. A point that is alone is a dot: a line of no length, which has round ends."""
-    return "".join(f"M{_pairs(map(place, piece))}" + ("h0" if len(piece) == 1 else "") for piece in pieces)
-
-
-def _closed(piece: Sequence[Point], x: Callable[[float], float], y: Callable[[float], float]) -> str:
-    there = [(x(point.at), y(point.p95)) for point in piece]
-    back = [(x(point.at), y(point.p50)) for point in reversed(piece)]
-    return f"M{_pairs([*there, *back])}Z"
+    return "".join(f"M{_pairs(piece)}" + ("h0" if len(piece) == 1 else "") for piece in pieces)
 
 
 def _pairs(places: Iterable[tuple[float, float]]) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from config.families import NetworkName
 from config.network_settings import prefix
 from ops.history import History
 from ops.page_chart import Chart, chart
@@ -29,6 +28,10 @@ class Standards:
 
     lease: float
     interval: float
+
+    def is_old(self, age: float) -> bool:
+        """Whether what was found so long ago is not believed any more."""
+        return age > PASSES_MISSED * self.interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,10 @@ class Node:
     """In the past hour."""
     share: float | None
     """What a day at this pace takes of the network's quota; None: there is none."""
+    rests: float
+    """For how many seconds from now on it is left alone; 0: it is not."""
     remedy: Remedy | None
-    """What to do about the error for which it is left alone; None: it is not."""
+    """What to do about its last failure; None: there was none since it last answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,6 @@ class View:
     since: float | None
     """Since when the history is known."""
     networks: Sequence[NetworkView]
-    others: Sequence[NetworkName]
-    """Networks without a node and without wallets."""
     processes: Sequence[Process]
     queues: Sequence[Queue] | None
     level: Level
@@ -92,12 +95,11 @@ class View:
 def view(picture: Picture | None, history: History, now: float, standards: Standards) -> View:
     """What is shown of a picture now."""
     if picture is None:
-        return View(None, now, None, None, (), (), (), None, Level.IDLE, "No pass yet")
+        return View(None, now, None, None, (), (), None, Level.IDLE, "No pass yet")
     age = now - picture.at
-    old = age if age > PASSES_MISSED * standards.interval else None
+    old = age if standards.is_old(age) else None
     all_of_it = list(processes(picture, now))
-    shown = [_network(each, history, now, standards, old) for each in picture.networks if _is_used(each)]
-    others = [each.name for each in picture.networks if not _is_used(each)]
+    shown = [_network(each, picture, history, now, standards) for each in picture.networks]
     levels = [each.level for each in all_of_it] + [each.verdict.level for each in shown]
     return View(
         picture,
@@ -105,7 +107,6 @@ def view(picture: Picture | None, history: History, now: float, standards: Stand
         old,
         history.since,
         shown,
-        others,
         all_of_it,
         queues(picture, now),
         max(levels),
@@ -113,21 +114,18 @@ def view(picture: Picture | None, history: History, now: float, standards: Stand
     )
 
 
-def _is_used(network: NetworkPicture) -> bool:
-    return network.synced or bool(network.wallets and network.wallets.wallets)
-
-
 def _network(
-    found: NetworkPicture, history: History, now: float, standards: Standards, old: float | None
+    found: NetworkPicture, picture: Picture, history: History, now: float, standards: Standards
 ) -> NetworkView:
     judged = verdict(found, now, lease=standards.lease)
+    age = now - picture.at
     return NetworkView(
         found,
-        judged if old is None else outdated(judged, old),
+        outdated(judged, age) if standards.is_old(age) else judged,
         sorted(notes(found), key=lambda note: -note.level),
         chart(history.of(found.name, now), now, interval=standards.interval),
         _failing(found.wallets.errors if found.wallets else {}, found.wallets.wallets if found.wallets else 0),
-        _nodes(found, now),
+        _nodes(found, picture.at, now),
         f"{prefix(found.name)}RPC_URLS",
     )
 
@@ -138,19 +136,20 @@ def _failing(errors: Mapping[str, int], wallets: int) -> list[Failing]:
     return [Failing(code, count, count / wallets if wallets else 0.0, remedy(code)) for code, count in most_first]
 
 
-def _nodes(network: NetworkPicture, now: float) -> list[Node] | None:
+def _nodes(network: NetworkPicture, at: float, now: float) -> list[Node] | None:
     if network.nodes is None:
         return None
     quota = network.quota.a_day if network.quota else 0
-    return [_node(place, each, quota, now) for place, each in enumerate(network.nodes, 1)]
+    return [_node(place, each, quota, now - at, now) for place, each in enumerate(network.nodes, 1)]
 
 
-def _node(place: int, found: NodeState, quota: int, now: float) -> Node:
+def _node(place: int, found: NodeState, quota: int, age: float, now: float) -> Node:
     requests = sum(found.requests.values())
     # As `freshness` has it: nothing is extrapolated from less than one span.
     hours = max(now - min(found.requests, default=now), SPAN_SECONDS) / 3600
     share = requests / hours * 24 / quota if quota else None
-    return Node(place, found, requests, share, remedy(found.resting_reason) if found.resting_reason else None)
+    why = remedy(found.resting_reason) if found.resting_reason else None
+    return Node(place, found, requests, share, max(found.resting_seconds - age, 0.0), why)
 
 
 def _title(networks: Sequence[NetworkView], shared: Sequence[Process]) -> str:
