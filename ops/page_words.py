@@ -71,12 +71,12 @@ def words(text: str) -> str:
     return printable(text)
 
 
-def plural(count: int, what: str) -> str:
+def plural_of(what: str, count: int) -> str:
     """The name of so many things."""
     return what if count == 1 else f"{what}s"
 
 
 FILTERS = {
     each.__name__: each
-    for each in (number, percent, duration, ago, moment, machine_moment, amount, typed, words, plural)
+    for each in (number, percent, duration, ago, moment, machine_moment, amount, typed, words, plural_of)
 }
