@@ -16,7 +16,22 @@ WIDTH: Final = 720.0
 HEIGHT: Final = 120.0
 """Of the drawing, in its own units; the page stretches it to the width that there is."""
 
-MARKS: Final = (1, 10, 30, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86_400, 7 * 86_400, 30 * 86_400, 365 * 86_400)
+MARKS: Final = (
+    1,
+    10,
+    30,
+    60,
+    300,
+    900,
+    3600,
+    4 * 3600,
+    12 * 3600,
+    86_400,
+    3 * 86_400,
+    7 * 86_400,
+    30 * 86_400,
+    365 * 86_400,
+)
 """Ages in seconds at which the scale may begin, end, and have a line."""
 SPANS: Final = (1800, 3600, 2 * 3600, HOURS * 3600)
 """Seconds that the chart may show."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from ops.page_verdict import Level
 from ops.picture import Picture, QueuePicture
-from worker.wording import counted, in_words
+from worker.wording import in_words
 
 QUIET: Final = 60.0
 """Seconds after which a life sign that comes every few seconds is missing."""
@@ -24,15 +24,14 @@ class Process:
 
 def processes(picture: Picture, now: float) -> Iterator[Process]:
     """The state of each. What cannot be known without Redis is said to be unknown."""
-    why = f" ({picture.why})" if picture.why else ""
     if picture.database:
         yield Process(Level.GOOD, "Postgres", "answers")
     else:
-        yield Process(Level.ACT, "Postgres", f"does not answer{why}", "See whether it runs, and `DATABASE_URL`.")
+        yield Process(Level.ACT, "Postgres", "does not answer", "See whether it runs, and `DATABASE_URL`.")
     if picture.redis:
         yield Process(Level.GOOD, "Redis", "answers")
     else:
-        yield Process(Level.ACT, "Redis", f"does not answer{why}", "See whether it runs, and `REDIS_URL`.")
+        yield Process(Level.ACT, "Redis", "does not answer", "See whether it runs, and `REDIS_URL`.")
     yield _beat(picture, now)
     yield _workers(picture, now)
 
@@ -65,11 +64,11 @@ def _workers(picture: Picture, now: float) -> Process:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue, and in words what is the matter with it; empty: nothing."""
+    """A queue, and in words how it is."""
 
     level: Level
     found: QueuePicture
-    sentence: str = ""
+    sentence: str
 
 
 def queues(picture: Picture, now: float) -> list[Queue] | None:
@@ -82,8 +81,7 @@ def queues(picture: Picture, now: float) -> list[Queue] | None:
 def _queue(found: QueuePicture, now: float) -> Queue:
     served = found.worker_seen is not None and now - found.worker_seen <= QUIET
     if not served:
-        waiting = f", and {counted(found.messages, 'message')} waiting" if found.messages else ""
-        return Queue(Level.ACT if found.messages else Level.WATCH, found, f"no worker serves it{waiting}")
+        return Queue(Level.ACT if found.messages else Level.WATCH, found, "no worker serves it")
     if found.oldest is not None and now - found.oldest > QUIET:
         return Queue(Level.WATCH, found, f"a message waits for {in_words(now - found.oldest)}")
     return Queue(Level.GOOD, found, "served")

@@ -13,6 +13,7 @@ from typing import Final
 from config.network_settings import prefix
 from db.freshness_queries import NetworkFreshness
 from ops.picture import NetworkPicture
+from ops.remedies import remedy
 from worker.wording import counted, in_words
 
 MANY: Final = 0.1
@@ -21,6 +22,9 @@ FEW: Final = 0.01
 """The share up to which failing wallets are matters of their own, and none of the network."""
 NEARLY: Final = 0.9
 """The share of a day's quota from which on it is told of."""
+
+
+LATE: Final = ("Stalled", "Behind")
 
 
 class Level(IntEnum):
@@ -40,6 +44,11 @@ class Verdict:
     level: Level
     word: str
     sentence: str
+
+    @property
+    def is_late(self) -> bool:
+        """Whether wallets are read too late, or not at all."""
+        return self.word in LATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +105,7 @@ def _stalled(wallets: NetworkFreshness, now: float, lease: float) -> Verdict | N
     if not wallets.overdue or last is None or (silent := now - last.timestamp()) <= lease:
         return None
     due = f"{counted(wallets.due, 'wallet')} {_be(wallets.due)} due"
-    return Verdict(Level.ACT, "Stalled", f"Nothing was read for {in_words(silent)} while {due}.")
+    return Verdict(Level.ACT, LATE[0], f"Nothing was read for {in_words(silent)} while {due}.")
 
 
 def _behind(wallets: NetworkFreshness, now: float) -> Verdict | None:
@@ -105,7 +114,7 @@ def _behind(wallets: NetworkFreshness, now: float) -> Verdict | None:
     longest = wallets.overdue_since
     since = f", one for {in_words(max(now - longest.timestamp(), 0))}" if longest else ""
     level = Level.ACT if wallets.overdue >= MANY * wallets.wallets else Level.WATCH
-    return Verdict(level, "Behind", f"{_of(wallets.overdue, wallets)} overdue{since}.")
+    return Verdict(level, LATE[1], f"{_of(wallets.overdue, wallets)} overdue{since}.")
 
 
 def _failing(wallets: NetworkFreshness) -> Verdict | None:
@@ -129,7 +138,10 @@ def _fresh(wallets: NetworkFreshness) -> Verdict:
 
 
 def notes(network: NetworkPicture) -> Iterator[Note]:
-    """What else should be known of a network, the most urgent first."""
+    """What else should be known of a network."""
+    if network.condition and network.condition.out_since:
+        why = remedy(network.condition.reason or "")
+        yield Note(Level.ACT, why.meaning, why.to_do)
     if network.quota and network.quota.predicted is not None:
         yield from _of_the_quota(network.quota.predicted / network.quota.a_day)
     if wallets := network.wallets:

@@ -4,7 +4,7 @@ No pass yet, a database or a Redis that is away, a picture that is too old, a ne
 each is a state that is shown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -119,15 +119,23 @@ def _network(
 ) -> NetworkView:
     judged = verdict(found, now, lease=standards.lease)
     age = now - picture.at
+    # Where wallets are late, what is wrong with beat or the workers is told beside them.
+    causes = _causes(processes(picture, now)) if judged.is_late else []
     return NetworkView(
         found,
         outdated(judged, age) if standards.is_old(age) else judged,
-        sorted(notes(found), key=lambda note: -note.level),
+        sorted((*notes(found), *causes), key=lambda note: -note.level),
         chart(history.of(found.name, now), now, interval=standards.interval),
         _failing(found.wallets.errors if found.wallets else {}, found.wallets.wallets if found.wallets else 0),
         _nodes(found, picture.at, now),
         f"{prefix(found.name)}RPC_URLS",
     )
+
+
+def _causes(shared: Iterable[Process]) -> list[Note]:
+    return [
+        Note(each.level, f"{each.name}: {each.sentence}.", each.to_do) for each in shared if each.level is Level.ACT
+    ]
 
 
 def _failing(errors: Mapping[str, int], wallets: int) -> list[Failing]:

@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 from worker.wording import in_words, printable
 
 UNKNOWN = "unknown"
+SMALLEST = 0.001  # of all
 _TYPED = re.compile(r"`([^`]+)`")
 
 
@@ -18,9 +19,11 @@ def number(value: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share, cut off and not rounded: 100% is said of all of them, and of nothing less."""
+    """A share, cut off and not rounded: 100% is said of all of them and of nothing less, 0% of none."""
     if share is None:
         return UNKNOWN
+    if 0 < share < SMALLEST:
+        return f"<{SMALLEST:.1%}"
     return f"{int(share * 1000 + 1e-9) / 10:g}%"
 
 
