@@ -203,6 +203,17 @@ def test_a_script_reads_the_same(env: Env) -> None:
     assert SECRET not in str(told)
 
 
+@pytest.mark.usefixtures("rows")
+def test_each_network_has_the_quota_of_its_settings_unless_the_command_is_told_another(env: Env) -> None:
+    env |= {"TRON_DAILY_QUOTA": "1000"}
+    for options, expected in (([], [None, 1000]), (["--daily-quota", "7"], [7, 7])):
+        networks = command_json(env, "freshness", *options)["networks"]
+        assert [each["daily_quota"] for each in networks] == expected
+        for each in networks:
+            day, share = each["requests"]["per_day"], each["requests"]["share_of_quota"]
+            assert share == (None if each["daily_quota"] is None else pytest.approx(day / each["daily_quota"]))
+
+
 def test_an_empty_database_and_a_network_without_nodes_are_told_of(env: Env, tables: Tables) -> None:
     done = command(env | {"ETHEREUM_RPC_URLS": ""}, "freshness")
     assert done.exit_code == 0

@@ -33,7 +33,10 @@ COUNTS = ("wallets", "read", "fresh", "due", "overdue", "claimed", "failing", "e
 
 
 def look(settings: WorkerSettings, *, daily_quota: int | None) -> Report:
-    """Every network that has wallets or a node. Raises SQLAlchemyError; without Redis, what the database knows."""
+    """Every network that has wallets or a node. Raises SQLAlchemyError; without Redis, what the database knows.
+
+    `daily_quota` is of each network, in place of those that the settings have.
+    """
     redis = SharedRedis("freshness", settings.redis_url.get_secret_value()).answers()
     with transaction() as connection:
         found = {each.network: each for each in freshness(connection, grace=timedelta(seconds=settings.sync_lease))}
@@ -45,7 +48,8 @@ def look(settings: WorkerSettings, *, daily_quota: int | None) -> Report:
         if synced or network in found:
             nodes, size = _nodes(network, settings, redis=redis) if synced else ([], None)
             wallets, condition = found.get(network, NetworkFreshness(network)), known.get(network, SOUND)
-            reports.append(network_report(wallets, nodes, condition, synced=synced, size=size, daily_quota=daily_quota))
+            quota = daily_quota or (settings.chain(network).daily_quota if synced else None)
+            reports.append(network_report(wallets, nodes, condition, synced=synced, size=size, daily_quota=quota))
     return {"redis": redis, "networks": reports}
 
 
@@ -84,6 +88,7 @@ def network_report(
         "lost": condition.lost,
         "doubted": condition.doubted,
         "reads_per_hour": reads,
+        "daily_quota": daily_quota,
         "requests": requests_made(spans, time() if now is None else now, requests, daily_quota),
         "endpoints": None if nodes is None else [node.as_json() for node in nodes],
     }
