@@ -28,9 +28,6 @@ Failing: its last read failed. Never synced: it has no balance yet, whatever its
 """
 
 KEY_STATES = ("ready", "resting", "refused")
-BATCH_OUTCOMES = ("synced", "failed", "handed_back")
-BATCH_SIZES = (1, 10, 100, 500, 2500)
-"""Upper bounds of the sizes by which batches are counted."""
 
 _NETWORK = ("network",)
 _ENDPOINT = ("network", "endpoint")
