@@ -34,6 +34,7 @@ KEY_PREFIX = "bal:"
 
 SOCKET_TIMEOUT = 5.0  # seconds; above the second for which a worker waits in one BRPOP
 CONNECT_TIMEOUT = 3.0  # seconds
+LONGEST_PAUSE = 5.0  # seconds from one try to reach Redis to the next; kombu's grow to half a minute
 
 
 def transport_options(
