@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from config.logging import configure_logging
 from config.ops_settings import OpsSettings, ops_settings
+from ops import page
 from ops.collector import Collector
 
 log = structlog.get_logger(__name__)
@@ -98,7 +99,7 @@ def create_app(settings: OpsSettings) -> Headers:
             collector.close()
 
     app = Litestar(
-        [metrics, healthy, ready],
+        [metrics, healthy, ready, *page.routes],
         lifespan=[lifespan],
         state=State({"collector": collector, "settings": settings}),
         exception_handlers={HTTPException: told_by_status, Exception: told_to_the_log},

@@ -9,6 +9,7 @@ import structlog
 from config.ops_settings import OpsSettings
 from ops.collect import Passes
 from ops.exposition import Known, rendered
+from ops.history import History
 from ops.picture import Picture
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,8 @@ class Collector:
         self._last: Picture | None = None
         self._good: Picture | None = None
         """The last one with an answer of Postgres."""
+        self.history = History()
+        """The ages of the last hours, for the page."""
         self._failures = 0
         self._rendered = b""
         self._broken = ""
@@ -92,6 +95,7 @@ class Collector:
         # In this order: whoever asks in between is given the older picture, with the older metrics.
         self._rendered = rendered(found, self._known())
         self._last = found
+        self.history.add(found)
 
     def _known(self) -> Known:
         good = self._good

@@ -14,6 +14,7 @@ from config.network_settings import prefix
 from db.freshness_queries import NetworkFreshness
 from ops.picture import NetworkPicture
 from ops.remedies import remedy
+from worker.errors import Unauthorized
 from worker.wording import counted, in_words
 
 MANY: Final = 0.1
@@ -144,25 +145,28 @@ def notes(network: NetworkPicture) -> Iterator[Note]:
         yield Note(Level.ACT, why.meaning, why.to_do)
     if network.quota and network.quota.predicted is not None:
         yield from _of_the_quota(network.quota.predicted / network.quota.a_day)
-    if wallets := network.wallets:
-        if wallets.without_schedule:
-            without = f"{counted(wallets.without_schedule, 'wallet')} {_have(wallets.without_schedule)} no schedule."
-            yield Note(
-                Level.WATCH, without, "A worker enrols them within the hour. If it lasts, see whether beat runs."
-            )
-        if wallets.doubted:
-            held = f"{counted(wallets.doubted, 'change')} {_be(wallets.doubted)} held back: one endpoint alone says so."
-            yield Note(
-                Level.WATCH, held, "Compare the endpoints: `unlikely_changes` in the worker's log names the one."
-            )
-        if wallets.lost:
-            lost = f"{counted(wallets.lost, 'wallet')} had a worker that never came back."
-            yield Note(
-                Level.WATCH, lost, "They are tried again, apart from others. If it lasts, a wallet kills its workers."
-            )
+    if network.wallets:
+        yield from _of_wallets(network.wallets)
     for node in network.nodes or ():
-        if node.resting_reason == "unauthorized" and node.resting_seconds:
-            yield Note(Level.ACT, f"{node.name} does not know its key.", "Correct the key, and restart the workers.")
+        if node.keys_refused:
+            refused = f"{node.name} refuses {counted(node.keys_refused, 'key')} of {node.keys:,}."
+            yield Note(Level.ACT, refused, remedy(Unauthorized.code).to_do)
+        elif node.resting_reason == Unauthorized.code and node.resting_seconds:
+            yield Note(Level.ACT, f"{node.name} does not know its key.", remedy(Unauthorized.code).to_do)
+
+
+def _of_wallets(wallets: NetworkFreshness) -> Iterator[Note]:
+    if wallets.without_schedule:
+        without = f"{counted(wallets.without_schedule, 'wallet')} {_have(wallets.without_schedule)} no schedule."
+        yield Note(Level.WATCH, without, "A worker enrols them within the hour. If it lasts, see whether beat runs.")
+    if wallets.doubted:
+        held = f"{counted(wallets.doubted, 'change')} {_be(wallets.doubted)} held back: one endpoint alone says so."
+        yield Note(Level.WATCH, held, "Compare the endpoints: `unlikely_changes` in the worker's log names the one.")
+    if wallets.lost:
+        lost = f"{counted(wallets.lost, 'wallet')} had a worker that never came back."
+        yield Note(
+            Level.WATCH, lost, "They are tried again, apart from others. If it lasts, a wallet kills its workers."
+        )
 
 
 def _of_the_quota(share: float) -> Iterator[Note]:

@@ -56,8 +56,10 @@ class Node:
     """What a day at this pace takes of the network's quota; None: there is none."""
     rests: float
     """For how many seconds from now on it is left alone; 0: it is not."""
+    reason: str
+    """The error of its last failure, or for which its keys rest; empty: there is none."""
     remedy: Remedy | None
-    """What to do about its last failure; None: there was none since it last answered."""
+    """What there is to say about that error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,9 @@ def _node(place: int, found: NodeState, quota: int, age: float, now: float) -> N
     # As `freshness` has it: nothing is extrapolated from less than one span.
     hours = max(now - min(found.requests, default=now), SPAN_SECONDS) / 3600
     share = requests / hours * 24 / quota if quota else None
-    why = remedy(found.resting_reason) if found.resting_reason else None
-    return Node(place, found, requests, share, max(found.resting_seconds - age, 0.0), why)
+    rests = max(found.resting_seconds - age, found.left_alone.until - now, 0.0)
+    reason = found.resting_reason or found.left_alone.code
+    return Node(place, found, requests, share, rests, reason, remedy(reason) if reason else None)
 
 
 def _title(networks: Sequence[NetworkView], shared: Sequence[Process]) -> str:

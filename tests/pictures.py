@@ -173,7 +173,14 @@ STATES: dict[str, Picture | None] = {
             wallets=wallets(fresh=1100, stale=1002, due=1402, overdue=1002, overdue_since=moment(700)),
             nodes=[
                 node(resting_seconds=240.0, resting_reason="unreachable", failures_in_a_row=9, keys_resting=0),
-                node("tron.rpc.example", resting_seconds=180.0, resting_reason="unauthorized", keys=1, keys_resting=1),
+                node(
+                    "tron.rpc.example",
+                    resting_seconds=180.0,
+                    resting_reason="unauthorized",
+                    keys=1,
+                    keys_resting=1,
+                    keys_refused=1,
+                ),
             ],
         ),
         network("ethereum"),
