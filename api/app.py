@@ -22,6 +22,7 @@ from api.auth import Verifier, check_may_read
 from api.balances import is_complete, reply, reply_in_full
 from api.conditional import Tagger
 from api.database import Database
+from api.first_look import look
 from api.middleware import Middleware
 from api.parameters import (
     Detail,
@@ -71,9 +72,11 @@ class Endpoint:
         self._reading = Reading(self._settings, database, refresher)
         self.readiness = Readiness(self._reading.schema_version)
         self._verifier.look_for_keys()
+        looking = asyncio.create_task(look(database))
         try:
             yield
         finally:
+            looking.cancel()
             await refresher.close()
             await database.close()
             self._thread.shutdown(wait=False)

@@ -67,6 +67,8 @@ class WorkerSettings(QueueSettings):
     allow_plain_http: bool = False
     dispatch_interval: Seconds = 1
     life_sign_dir: Path = Field(default_factory=_private_folder)
+    liveness_grace: float = Field(default=60, ge=5, le=3600)
+    liveness_patience: float = Field(default=600, ge=5, le=24 * 3600)
 
     def chain(self, network: NetworkName) -> Chain:
         """What the settings say of a network. Raises ValueError where nobody has named its token."""

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 
-from config.connections import asyncpg_arguments
+from config.connections import asyncpg_arguments, parameters
 from config.files import clean
+from config.postgres_parameters import check_certificates
 from config.redis_address import read
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -69,6 +70,7 @@ def _as_both_drivers_read_it(value: SecretStr) -> SecretStr:
     if "\0" in url:
         raise ValueError("has a character in it that no setting can have")
     asyncpg_arguments(url)
+    check_certificates(parameters(url))
     return value
 
 

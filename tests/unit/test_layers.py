@@ -107,7 +107,7 @@ ANYWHERE = {"config", "worker.errors", "worker.wording"}
     [
         ("nodes", {"worker.reading"}),  # what a node is to a reader, and the words that it carries
         ("reading", {"worker.nodes"}),
-        ("queues", {"worker.liveness"}),
+        ("queues", {"worker.liveness", "worker.ops_notes"}),
         ("sync", {"worker.reading", "worker.schedule", "db"}),
     ],
 )

@@ -228,7 +228,7 @@ def sender(app: Any) -> "Send":
 
 @click.command(help=FRESHNESS_HELP)
 @click.option(
-    "--daily-quota", type=click.IntRange(min=1), metavar="N", help="Requests a day: tell the share that is used."
+    "--daily-quota", type=click.IntRange(min=1), metavar="N", help="Requests a day, in place of <NETWORK>_DAILY_QUOTA."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines, for scripts.")
 def freshness(*, daily_quota: int | None, as_json: bool, **_: Any) -> None:

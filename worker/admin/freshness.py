@@ -18,7 +18,6 @@ from config.network_settings import prefix
 from config.networks import NetworkName
 from config.settings import WorkerSettings
 from db.freshness_queries import NetworkFreshness, freshness
-from db.network_state import SOUND, Condition, conditions
 from db.session import transaction
 from worker.admin.node_states import NodeState, node_states, per_request
 from worker.reading import shared_of
@@ -29,23 +28,26 @@ from worker.wording import counted, in_words, printable
 Report = dict[str, Any]
 
 AGES = ("p50", "p95", "p99", "oldest")  # of db.freshness_queries.AGE_SHARES
-COUNTS = ("wallets", "read", "fresh", "due", "overdue", "claimed", "failing", "errors")
+COUNTS = ("wallets", "read", "fresh", "due", "overdue", "claimed", "errors")
 
 
 def look(settings: WorkerSettings, *, daily_quota: int | None) -> Report:
-    """Every network that has wallets or a node. Raises SQLAlchemyError; without Redis, what the database knows."""
+    """Every network that has wallets or a node. Raises SQLAlchemyError; without Redis, what the database knows.
+
+    `daily_quota` is of each network, in place of those that the settings have.
+    """
     redis = SharedRedis("freshness", settings.redis_url.get_secret_value()).answers()
     with transaction() as connection:
         found = {each.network: each for each in freshness(connection, grace=timedelta(seconds=settings.sync_lease))}
-        known = conditions(connection)
     names = dict.fromkeys((*settings.known_networks, *sorted(found)))
     reports = []
     for network in names:
         synced = network in settings.networks
         if synced or network in found:
             nodes, size = _nodes(network, settings, redis=redis) if synced else ([], None)
-            wallets, condition = found.get(network, NetworkFreshness(network)), known.get(network, SOUND)
-            reports.append(network_report(wallets, nodes, condition, synced=synced, size=size, daily_quota=daily_quota))
+            wallets = found.get(network, NetworkFreshness(network))
+            quota = daily_quota or (settings.chain(network).daily_quota if synced else None)
+            reports.append(network_report(wallets, nodes, synced=synced, size=size, daily_quota=quota))
     return {"redis": redis, "networks": reports}
 
 
@@ -59,7 +61,6 @@ def _nodes(network: NetworkName, settings: WorkerSettings, *, redis: bool) -> tu
 def network_report(
     found: NetworkFreshness,
     nodes: Sequence[NodeState] | None,
-    condition: Condition = SOUND,
     *,
     synced: bool = True,
     size: int | None = None,
@@ -73,17 +74,20 @@ def network_report(
     reads = reads_per_hour(found)
     requests = None if reads is None or size is None else reads / size
     spans = [node.requests for node in nodes or ()]
+    out_since = found.condition.out_since
     return {
         "network": found.network,
         "synced": synced,
         **{name: getattr(found, name) for name in COUNTS},
+        "failing": found.failed,
         "share_fresh": found.fresh / found.wallets if found.wallets else None,
         "age_seconds": dict(zip(AGES, found.ages or (None,) * len(AGES), strict=True)),
-        "out_since": condition.out_since and condition.out_since.astimezone(UTC).isoformat(),
-        "out_reason": condition.reason,
-        "lost": condition.lost,
-        "doubted": condition.doubted,
+        "out_since": out_since and out_since.astimezone(UTC).isoformat(),
+        "out_reason": found.condition.reason,
+        "lost": found.lost,
+        "doubted": found.doubted,
         "reads_per_hour": reads,
+        "daily_quota": daily_quota,
         "requests": requests_made(spans, time() if now is None else now, requests, daily_quota),
         "endpoints": None if nodes is None else [node.as_json() for node in nodes],
     }

@@ -1,12 +1,13 @@
 """Beat's scheduler: it sends a tick each DISPATCH_INTERVAL, keeps nothing on disk, and shows that it lives."""
 
+from functools import partial
 from typing import Any
 
 import structlog
 from celery import beat
 
-from config.broker import TICKS_QUEUE
-from worker.liveness import make_life_sign_folder, show_life
+from config.broker import LONGEST_PAUSE, TICKS_QUEUE
+from worker.liveness import Life, make_life_sign_folder
 
 log = structlog.get_logger(__name__)
 
@@ -21,19 +22,34 @@ class Scheduler(beat.Scheduler):
     """
 
     _held = False
+    _answered = True
+    """Whether Redis answered when a tick was last to be sent."""
 
     def setup_schedule(self) -> None:
         make_life_sign_folder()
+        self.life = Life("beat")
         super().setup_schedule()
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """One round of beat's, which shows that it comes round."""
-        show_life("beat")
+        if self._answered:
+            self.life.comes_round()
+        else:
+            self.life.waits_for_redis()
         return float(super().tick(*args, **kwargs))
+
+    def _ensure_connected(self) -> Any:
+        """The connection, as soon as there is one. Celery's own waits longer and longer from one try to the next."""
+        self.life.waits_for_redis()
+        connection: Any = self.connection
+        connection.ensure_connection = partial(connection.ensure_connection, interval_max=LONGEST_PAUSE)
+        return super()._ensure_connected()  # type: ignore[misc]  # its stubs lack it
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
         """Send a tick, unless enough of them wait. What this raises, beat logs, and goes on."""
+        self._answered = False
         waiting = producer.channel.waiting(TICKS_QUEUE)
+        self._answered = True
         held, self._held = self._held, waiting >= MAX_TICKS
         if self._held:
             if not held:

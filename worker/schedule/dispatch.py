@@ -13,6 +13,7 @@ from db.leases import count_lost
 from db.networks import make_due
 from db.session import transaction
 from worker.app import app
+from worker.ops_notes import ops_notes
 from worker.reading import reader_for
 from worker.schedule.reconciliation import Reconciliation
 
@@ -41,15 +42,22 @@ def batches_to_send(due: int, per_batch: int, waiting: int) -> int:
 
 
 def dispatch() -> None:
-    """Send a message for each batch that is due and has none. What goes wrong with one network is no other's."""
+    """Send a message for each batch that is due and has none. What goes wrong with one network is no other's.
+
+    Operators are shown when this was last done for any network: then beat, Redis, a worker and Postgres were there.
+    """
+    done = 0
     for network in (*worker_settings().networks, None):
         try:
             if network:
                 dispatch_network(network)
+                done += 1
             else:
                 reconciliation.look()
         except DBAPIError as error:
             log.warning("dispatch_failed", network=network, error=type(error.orig).__name__)
+    if done:
+        ops_notes().dispatched()
 
 
 def dispatch_network(network: NetworkName) -> int:
