@@ -28,9 +28,6 @@ Failing: its last read failed. Never synced: it has no balance yet, whatever its
 """
 
 KEY_STATES = ("ready", "resting", "refused")
-BATCH_OUTCOMES = ("synced", "failed", "handed_back")
-BATCH_SIZES = (1, 10, 100, 500, 2500)
-"""Upper bounds of the sizes by which batches are counted."""
 
 _NETWORK = ("network",)
 _ENDPOINT = ("network", "endpoint")
@@ -82,7 +79,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("collection_failures_total", "counter", (), "Passes that failed."),
 )
 
-SETTINGS = ("collect_interval", "dispatch_interval", "sync_interval_idle", "sync_lease")
+SETTINGS = (
+    *("collect_interval", "dispatch_interval", "refresh_deadline"),
+    *("sync_interval_active", "sync_interval_idle", "sync_lease"),
+)
 """The settings that ``setting_seconds`` has: alerts take their thresholds from these."""
 
 ENDPOINT_METRICS: tuple[Metric, ...] = (
