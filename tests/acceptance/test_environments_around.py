@@ -19,7 +19,7 @@ from starts import ROLES, Expected, Started, contents, ends, runs
 
 from db.rights import WORKER
 from devstack.roles import as_role
-from devstack.servers import HOST, ROOT, Server, redis_server
+from devstack.servers import HOST, ROOT, redis_server
 
 SECRET = "hunter2-and-more"
 SETTINGS = {
