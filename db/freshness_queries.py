@@ -110,9 +110,11 @@ class NetworkFreshness:
         return self.condition.doubted
 
 
-def freshness(connection: Connection, *, grace: timedelta) -> list[NetworkFreshness]:
-    """The state of each network that has wallets. `grace`: what is due for longer than this is overdue."""
-    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {TIMEOUT}")
+def freshness(connection: Connection, *, grace: timedelta, timeout: int = TIMEOUT) -> list[NetworkFreshness]:
+    """The state of each network that has wallets. `grace`: what is due for longer than this is overdue. `timeout` is in
+    milliseconds.
+    """
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {timeout:d}")
     rows = connection.exec_driver_sql(_FRESHNESS, {"grace": grace, "shares": list(AGE_SHARES)}).mappings().all()
     errors: dict[NetworkName, dict[str, int]] = {row["network"]: {} for row in rows}
     for row in rows:
