@@ -419,7 +419,8 @@ STATES = [
     "UPDATE balance_cache SET source = NULL WHERE wallet_id = ANY(%s)",
     "UPDATE balance_cache SET source = (SELECT max(id) FROM sources) WHERE wallet_id = ANY(%s)",
     "UPDATE balance_cache SET last_synced = now() - interval '3 hours' WHERE wallet_id = ANY(%s)",
-    "INSERT INTO leases SELECT gen_random_uuid(), 2, 'tron', NULL, NULL, NULL, NULL, now(), now() + interval '1 h', 0, %s",
+    "INSERT INTO leases (token, lane, network, claimed_at, lease_until, wallet_ids)"
+    " SELECT gen_random_uuid(), 2, 'tron', now(), now() + interval '1 h', %s",
 ]
 
 
