@@ -32,7 +32,8 @@ WITH held AS MATERIALIZED (
       LEFT JOIN balance_cache b ON b.wallet_id = w.id AND {OF_SOURCE}
       LEFT JOIN held h ON h.wallet_id = w.id
 )
-SELECT network, grouping(last_error) = 0 AS of_error, last_error, count(*) AS wallets, count(last_synced) AS read,
+SELECT network, grouping(last_error) = 0 AS of_error, last_error, now() AS counted_at, count(*) AS wallets,
+       count(last_synced) AS read,
        count(*) FILTER (WHERE last_synced IS NOT NULL AND NOT failed AND NOT overdue) AS fresh,
        count(*) FILTER (WHERE last_synced IS NOT NULL AND NOT failed AND overdue) AS stale,
        count(*) FILTER (WHERE last_synced IS NOT NULL AND failed) AS failing,
@@ -60,6 +61,7 @@ class NetworkFreshness:
     """
 
     network: NetworkName
+    counted_at: datetime | None = None
     wallets: int = 0
     read: int = 0
     """Wallets that have a balance."""
@@ -110,9 +112,11 @@ class NetworkFreshness:
         return self.condition.doubted
 
 
-def freshness(connection: Connection, *, grace: timedelta) -> list[NetworkFreshness]:
-    """The state of each network that has wallets. `grace`: what is due for longer than this is overdue."""
-    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {TIMEOUT}")
+def freshness(connection: Connection, *, grace: timedelta, timeout: int = TIMEOUT) -> list[NetworkFreshness]:
+    """The state of each network that has wallets. `grace`: what is due for longer than this is overdue. `timeout` is in
+    milliseconds.
+    """
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {timeout:d}")
     rows = connection.exec_driver_sql(_FRESHNESS, {"grace": grace, "shares": list(AGE_SHARES)}).mappings().all()
     errors: dict[NetworkName, dict[str, int]] = {row["network"]: {} for row in rows}
     for row in rows:

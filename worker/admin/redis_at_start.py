@@ -1,4 +1,4 @@
-"""What a worker and beat say of Redis at a start: they wait for one that is away, and end where that is no use."""
+"""What a worker and beat say of their Redis at a start: they wait for it, and end where waiting is no use."""
 
 import structlog
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from config.network_settings import prefix, source
 from config.networks import NetworkName
@@ -88,13 +88,13 @@ def node_reader(network: NetworkName, settings: WorkerSettings) -> NodeReader:
     )
 
 
-def shared_of(network: NetworkName, settings: WorkerSettings) -> Shared:
-    """What the workers know of a network's nodes under these settings."""
+def shared_of(network: NetworkName, settings: WorkerSettings, client: Any = None) -> Shared:
+    """What the workers know of a network's nodes under these settings. `client` is of Redis, where there is one yet."""
     chain = settings.chain(network)
     # What was learnt under other settings is about other chains, tokens or blocks.
     of_source = source(chain)
     scope = f"{network}:{of_source.chain_id}:{digest(of_source.contract)}:{chain.finality}"
-    return Shared(scope, settings.redis_url.get_secret_value())
+    return Shared(scope, settings.redis_url.get_secret_value(), _client=client)
 
 
 def nodes_for(network: NetworkName, settings: WorkerSettings) -> list[Node]:
