@@ -48,7 +48,8 @@ class Chain:
     """One network as the settings have it. Seconds; 0 requests a second and 0 seconds of age are no bounds.
 
     `network` has this chain's id and pace, and otherwise what is known of the network. `decimals` are None where only
-    the chain can tell those of the token. `confirm_rises` is in whole tokens; None: no rise is confirmed.
+    the chain can tell those of the token. `confirm_rises` is in whole tokens; None: no rise is confirmed. `daily_quota`
+    is how many requests a day the plan of its nodes allows them together; None: nobody has said.
     """
 
     network: Network
@@ -62,6 +63,7 @@ class Chain:
     urls: tuple[SecretStr, ...] = ()
     api_keys: tuple[SecretStr, ...] = ()
     api_key_hosts: tuple[str, ...] = ()
+    daily_quota: int | None = None
 
 
 def source(chain: Chain) -> Source:
@@ -117,6 +119,7 @@ class NodeSettings(TokenSettings):
     finality: str | None = None
     rps: PerSecond = 10
     max_head_age: float | None = Field(default=None, ge=0)
+    daily_quota: int | None = Field(default=None, ge=1, le=10**12)
     api_keys: Secrets = ()
     api_key_hosts: Words = ("trongrid.io",)
 
@@ -156,6 +159,7 @@ class NodeSettings(TokenSettings):
             urls=self.rpc_urls,
             api_keys=self.api_keys,
             api_key_hosts=self.api_key_hosts,
+            daily_quota=self.daily_quota,
         )
 
 

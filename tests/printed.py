@@ -1,4 +1,4 @@
-"""The README's examples of the API, and what is left of a reply that depends on no moment."""
+"""The examples of the API that README and docs/api.md print, and what is left of a reply that depends on no moment."""
 
 import json
 import re
@@ -11,8 +11,9 @@ from endpoint import TRON, Endpoint
 
 from devstack.servers import ROOT
 
-SECTION = (ROOT / "README.md").read_text().split("\n## API\n")[1].split("\n## ")[0]
-EXAMPLES = re.findall(r"```sh\n(.*?)```\n\n```json\n(.*?)```", SECTION, re.DOTALL)
+PAGES = {"README.md": "\n## API\n", "docs/api.md": "\n## Examples\n"}
+SECTIONS = [(ROOT / page).read_text().split(heading)[1].split("\n## ")[0] for page, heading in PAGES.items()]
+EXAMPLES = re.findall(r"```sh\n(.*?)```\n\n```json\n(.*?)```", "\n".join(SECTIONS), re.DOTALL)
 DIFFERS = re.compile(r'"(synced_at|last_synced|block_time|block_number|age_seconds)": ?("[^"]*"|\d+)')
 """What depends on the moment, and on the chain."""
 

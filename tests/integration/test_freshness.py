@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import time
 from typing import Any
@@ -31,6 +31,7 @@ from worker.reading import shared_of, shared_redis
 from worker.reading.request_counts import SPAN_SECONDS
 from worker.reading.shared import Shared
 from worker.reading.shared_entries import SIZE_HOLDS, STRATEGY_HOLDS
+from worker.wording import parsed
 
 Env = dict[str, str]
 SECRET = "pass-word-in-a-url"
@@ -102,6 +103,7 @@ def rows(tables: Tables) -> list[UUID]:
         put(made[6], 600, -90, lease=-10)  # its reader is dead
         put(made[7], None, 1e8, failures=1, error="bad_address")
         put(tables.add("ethereum", "0x0")[0], 7, 50)
+    tables.rows("UPDATE wallets SET created_at = now() - interval '1 year'")
     return made
 
 
@@ -109,14 +111,56 @@ def rows(tables: Tables) -> list[UUID]:
 def test_every_state_of_a_wallet_is_counted_as_what_it_is() -> None:
     tron = seen()["tron"]
     assert (tron.wallets, tron.read, tron.due, tron.overdue, tron.claimed) == (8, 7, 3, 2, 1)
-    assert (tron.failing, tron.errors, tron.hopeless) == (2, {"throttled": 1, "bad_address": 1}, 1)
+    assert (tron.failed, tron.errors, tron.hopeless) == (2, {"throttled": 1, "bad_address": 1}, 1)
     assert tron.fresh == 4, "read well, and not overdue"
+    assert (tron.stale, tron.failing, tron.never_synced) == (2, 1, 1)
+    assert (tron.without_schedule, tron.lost, tron.doubted) == (0, 1, 0)
     assert (tron.waiting, round(tron.reads_per_hour * 60)) == (2, 4 + 2)
     median, *later = tron.ages
     assert [round(age - median) for age in later] == [60 * (600 - 300)] * 3
     assert median >= 60 * 300
     ethereum = seen()["ethereum"]
     assert (ethereum.wallets, ethereum.fresh, ethereum.errors) == (1, 1, {})
+
+
+def test_the_moments_are_those_of_the_rows(tables: Tables, rows: list[UUID]) -> None:
+    def moment(query: str, *wallets: UUID) -> datetime:
+        (row,) = tables.rows(query, list(wallets))
+        found: datetime = row["found"]
+        return found
+
+    synced, due = (
+        f"SELECT {column} AS found FROM {table} WHERE wallet_id = ANY(%s)"
+        for column, table in (("last_synced", "balance_cache"), ("next_sync_at", "sync_schedule"))
+    )
+    tron = seen()["tron"]
+    assert tron.oldest_read == moment(synced, rows[6])
+    assert tron.last_read == moment(synced, rows[1])
+    assert tron.block_time == moment(
+        "SELECT max(block_time) AS found FROM balance_cache WHERE wallet_id = ANY(%s)", *rows
+    )
+    assert tron.overdue_since == moment(due, rows[3])
+    assert tron.unread_since is None
+
+
+def test_a_wallet_is_overdue_since_it_was_made_at_the_most(tables: Tables) -> None:
+    """Those that an older release or a bulk load made are due since the beginning of time."""
+    made = tables.add("tron", "T0", "T1")
+    tables.rows("UPDATE wallets SET created_at = now() - interval '2 hours'")
+    tables.rows("UPDATE sync_schedule SET next_sync_at = to_timestamp(0)")
+    since = tables.rows("SELECT min(created_at) AS found FROM wallets")[0]["found"]
+    assert (seen()["tron"].overdue_since, seen()["tron"].unread_since) == (since, since)
+    tables.rows("DELETE FROM sync_schedule WHERE wallet_id = %s", made[0])
+    tron = seen()["tron"]
+    assert (tron.overdue, tron.without_schedule, tron.overdue_since, tron.never_synced) == (2, 1, since, 2)
+
+
+def test_wallets_without_a_valid_address_are_waited_for_by_nobody(tables: Tables) -> None:
+    tables.add("tron", "T0")
+    tables.rows(
+        "UPDATE sync_schedule SET next_sync_at = now() + interval '1 day', failures = 1, last_error = 'bad_address'"
+    )
+    assert seen()["tron"].unread_since is None
 
 
 @pytest.mark.usefixtures("rows")
@@ -201,6 +245,62 @@ def test_a_script_reads_the_same(env: Env) -> None:
     assert tron["requests"]["share_of_quota"] == pytest.approx(tron["requests"]["per_day"] / 1000)
     assert [each["name"] for each in ethereum["endpoints"]] == ["127.0.0.1:1", "127.0.0.1:1#2"]
     assert SECRET not in str(told)
+
+
+@pytest.mark.usefixtures("rows")
+def test_each_network_has_the_quota_of_its_settings_unless_the_command_is_told_another(env: Env) -> None:
+    env |= {"TRON_DAILY_QUOTA": "1000"}
+    for options, expected in (([], [None, 1000]), (["--daily-quota", "7"], [7, 7])):
+        networks = command_json(env, "freshness", *options)["networks"]
+        assert [each["daily_quota"] for each in networks] == expected
+        for each in networks:
+            day, share = each["requests"]["per_day"], each["requests"]["share_of_quota"]
+            assert share == (None if each["daily_quota"] is None else pytest.approx(day / each["daily_quota"]))
+
+
+@pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize(("most", "late"), [("5990", ["tron"]), ("99m", ["tron"]), ("101m", []), ("2h", [])], ids=str)
+def test_cron_is_told_by_the_exit_code_and_a_sentence_that_a_network_is_late(
+    env: Env, most: str, late: list[str]
+) -> None:
+    """The wallet that has been overdue for the longest is so for a hundred minutes."""
+    told = command_json(env, "freshness", "--max-overdue", most, code=3 if late else 0)
+    assert (told["late"], told["max_overdue"]) == (late, pytest.approx(parsed_seconds(most)))
+    assert [each["overdue_seconds"] for each in told["networks"]] == [None, pytest.approx(6000, abs=60)]
+    done = command(env, "freshness", "--max-overdue", most)
+    assert done.exit_code == (3 if late else 0)
+    assert done.stderr.startswith("tron is late: a wallet has been overdue for 1 h 40 min; at most") == bool(late)
+    assert "tron: 8 wallets" in done.stdout
+
+
+def parsed_seconds(text: str) -> float:
+    return parsed(f"{text}s" if text.isdigit() else text).total_seconds()
+
+
+def test_a_network_in_which_nobody_was_ever_read_is_late_after_as_long(env: Env, tables: Tables) -> None:
+    tables.add("tron", "T0", "T1")
+    tables.rows(
+        "UPDATE sync_schedule SET next_sync_at = now() + interval '1 hour', failures = 9, last_error = 'reverted'"
+    )
+    assert command_json(env, "freshness", "--max-overdue", "3600")["late"] == []
+    tables.rows("UPDATE wallets SET created_at = now() - interval '2 hours' WHERE address = 'T0'")
+    assert command_json(env, "freshness", "--max-overdue", "3600", code=3)["late"] == ["tron"]
+    tables.rows("UPDATE sync_schedule SET last_error = 'bad_address'")
+    assert command_json(env, "freshness", "--max-overdue", "3600")["late"] == [], "no read would help"
+
+
+def test_wallets_of_a_network_without_a_node_are_late_too(env: Env, tables: Tables) -> None:
+    tables.add("bsc", "0x0")
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() - interval '2 hours'")
+    tables.rows("UPDATE wallets SET created_at = now() - interval '3 hours'")
+    assert command_json(env, "freshness", "--max-overdue", "3600", code=3)["late"] == ["bsc"]
+
+
+@pytest.mark.parametrize("most", ["0", "3599", "soon", "-1"])
+def test_what_would_call_a_wallet_overdue_that_is_only_being_read_is_refused(env: Env, most: str) -> None:
+    done = command(env, "freshness", "--max-overdue", most)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--max-overdue" in done.stderr
 
 
 def test_an_empty_database_and_a_network_without_nodes_are_told_of(env: Env, tables: Tables) -> None:

@@ -25,9 +25,12 @@ TWO = {name: PRESETS[name] for name in ("ethereum", "tron")}
 README = (ROOT / "README.md").read_text()
 
 
-def table(heading: str) -> dict[str, list[str]]:
+SHARED_TABLE = (ROOT / "docs" / "shared-table.md").read_text()
+
+
+def table(heading: str, page: str = README) -> dict[str, list[str]]:
     """The first column's code of a section's table, with the other cells."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ", maxsplit=1)[0]
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", section, re.MULTILINE)
     return {name: [cell.strip() for cell in rest.split("|")] for name, rest in rows}
 
@@ -53,11 +56,11 @@ def test_the_readme_has_each_default_as_it_is() -> None:
                 assert told[name] == field.default, name
 
 
-def test_the_readme_lists_every_column_of_the_shared_table() -> None:
-    assert list(table("The shared table")) == [column.name for column in balance_cache.columns]
+def test_every_column_of_the_shared_table_is_documented() -> None:
+    assert list(table("The shared table", SHARED_TABLE)) == [column.name for column in balance_cache.columns]
 
 
-def test_the_shared_table_is_read_in_the_readme_as_in_the_example() -> None:
+def test_the_shared_table_is_read_in_the_docs_as_in_the_example() -> None:
     tree = ast.parse((ROOT / "examples" / "api" / "main.py").read_text())
     (shown,) = (
         node.value.value
@@ -66,7 +69,7 @@ def test_the_shared_table_is_read_in_the_readme_as_in_the_example() -> None:
         and ast.unparse(node.targets[0]) == "SHOWN"
         and isinstance(node.value, ast.Constant)
     )
-    section = README.split("\n## The shared table\n")[1].split("\n## ")[0]
+    section = SHARED_TABLE.split("\n## The shared table\n")[1].split("\n## ")[0]
     assert str(shown).strip() == section.split("```sql\n")[1].split("```")[0].strip()
     assert OF_SOURCE in str(shown)
 
@@ -99,7 +102,7 @@ def documented(command: str) -> set[str]:
 def test_every_key_of_freshness_is_documented_and_no_other() -> None:
     state = NodeState("node", None, "", 500, 0.0, "", 0, 0, 0, {1.0: 1})
     report = network_report(NetworkFreshness("tron"), [state], size=500)
-    assert paths({"redis": True, "networks": [report]}) == documented("freshness")
+    assert paths({"redis": True, "max_overdue": None, "late": None, "networks": [report]}) == documented("freshness")
 
 
 def test_every_key_of_resync_is_documented_and_no_other() -> None:

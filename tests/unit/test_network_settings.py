@@ -99,13 +99,14 @@ def test_every_network_that_is_known_has_the_same_variables(name: str) -> None:
             f"{own}FINALITY": finality,
             f"{own}RPS": "4",
             f"{own}MAX_HEAD_AGE": "33",
+            f"{own}DAILY_QUOTA": "100000",
         }
     )
     assert settings.networks == (name,)
     chain = settings.chain(name)
     assert [url.get_secret_value() for url in chain.urls] == [f"{NODE}/key"]
     assert (chain.chain_id, chain.contract, chain.decimals, chain.finality) == (77, token, 9, finality)
-    assert (chain.per_second, chain.max_head_age) == (4, 33)
+    assert (chain.per_second, chain.max_head_age, chain.daily_quota) == (4, 33, 100_000)
 
 
 @pytest.mark.parametrize("name", [name for name, network in PRESETS.items() if network.usdt_contract])
@@ -173,6 +174,9 @@ def test_each_may_come_from_a_file(tmp_path: Path) -> None:
             "BSC_RPS leaves a read no 2 requests in its 1.25 s",
         ),
         ({"BSC_MAX_HEAD_AGE": "-1"}, "BSC_MAX_HEAD_AGE: Input should be greater than or equal to 0"),
+        ({"BSC_DAILY_QUOTA": "0"}, "BSC_DAILY_QUOTA: Input should be greater than or equal to 1"),
+        ({"BSC_DAILY_QUOTA": "1.5"}, "BSC_DAILY_QUOTA: Input should be a valid integer"),
+        ({"BSC_DAILY_QUOTA": "hunter2"}, "BSC_DAILY_QUOTA: Input should be a valid integer"),
         ({"BSC_RPC_URLS": "http://node.example"}, "BSC_RPC_URLS names a node on another machine by http://"),
         ({"SEPOLIA_RPC_URLS": NODE}, "SEPOLIA_USDT_CONTRACT must be set: there is no official USDT here"),
         ({"OPTIMISM_RPC_URLS": NODE}, "OPTIMISM_USDT_CONTRACT must be set: there are two live tokens"),
@@ -195,6 +199,11 @@ def test_a_wrong_value_stops_the_start_with_a_sentence_that_names_the_variable(
 )
 def test_a_budget_of_always_starts(variables: dict[str, str]) -> None:
     assert loaded(**variables).chain("bsc").per_second == float(variables["BSC_RPS"])
+
+
+def test_nobody_has_a_daily_quota_who_was_given_none() -> None:
+    settings = loaded(TRON_DAILY_QUOTA="100000", ETHEREUM_DAILY_QUOTA="")
+    assert [settings.chain(name).daily_quota for name in ("tron", "ethereum", "bsc")] == [100_000, None, None]
 
 
 def test_rises_are_confirmed_of_a_token_whose_decimals_only_the_chain_can_tell() -> None:

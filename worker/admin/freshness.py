@@ -18,7 +18,6 @@ from config.network_settings import prefix
 from config.networks import NetworkName
 from config.settings import WorkerSettings
 from db.freshness_queries import NetworkFreshness, freshness
-from db.network_state import SOUND, Condition, conditions
 from db.session import transaction
 from worker.admin.node_states import NodeState, node_states, per_request
 from worker.reading import shared_of
@@ -29,24 +28,48 @@ from worker.wording import counted, in_words, printable
 Report = dict[str, Any]
 
 AGES = ("p50", "p95", "p99", "oldest")  # of db.freshness_queries.AGE_SHARES
-COUNTS = ("wallets", "read", "fresh", "due", "overdue", "claimed", "failing", "errors")
+COUNTS = ("wallets", "read", "fresh", "due", "overdue", "claimed", "errors")
 
 
-def look(settings: WorkerSettings, *, daily_quota: int | None) -> Report:
-    """Every network that has wallets or a node. Raises SQLAlchemyError; without Redis, what the database knows."""
+def look(settings: WorkerSettings, *, daily_quota: int | None = None, max_overdue: float | None = None) -> Report:
+    """Every network that has wallets or a node. Raises SQLAlchemyError; without Redis, what the database knows.
+
+    `daily_quota` is of each network, in place of those that the settings have. `max_overdue`: for how many seconds a
+    wallet may be overdue until its network counts as late.
+    """
     redis = SharedRedis("freshness", settings.redis_url.get_secret_value()).answers()
     with transaction() as connection:
         found = {each.network: each for each in freshness(connection, grace=timedelta(seconds=settings.sync_lease))}
-        known = conditions(connection)
     names = dict.fromkeys((*settings.known_networks, *sorted(found)))
     reports = []
     for network in names:
         synced = network in settings.networks
         if synced or network in found:
             nodes, size = _nodes(network, settings, redis=redis) if synced else ([], None)
-            wallets, condition = found.get(network, NetworkFreshness(network)), known.get(network, SOUND)
-            reports.append(network_report(wallets, nodes, condition, synced=synced, size=size, daily_quota=daily_quota))
-    return {"redis": redis, "networks": reports}
+            wallets = found.get(network, NetworkFreshness(network))
+            quota = daily_quota or (settings.chain(network).daily_quota if synced else None)
+            reports.append(network_report(wallets, nodes, synced=synced, size=size, daily_quota=quota))
+    late = None if max_overdue is None else [each["network"] for each in reports if is_late(each, max_overdue)]
+    return {"redis": redis, "max_overdue": max_overdue, "late": late, "networks": reports}
+
+
+def is_late(report: Report, max_overdue: float) -> bool:
+    """Whether a network's wallets wait for longer than that. Pure. What nobody can tell is late, and never in time."""
+    waiting = [report["overdue_seconds"]] if report["overdue"] else []
+    waiting += [report["unread_seconds"]] if report["unread_seconds"] is not None else []
+    return any(seconds is None or seconds > max_overdue for seconds in waiting)
+
+
+def late_lines(seen: Report) -> Iterator[str]:
+    """What a person is told of each network that is late."""
+    late = seen["late"] or ()
+    for report in (each for each in seen["networks"] if each["network"] in late):
+        waits = [in_words(report["overdue_seconds"])] if report["overdue_seconds"] is not None else []
+        told = [f"a wallet has been overdue for {each}" for each in waits]
+        if (unread := report["unread_seconds"]) is not None:
+            told.append(f"no wallet has a balance yet, though the first was there {in_words(unread)} ago")
+        why = " and ".join(told) or "for how long is not known"
+        yield f"{report['network']} is late: {why}; at most {in_words(seen['max_overdue'])} is meant."
 
 
 def _nodes(network: NetworkName, settings: WorkerSettings, *, redis: bool) -> tuple[list[NodeState] | None, int]:
@@ -59,7 +82,6 @@ def _nodes(network: NetworkName, settings: WorkerSettings, *, redis: bool) -> tu
 def network_report(
     found: NetworkFreshness,
     nodes: Sequence[NodeState] | None,
-    condition: Condition = SOUND,
     *,
     synced: bool = True,
     size: int | None = None,
@@ -73,20 +95,29 @@ def network_report(
     reads = reads_per_hour(found)
     requests = None if reads is None or size is None else reads / size
     spans = [node.requests for node in nodes or ()]
+    out_since = found.condition.out_since
     return {
         "network": found.network,
         "synced": synced,
         **{name: getattr(found, name) for name in COUNTS},
+        "failing": found.failed,
+        "overdue_seconds": _seconds_since(found.overdue_since, found.counted_at),
+        "unread_seconds": _seconds_since(found.unread_since, found.counted_at),
         "share_fresh": found.fresh / found.wallets if found.wallets else None,
         "age_seconds": dict(zip(AGES, found.ages or (None,) * len(AGES), strict=True)),
-        "out_since": condition.out_since and condition.out_since.astimezone(UTC).isoformat(),
-        "out_reason": condition.reason,
-        "lost": condition.lost,
-        "doubted": condition.doubted,
+        "out_since": out_since and out_since.astimezone(UTC).isoformat(),
+        "out_reason": found.condition.reason,
+        "lost": found.lost,
+        "doubted": found.doubted,
         "reads_per_hour": reads,
+        "daily_quota": daily_quota,
         "requests": requests_made(spans, time() if now is None else now, requests, daily_quota),
         "endpoints": None if nodes is None else [node.as_json() for node in nodes],
     }
+
+
+def _seconds_since(moment: datetime | None, now: datetime | None) -> float | None:
+    return None if moment is None or now is None else (now - moment).total_seconds()
 
 
 def reads_per_hour(found: NetworkFreshness) -> float | None:
@@ -125,7 +156,9 @@ def lines(report: Report) -> Iterator[str]:
     if report["read"]:
         yield "  age        " + ", ".join(f"{name} {in_words(age)}" for name, age in report["age_seconds"].items())
     if report["wallets"]:
-        yield f"  now        {report['due']:,} due, {report['overdue']:,} overdue, {report['claimed']:,} being read"
+        longest = "" if report["overdue_seconds"] is None else f" for up to {in_words(report['overdue_seconds'])}"
+        overdue = f"{report['overdue']:,} overdue{longest}"
+        yield f"  now        {report['due']:,} due, {overdue}, {report['claimed']:,} being read"
     if report["failing"]:
         most_first = sorted(report["errors"].items(), key=lambda item: (-item[1], item[0]))
         yield f"  failing    {report['failing']:,}: " + ", ".join(f"{code} {count:,}" for code, count in most_first)
