@@ -22,6 +22,7 @@ from api.auth import Verifier, check_may_read
 from api.balances import is_complete, reply, reply_in_full
 from api.conditional import Tagger
 from api.database import Database
+from api.first_look import look
 from api.middleware import Middleware
 from api.parameters import (
     Detail,
@@ -44,6 +45,7 @@ from config.networks import NetworkName
 from config.settings import ApiSettings, api_settings
 
 ROWS_AT_ONCE: Final = 1000  # the reply of more, some ms of work, is built beside the event loop
+METRICS_TYPE: Final = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")  # which the framework adds
 MAX_SUBJECT: Final = 128  # characters of it that the log has
 
 
@@ -71,9 +73,11 @@ class Endpoint:
         self._reading = Reading(self._settings, database, refresher)
         self.readiness = Readiness(self._reading.schema_version)
         self._verifier.look_for_keys()
+        looking = asyncio.create_task(look(database))
         try:
             yield
         finally:
+            looking.cancel()
             await refresher.close()
             await database.close()
             self._thread.shutdown(wait=False)
@@ -171,7 +175,7 @@ def routes(endpoint: Endpoint, known: Sequence[NetworkName]) -> list[Any]:
 
     @get("/metrics", include_in_schema=False)
     async def metrics() -> ASGIResponse:
-        return ASGIResponse(body=generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return ASGIResponse(body=generate_latest(), media_type=METRICS_TYPE)
 
     handlers = [balances, healthy, ready]
     document = openapi.document(handlers, known)

@@ -1,15 +1,17 @@
 """Who is asking: a bearer JWT, checked with an allow-list of algorithms that fits the kind of key."""
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from time import time
+from time import monotonic, time
 from typing import Any
 from uuid import UUID
 
 import jwt
 import structlog
+from structlog.contextvars import get_contextvars
 
 from api.keys import Keys, UnknownKey, keys_of
 from api.problems import Problem, unauthorized
@@ -24,6 +26,8 @@ MAX_TOKEN_BYTES = 8192
 LEEWAY = 10  # seconds by which clocks may differ
 MAX_REMEMBERED = 4096  # tokens
 EXPIRED = "expired"
+TOLD_SECONDS = 60.0
+"""For which a reason for 401 is not told again, but counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,30 @@ class Caller:
         return self.admin or self.is_user(user_id)
 
 
+class Refusals:
+    """Tells the log why tokens are refused: each reason once a minute, however many requests there are.
+
+    The access log has it for each request, where there is an access log; a wrong setting refuses everybody, and is to
+    be found at any level.
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+        self._more: Counter[str] = Counter()
+
+    def tell(self, reason: str) -> None:
+        now = monotonic()
+        if now - self._told.get(reason, float("-inf")) < TOLD_SECONDS:
+            self._more[reason] += 1
+            return
+        self._told[reason] = now
+        log.warning("token_refused", reason=reason, more=self._more.pop(reason, 0), **_request())
+
+
+def _request() -> dict[str, str]:
+    return {name: value for name, value in get_contextvars().items() if name == "request_id"}
+
+
 class Verifier:
     """Checks tokens as the settings say. Made once; raises SystemExit when the key does not fit its algorithms.
 
@@ -53,6 +81,7 @@ class Verifier:
         self._settings = settings
         self._keys: Keys = keys_of(settings)
         self._remembered: dict[bytes, tuple[float, int, Caller]] = {}
+        self._refusals = Refusals()
 
     def look_for_keys(self) -> None:
         """Begin to fetch the keys, where they are a provider's, so that the first request need not wait for them."""
@@ -62,6 +91,14 @@ class Verifier:
 
     async def caller(self, headers: Sequence[bytes]) -> Caller:
         """The caller whom the Authorization headers of a request name. Raises Problem: 401, or 503 without any keys."""
+        try:
+            return await self._caller(headers)
+        except Problem as refused:
+            if refused.reason:
+                self._refusals.tell(refused.reason)
+            raise
+
+    async def _caller(self, headers: Sequence[bytes]) -> Caller:
         token = _bearer(headers)
         version = self._keys.version()
         expires, of_version, caller = self._remembered.get(token, _NOTHING)

@@ -11,7 +11,8 @@ import jwt
 import structlog
 
 from api.problems import unavailable
-from config.keys import FETCH_SECONDS, MIN_RSA_BITS, Key, Provider, public_keys, secrets_of, usable
+from config.key_fetching import FETCH_SECONDS, Provider, why_not
+from config.keys import MIN_RSA_BITS, Key, public_keys, secrets_of, usable
 from config.keys import Keys as ById
 from config.settings import ApiSettings
 
@@ -143,7 +144,7 @@ class ProviderKeys:
         except Exception as error:  # noqa: BLE001  whatever a provider answers, nobody's request fails by it
             # Without any, no token can be checked until the provider is back.
             level = logging.WARNING if self._keys else logging.ERROR
-            log.log(level, "keys_not_fetched", error=type(error).__name__, kept=len(self._keys))
+            log.log(level, "keys_not_fetched", error=why_not(error), kept=len(self._keys))
         else:
             self._fetched_at = monotonic()
             self._replace(found)

@@ -15,6 +15,7 @@ import structlog
 
 from api.database import UNAVAILABLE, Statement
 from db.endpoint_connections import Connector
+from db.reasons import reason
 from db.requests import CHANNEL, TELL
 
 log = structlog.get_logger(__name__)
@@ -51,7 +52,8 @@ class Listener:
             try:
                 await self._listen()
             except (*UNAVAILABLE, Deaf) as error:
-                log.warning("not_listening", error=type(error).__name__, again_in_seconds=self._pause)
+                what = {"error": type(error).__name__, "reason": reason(error)}
+                log.warning("not_listening", **what, again_in_seconds=self._pause)
             await asyncio.sleep(self._pause)
             self._pause = min(self._pause * 2, PAUSES[1])
 

@@ -34,6 +34,7 @@ KEY_PREFIX = "bal:"
 
 SOCKET_TIMEOUT = 5.0  # seconds; above the second for which a worker waits in one BRPOP
 CONNECT_TIMEOUT = 3.0  # seconds
+HEALTH_CHECK_INTERVAL = 25  # seconds
 LONGEST_PAUSE = 5.0  # seconds from one try to reach Redis to the next; kombu's grow to half a minute
 
 
@@ -57,5 +58,5 @@ def transport_options(
         **timeouts,
         **of_sentinel,
         "socket_keepalive": True,
-        "health_check_interval": 25,
+        "health_check_interval": HEALTH_CHECK_INTERVAL,
     }

@@ -1,16 +1,12 @@
 """The keys that the settings name for checking tokens, each with the algorithms that fit it."""
 
-import http.client
 import json
 import re
-import zlib
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from textwrap import wrap
 from typing import Any, NamedTuple
-from urllib.error import HTTPError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import jwt
 from cryptography import x509
@@ -19,16 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.utils import base64url_decode
 
-FETCH_SECONDS = 5.0  # for which a provider may take to give its keys
-
-MAX_SET_BYTES = 1 << 20  # of a published set of keys; a large provider's has some tens of kB
 MIN_RSA_BITS = 2048  # NIST SP 800-131A: shorter keys are not to be believed since 2014
-
-NOT_FETCHED = (OSError, ValueError, http.client.HTTPException, zlib.error)
-"""What a fetch raises when a provider is out of reach, or answers something else."""
-
-HEADERS = {"User-Agent": "balance-sync", "Accept": "application/json", "Accept-Encoding": "identity"}
-"""Firewalls before providers refuse Python's own name."""
 
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
@@ -143,36 +130,6 @@ def _fitting(material: Any) -> tuple[str, ...]:
         case ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey():
             return ("EdDSA",)
     return ()
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    """The settings say whose keys are believed, and not whoever is named there."""
-
-    def redirect_request(self, *_: object, **__: object) -> None:
-        return None
-
-
-class Provider:
-    """The address where a provider publishes its keys (JWKS)."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def fetch_data(self) -> Any:
-        """What is published there now. I/O; raises NOT_FETCHED."""
-        try:
-            # The settings allow no other scheme than http and https.
-            asked = Request(self._url, headers=HEADERS)  # noqa: S310
-            with build_opener(_NoRedirects).open(asked, timeout=FETCH_SECONDS) as reply:
-                published = reply.read(MAX_SET_BYTES + 1)
-                if reply.headers.get("Content-Encoding", "").lower() == "gzip":  # from whom compresses unasked
-                    published = zlib.decompressobj(wbits=31).decompress(published, MAX_SET_BYTES + 1)
-        except HTTPError as error:
-            error.close()
-            raise
-        if len(published) > MAX_SET_BYTES:
-            raise ValueError("too large for a set of keys")
-        return json.loads(published)
 
 
 def usable(published: Any, algorithms: Sequence[str]) -> Keys:

@@ -4,6 +4,7 @@ Every process refuses the same ones, so that no half of the product runs where t
 """
 
 import os
+import ssl
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,14 @@ def check(found: Parameters) -> None:
         raise ValueError(wrong)
 
 
+def check_certificates(found: Parameters) -> None:
+    """The same for what is in the files of certificates and keys. Each driver would find it out by itself at its first
+    connection, and say it in words of its own. It reads the files: for a start, not for each connection.
+    """
+    if found["sslmode"] != "disable" and (wrong := next(_wrong_certificates(found), "")):
+        raise ValueError(wrong)
+
+
 def _wrong(found: Parameters) -> Iterator[str]:
     if not found.get("user"):
         yield "names no user, and this process's user id has no name: write the user"
@@ -113,6 +122,22 @@ def _wrong_files(found: Parameters) -> Iterator[str]:
             yield f"names a file in {name} that this process cannot read: correct {name}, or mount the file"
     if found.get("sslkey") and found["sslmode"] != "disable" and _open_to_others(Path(found["sslkey"])):
         yield "names a key in sslkey that others can read, which libpq refuses: give it mode 0600 (root's own: 0640)"
+
+
+def _wrong_certificates(found: Parameters) -> Iterator[str]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if found.get("sslrootcert"):
+        try:
+            context.load_verify_locations(found["sslrootcert"])
+        except OSError:  # of which the errors of TLS are
+            yield "names a file in sslrootcert that has no certificate in PEM: correct sslrootcert"
+    if bool(found.get("sslcert")) != bool(found.get("sslkey")):
+        yield "names only one of sslcert and sslkey, a certificate and its key: name both"
+    elif found.get("sslcert"):
+        try:
+            context.load_cert_chain(found["sslcert"], found["sslkey"], lambda: found.get("sslpassword", ""))
+        except (OSError, ValueError):
+            yield "names files in sslcert and sslkey that are no certificate in PEM and its key: correct them"
 
 
 def _refused(name: str, found: Parameters) -> str:

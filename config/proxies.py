@@ -1,16 +1,22 @@
 """The proxies and certificates that the environment has for requests over HTTP: found wanting before the first one.
 
-requests and Python's own library read `HTTPS_PROXY`, `NO_PROXY` and `REQUESTS_CA_BUNDLE` themselves. What they cannot
-use they tell of in each request anew, in words that sound as if a node were out of order.
+requests and Python's own library read `HTTPS_PROXY` and `NO_PROXY` themselves. What they cannot use they tell of in
+each request anew, in words that sound as if a node were out of order. Of the variables for certificates each of the two
+reads others: here both are given the same.
 """
 
 import os
+import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+from pydantic_settings import BaseSettings
+
+from config.files import Environment
+
 CERTIFICATES = ("requests_ca_bundle", "curl_ca_bundle", "ssl_cert_file")
-"""In small letters, as settings' sources have the names of variables."""
+"""In small letters, as settings' sources have the names of variables. The first that is set holds."""
 
 
 def wrong(urls: Iterable[str], variables: Mapping[str, str | None], *, socks: bool | None = None) -> Iterator[str]:
@@ -31,8 +37,30 @@ def wrong(urls: Iterable[str], variables: Mapping[str, str | None], *, socks: bo
             said.add(_of_proxy(f"{scheme.upper()}_PROXY", proxy, able=able))
     yield from sorted(said - {""})
     for name in CERTIFICATES:
-        if (path := variables.get(name)) and not os.access(path, os.R_OK):
-            yield f"{name.upper()} names a file of certificates that this process cannot read: correct it, or mount it"
+        if (path := variables.get(name)) and (what := _of_certificates(path)):
+            yield f"{name.upper()} names a file of certificates {what}"
+
+
+def authorities() -> str | None:
+    """Whom connections over HTTPS trust: the file or folder that a variable names. None: whom the library trusts."""
+    variables = Environment(BaseSettings).env_vars
+    return next((path for name in CERTIFICATES if (path := variables.get(name))), None)
+
+
+def trusting(path: str | None) -> ssl.SSLContext:
+    """How a client checks certificates: by those in a file or a folder, or by the system's. Raises OSError."""
+    folder = path is not None and os.path.isdir(path)  # noqa: PTH112
+    return ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
+
+
+def _of_certificates(path: str) -> str:
+    if not os.access(path, os.R_OK):
+        return "that this process cannot read: correct it, or mount it"
+    try:
+        trusting(path)
+    except OSError:
+        return "that has none in it: write them as PEM, the authority's own first"
+    return ""
 
 
 def _of_proxy(name: str, proxy: str, *, able: bool) -> str:

@@ -4,9 +4,10 @@
 new table has them from its first moment; ``celery -A worker check`` names those that are missing.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Connection
+if TYPE_CHECKING:  # the endpoint asks for its rights too, and does without SQLAlchemy
+    from sqlalchemy import Connection
 
 
 class Right(NamedTuple):
@@ -116,7 +117,7 @@ TABLES = (
 _THERE = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s)"
 
 
-def grant(connection: Connection) -> None:
+def grant(connection: "Connection") -> None:
     """Give those of the roles that there are exactly their rights on the tables. For the tables' owner."""
     if connection.exec_driver_sql("SELECT to_regclass('sources')").scalar_one() is None:
         return  # a schema of before, which a downgrade made
@@ -127,28 +128,43 @@ def grant(connection: Connection) -> None:
             connection.exec_driver_sql(f"GRANT {right.text} TO {role}")
 
 
-def missing(connection: Connection, role: str) -> list[Right]:
-    """Which of a role's rights whoever is connected lacks, on the tables that there are."""
-    return [
-        each
+LACKING = """
+SELECT privilege, relation, field
+  FROM unnest(%(privileges)s::text[], %(relations)s::text[], %(fields)s::text[]) WITH ORDINALITY
+    AS wanted (privilege, relation, field, place)
+ WHERE CASE WHEN field = '' THEN has_table_privilege(to_regclass(relation), privilege)
+            ELSE has_column_privilege(to_regclass(relation),
+                                      (SELECT attnum FROM pg_attribute
+                                        WHERE attrelid = to_regclass(relation) AND attname = field), privilege)
+       END IS FALSE
+ ORDER BY place
+"""
+"""Which rights whoever is connected lacks. A table or column that an older schema has not is none of them."""
+
+
+def wanted(role: str) -> dict[str, list[str]]:
+    """The parameters of `LACKING` for a role."""
+    each = [
+        (right.privilege, table, column)
         for right in RIGHTS[role]
         for table in right.tables
-        for column in right.columns or (None,)
-        if not _has(connection, each := Right(right.privilege, (table,), (column,) if column else ()))
+        for column in right.columns or ("",)
     ]
+    privileges, relations, fields = map(list, zip(*each, strict=True))
+    return {"privileges": privileges, "relations": relations, "fields": fields}
 
 
-def _has(connection: Connection, right: Right) -> bool:
-    (table,) = right.tables
-    if right.columns:
-        asked = "SELECT has_column_privilege(to_regclass(%(table)s), %(column)s, %(privilege)s)"
-    else:
-        asked = "SELECT has_table_privilege(to_regclass(%(table)s), %(privilege)s)"
-    found = {"table": table, "column": "".join(right.columns), "privilege": right.privilege}
-    return connection.exec_driver_sql(asked, found).scalar_one() is not False  # None: there is no such table
+def lacking(privilege: str, relation: str, field: str) -> Right:
+    """The right that a row of `LACKING` is about."""
+    return Right(privilege, (relation,), (field,) if field else ())
 
 
-def is_superuser(connection: Connection) -> bool:
+def missing(connection: "Connection", role: str) -> list[Right]:
+    """Which of a role's rights whoever is connected lacks, on the tables that there are."""
+    return [lacking(*row) for row in connection.exec_driver_sql(LACKING, wanted(role))]
+
+
+def is_superuser(connection: "Connection") -> bool:
     """Whether whoever is connected may do anything at all."""
     return bool(connection.exec_driver_sql("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").scalar_one())
 
@@ -159,6 +175,6 @@ SELECT EXISTS (SELECT FROM pg_proc JOIN pg_roles ON pg_roles.oid = proowner
 """
 
 
-def runs_as_superuser(connection: Connection) -> bool:
+def runs_as_superuser(connection: "Connection") -> bool:
     """Whether a trigger's function has a superuser's rights, by belonging to one."""
     return bool(connection.exec_driver_sql(_OWNED).scalar_one())

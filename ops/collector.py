@@ -10,6 +10,7 @@ from config.ops_settings import OpsSettings
 from ops.collect import Passes
 from ops.exposition import Known, rendered
 from ops.history import History
+from ops.metrics import SETTINGS
 from ops.picture import Picture
 
 log = structlog.get_logger(__name__)
@@ -17,12 +18,6 @@ log = structlog.get_logger(__name__)
 HOLDS_INTERVALS = 3
 """Intervals from the begin of a pass after which what it found is too old to be shown as what is."""
 ENDS_WITHIN = 2.0  # seconds that the end of the process waits for a pass in hand
-
-SETTINGS = (
-    *("sync_lease", "sync_interval_active", "sync_interval_idle", "dispatch_interval"),
-    *("refresh_deadline", "collect_interval"),
-)
-"""Settings in seconds that alerts go by."""
 
 
 class Collector:
@@ -35,11 +30,11 @@ class Collector:
         self._settings = {name: float(getattr(settings, name)) for name in SETTINGS}
         self._head_ages = {network: chain.max_head_age for network, chain in chains.items()}
         self._quotas = {network: chain.daily_quota for network, chain in chains.items() if chain.daily_quota}
+        self.history = History()
+        """The ages of the last hours, for the page."""
         self._last: Picture | None = None
         self._good: Picture | None = None
         """The last one with an answer of Postgres."""
-        self.history = History()
-        """The ages of the last hours, for the page."""
         self._failures = 0
         self._rendered = b""
         self._broken = ""

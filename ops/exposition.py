@@ -84,6 +84,7 @@ def _samples(picture: Picture | None, known: Known) -> Samples:
     if picture is None:
         return
     for network in picture.networks:
+        yield "network_synced", (network.name,), float(network.synced)
         yield from _of_wallets(network)
         yield from _of_nodes(network)
         yield from _of_quota(network)

@@ -48,7 +48,8 @@ class History:
 
     def of(self, network: NetworkName, now: float) -> Sequence[Point]:
         """The points of the last hours."""
-        return [point for point in self._points.get(network, ()) if now - HOURS * 3600 <= point.at <= now]
+        # A copy, made at once: the thread of the passes may add to it meanwhile.
+        return [point for point in list(self._points.get(network, ())) if now - HOURS * 3600 <= point.at <= now]
 
 
 def _minute(at: float) -> int:

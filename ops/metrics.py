@@ -79,7 +79,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("collection_failures_total", "counter", (), "Passes that failed."),
 )
 
-SETTINGS = ("collect_interval", "dispatch_interval", "sync_interval_idle", "sync_lease")
+SETTINGS = (
+    *("collect_interval", "dispatch_interval", "refresh_deadline"),
+    *("sync_interval_active", "sync_interval_idle", "sync_lease"),
+)
 """The settings that ``setting_seconds`` has: alerts take their thresholds from these."""
 
 ENDPOINT_METRICS: tuple[Metric, ...] = (

@@ -22,7 +22,7 @@ from ops.page_view import Standards, view
 from ops.page_wallet import wallet_view
 from ops.picture import Picture
 
-HTML: Final = "text/html; charset=utf-8"
+HTML: Final = "text/html"  # the framework adds the encoding
 HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-store",
     # Nothing comes from elsewhere, and nothing is sent there. `connect-src`: the page fetches itself anew.

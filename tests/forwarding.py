@@ -26,15 +26,19 @@ def becomes_a_replica(server: Server, of: Server) -> None:
 class Forwarder:
     """A port that leads to a server, and new connections to another one once `to` is changed; old ones stay.
 
-    `heard` is what clients sent, after the handshake where there is TLS.
+    `heard` is what clients sent, after the handshake where there is TLS. At the end of its block it closes every
+    connection itself: a client may keep its own for as long as somebody holds an error that came from it.
     """
 
     def __init__(self, port: int, tls: SSLContext | None = None) -> None:
         self.to = port
         self.heard: list[bytes] = []
         self._tls = tls
-        self._open: list[socket.socket] = [socket.create_server((HOST, 0))]
-        self.port = self._open[0].getsockname()[1]
+        self._lock = threading.Lock()
+        self._ending = False
+        self._listening = socket.create_server((HOST, 0))
+        self._open: list[socket.socket] = [self._listening]
+        self.port = self._listening.getsockname()[1]
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
@@ -42,26 +46,48 @@ class Forwarder:
         return self
 
     def _start(self, run: Callable[..., None], *arguments: Any) -> threading.Thread:
-        self._threads.append(threading.Thread(target=run, args=arguments))
-        self._threads[-1].start()
-        return self._threads[-1]
+        thread = threading.Thread(target=run, args=arguments)
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def _kept(self, opened: socket.socket) -> socket.socket:
+        """Note a connection, so that the end of the block closes it. Raises OSError when that has come."""
+        with self._lock:
+            self._open.append(opened)
+            if self._ending:
+                opened.close()
+                raise OSError
+        return opened
 
     def _accept(self) -> None:
-        with self._open[0] as listening, suppress(OSError):
+        with suppress(OSError):
             while True:
-                client, _ = listening.accept()
-                self._open.append(client)
-                self._start(self._serve, client)
+                client, _ = self._listening.accept()
+                self._start(self._serve, self._kept(client))
 
     def _serve(self, client: socket.socket) -> None:
         with (
             suppress(OSError),
-            self._tls.wrap_socket(client, server_side=True) if self._tls else client as opened,
-            socket.create_connection((HOST, self.to)) as server,
+            self._wrapped(client) as opened,
+            self._kept(socket.create_connection((HOST, self.to))) as server,
         ):
             back = self._start(self._pass_on, server, opened)
             self._pass_on(opened, server, self.heard)
             back.join()
+
+    def _wrapped(self, client: socket.socket) -> socket.socket:
+        """The connection after its handshake. What wraps a socket takes it over, so the wrap is noted before that."""
+        if self._tls is None:
+            return client
+        wrapped = self._tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        self._kept(wrapped)
+        try:
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
 
     @staticmethod
     def _pass_on(source: socket.socket, target: socket.socket, heard: list[bytes] | None = None) -> None:
@@ -74,8 +100,12 @@ class Forwarder:
             target.shutdown(socket.SHUT_RDWR)
 
     def __exit__(self, *_: object) -> None:
-        for each in self._open:
+        with self._lock:
+            self._ending = True
+            opened = list(self._open)
+        for each in opened:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
+        for thread in self._threads:  # one that begins now ends at once, and is joined too
             thread.join()
+        self._listening.close()

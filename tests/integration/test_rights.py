@@ -230,7 +230,7 @@ def test_whoever_may_act_as_the_owner_migrates_as_the_owner(
 
 def test_nobody_else_migrates(database_url: str, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     connect(STRANGER)
-    with pytest.raises(Exception, match=f"the tables belong to {OWNER}: run alembic as that role"):
+    with pytest.raises(SystemExit, match=f"DATABASE_URL: the tables belong to {OWNER}: run alembic as that role"):
         migrated_as(as_role(database_url, STRANGER), monkeypatch)
 
 

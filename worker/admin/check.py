@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from config.keys import NOT_FETCHED, Provider, public_keys, usable
+from config.key_fetching import NOT_FETCHED, Provider, why_not
+from config.keys import public_keys, usable
 from config.settings import ApiSettings, WorkerSettings, api_settings, problems
 from config.values import LOOPBACK
 from db import SCHEMA_VERSION, schema_serves
@@ -100,7 +101,7 @@ def tokens(settings: ApiSettings) -> Finding:
     try:
         found = usable(Provider(url.get_secret_value()).fetch_data(), algorithms)
     except NOT_FETCHED as error:
-        return Finding("tokens", f"JWT_JWKS_URL: no keys ({type(error).__name__})", "correct it, or start the provider")
+        return Finding("tokens", f"JWT_JWKS_URL: no keys ({why_not(error)})", "correct it, or start the provider")
     if not found:
         to_do = "correct JWT_JWKS_URL or JWT_ALGORITHMS"
         return Finding("tokens", f"JWT_JWKS_URL: no key for {', '.join(algorithms)} among its keys", to_do)

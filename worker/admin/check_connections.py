@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any
 
-import asyncpg
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -16,34 +15,26 @@ from sqlalchemy import Connection
 
 from config import redis_address
 from config.redis_address import CLUSTER
-from db.endpoint_connections import Connector
 from db.reasons import reason
-from db.server_facts import facts
+from db.server_facts import facts, troubles
 from worker.admin.finding import Finding
 
 OLDEST_REDIS = (6, 2)
-OLDEST_POSTGRES = 140_000  # as server_version_num has it
 ENDPOINT_SECONDS = 10.0
 RIGHTS = "give it the rights of config/redis.acl"
 
 
 def postgres(connection: Connection) -> Iterator[Finding]:
     """What of a database that answers is not as it must be, or not as it should be."""
-    version, encoding, read_only, replica = facts(connection)
-    if version < OLDEST_POSTGRES:
-        yield Finding("database", f"version {version // 10_000}", "use PostgreSQL 14 or later")
-    if replica or read_only:
-        what = "is a replica" if replica else "takes no writes"
-        yield Finding(
-            "database", what, "name the primary in DATABASE_URL, or all hosts and target_session_attrs=read-write"
-        )
-    if encoding == "SQL_ASCII":
-        to_do = "make it anew with ENCODING 'UTF8': PostgreSQL checks no text in it"
-        yield Finding("database", f"encoding {encoding}", to_do, warning=True)
+    for trouble in troubles(facts(connection)):
+        yield Finding("database", trouble.detail, trouble.to_do, warning=trouble.warning)
 
 
 def endpoints_way(url: str) -> Iterator[Finding]:
     """Whether the endpoint's driver reaches the database too: it is another than the worker's."""
+    import asyncpg  # a worker looks at Redis by this module, and does without this driver
+
+    from db.endpoint_connections import Connector
 
     async def connect() -> None:
         async with asyncio.timeout(ENDPOINT_SECONDS):
@@ -119,6 +110,7 @@ def _refused(client: Any) -> list[str]:
         *(("HSET", "bal:unacked", field, "1"), ("HGET", "bal:unacked", field), ("HMGET", "bal:unacked", field)),
         *(("HDEL", "bal:unacked", field), ("ZADD", "bal:unacked_index", "9e15", field)),
         *(("ZRANGE", "bal:unacked_index", "0", "0"), ("ZREM", "bal:unacked_index", field)),
+        ("ZREMRANGEBYSCORE", "bal:unacked_index", "9e15", "9e15"),
         *(("EVAL", "return redis.call('TIME')", "0"), ("WATCH", own), ("UNWATCH",), ("MULTI",), ("EXEC",)),
     ]
     refused = []

@@ -15,6 +15,8 @@ from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool
 
+from config.proxies import authorities
+
 CONNECT_TIMEOUT = 5.0  # seconds
 MAX_REPLY = 16 * 2**20  # bytes, decompressed; the largest that is asked for is a fifth of that
 UNKNOWN_PACE = 0.1  # seconds
@@ -108,6 +110,7 @@ class NodeSession(requests.Session):
 
     def __init__(self, time_limit: float, key_header: str = "") -> None:
         super().__init__()
+        self.verify = authorities() or True  # requests itself does not look at SSL_CERT_FILE
         self.time_limit = time_limit
         """Seconds that a request may take from its start to the last byte of its reply."""
         self.pace = UNKNOWN_PACE
