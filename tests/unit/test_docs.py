@@ -12,7 +12,7 @@ from config.networks import PRESETS
 from config.settings import ApiSettings, WorkerSettings
 from db.freshness_queries import NetworkFreshness
 from db.models import balance_cache
-from db.resync_queries import Bundle, Wanted
+from db.resync_queries import Scope, Wanted
 from db.sources import OF_SOURCE
 from worker.admin.freshness import network_report
 from worker.admin.node_states import NodeState
@@ -106,8 +106,8 @@ def test_every_key_of_freshness_is_documented_and_no_other() -> None:
 
 
 def test_every_key_of_resync_is_documented_and_no_other() -> None:
-    wanted = Wanted((Bundle("tron", 1, ""), Bundle("ethereum", 1, "")), {})
-    resync = planned(wanted, {"tron": 500}, {"tron": 10})
+    wanted = Wanted({"tron": 1, "ethereum": 1}, {})
+    resync = planned(Scope(), wanted, {"tron": 500}, {"tron": 10})
     resync.report |= {"dry_run": False, "forget": False}
     resync.result = Result(1, failed=Counter({"throttled": 1}))
     assert paths(resync.as_json()) == documented("resync")
