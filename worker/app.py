@@ -2,6 +2,8 @@
 
 import gc
 import logging
+import tempfile
+from time import time
 from typing import Any
 
 import structlog
@@ -18,7 +20,7 @@ from worker.admin.redis_at_start import look_at_redis
 from worker.errors import SyncError
 from worker.liveness import make_life_sign_folder
 from worker.queues.redis_transport import install
-from worker.reading import reader_for
+from worker.reading import reader_for, send_counts
 from worker.sync.first_connection import await_database
 from worker.sync.registration import register_networks
 from worker.wording import printable
@@ -57,6 +59,7 @@ def check_networks(**_: Any) -> None:
     """Before the worker starts: every configured reader can be made, and what may have been forgotten is logged."""
     make_life_sign_folder()
     settings = worker_settings()
+    find_room_for_temporary_files(str(settings.life_sign_dir))
     if not settings.networks:
         example = prefix(next(iter(settings.known_networks)))
         raise SystemExit(f"Set {example}RPC_URLS, or that of another network: without a node no wallet can be read.")
@@ -74,6 +77,14 @@ def check_networks(**_: Any) -> None:
     for network in unread:
         log.warning("network_not_synced", network=network, reason=f"{prefix(network)}RPC_URLS is not set")
     engine().dispose()  # before the pool's processes are forked: none of them is to have this connection
+
+
+def find_room_for_temporary_files(own_folder: str) -> None:
+    """The pool needs some. Where no usual place takes writes, the folder of the signs of life does."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = own_folder
 
 
 @signals.celeryd_init.connect
@@ -119,3 +130,21 @@ def log_refusal(exception: BaseException, **_: Any) -> None:
 @signals.task_postrun.connect
 def unbind_task(**_: Any) -> None:
     structlog.contextvars.clear_contextvars()
+
+
+@signals.task_postrun.connect
+def send_what_was_counted(**_: Any) -> None:
+    """Ticks come every second, so that no count waits for the next batch of its network."""
+    send_counts()
+
+
+@signals.worker_process_shutdown.connect
+def send_the_last_counts(**_: Any) -> None:
+    """A pool's process ends after a number of tasks, or with its worker."""
+    send_counts(at_the_end=True)
+
+
+@signals.before_task_publish.connect
+def note_when_sent(headers: dict[str, Any], **_: Any) -> None:
+    """For operators, who see how long a queue's oldest message waits. No worker goes by it."""
+    headers["sent_at"] = round(time(), 3)

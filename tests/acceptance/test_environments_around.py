@@ -19,7 +19,7 @@ from starts import ROLES, Expected, Started, contents, ends, runs
 
 from db.rights import WORKER
 from devstack.roles import as_role
-from devstack.servers import HOST, ROOT, Server, redis_server
+from devstack.servers import HOST, ROOT, redis_server
 
 SECRET = "hunter2-and-more"
 SETTINGS = {
@@ -110,8 +110,8 @@ LINES: dict[str, tuple[Make, Mapping[str, Expected]]] = {
     "a Redis Cluster": (
         lambda place: {"REDIS_URL": place.cluster()},
         {
-            "worker": ends("REDIS_URL: Redis: REDIS_URL names a Redis Cluster"),
-            "beat": ends("REDIS_URL: Redis: REDIS_URL names a Redis Cluster"),
+            "worker": ends("REDIS_URL names a Redis Cluster"),
+            "beat": ends("REDIS_URL names a Redis Cluster"),
             "check": ends("REDIS_URL names a Redis Cluster"),
         },
     ),

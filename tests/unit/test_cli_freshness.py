@@ -1,12 +1,13 @@
 """What freshness makes of counts: requests an hour, a day, of a quota; and how it is said."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from db.freshness_queries import NetworkFreshness
-from worker.admin.freshness import lines, network_report, reads_per_hour, requests_made
+from worker.admin.freshness import is_late, late_lines, lines, network_report, reads_per_hour, requests_made
 from worker.admin.node_states import NodeState
 from worker.reading.request_counts import SPAN_SECONDS
 
@@ -26,6 +27,8 @@ WALLETS = NetworkFreshness(
     waiting=495,
     reads_per_hour=1980.0,
     ages=(10.0, 50.0, 55.0, 7200.0),
+    counted_at=datetime(2026, 11, 26, 8, 0, tzinfo=UTC),
+    overdue_since=datetime(2026, 11, 26, 7, 55, tzinfo=UTC),
 )
 STATE = NodeState(
     name="node:443",
@@ -92,7 +95,7 @@ def test_a_network_is_told_in_lines() -> None:
     assert list(lines(report(requests={}))) == [
         "tron: 1,000 wallets, 99.9% fresh, 10 never read",
         "  age        p50 10 s, p95 50 s, p99 55 s, oldest 2 h",
-        "  now        5 due, 1 overdue, 100 being read",
+        "  now        5 due, 1 overdue for up to 5 min, 100 being read",
         "  failing    12: bad_address 10, throttled 2",
         "  cadence    3,960 reads of wallets an hour",
         "  requests   8 an hour (by the cadence, at the least), 190 a day",
@@ -130,3 +133,53 @@ def test_a_network_without_wallets_has_no_share_and_no_cadence() -> None:
 )
 def test_an_endpoint_tells_its_state(state: dict[str, Any], words: str) -> None:
     assert words in list(lines(report(**state)))[-1]
+
+
+@pytest.mark.parametrize(("seconds", "late"), [(299, True), (300, False), (301, False)])
+def test_a_network_is_late_when_its_longest_overdue_wallet_is_so_for_longer_than_is_meant(
+    seconds: float, late: bool
+) -> None:
+    assert is_late(report(), seconds) is late
+
+
+def test_a_network_without_any_balance_is_late_although_each_wallet_was_tried() -> None:
+    made = WALLETS.counted_at and WALLETS.counted_at - timedelta(hours=1)
+    never = replace(WALLETS, read=0, overdue=0, overdue_since=None, unread_since=made)
+    assert is_late(report(never), 3599)
+    assert not is_late(report(never), 3600)
+    assert not is_late(report(replace(never, unread_since=None)), 0)
+
+
+def test_what_nobody_can_tell_is_late() -> None:
+    assert is_late(report(replace(WALLETS, overdue_since=None)), 10**9)
+
+
+def test_each_late_network_is_told_in_a_sentence() -> None:
+    made = WALLETS.counted_at and WALLETS.counted_at - timedelta(hours=1)
+    networks = [
+        report(replace(WALLETS, network="a")),
+        report(replace(WALLETS, network="b", unread_since=made)),
+        report(replace(WALLETS, network="c", overdue_since=None)),
+        report(replace(WALLETS, network="d")),
+    ]
+    assert list(late_lines({"max_overdue": 120, "late": ["a", "b", "c"], "networks": networks})) == [
+        "a is late: a wallet has been overdue for 5 min; at most 2 min is meant.",
+        (
+            "b is late: a wallet has been overdue for 5 min and no wallet has a balance yet, though the first was there"
+            " 1 h ago; at most 2 min is meant."
+        ),
+        "c is late: for how long is not known; at most 2 min is meant.",
+    ]
+    assert list(late_lines({"max_overdue": None, "late": None, "networks": networks})) == []
+
+
+def test_an_estimate_is_said_to_be_one() -> None:
+    told = list(lines(report(replace(WALLETS, ages_estimated=True))))
+    assert told[1] == "  age        p50 about 10 s, p95 about 50 s, p99 about 55 s, oldest 2 h"
+    assert report(replace(WALLETS, ages_estimated=True))["ages_estimated"]
+    assert not report()["ages_estimated"]
+
+
+def test_ages_of_which_the_sample_has_none_are_not_known() -> None:
+    told = list(lines(report(replace(WALLETS, ages=(), ages_estimated=True))))
+    assert told[1] == "  age        p50 not known, p95 not known, p99 not known, oldest not known"

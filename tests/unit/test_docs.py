@@ -102,7 +102,7 @@ def documented(command: str) -> set[str]:
 def test_every_key_of_freshness_is_documented_and_no_other() -> None:
     state = NodeState("node", None, "", 500, 0.0, "", 0, 0, 0, {1.0: 1})
     report = network_report(NetworkFreshness("tron"), [state], size=500)
-    assert paths({"redis": True, "networks": [report]}) == documented("freshness")
+    assert paths({"redis": True, "max_overdue": None, "late": None, "networks": [report]}) == documented("freshness")
 
 
 def test_every_key_of_resync_is_documented_and_no_other() -> None:

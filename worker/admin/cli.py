@@ -55,10 +55,14 @@ A wallet is fresh when its last read was good and its next one is not overdue, w
 longer than a lease (SYNC_LEASE). Ages are those of the balances. Requests an hour are those that the workers
 counted in the past hour; where nothing was counted, what the wallets' cadence comes to at the least.
 
+With --max-overdue it is a check for cron: it ends with 3 where a wallet of any network has been overdue for longer, or
+no wallet of a network has got a balance for so long, and says so on stderr.
+
 \b
 Examples:
   celery -A worker freshness
   celery -A worker freshness --daily-quota 100000
+  celery -A worker freshness --max-overdue 300 >/dev/null
   celery -A worker freshness --json
 
 \b
@@ -66,6 +70,7 @@ Exit codes:
   0  it was told, however fresh or stale; Redis may be out of reach
   1  the database cannot be used
   2  the options do not do
+  3  with --max-overdue: a network is late
 """
 
 
@@ -109,6 +114,20 @@ class Duration(click.ParamType["timedelta"]):
 
         try:
             return parsed(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Seconds(click.ParamType["float"]):
+    """A length of time as a number of seconds, or with its units: 300, 5m."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from worker.wording import parsed
+
+        try:
+            return parsed(f"{value}s" if str(value).isdigit() else str(value)).total_seconds()
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -230,15 +249,20 @@ def sender(app: Any) -> "Send":
 @click.option(
     "--daily-quota", type=click.IntRange(min=1), metavar="N", help="Requests a day, in place of <NETWORK>_DAILY_QUOTA."
 )
+@click.option(
+    "--max-overdue", type=Seconds(), metavar="SECONDS", help="End with 3 where a wallet is overdue for longer."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines, for scripts.")
-def freshness(*, daily_quota: int | None, as_json: bool, **_: Any) -> None:
+def freshness(*, daily_quota: int | None, max_overdue: float | None, as_json: bool, **_: Any) -> None:
     from config.settings import worker_settings
-    from worker.admin.freshness import lines, look
+    from worker.admin.freshness import late_lines, lines, look
     from worker.admin.progress import Progress
 
     with plain_words():
+        if max_overdue is not None and max_overdue < (lease := worker_settings().sync_lease):
+            raise click.UsageError(f"--max-overdue is {lease:g} or more: only then is a wallet overdue (SYNC_LEASE).")
         with Progress(sys.stderr, quiet=as_json).during("counting the wallets"):
-            seen = look(worker_settings(), daily_quota=daily_quota)
+            seen = look(worker_settings(), daily_quota=daily_quota, max_overdue=max_overdue)
         if not seen["redis"]:
             click.echo(
                 "Redis is out of reach: how the endpoints do is not known. Correct REDIS_URL, or start it.", err=True
@@ -251,6 +275,9 @@ def freshness(*, daily_quota: int | None, as_json: bool, **_: Any) -> None:
             heading, *others = lines(report)
             click.echo(click.style(heading, bold=True))
             click.echo("".join(f"{line}\n" for line in others), nl=False)
+        for line in late_lines(seen):
+            click.echo(line, err=True)
+        sys.exit(3 if seen["late"] else 0)
 
 
 @contextmanager

@@ -31,14 +31,16 @@ AGES = ("p50", "p95", "p99", "oldest")  # of db.freshness_queries.AGE_SHARES
 COUNTS = ("wallets", "read", "fresh", "due", "overdue", "claimed", "errors")
 
 
-def look(settings: WorkerSettings, *, daily_quota: int | None) -> Report:
+def look(settings: WorkerSettings, *, daily_quota: int | None = None, max_overdue: float | None = None) -> Report:
     """Every network that has wallets or a node. Raises SQLAlchemyError; without Redis, what the database knows.
 
-    `daily_quota` is of each network, in place of those that the settings have.
+    `daily_quota` is of each network, in place of those that the settings have. `max_overdue`: for how many seconds a
+    wallet may be overdue until its network counts as late.
     """
     redis = SharedRedis("freshness", settings.redis_url.get_secret_value()).answers()
+    grace = timedelta(seconds=settings.sync_lease)
     with transaction() as connection:
-        found = {each.network: each for each in freshness(connection, grace=timedelta(seconds=settings.sync_lease))}
+        found = {each.network: each for each in freshness(connection, grace=grace, parallel=True)}
     names = dict.fromkeys((*settings.known_networks, *sorted(found)))
     reports = []
     for network in names:
@@ -48,7 +50,27 @@ def look(settings: WorkerSettings, *, daily_quota: int | None) -> Report:
             wallets = found.get(network, NetworkFreshness(network))
             quota = daily_quota or (settings.chain(network).daily_quota if synced else None)
             reports.append(network_report(wallets, nodes, synced=synced, size=size, daily_quota=quota))
-    return {"redis": redis, "networks": reports}
+    late = None if max_overdue is None else [each["network"] for each in reports if is_late(each, max_overdue)]
+    return {"redis": redis, "max_overdue": max_overdue, "late": late, "networks": reports}
+
+
+def is_late(report: Report, max_overdue: float) -> bool:
+    """Whether a network's wallets wait for longer than that. Pure. What nobody can tell is late, and never in time."""
+    waiting = [report["overdue_seconds"]] if report["overdue"] else []
+    waiting += [report["unread_seconds"]] if report["unread_seconds"] is not None else []
+    return any(seconds is None or seconds > max_overdue for seconds in waiting)
+
+
+def late_lines(seen: Report) -> Iterator[str]:
+    """What a person is told of each network that is late."""
+    late = seen["late"] or ()
+    for report in (each for each in seen["networks"] if each["network"] in late):
+        waits = [in_words(report["overdue_seconds"])] if report["overdue_seconds"] is not None else []
+        told = [f"a wallet has been overdue for {each}" for each in waits]
+        if (unread := report["unread_seconds"]) is not None:
+            told.append(f"no wallet has a balance yet, though the first was there {in_words(unread)} ago")
+        why = " and ".join(told) or "for how long is not known"
+        yield f"{report['network']} is late: {why}; at most {in_words(seen['max_overdue'])} is meant."
 
 
 def _nodes(network: NetworkName, settings: WorkerSettings, *, redis: bool) -> tuple[list[NodeState] | None, int]:
@@ -80,7 +102,10 @@ def network_report(
         "synced": synced,
         **{name: getattr(found, name) for name in COUNTS},
         "failing": found.failed,
+        "overdue_seconds": _seconds_since(found.overdue_since, found.counted_at),
+        "unread_seconds": _seconds_since(found.unread_since, found.counted_at),
         "share_fresh": found.fresh / found.wallets if found.wallets else None,
+        "ages_estimated": found.ages_estimated,
         "age_seconds": dict(zip(AGES, found.ages or (None,) * len(AGES), strict=True)),
         "out_since": out_since and out_since.astimezone(UTC).isoformat(),
         "out_reason": found.condition.reason,
@@ -91,6 +116,10 @@ def network_report(
         "requests": requests_made(spans, time() if now is None else now, requests, daily_quota),
         "endpoints": None if nodes is None else [node.as_json() for node in nodes],
     }
+
+
+def _seconds_since(moment: datetime | None, now: datetime | None) -> float | None:
+    return None if moment is None or now is None else (now - moment).total_seconds()
 
 
 def reads_per_hour(found: NetworkFreshness) -> float | None:
@@ -127,15 +156,24 @@ def lines(report: Report) -> Iterator[str]:
     yield _heading(report)
     yield from _lines_of_trouble(report)
     if report["read"]:
-        yield "  age        " + ", ".join(f"{name} {in_words(age)}" for name, age in report["age_seconds"].items())
+        yield f"  age        {', '.join(_ages(report))}"
     if report["wallets"]:
-        yield f"  now        {report['due']:,} due, {report['overdue']:,} overdue, {report['claimed']:,} being read"
+        longest = "" if report["overdue_seconds"] is None else f" for up to {in_words(report['overdue_seconds'])}"
+        overdue = f"{report['overdue']:,} overdue{longest}"
+        yield f"  now        {report['due']:,} due, {overdue}, {report['claimed']:,} being read"
     if report["failing"]:
         most_first = sorted(report["errors"].items(), key=lambda item: (-item[1], item[0]))
         yield f"  failing    {report['failing']:,}: " + ", ".join(f"{code} {count:,}" for code, count in most_first)
     yield from _lines_of_cost(report)
     for node in report["endpoints"] or ():
         yield f"  endpoint   {node['name']}: {', '.join(_of_node(node))}"
+
+
+def _ages(report: Report) -> Iterator[str]:
+    """An estimate is said to be one; that of the oldest is none."""
+    for name, age in report["age_seconds"].items():
+        about = "about " if report["ages_estimated"] and name != "oldest" else ""
+        yield f"{name} {about}{in_words(age)}" if age is not None else f"{name} not known"
 
 
 def _lines_of_trouble(report: Report) -> Iterator[str]:

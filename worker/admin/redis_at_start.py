@@ -1,4 +1,4 @@
-"""What a worker and beat say of their Redis at a start: they wait for one that is away, and end where that is no use."""
+"""What a worker and beat say of their Redis at a start: they wait for it, and end where waiting is no use."""
 
 import structlog
 
@@ -17,7 +17,8 @@ def look_at_redis(url: str) -> None:
     for finding in broker(url, SECONDS):
         if finding.ok:
             continue
-        sentence = f"REDIS_URL: Redis: {finding.detail}: {finding.to_do}"
+        begins = "" if finding.detail.startswith("REDIS_URL") else "REDIS_URL: Redis: "
+        sentence = f"{begins}{finding.detail}: {finding.to_do}"
         if not finding.detail.startswith(PASSING):
             raise SystemExit(sentence)
         log.warning("redis_awaited", reason=sentence)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from config.network_settings import prefix, source
 from config.networks import NetworkName
 from config.settings import WorkerSettings, worker_settings
+from config.work_counts import BatchOutcome
 from worker.errors import NotConfigured, ReadFailed
 from worker.nodes import nodes_of
 from worker.nodes.urls import digest
@@ -52,6 +53,9 @@ class ChainReader(Protocol):
     def give_back(self) -> None:
         """Let others have what `may_read` reserved: no read will come. At most one command a node."""
 
+    def count_batch(self, outcome: BatchOutcome, wallets: int, *, lost: bool) -> None:
+        """Count what a batch came to. `lost`: a worker had claimed it before, and never came back. No I/O."""
+
     def read(
         self,
         accounts: Sequence[bytes],
@@ -68,10 +72,23 @@ class ChainReader(Protocol):
         """
 
 
+_readers: dict[NetworkName, NodeReader] = {}
+
+
 @cache
 def reader_for(network: NetworkName) -> ChainReader:
     """The process's reader of a network. Raises NotConfigured where the network has no node."""
-    return node_reader(network, worker_settings())
+    made = _readers[network] = node_reader(network, worker_settings())
+    return made
+
+
+def send_counts(*, at_the_end: bool = False) -> None:
+    """Send what this process has counted and not sent yet. At most one command a network, every few seconds; or at
+    once, at the end of the process. Raises nothing.
+    """
+    for reader in _readers.values():
+        counts = reader.shared.requests
+        (counts.send if at_the_end else counts.send_if_due)()
 
 
 def node_reader(network: NetworkName, settings: WorkerSettings) -> NodeReader:
