@@ -45,6 +45,7 @@ from config.networks import NetworkName
 from config.settings import ApiSettings, api_settings
 
 ROWS_AT_ONCE: Final = 1000  # the reply of more, some ms of work, is built beside the event loop
+METRICS_TYPE: Final = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")  # which the framework adds
 MAX_SUBJECT: Final = 128  # characters of it that the log has
 
 
@@ -174,7 +175,7 @@ def routes(endpoint: Endpoint, known: Sequence[NetworkName]) -> list[Any]:
 
     @get("/metrics", include_in_schema=False)
     async def metrics() -> ASGIResponse:
-        return ASGIResponse(body=generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        return ASGIResponse(body=generate_latest(), media_type=METRICS_TYPE)
 
     handlers = [balances, healthy, ready]
     document = openapi.document(handlers, known)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -184,7 +185,7 @@ class Refresher:
             "worker.tasks.sync_wallets",
             args=[network, wallet_ids[:MOST_IN_A_MESSAGE]],
             queue=REFRESH_QUEUE,
-            headers=headers,
+            headers={**headers, "sent_at": round(time(), 3)},  # when, for operators; no worker goes by it
             # Others join a request for a deadline's length, and wait for another. Then nobody relies on this message:
             # who asks now sends a new one, and the wallets are due like any other.
             expires=2 * self._settings.refresh_deadline,

@@ -29,8 +29,12 @@ def location(redis_url: str) -> tuple[str, dict[str, Any] | Literal[False]]:
     return broker_url, tls
 
 
+KEY_PREFIX = "bal:"
+"""What each of kombu's keys begins with: a queue is a list of this and its name."""
+
 SOCKET_TIMEOUT = 5.0  # seconds; above the second for which a worker waits in one BRPOP
 CONNECT_TIMEOUT = 3.0  # seconds
+HEALTH_CHECK_INTERVAL = 25  # seconds
 LONGEST_PAUSE = 5.0  # seconds from one try to reach Redis to the next; kombu's grow to half a minute
 
 
@@ -44,7 +48,7 @@ def transport_options(
     timeouts = {"socket_timeout": socket_timeout, "socket_connect_timeout": connect_timeout}
     of_sentinel = kombus(redis_url, timeouts)[2] if redis_url else {}
     return {
-        "global_keyprefix": "bal:",
+        "global_keyprefix": KEY_PREFIX,
         "priority_steps": [0],  # queues, not priorities: one list each
         # Longer than a task can wait in a worker and run; the shortest of all processes wins, so it is a constant.
         "visibility_timeout": 7200,
@@ -54,5 +58,5 @@ def transport_options(
         **timeouts,
         **of_sentinel,
         "socket_keepalive": True,
-        "health_check_interval": 25,
+        "health_check_interval": HEALTH_CHECK_INTERVAL,
     }

@@ -4,7 +4,6 @@ A check looks at files that a value names, and does nothing else; what is wrong 
 """
 
 import json
-import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr
 
+from config import certificates
 from config.connections import asyncpg_arguments, parameters
 from config.files import clean
 from config.postgres_parameters import check_certificates
@@ -75,10 +75,9 @@ def _as_both_drivers_read_it(value: SecretStr) -> SecretStr:
 
 
 def _as_both_clients_read_it(value: SecretStr) -> SecretStr:
-    tls = read(_is_text(value).get_secret_value()).tls or {}
-    for name in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
-        if name in tls and not os.access(tls[name], os.R_OK):
-            raise ValueError(f"names a file in {name} that this process cannot read: correct {name}, or mount the file")
+    tls = read(_is_text(value).get_secret_value()).tls
+    if tls is not None:
+        certificates.check(tls)
     return value
 
 

@@ -13,7 +13,6 @@ from db.transaction_settings import set_for_a_transaction
 TIMEOUT = 120_000  # milliseconds; a pass over ten million wallets takes seconds
 # A plan for any numbers would not know how few wallets failed. Compiling the statement takes longer than it saves.
 _SETTINGS = {
-    "statement_timeout": str(TIMEOUT),
     "plan_cache_mode": "force_custom_plan",
     "jit": "off",
     "work_mem": "64MB",
@@ -210,12 +209,15 @@ class NetworkFreshness:
         return self.condition.doubted
 
 
-def freshness(connection: Connection, *, grace: timedelta, parallel: bool = False) -> list[NetworkFreshness]:
-    """The state of each network that has wallets. `grace`: what is due for longer than this is overdue.
-
-    `parallel`: sooner, at the price of further processes of the database.
+def freshness(
+    connection: Connection, *, grace: timedelta, timeout: int = TIMEOUT, parallel: bool = False
+) -> list[NetworkFreshness]:
+    """The state of each network that has wallets. `grace`: what is due for longer than this is overdue. `timeout` is in
+    milliseconds. `parallel`: sooner, at the price of further processes of the database.
     """
-    settings = _SETTINGS if parallel else {**_SETTINGS, "max_parallel_workers_per_gather": "0"}
+    settings = {**_SETTINGS, "statement_timeout": str(timeout)}
+    if not parallel:
+        settings["max_parallel_workers_per_gather"] = "0"
     connection.exec_driver_sql(set_for_a_transaction(settings))
     parameters = {"grace": grace, "shares": list(AGE_SHARES)}
     rows = connection.exec_driver_sql(_BY_TABLE, parameters).mappings().all()

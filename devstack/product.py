@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import jwt
 import requests
 
 from db.rights import API as API_ROLE
+from db.rights import OPS as OPS_ROLE
 from db.rights import OWNER
 from db.rights import WORKER as WORKER_ROLE
 from devstack.roles import as_role, make_roles
@@ -27,6 +28,7 @@ GRANIAN = ["--interface", "asgi", "--workers", "1", "--loop", "uvloop", "--http"
 GRANIAN += ["--http1-buffer-size", "65536", "--http1-header-read-timeout", "10000", "--workers-kill-timeout", "30"]
 """How the endpoint is served; a test compares docker-compose.yml with it."""
 API = [sys.executable, "-m", "granian", "api.app:app", *GRANIAN, "--host", HOST, "--port"]
+OPS = [sys.executable, "-m", "granian", "ops.app:app", *GRANIAN, "--host", HOST, "--port"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +108,29 @@ def beat(folder: Path, env: Mapping[str, str], name: str = "beat") -> Iterator[S
 @contextmanager
 def api(folder: Path, env: Mapping[str, str]) -> Iterator[Server]:
     """The endpoint, ready to serve."""
+    with _served("api", API, "/readyz", folder, environment(env, API_ROLE)) as server:
+        yield server
+
+
+@contextmanager
+def ops(folder: Path, env: Mapping[str, str], until: str = "/readyz") -> Iterator[Server]:
+    """The process of metrics and of the operator's page, once its path `until` answers well."""
+    with _served("ops", OPS, until, folder, environment(env, OPS_ROLE)) as server:
+        yield server
+
+
+@contextmanager
+def _served(name: str, command: Sequence[str], until: str, folder: Path, env: dict[str, str]) -> Iterator[Server]:
     port = free_port()
     url = f"http://{HOST}:{port}"
 
     def ready() -> bool:
         try:
-            return requests.get(f"{url}/readyz", timeout=3).ok
+            return requests.get(f"{url}{until}", timeout=3).ok
         except requests.RequestException:
             return False
 
-    with running("api", [*API, str(port)], folder, url=url, ready=ready, env=environment(env, API_ROLE)) as server:
+    with running(name, [*command, str(port)], folder, url=url, ready=ready, env=env) as server:
         yield server
 
 

@@ -28,9 +28,6 @@ Failing: its last read failed. Never synced: it has no balance yet, whatever its
 """
 
 KEY_STATES = ("ready", "resting", "refused")
-BATCH_OUTCOMES = ("synced", "failed", "handed_back")
-BATCH_SIZES = (1, 10, 100, 500, 2500)
-"""Upper bounds of the sizes by which batches are counted."""
 
 _NETWORK = ("network",)
 _ENDPOINT = ("network", "endpoint")
@@ -49,6 +46,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("last_read_timestamp_seconds", "gauge", _NETWORK, "When the newest balance was read."),
     Metric("overdue_since_timestamp_seconds", "gauge", _NETWORK, "Since when the longest overdue wallet is due."),
     Metric("block_timestamp_seconds", "gauge", _NETWORK, "Time of the newest block of which a balance is."),
+    Metric("network_synced", "gauge", _NETWORK, "1 if the settings name an endpoint of it; 0: it is not read."),
     Metric("network_out_since_timestamp_seconds", "gauge", _NETWORK, "Since when no endpoint of it answers."),
     # Endpoints, out of Redis.
     Metric("requests_total", "counter", _ENDPOINT, "Requests that were sent to an endpoint."),
@@ -71,7 +69,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("beat_last_dispatch_timestamp_seconds", "gauge", (), "When a worker last carried out a tick of beat's."),
     Metric("worker_last_seen_timestamp_seconds", "gauge", ("queue",), "When a worker that serves a queue was seen."),
     # Settings, so that alerts need no numbers of their own.
-    Metric("setting_seconds", "gauge", ("name",), "A setting in seconds: sync_lease, sync_interval_idle, …"),
+    Metric("setting_seconds", "gauge", ("name",), "A setting in seconds, by its name."),
     Metric("max_head_age_seconds", "gauge", _NETWORK, "How old an endpoint's newest block may be."),
     # This process itself.
     Metric("redis_up", "gauge", (), "1 if Redis answered in the last pass."),
@@ -80,6 +78,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("collection_seconds", "gauge", (), "How long that pass took."),
     Metric("collection_failures_total", "counter", (), "Passes that failed."),
 )
+
+SETTINGS = (
+    *("collect_interval", "dispatch_interval", "refresh_deadline"),
+    *("sync_interval_active", "sync_interval_idle", "sync_lease"),
+)
+"""The settings that ``setting_seconds`` has: alerts take their thresholds from these."""
 
 ENDPOINT_METRICS: tuple[Metric, ...] = (
     Metric("request_seconds", "histogram", ("route", "status"), "How long requests took."),

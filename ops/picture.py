@@ -32,8 +32,8 @@ class Work:
     """By the endpoint's name and the error's code."""
     batches: Mapping[str, int] = field(default_factory=dict)
     """By outcome (``ops.metrics.BATCH_OUTCOMES``)."""
-    batch_sizes: Mapping[int, int] = field(default_factory=dict)
-    """Batches of at most so many wallets and more than the bound before; -1: more than the last bound."""
+    batch_sizes: Mapping[int | None, int] = field(default_factory=dict)
+    """Batches of at most so many wallets and of more than the bound before; None: of more than the last bound."""
     batch_wallets: int = 0
     """Wallets in all these batches together."""
     budget_wait_seconds: float = 0.0

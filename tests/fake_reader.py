@@ -7,6 +7,7 @@ from environment import forget_settings
 from structlog.testing import capture_logs
 
 from config.networks import NetworkName
+from config.work_counts import BatchOutcome
 from worker.errors import ReadFailed
 from worker.reading.contract import Balance, Block, Snapshot
 from worker.reading.request import Part
@@ -32,6 +33,8 @@ class FakeReader:
         self.closed: ReadFailed | None = None
         """Why no endpoint may be asked."""
         self.while_reading: Callable[[], object] = lambda: None
+        self.batches: list[tuple[BatchOutcome, int, bool]] = []
+        """What was counted."""
         self.reads: list[list[int]] = []
         """The accounts of each read, by number."""
 
@@ -49,6 +52,9 @@ class FakeReader:
 
     def give_back(self) -> None:
         """It has no budget."""
+
+    def count_batch(self, outcome: BatchOutcome, wallets: int, *, lost: bool) -> None:
+        self.batches.append((outcome, wallets, lost))
 
     def read(
         self,

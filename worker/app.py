@@ -2,6 +2,8 @@
 
 import gc
 import logging
+import tempfile
+from time import time
 from typing import Any
 
 import structlog
@@ -14,10 +16,11 @@ from config.network_settings import prefix
 from config.settings import worker_settings
 from db.networks import with_wallets
 from db.session import engine, transaction
+from worker.admin.redis_at_start import look_at_redis
 from worker.errors import SyncError
 from worker.liveness import make_life_sign_folder
 from worker.queues.redis_transport import install
-from worker.reading import reader_for
+from worker.reading import reader_for, send_counts
 from worker.sync.first_connection import await_database
 from worker.sync.registration import register_networks
 from worker.wording import printable
@@ -56,6 +59,7 @@ def check_networks(**_: Any) -> None:
     """Before the worker starts: every configured reader can be made, and what may have been forgotten is logged."""
     make_life_sign_folder()
     settings = worker_settings()
+    find_room_for_temporary_files(str(settings.life_sign_dir))
     if not settings.networks:
         example = prefix(next(iter(settings.known_networks)))
         raise SystemExit(f"Set {example}RPC_URLS, or that of another network: without a node no wallet can be read.")
@@ -65,6 +69,7 @@ def check_networks(**_: Any) -> None:
         log.warning("network_unknown", variable=variable, reason="it gives nodes to a network that is not known")
     for variable in misnamed(settings):
         log.warning("network_unknown", variable=variable, reason="its network has no setting of this name")
+    look_at_redis(settings.redis_url.get_secret_value())
     await_database()
     register_networks(settings)
     with transaction() as connection:
@@ -74,10 +79,24 @@ def check_networks(**_: Any) -> None:
     engine().dispose()  # before the pool's processes are forked: none of them is to have this connection
 
 
+def find_room_for_temporary_files(own_folder: str) -> None:
+    """The pool needs some. Where no usual place takes writes, the folder of the signs of life does."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = own_folder
+
+
 @signals.celeryd_init.connect
 def serve_networks_with_nodes(instance: Any, **_: Any) -> None:
     """The queues of other networks are for workers that have nodes of them. What -Q names overrides this."""
     instance.app.amqp.queues.select(queues(worker_settings().networks))
+
+
+@signals.beat_init.connect
+def check_redis(**_: Any) -> None:
+    """Before beat starts: it would end without a word on a Redis Cluster, and wait for ever by a wrong password."""
+    look_at_redis(worker_settings().redis_url.get_secret_value())
 
 
 @signals.worker_process_init.connect
@@ -111,3 +130,21 @@ def log_refusal(exception: BaseException, **_: Any) -> None:
 @signals.task_postrun.connect
 def unbind_task(**_: Any) -> None:
     structlog.contextvars.clear_contextvars()
+
+
+@signals.task_postrun.connect
+def send_what_was_counted(**_: Any) -> None:
+    """Ticks come every second, so that no count waits for the next batch of its network."""
+    send_counts()
+
+
+@signals.worker_process_shutdown.connect
+def send_the_last_counts(**_: Any) -> None:
+    """A pool's process ends after a number of tasks, or with its worker."""
+    send_counts(at_the_end=True)
+
+
+@signals.before_task_publish.connect
+def note_when_sent(headers: dict[str, Any], **_: Any) -> None:
+    """For operators, who see how long a queue's oldest message waits. No worker goes by it."""
+    headers["sent_at"] = round(time(), 3)

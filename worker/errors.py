@@ -248,3 +248,11 @@ KINDS: Mapping[str, type[ReadFailed]] = {
 
 REST_CODES = frozenset({"", *KINDS})
 """What a node or a key may be left alone for; "": for nothing."""
+
+
+def _codes(kind: type[ReadFailed]) -> set[str]:
+    return {kind.code}.union(*map(_codes, kind.__subclasses__()))
+
+
+READ_CODES = tuple(sorted(_codes(ReadFailed)))
+"""The codes of all failures that a read may end with."""

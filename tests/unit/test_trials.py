@@ -348,7 +348,7 @@ def test_an_error_that_nobody_thought_of_is_its_endpoints_failure_and_the_next_i
     assert reading.reader.shared.get(["rest:odd"])["rest:odd"][1] == 1, "it rests"
     reading.all_right(3)
     assert len(odd.asked) == 1
-    assert reading.reader.shared.requests._unsent["odd"] == len(odd.asked), "and its request was one"
+    assert reading.reader.shared.requests._unsent["requests:odd"] == len(odd.asked), "and its request was one"
 
 
 def test_what_was_read_before_such_an_error_is_kept() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.queues.watch import ASKS_EACH, ConsumerWatch
+from worker.queues.watch import ASKS_EACH, NOTICED_AFTER, ConsumerWatch
 
 LONGEST, GRACE = 45.0, 60.0
 
@@ -32,8 +32,8 @@ def test_a_worker_serves_while_it_asks_or_has_no_process_free(
     ("now", "served_at", "taken_at", "wedged"),
     [
         (1000.0, 1000.0, [], None),
-        (1000.0, 1000.0 - GRACE, [], None),
-        (1000.0, 999.0 - GRACE, [], "consumer"),
+        (1000.0, 1000.0 - NOTICED_AFTER - GRACE, [], None),
+        (1000.0, 999.0 - NOTICED_AFTER - GRACE, [], "consumer"),
         (1000.0, 1000.0, [1000.0 - LONGEST - GRACE, 999.0], None),
         (1000.0, 1000.0, [999.0, 999.0 - LONGEST - GRACE], "pool"),
     ],

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any
 
-import asyncpg
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -16,7 +15,6 @@ from sqlalchemy import Connection
 
 from config import redis_address
 from config.redis_address import CLUSTER
-from db.endpoint_connections import Connector
 from db.reasons import reason
 from db.server_facts import facts, troubles
 from worker.admin.finding import Finding
@@ -34,6 +32,9 @@ def postgres(connection: Connection) -> Iterator[Finding]:
 
 def endpoints_way(url: str) -> Iterator[Finding]:
     """Whether the endpoint's driver reaches the database too: it is another than the worker's."""
+    import asyncpg  # a worker looks at Redis by this module, and does without this driver
+
+    from db.endpoint_connections import Connector
 
     async def connect() -> None:
         async with asyncio.timeout(ENDPOINT_SECONDS):
@@ -109,6 +110,7 @@ def _refused(client: Any) -> list[str]:
         *(("HSET", "bal:unacked", field, "1"), ("HGET", "bal:unacked", field), ("HMGET", "bal:unacked", field)),
         *(("HDEL", "bal:unacked", field), ("ZADD", "bal:unacked_index", "9e15", field)),
         *(("ZRANGE", "bal:unacked_index", "0", "0"), ("ZREM", "bal:unacked_index", field)),
+        ("ZREMRANGEBYSCORE", "bal:unacked_index", "9e15", "9e15"),
         *(("EVAL", "return redis.call('TIME')", "0"), ("WATCH", own), ("UNWATCH",), ("MULTI",), ("EXEC",)),
     ]
     refused = []

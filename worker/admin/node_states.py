@@ -1,12 +1,13 @@
 """How a network's nodes are, as the workers know it: for a person to look at. Asks no node, and loads no web3."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from config.families import Strategy
 from config.network_settings import Chain
 from config.values import named_url
+from worker.errors import Unauthorized
 from worker.nodes.urls import digest, node_names, takes_keys
 from worker.reading.backoff import Rest
 from worker.reading.batch_size import learnt_size, most_wallets
@@ -37,6 +38,10 @@ class NodeState:
     keys: int
     keys_resting: int
     requests: Mapping[float, int]
+    keys_refused: int = 0
+    """Keys that rest since the node does not know them: a person has to mend that."""
+    left_alone: Rest = field(default_factory=Rest)
+    """Until when nobody asks it, and why: for its own failures or, where all its keys rest, for the first one's."""
 
     @property
     def rests(self) -> bool:
@@ -45,7 +50,8 @@ class NodeState:
     def as_json(self) -> dict[str, Any]:
         """With the keys that scripts know: a strategy was called a way once."""
         names = {"strategy": "way", "strategy_reason": "way_reason"}
-        told = {names.get(name, name): value for name, value in asdict(self).items()}
+        own = {name: value for name, value in asdict(self).items() if name not in {"keys_refused", "left_alone"}}
+        told = {names.get(name, name): value for name, value in own.items()}
         return told | {"requests": sum(self.requests.values())}
 
 
@@ -70,7 +76,8 @@ def node_states(chain: Chain, shared: Shared) -> list[NodeState]:
         strategy, reason, *_ = entries.get(f"way:{node.id}") or (None, "")
         most = _most(facts, chain, strategy)
         rest = Rest.from_entry(entries.get(f"rest:{node.id}"))
-        resting = [Rest.from_entry(entries.get(f"key:{key}")).until > shared.clock() for key in node.keys]
+        of_keys = [Rest.from_entry(entries.get(f"key:{key}")) for key in node.keys]
+        resting = [each for each in of_keys if each.until > shared.clock()]
         states.append(
             NodeState(
                 name=node.name,
@@ -80,12 +87,22 @@ def node_states(chain: Chain, shared: Shared) -> list[NodeState]:
                 resting_seconds=max(rest.until - shared.clock(), 0.0),
                 resting_reason=rest.code,
                 failures_in_a_row=rest.strikes,
-                keys=len(resting),
-                keys_resting=sum(resting),
+                keys=len(of_keys),
+                keys_resting=len(resting),
                 requests=counts[node.id],
+                keys_refused=sum(each.code == Unauthorized.code for each in resting),
+                left_alone=left_alone(rest, of_keys, shared.clock()),
             )
         )
     return states
+
+
+def left_alone(own: Rest, keys: Sequence[Rest], now: float) -> Rest:
+    """Until when nobody asks a node: by its own rest, or by that of the first key to be back. Pure."""
+    if own.until > now or not keys:
+        return own
+    first = min(keys, key=lambda each: each.until)
+    return first if first.until > now else own
 
 
 def _most(facts: ChainFacts, chain: Chain, strategy: Any = None) -> int:

@@ -81,11 +81,12 @@ class SignsOfLife(bootsteps.StartStopStep):
             with suppress(OSError):  # logged as that of the sign of life is
                 show(READY, time() + READY_FOR)
         wedged = watch.wedged(now, _taken_at(channel))
-        if wedged and not self._wedged:
-            log.error("worker_wedged", part=wedged)
-        self._wedged = wedged
         if not wedged:
             parent.life.comes_round()
+        elif not self._wedged:
+            log.error("worker_wedged", part=wedged)
+            parent.life.until(0)
+        self._wedged = wedged
 
 
 def _taken_at(channel: Any) -> Iterator[float]:

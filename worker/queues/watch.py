@@ -8,8 +8,15 @@ in everything else. Both are seen here.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from config.broker import HEALTH_CHECK_INTERVAL
+
 ASKS_EACH = 5.0
 """Seconds in which a consumer with a free process asks Redis for messages at least once: it waits for one in each."""
+
+NOTICED_AFTER = 1 + 2 * HEALTH_CHECK_INTERVAL
+"""Seconds within which kombu gives up a connection on which a BRPOP of a second is not answered. Then it waits for
+Redis, and says so: before that, a Redis that hangs looks like a consumer that does.
+"""
 
 
 @dataclass(slots=True)
@@ -31,7 +38,7 @@ class ConsumerWatch:
 
     def wedged(self, now: float, taken_at: Iterable[float]) -> str | None:
         """What is stuck for so long that only a new worker helps. `taken_at`: of the messages in hand."""
-        if now - self.served_at > self.grace:
+        if now - self.served_at > NOTICED_AFTER + self.grace:
             return "consumer"
         if now - min(taken_at, default=now) > self.longest_task + self.grace:
             return "pool"

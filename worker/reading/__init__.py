@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from config.network_settings import prefix, source
 from config.networks import NetworkName
 from config.settings import WorkerSettings, worker_settings
+from config.work_counts import BatchOutcome
 from worker.errors import NotConfigured, ReadFailed
 from worker.nodes import nodes_of
 from worker.nodes.urls import digest
@@ -52,6 +53,9 @@ class ChainReader(Protocol):
     def give_back(self) -> None:
         """Let others have what `may_read` reserved: no read will come. At most one command a node."""
 
+    def count_batch(self, outcome: BatchOutcome, wallets: int, *, lost: bool) -> None:
+        """Count what a batch came to. `lost`: a worker had claimed it before, and never came back. No I/O."""
+
     def read(
         self,
         accounts: Sequence[bytes],
@@ -68,10 +72,23 @@ class ChainReader(Protocol):
         """
 
 
+_readers: dict[NetworkName, NodeReader] = {}
+
+
 @cache
 def reader_for(network: NetworkName) -> ChainReader:
     """The process's reader of a network. Raises NotConfigured where the network has no node."""
-    return node_reader(network, worker_settings())
+    made = _readers[network] = node_reader(network, worker_settings())
+    return made
+
+
+def send_counts(*, at_the_end: bool = False) -> None:
+    """Send what this process has counted and not sent yet. At most one command a network, every few seconds; or at
+    once, at the end of the process. Raises nothing.
+    """
+    for reader in _readers.values():
+        counts = reader.shared.requests
+        (counts.send if at_the_end else counts.send_if_due)()
 
 
 def node_reader(network: NetworkName, settings: WorkerSettings) -> NodeReader:
@@ -88,13 +105,13 @@ def node_reader(network: NetworkName, settings: WorkerSettings) -> NodeReader:
     )
 
 
-def shared_of(network: NetworkName, settings: WorkerSettings) -> Shared:
-    """What the workers know of a network's nodes under these settings."""
+def shared_of(network: NetworkName, settings: WorkerSettings, client: Any = None) -> Shared:
+    """What the workers know of a network's nodes under these settings. `client` is of Redis, where there is one yet."""
     chain = settings.chain(network)
     # What was learnt under other settings is about other chains, tokens or blocks.
     of_source = source(chain)
     scope = f"{network}:{of_source.chain_id}:{digest(of_source.contract)}:{chain.finality}"
-    return Shared(scope, settings.redis_url.get_secret_value())
+    return Shared(scope, settings.redis_url.get_secret_value(), _client=client)
 
 
 def nodes_for(network: NetworkName, settings: WorkerSettings) -> list[Node]:

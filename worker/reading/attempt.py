@@ -99,8 +99,10 @@ class Attempt:
 
         Whatever the node sends ends here: an error that nobody thought of is this node's failure too.
         """
+        failure: ReadFailed | None = None
         try:
-            return self._take(pieces)
+            left, failure = self._take(pieces)
+            return left, failure
         except FROM_OUTSIDE:
             raise
         except Exception as error:  # noqa: BLE001  logged, and without its words: they may quote the URL
@@ -111,7 +113,8 @@ class Attempt:
         finally:
             self.request.budget.give_back(self.node.id)
             if self._sending.sent:
-                self.shared.requests.add(self.node.id, self._sending.sent)
+                failed = None if failure is None or isinstance(failure, OverBudget) else failure.code
+                self.shared.requests.add(self.node.id, self._sending.sent, failed=failed, waited=self._sending.waited)
 
     def _take(self, pieces: Sequence[range]) -> tuple[list[range], ReadFailed | None]:
         failure: ReadFailed | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from config.work_counts import BatchOutcome
 from worker.errors import ClockSkewed, OverBudget, ReadFailed
 from worker.reading.attempt import Attempt
 from worker.reading.budget import AHEAD, SECOND, Budget, latest_slot
@@ -120,6 +121,10 @@ class NodeReader:
         """Let others have the slots that no read will use."""
         for node in self.nodes:
             self._budget.give_back(node.id)
+
+    def count_batch(self, outcome: BatchOutcome, wallets: int, *, lost: bool) -> None:
+        """Count what a batch came to, among those of all workers."""
+        self.shared.requests.add_batch(outcome, wallets, lost=lost)
 
     def _reserve(
         self, node: Node, entries: Mapping[str, Any], deadline: float, wallets: int | None, *, refresh: bool

@@ -47,7 +47,7 @@ class SharedRedis:
     @contextmanager
     def redis(self) -> Iterator[Any]:
         """Redis, or None while it is left alone. What fails in the block is logged once, and counts as not done."""
-        if self.url is None or 0 < self._back_at - self.clock() <= LEFT_ALONE:
+        if self.url is None or self.is_left_alone:
             yield None
             return
         if self._client is None:
@@ -60,6 +60,11 @@ class SharedRedis:
             seconds = FAILED_OVER if isinstance(error, redis.ReadOnlyError) else LEFT_ALONE
             self._back_at = self.clock() + seconds
             log.warning("redis_unavailable", error=type(error).__name__, left_alone_seconds=seconds)
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether Redis did not answer lately, so that what is known here is what this process knows itself."""
+        return 0 < self._back_at - self.clock() <= LEFT_ALONE
 
     def answers(self) -> bool:
         """Whether Redis answers. One command."""

@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from config.network_settings import Chain
 from config.networks import NetworkName
 from config.settings import WorkerSettings, worker_settings
+from config.work_counts import BatchOutcome
 from db.claims import Claim, claim_due, claim_lost, claim_these
 from db.held_changes import NO_HISTORY, NO_LESSON, History, Lesson, history, learn
 from db.leases import release
@@ -106,7 +107,7 @@ def _sync(
             _note_out(network, why, settings)
             return None, ()
         sleep(pause)
-    with handed_back_when_interrupted() as hold:
+    with handed_back_when_interrupted(partial(_count, reader, "handed_back")) as hold:
 
         def take(connection: Connection) -> tuple[Claim | None, History]:
             claim = hold.claim = claim_batch(connection, network, lease=timedelta(seconds=settings.sync_lease))
@@ -124,15 +125,21 @@ def _sync(
         out = outage(parts, claim.state)
         if out or not decided:
             until_done(partial(release, token=claim.token), ends)
+            _count(reader, "handed_back", claim)
             if out:
                 _note_out(claim.network, out, settings)
             return claim, ()
         back = any(part.snapshot for part in parts)
         write = _Write(claim, decided, learnt, settings.chain(network), reader.decimals, back)
         recorded = until_done(write, ends)
+    _count(reader, "synced" if back else "failed", claim)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
     log_batch(claim, parts, recorded, started, changed=changed, failed=failed, lost=len(decided) - recorded.recorded)
     return claim, recorded.asked_again
+
+
+def _count(reader: ChainReader, outcome: BatchOutcome, claim: Claim) -> None:
+    reader.count_batch(outcome, len(claim.wallets), lost=claim.deaths > 0)
 
 
 def _reads_another_source(connection: Connection, claim: Claim, settings: WorkerSettings) -> bool:

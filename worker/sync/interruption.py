@@ -1,7 +1,7 @@
 """A batch that is interrupted hands its leases back at once. One that is killed cannot: its leases expire."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,8 +27,9 @@ class Hold:
 
 
 @contextmanager
-def handed_back_when_interrupted() -> Iterator[Hold]:
-    """Give what is claimed in the block back, due at once, when the block is ended from outside (FROM_OUTSIDE).
+def handed_back_when_interrupted(then: Callable[[Claim], None] = lambda _: None) -> Iterator[Hold]:
+    """Give what is claimed in the block back, due at once, when the block is ended from outside (FROM_OUTSIDE), and do
+    what is to be done then.
 
     The claim is told of inside its transaction: the end may come in the middle of the commit, or just after it.
     """
@@ -39,6 +40,7 @@ def handed_back_when_interrupted() -> Iterator[Hold]:
         if hold.claim:
             with _undisturbed():
                 _hand_back(hold.claim, type(interruption).__name__)
+                then(hold.claim)
         raise
 
 

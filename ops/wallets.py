@@ -1,0 +1,47 @@
+"""What Postgres knows of the wallets: one statement over the tables, bounded on the server and here. I/O."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from threading import Timer
+from typing import Any
+
+from sqlalchemy import Connection
+
+from config.networks import NetworkName
+from db.freshness_queries import NetworkFreshness, freshness
+from db.session import transaction
+
+HUNG_AFTER = 5.0  # seconds beyond the server's own bound, after which its connection is given up
+
+
+def look(grace: timedelta, timeout: float) -> dict[NetworkName, NetworkFreshness]:
+    """All that is known in Postgres, within `timeout` seconds for a statement. Raises SQLAlchemyError.
+
+    `grace`: what is due for longer than this is overdue.
+    """
+    with transaction() as connection, given_up_after(connection, timeout + HUNG_AFTER):
+        return {each.network: each for each in freshness(connection, grace=grace, timeout=round(timeout * 1000))}
+
+
+@contextmanager
+def given_up_after(connection: Connection, seconds: float) -> Iterator[None]:
+    """End a connection whose server does not answer at all: that one bounds no statement either, and a machine that
+    is gone says nothing, for hours.
+    """
+    driver: Any = connection.connection.driver_connection
+    timer = Timer(seconds, _end, [driver.fileno()])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end(descriptor: int) -> None:
+    """Shut a connection's socket, which whoever waits at it notices."""
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as found:
+        found.shutdown(socket.SHUT_RDWR)
