@@ -17,6 +17,8 @@ from db.resync_queries import Scope, Wanted
 from db.sources import OF_SOURCE
 from worker.admin.freshness import network_report
 from worker.admin.node_states import NodeState
+from worker.admin.plan import plan
+from worker.admin.provider_plans import PLANS
 from worker.admin.resync import Result, planned
 from worker.errors import ReadFailed
 
@@ -82,7 +84,8 @@ def paths(value: Any, path: str = "") -> set[str]:
         return set().union(*(paths(each, f"{path}[]") for each in value)) if value else set()
     if not isinstance(value, dict) or path.endswith((".errors", ".not_synced")):
         return set()
-    names = dict.fromkeys(value, "<network>") if path == "networks" else {name: name for name in value}
+    above = {"networks": "<network>", "networks[].strategies": "<way>"}.get(path)
+    names = {name: above or name for name in value}
     found: set[str] = set()
     for name, each in value.items():
         inner = f"{path}.{names[name]}".lstrip(".")
@@ -201,3 +204,27 @@ def test_the_failures_that_waiting_does_not_mend_are_named_where_they_are_logged
     # A clock that is off has an event of its own.
     for_a_person = {kind.code for kind in kinds_of_failure() if kind.for_a_person} - {"clock_skewed"}
     assert for_a_person - in_code(row[2]) == set()
+
+
+def test_every_key_of_plan_is_documented_and_no_other() -> None:
+    settings = WorkerSettings(database_url="postgresql://nobody/", redis_url="redis://nobody")
+    assert paths(plan(settings, {"tron": 50_000}, touches=2)) == documented("plan")
+
+
+def test_the_table_of_sizes_is_what_the_plan_comes_to() -> None:
+    settings = WorkerSettings(database_url="postgresql://nobody/", redis_url="redis://nobody")
+    page = (ROOT / "docs" / "operations.md").read_text().split("\n## Sizing\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| (\d+)%", page, re.MULTILINE)
+    assert len(rows) == 6
+    for row in rows:
+        wallets, reads, tron, evm, share = (int(cell.replace(",", "")) for cell in row)
+        of_tron, of_evm = plan(settings, {"tron": wallets, "ethereum": wallets}, touches=2)["networks"]
+        assert (reads, tron) == (round(of_tron["reads_per_hour"]), round(of_tron["requests_per_day"]))
+        assert (evm, share) == (round(of_evm["requests_per_day"]), round(of_tron["requests_per_day"] / 1000))
+
+
+def test_the_table_of_plans_is_that_of_the_code() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text().split("\n## Sizing\n")[1].split("\n## ")[0]
+    for each in PLANS:
+        day = "not known" if each.a_day is None else f"{each.a_day:,}"
+        assert re.search(rf"^\| {re.escape(each.name)} \| {day}( \(.*\))? \| {each.a_second:g} \|$", page, re.MULTILINE)
