@@ -67,8 +67,8 @@ class SignsOfLife(bootsteps.StartStopStep):
         if not self._timers:
             return
         self._timers = ()
-        # Without a connection it looks for one, and waits (Consumer.ensure_connected). Else it ends, as soon as its pool
-        # has finished what is in hand.
+        # Without a connection it looks for one, and waits (Consumer.ensure_connected). Else it ends, as soon as its
+        # pool has finished what is in hand.
         if parent.blueprint.state != bootsteps.RUN:  # type: ignore[attr-defined]  # its stubs lack it
             settings = worker_settings()
             parent.life.until(time() + settings.task_hard_limit + settings.liveness_grace)
