@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes what docker-compose.yml takes as secrets: a password for each role of Postgres and each user of Redis, the URLs
-# that hold them, and the key that tokens are signed with. What is there already stays. Run it in the project's folder.
+# that hold them, the key that tokens are signed with, the operators' token. Run it in the project's folder; run it again
+# after an update: what is there stays, what is missing is added, and redis.acl is made anew of the passwords that there are.
 #
 # The files can be read by every user, since the processes in the containers are another one; so the folder that they
 # are in can be entered by its owner alone.
@@ -23,8 +24,10 @@ for user in worker api ops registrar; do
     printf 'redis://%s:%s@redis:6379/0' "$user" "$(cat "redis_${user}_password")" | new "${user}_redis_url"
 done
 random 32 | new jwt_secret
+random 32 | new ops_token
+random 24 | new grafana_password
 printf '' > empty
-for url in ethereum_rpc_urls tron_rpc_urls tron_api_keys networks.toml networks.env; do [ -e "$url" ] || cp empty "$url"; done
+for url in ethereum_rpc_urls tron_rpc_urls tron_api_keys networks.toml networks.env alert_webhook_url; do [ -e "$url" ] || cp empty "$url"; done
 rm -f empty
 # Redis is given digests of the passwords alone.
 digest() { sha256sum < "redis_$1_password" | cut -d ' ' -f 1; }

@@ -1,11 +1,14 @@
 """What the ops process needs: the worker's settings, which name networks, endpoints and queues, and its own."""
 
 from functools import cache
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from config.settings import WorkerSettings, load
 from config.values import Secret
+
+SHORTEST_TOKEN = 16  # characters
 
 
 class OpsSettings(WorkerSettings):
@@ -15,6 +18,12 @@ class OpsSettings(WorkerSettings):
     """Whoever has it may see the page. Without it the page is closed, and /metrics alone is served."""
     collect_interval: float = Field(default=30, ge=5, le=300)
     """Seconds from the beginning of one pass over Postgres and Redis to that of the next."""
+
+    @model_validator(mode="after")
+    def _token_cannot_be_guessed(self) -> Self:
+        if self.ops_token is not None and len(self.ops_token.get_secret_value()) < SHORTEST_TOKEN:
+            raise ValueError(f"OPS_TOKEN must have at least {SHORTEST_TOKEN} characters: openssl rand -hex 16")
+        return self
 
 
 @cache

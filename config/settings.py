@@ -6,6 +6,7 @@ the endpoint no node. A wrong setting stops the start with a sentence; values ar
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from os import geteuid
 from pathlib import Path
@@ -54,7 +55,10 @@ KEY_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"
 
 def _private_folder() -> Path:
     """A folder of this user's, by a name that a health check can know."""
-    return Path(gettempdir(), f"balance-sync-{geteuid()}")
+    with suppress(FileNotFoundError):
+        return Path(gettempdir(), f"balance-sync-{geteuid()}")
+    # Nothing here takes writes. A worker and beat say so at their start; the commands need no such folder.
+    return Path("/tmp", f"balance-sync-{geteuid()}")  # noqa: S108  by the same name
 
 
 class WorkerSettings(QueueSettings):
@@ -233,7 +237,7 @@ def _sentence(error: Any) -> str:
     name = _variable(error["loc"])
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "missing":
-        message = "is required; see the settings in README.md"
+        message = "is required; see docs/configuration.md"
     return f"  {name}: {message}" if name else f"  {message}"
 
 

@@ -1,43 +1,59 @@
-"""How fresh the cache is, by network. Plain SQL in the driver's own form: one pass over the tables."""
+"""How fresh the cache is, by network. Plain SQL in the driver's own form: one pass over each table."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping
 
 from config.networks import NetworkName
 from db.network_state import SOUND, Condition, conditions
 from db.sources import OF_SOURCE
+from db.transaction_settings import set_for_a_transaction
 
-TIMEOUT = 120_000  # milliseconds; a pass over a million rows takes seconds
+TIMEOUT = 120_000  # milliseconds; a pass over ten million wallets takes seconds
+# A plan for any numbers would not know how few wallets failed. Compiling the statement takes longer than it saves.
+_SETTINGS = {
+    "plan_cache_mode": "force_custom_plan",
+    "jit": "off",
+    "work_mem": "64MB",
+}
 
-# Parameters: grace interval. A wallet is held while a lease on it runs, and due when its time has come and nobody holds
-# it; overdue when that was `grace` ago. Fresh: the last read was good, and the next is not overdue. Its cadence is the
-# time from the read to when it is due again, known of those that wait for it after a good read. Counted from the
-# wallets: one without a schedule is due since it was made. A balance of another source than its network's was never
-# read.
-_FRESHNESS = f"""
-WITH held AS MATERIALIZED (
-    SELECT DISTINCT unnest(wallet_ids) AS wallet_id FROM leases WHERE lease_until > now()
-), wallet AS (
+# Both statements give a row for each network that has wallets, with the fields of `NetworkFreshness`. Parameters: grace
+# interval, and shares, those of AGE_SHARES. A wallet is held while a lease on it runs, and due when its time has come
+# and nobody holds it; overdue when that was `grace` ago. Its cadence is the time from the read to when it is due again,
+# known of those that wait for it after a good read. A wallet without a schedule is due since it was made. A balance of
+# another source than its network's was never read.
+_HELD = "(SELECT DISTINCT unnest(wallet_ids) AS wallet_id FROM leases WHERE lease_until > now())"
+_CADENCE = """CASE WHEN h.wallet_id IS NULL AND s.failures = 0
+                     AND s.next_sync_at > now() AND s.next_sync_at > s.claimed_at
+                THEN date_part('epoch', s.next_sync_at - s.claimed_at) END"""
+_AGES = """percentile_disc(%(shares)s::float8[]) WITHIN GROUP (ORDER BY date_part('epoch', now() - last_synced))"""
+_BEGINNING = "to_timestamp(0)"
+"""When wallets are due that an older release or a bulk load made: at the beginning of time."""
+
+# Every wallet is joined with its schedule and its balance: right whatever the tables hold, and dear.
+_OF_EACH_WALLET = f"""
+WITH wallet AS (
     SELECT w.network, w.created_at, s.last_error, coalesce(s.failures > 0, false) AS failed, b.last_synced,
            b.block_time, coalesce(s.last_error = 'bad_address', false) AS hopeless, s.wallet_id IS NULL AS unscheduled,
-           h.wallet_id IS NOT NULL AS held, greatest(s.next_sync_at, w.created_at) AS due_since,
+           h.wallet_id IS NOT NULL AS held,
+           CASE WHEN s.next_sync_at > {_BEGINNING} THEN s.next_sync_at ELSE w.created_at END AS due_since,
            coalesce(s.next_sync_at <= now(), true) AND h.wallet_id IS NULL AS due,
            coalesce(s.next_sync_at <= now() - %(grace)s, true) AND h.wallet_id IS NULL AS overdue,
-           CASE WHEN h.wallet_id IS NULL AND s.failures = 0
-                     AND s.next_sync_at > now() AND s.next_sync_at > s.claimed_at
-                THEN extract(epoch FROM s.next_sync_at - s.claimed_at)::float8 END AS cadence
+           {_CADENCE} AS cadence
       FROM wallets w JOIN networks n ON n.name = w.network LEFT JOIN sync_schedule s ON s.wallet_id = w.id
       LEFT JOIN balance_cache b ON b.wallet_id = w.id AND {OF_SOURCE}
-      LEFT JOIN held h ON h.wallet_id = w.id
+      LEFT JOIN {_HELD} h ON h.wallet_id = w.id
+), error AS (
+    SELECT network, jsonb_object_agg(coalesce(last_error, 'unknown'), wallets) AS errors
+      FROM (SELECT network, last_error, count(*) AS wallets FROM wallet WHERE failed GROUP BY 1, 2) AS e GROUP BY 1
 )
-SELECT network, grouping(last_error) = 0 AS of_error, last_error, now() AS counted_at, count(*) AS wallets,
-       count(last_synced) AS read,
+SELECT network, now() AS counted_at, count(*) AS wallets, count(last_synced) AS read,
        count(*) FILTER (WHERE last_synced IS NOT NULL AND NOT failed AND NOT overdue) AS fresh,
        count(*) FILTER (WHERE last_synced IS NOT NULL AND NOT failed AND overdue) AS stale,
        count(*) FILTER (WHERE last_synced IS NOT NULL AND failed) AS failing,
        count(*) FILTER (WHERE last_synced IS NULL) AS never_synced, count(*) FILTER (WHERE failed) AS failed,
+       coalesce((SELECT errors FROM error e WHERE e.network = wallet.network), '{{}}') AS errors,
        count(*) FILTER (WHERE hopeless) AS hopeless, count(*) FILTER (WHERE held) AS claimed,
        count(*) FILTER (WHERE due) AS due, count(*) FILTER (WHERE overdue) AS overdue,
        count(*) FILTER (WHERE unscheduled) AS without_schedule,
@@ -45,9 +61,88 @@ SELECT network, grouping(last_error) = 0 AS of_error, last_error, now() AS count
        min(last_synced) FILTER (WHERE NOT hopeless) AS oldest_read, max(last_synced) AS last_read,
        max(block_time) AS block_time, min(due_since) FILTER (WHERE overdue) AS overdue_since,
        CASE WHEN count(last_synced) = 0 THEN min(created_at) FILTER (WHERE NOT hopeless) END AS unread_since,
-       percentile_disc(%(shares)s::float8[]) WITHIN GROUP (ORDER BY extract(epoch FROM now() - last_synced)::float8)
-           AS ages
-  FROM wallet GROUP BY GROUPING SETS ((network), (network, last_error))
+       CASE WHEN count(last_synced) > 0 THEN {_AGES} FILTER (WHERE last_synced IS NOT NULL) END AS ages,
+       false AS ages_estimated
+  FROM wallet GROUP BY network
+"""
+
+MANY = 100_000
+"""Balances of a source of which the ages are those of a sample."""
+_SAMPLED = 600 * 8192.0  # bytes of the table: some 30,000 balances, on pages anywhere in it
+
+# Each table is counted by itself, and hardly a wallet joined: a third of the cost. The wallets of a network that have a
+# balance are the rows of its source. Which of the others are failing, or overdue, is looked up for those that failed,
+# and for those that are overdue where some wallet was never read. `sure` is false where that does not do: there are
+# balances that do not say what they are of, wallets without a schedule or with one of another network, due times at the
+# beginning of time, or balances of wallets without a valid address.
+_BY_TABLE = f"""
+WITH wallet AS MATERIALIZED (
+    SELECT network, count(*) AS wallets FROM wallets GROUP BY network
+), schedule AS MATERIALIZED (
+    SELECT s.network, s.last_error, s.failures > 0 AS failed, count(*) AS wallets, count(h.wallet_id) AS claimed,
+           count(*) FILTER (WHERE s.next_sync_at <= now() AND h.wallet_id IS NULL) AS due,
+           count(*) FILTER (WHERE s.next_sync_at <= now() - %(grace)s AND h.wallet_id IS NULL) AS overdue,
+           min(s.next_sync_at) FILTER (WHERE s.next_sync_at <= now() - %(grace)s AND h.wallet_id IS NULL)
+               AS overdue_since,
+           count(*) FILTER (WHERE h.wallet_id IS NULL AND s.failures = 0
+                                  AND s.next_sync_at > now() AND s.next_sync_at > s.claimed_at) AS waiting,
+           coalesce(sum(3600 / ({_CADENCE})), 0)::float8 AS reads_per_hour
+      FROM sync_schedule s LEFT JOIN {_HELD} h USING (wallet_id) GROUP BY 1, 2, 3
+), balance AS MATERIALIZED (
+    SELECT source, count(*) AS read, min(last_synced) AS oldest_read, max(last_synced) AS last_read,
+           max(block_time) AS block_time
+      FROM balance_cache GROUP BY source
+), network AS MATERIALIZED (
+    SELECT w.network, n.source, w.wallets, coalesce(b.read, 0) AS read, b.oldest_read, b.last_read, b.block_time,
+           s.failed, s.errors, s.hopeless, s.claimed, s.due, s.overdue, s.overdue_well, s.overdue_since, s.waiting,
+           s.reads_per_hour,
+           w.wallets = coalesce(s.wallets, 0) AND w.wallets >= coalesce(b.read, 0)
+               AND coalesce(s.overdue_since > {_BEGINNING}, true)
+               AND NOT EXISTS (SELECT FROM balance WHERE source IS NULL) AS sure
+      FROM wallet AS w JOIN networks AS n ON n.name = w.network LEFT JOIN balance AS b ON b.source = n.source
+      LEFT JOIN (SELECT network, sum(wallets)::bigint AS wallets,
+                        coalesce(sum(wallets) FILTER (WHERE failed), 0)::bigint AS failed,
+                        jsonb_object_agg(coalesce(last_error, 'unknown'), wallets) FILTER (WHERE failed) AS errors,
+                        coalesce(sum(wallets) FILTER (WHERE last_error = 'bad_address'), 0)::bigint AS hopeless,
+                        sum(claimed)::bigint AS claimed, sum(due)::bigint AS due, sum(overdue)::bigint AS overdue,
+                        coalesce(sum(overdue) FILTER (WHERE NOT failed), 0)::bigint AS overdue_well,
+                        min(overdue_since) AS overdue_since, sum(waiting)::bigint AS waiting,
+                        sum(reads_per_hour) AS reads_per_hour
+                   FROM schedule GROUP BY network) AS s ON s.network = w.network
+), unread AS MATERIALIZED (
+    SELECT s.network, count(*) AS wallets
+      FROM sync_schedule AS s JOIN network AS n USING (network) LEFT JOIN {_HELD} AS h USING (wallet_id)
+     WHERE s.failures = 0 AND s.next_sync_at <= now() - %(grace)s AND h.wallet_id IS NULL
+       AND NOT EXISTS (SELECT FROM balance_cache AS b WHERE b.wallet_id = s.wallet_id AND b.source = n.source)
+       AND (SELECT bool_or(wallets > read AND overdue_well > 0) FROM network) GROUP BY 1
+), failing AS MATERIALIZED (
+    SELECT s.network, count(*) AS wallets, bool_or(s.last_error = 'bad_address') AS hopeless
+      FROM sync_schedule AS s JOIN network AS n USING (network)
+      JOIN balance_cache AS b ON b.wallet_id = s.wallet_id AND b.source = n.source
+     WHERE s.failures > 0 AND (SELECT bool_or(failed > 0) FROM network) GROUP BY 1
+), young AS MATERIALIZED (
+    SELECT w.network, min(w.created_at) AS unread_since FROM wallets AS w JOIN sync_schedule AS s ON s.wallet_id = w.id
+     WHERE w.network = ANY(ARRAY(SELECT network FROM network WHERE read = 0))
+       AND s.last_error IS DISTINCT FROM 'bad_address' AND (SELECT bool_or(read = 0) FROM network) GROUP BY 1
+), age AS MATERIALIZED (
+    SELECT source, {_AGES} AS ages, false AS estimated FROM balance_cache
+     WHERE source = ANY(ARRAY(SELECT source FROM balance WHERE read <= {MANY}))
+       AND (SELECT bool_or(read <= {MANY}) FROM balance) GROUP BY 1
+     UNION ALL
+    SELECT source, {_AGES}, true
+      FROM balance_cache TABLESAMPLE SYSTEM (least(100 * {_SAMPLED} / pg_relation_size('balance_cache'), 100))
+     WHERE source = ANY(ARRAY(SELECT source FROM balance WHERE read > {MANY}))
+       AND (SELECT bool_or(read > {MANY}) FROM balance) GROUP BY 1
+)
+SELECT n.network, now() AS counted_at, n.wallets, n.read,
+       n.read - coalesce(f.wallets, 0) - n.overdue_well + coalesce(u.wallets, 0) AS fresh,
+       n.overdue_well - coalesce(u.wallets, 0) AS stale, coalesce(f.wallets, 0) AS failing,
+       n.wallets - n.read AS never_synced, n.failed, coalesce(n.errors, '{{}}') AS errors, n.hopeless, n.claimed, n.due,
+       n.overdue, 0 AS without_schedule, n.waiting, n.reads_per_hour, n.oldest_read, n.last_read, n.block_time,
+       n.overdue_since, y.unread_since, a.ages, coalesce(a.estimated, false) AS ages_estimated,
+       n.sure AND NOT coalesce(f.hopeless, false) AS sure
+  FROM network AS n LEFT JOIN unread AS u USING (network) LEFT JOIN failing AS f USING (network)
+  LEFT JOIN young AS y USING (network) LEFT JOIN age AS a USING (source)
 """
 
 AGE_SHARES = (0.5, 0.95, 0.99, 1.0)
@@ -89,6 +184,8 @@ class NetworkFreshness:
     """What the cadence of these comes to."""
     ages: tuple[float, ...] = ()
     """Of the balances, in seconds: one for each of AGE_SHARES; empty when none was ever read."""
+    ages_estimated: bool = False
+    """They are those of a sample, but for that of the oldest, which is exact."""
     oldest_read: datetime | None = None
     """When the balance was read that is the oldest, but for those of hopeless wallets."""
     last_read: datetime | None = None
@@ -112,25 +209,28 @@ class NetworkFreshness:
         return self.condition.doubted
 
 
-def freshness(connection: Connection, *, grace: timedelta, timeout: int = TIMEOUT) -> list[NetworkFreshness]:
+def freshness(
+    connection: Connection, *, grace: timedelta, timeout: int = TIMEOUT, parallel: bool = False
+) -> list[NetworkFreshness]:
     """The state of each network that has wallets. `grace`: what is due for longer than this is overdue. `timeout` is in
-    milliseconds.
+    milliseconds. `parallel`: sooner, at the price of further processes of the database.
     """
-    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {timeout:d}")
-    rows = connection.exec_driver_sql(_FRESHNESS, {"grace": grace, "shares": list(AGE_SHARES)}).mappings().all()
-    errors: dict[NetworkName, dict[str, int]] = {row["network"]: {} for row in rows}
-    for row in rows:
-        if row["of_error"] and row["failed"]:
-            errors[row["network"]][row["last_error"] or "unknown"] = row["failed"]
-    names = [each.name for each in fields(NetworkFreshness) if each.name not in {"errors", "ages", "condition"}]
+    settings = {**_SETTINGS, "statement_timeout": str(timeout)}
+    if not parallel:
+        settings["max_parallel_workers_per_gather"] = "0"
+    connection.exec_driver_sql(set_for_a_transaction(settings))
+    parameters = {"grace": grace, "shares": list(AGE_SHARES)}
+    rows = connection.exec_driver_sql(_BY_TABLE, parameters).mappings().all()
+    if not all(row["sure"] for row in rows):
+        rows = connection.exec_driver_sql(_OF_EACH_WALLET, parameters).mappings().all()
     known = conditions(connection)
-    return [
-        NetworkFreshness(
-            **{name: row[name] for name in names},
-            errors=errors[row["network"]],
-            ages=() if row["ages"] is None or None in row["ages"] else tuple(row["ages"]),
-            condition=known.get(row["network"], SOUND),
-        )
-        for row in sorted(rows, key=lambda row: str(row["network"]))
-        if not row["of_error"]
-    ]
+    return [_of_row(row, known.get(row["network"], SOUND)) for row in sorted(rows, key=lambda row: str(row["network"]))]
+
+
+def _of_row(row: RowMapping, condition: Condition) -> NetworkFreshness:
+    found = {name: value for name, value in row.items() if name not in {"ages", "sure"}}
+    ages = tuple(row["ages"] or ())
+    if ages and row["ages_estimated"]:
+        oldest = (row["counted_at"] - row["oldest_read"]).total_seconds()
+        ages = (*(min(age, oldest) for age in ages[:-1]), oldest)
+    return NetworkFreshness(**found, ages=ages, condition=condition)

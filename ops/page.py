@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from litestar import Request, get
 from litestar.datastructures import State
+from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 
 from config.ops_settings import OpsSettings
@@ -83,7 +84,7 @@ def find(request: Request[Any, Any, State]) -> ASGIResponse:
 
 
 @get("/static/{name:str}", include_in_schema=False)
-async def static(name: str) -> ASGIResponse:
+async def static(name: FromPath[str]) -> ASGIResponse:
     """The style and the script: no secret, and the same for everybody."""
     asset = assets().get(name)
     if asset is None:

@@ -1,15 +1,23 @@
 """What stands before a PostgreSQL and takes no session settings as a connection starts, as poolers do."""
 
+import os
+import shutil
 import socket
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from devstack.servers import HOST
+import psycopg
+import pytest
+
+from devstack.roles import ROLES
+from devstack.servers import HOST, free_port, running
 
 REFUSALS = {
     "rds proxy": "Feature not supported: RDS Proxy currently doesn't support command-line options",
@@ -122,3 +130,39 @@ def pooler(server_url: str, manner: Manner) -> Iterator[Pooler]:
     """One that stands before the server of a URL."""
     with Pooler(server_url, manner) as found:
         yield found
+
+
+@contextmanager
+def real_pgbouncer(database_url: str) -> Iterator[str]:
+    """A PgBouncer that lends a connection for each transaction; the URL through it, for the same user.
+
+    It knows each of our roles, who have the superuser's password. Skips the test where there is no PgBouncer.
+    """
+    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
+    if not program:
+        pytest.skip("needs PgBouncer, which no package of Python or Node has: apt-get install pgbouncer")
+    parts, port = urlsplit(database_url), free_port()
+    url = parts._replace(netloc=f"{parts.username}:{parts.password}@{HOST}:{port}").geturl()
+    with TemporaryDirectory(prefix="balance-sync-pgbouncer-") as name:
+        folder = Path(name)
+        users = (parts.username, *ROLES)
+        (folder / "users").write_text("".join(f'"{user}" "{parts.password}"\n' for user in users))
+        (folder / "pgbouncer.ini").write_text(
+            f"[databases]\n* = host={parts.hostname} port={parts.port}\n[pgbouncer]\nlisten_addr = {HOST}\n"
+            f"listen_port = {port}\nauth_type = scram-sha-256\nauth_file = {folder / 'users'}\n"
+            "pool_mode = transaction\ndefault_pool_size = 2\nunix_socket_dir =\n"
+            "ignore_startup_parameters = extra_float_digits\n"
+        )
+        for each in (folder, *folder.iterdir()):
+            each.chmod(0o755)
+        user = "nobody" if os.geteuid() == 0 else None  # it refuses to run as root
+
+        def answers() -> bool:
+            try:
+                psycopg.connect(url).close()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        with running("pgbouncer", [program, folder / "pgbouncer.ini"], folder, ready=answers, user=user):
+            yield url

@@ -30,7 +30,7 @@ SERVED: dict[str, set[str]] = {
 def nodes(expression: str) -> list[Expr]:
     """The parts of an expression, from the whole to the smallest. Raises ValueError where it cannot be parsed."""
     found: list[Expr] = []
-    walk(parse(expression), found.append)  # type: ignore[arg-type]  # what append returns lets the walk go on
+    walk(parse(expression), found.append)  # what append returns lets the walk go on
     return found
 
 

@@ -52,11 +52,12 @@ class Started:
     def __init__(
         self, name: str, env: Mapping[str, str], folder: Path, prefix: Sequence[str] = (), **more: Any
     ) -> None:
-        self.name, self._log, self._signs = name, folder / f"{name}.log", folder / f"signs-of-{name}"
+        self.name, self._log = name, folder / f"{name}.log"
         port = free_port()
         self._url = f"http://{HOST}:{port}"
         command = [*prefix, *COMMANDS[name], *([str(port)] if name == "endpoint" else [])]
-        own = {"LIFE_SIGN_DIR": str(self._signs), **env}
+        own = {"LIFE_SIGN_DIR": str(folder / f"signs-of-{name}"), **env}
+        self._signs = Path(own["LIFE_SIGN_DIR"])
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,

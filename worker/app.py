@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import tempfile
 from time import time
 from typing import Any
 
@@ -58,6 +59,7 @@ def check_networks(**_: Any) -> None:
     """Before the worker starts: every configured reader can be made, and what may have been forgotten is logged."""
     make_life_sign_folder()
     settings = worker_settings()
+    find_room_for_temporary_files(str(settings.life_sign_dir))
     if not settings.networks:
         example = prefix(next(iter(settings.known_networks)))
         raise SystemExit(f"Set {example}RPC_URLS, or that of another network: without a node no wallet can be read.")
@@ -75,6 +77,14 @@ def check_networks(**_: Any) -> None:
     for network in unread:
         log.warning("network_not_synced", network=network, reason=f"{prefix(network)}RPC_URLS is not set")
     engine().dispose()  # before the pool's processes are forked: none of them is to have this connection
+
+
+def find_room_for_temporary_files(own_folder: str) -> None:
+    """The pool needs some. Where no usual place takes writes, the folder of the signs of life does."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = own_folder
 
 
 @signals.celeryd_init.connect

@@ -45,10 +45,13 @@ def make_life_sign_folder() -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(_opened(folder))
+        if not os.access(folder, os.W_OK):  # it was there before its file system took no more writes
+            raise PermissionError(0, "it takes no writes")
     except OSError as error:
         reason = error.strerror or str(error)
         raise SystemExit(
-            f"The settings are not usable:\n  LIFE_SIGN_DIR: {folder} is not a folder of this user's alone ({reason})"
+            f"The settings are not usable:\n  LIFE_SIGN_DIR: {folder} is not a folder of this user's alone ({reason}):"
+            " set it to one that is, and takes writes"
         ) from None
 
 

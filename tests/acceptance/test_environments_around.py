@@ -110,8 +110,8 @@ LINES: dict[str, tuple[Make, Mapping[str, Expected]]] = {
     "a Redis Cluster": (
         lambda place: {"REDIS_URL": place.cluster()},
         {
-            "worker": ends("REDIS_URL: Redis: REDIS_URL names a Redis Cluster"),
-            "beat": ends("REDIS_URL: Redis: REDIS_URL names a Redis Cluster"),
+            "worker": ends("REDIS_URL names a Redis Cluster"),
+            "beat": ends("REDIS_URL names a Redis Cluster"),
             "check": ends("REDIS_URL names a Redis Cluster"),
         },
     ),

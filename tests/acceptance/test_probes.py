@@ -217,10 +217,10 @@ def test_a_node_that_hangs_fails_nothing(
         await_served(worked, probes)
         send(sender(own_redis.server.url), "sync_due_wallets", "tron", queue="sync.tron")
         await_while(
-            lambda: "batch_failed" in worked.log.read_text(),
+            lambda: "network_out" in worked.log.read_text(),
             lambda: probes.alive() and probes.ready(),
             worked,
-            "a batch that fails",
+            "the node to be given up",
         )
 
 

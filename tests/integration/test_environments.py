@@ -126,7 +126,7 @@ def test_a_cluster_is_refused_in_words(cluster: str) -> None:
 def test_a_worker_of_a_cluster_ends_with_a_sentence(cluster: str, database_url: str, tmp_path: Path) -> None:
     env = environment({"DATABASE_URL": database_url, "REDIS_URL": cluster, "ETHEREUM_RPC_URLS": "http://127.0.0.1:1"})
     log = ended([*CELERY, "worker", "-c", "1"], env, tmp_path)
-    assert "REDIS_URL: names a Redis Cluster, on which Celery cannot work" in log
+    assert "REDIS_URL names a Redis Cluster, on which Celery cannot work" in log
     assert "Traceback" not in log
 
 

@@ -1,6 +1,7 @@
 """``celery -A worker freshness``: what it counts out of known rows, and the real command with a real worker."""
 
 import json
+import random
 import re
 import subprocess
 import sys
@@ -63,17 +64,26 @@ def seen(grace: float = 60) -> dict[str, NetworkFreshness]:
         return {each.network: each for each in freshness.freshness(connection, grace=timedelta(minutes=grace))}
 
 
-@pytest.fixture
-def rows(tables: Tables) -> list[UUID]:
+SOURCES = "INSERT INTO sources (network, chain_id, token) SELECT name, 1, 'token' FROM networks"
+"""Registered, as by a worker: balances say what they are of, so that each table can be counted by itself."""
+OF_NETWORKS = "UPDATE networks AS n SET source = s.id, first_source = s.id FROM sources AS s WHERE s.network = n.name"
+
+
+@pytest.fixture(params=["registered", "as an older release left them"])
+def rows(tables: Tables, request: pytest.FixtureRequest) -> list[UUID]:
     """Wallets on Tron, in every state that a wallet can be in; and one on Ethereum. In minutes, and all at one time."""
+    if request.param == "registered":
+        tables.rows(SOURCES)
+        tables.rows(OF_NETWORKS)
 
     def put(wallet: UUID, age: float | None, due: float, **more: Any) -> None:
         """Read `age` minutes ago, due in `due` minutes."""
         if age is not None:
             tables.rows(
-                "INSERT INTO balance_cache SELECT %s, 1, 1, 5, now(), 'solid', now() - %s * interval '1 min'",
-                wallet,
+                "INSERT INTO balance_cache SELECT w.id, 1, 1, 5, now(), 'solid', now() - %s * interval '1 min', true,"
+                " n.source FROM wallets w JOIN networks n ON n.name = w.network WHERE w.id = %s",
                 age,
+                wallet,
             )
         tables.rows(
             "UPDATE sync_schedule SET next_sync_at = now() + %s * interval '1 min',"
@@ -164,6 +174,14 @@ def test_wallets_without_a_valid_address_are_waited_for_by_nobody(tables: Tables
 
 
 @pytest.mark.usefixtures("rows")
+def test_a_connection_can_be_asked_again_and_again() -> None:
+    """The driver prepares what it is given often: that must be one statement at a time."""
+    with transaction() as connection:
+        for _ in range(8):
+            assert freshness.freshness(connection, grace=timedelta(hours=1))
+
+
+@pytest.mark.usefixtures("rows")
 def test_the_grace_says_from_when_on_a_wallet_is_overdue() -> None:
     assert [seen(grace)["tron"].overdue for grace in (0, 95, 1000)] == [3, 1, 0]
 
@@ -181,9 +199,8 @@ def test_it_is_one_pass_over_each_table(tables: Tables) -> None:
         " FROM generate_series(1, 5000) i"
     )
     tables.rows("ANALYZE")
-    plan = tables.rows(
-        "EXPLAIN " + re.sub(r"%\((\w+)\)s", "%s", freshness._FRESHNESS), timedelta(0), list(freshness.AGE_SHARES)
-    )
+    query = re.sub(r"%\((\w+)\)s", "%s", freshness._OF_EACH_WALLET)
+    plan = tables.rows(f"EXPLAIN {query}", timedelta(0), list(freshness.AGE_SHARES))
     text = "\n".join(line["QUERY PLAN"] for line in plan)
     assert len(re.findall(r"Scan.* on sync_schedule", text)) == len(re.findall(r"Scan.* on balance_cache", text)) == 1
 
@@ -397,3 +414,68 @@ def test_a_command_starts_with_few_modules_and_no_chains_library(env: Env, argum
     assert loaded & {"web3", "tronpy", "eth_account"} == set()
     # Nearly all of a start is loading modules: there are about 1,300 here, and each chain's library has as many again.
     assert len(modules) < MOST_MODULES
+
+
+STATES = [
+    "UPDATE sync_schedule SET failures = 1, last_error = 'reverted' WHERE wallet_id = ANY(%s)",
+    "UPDATE sync_schedule SET failures = 1, last_error = 'bad_address' WHERE wallet_id = ANY(%s)",
+    "UPDATE sync_schedule SET next_sync_at = now() - interval '2 hours' WHERE wallet_id = ANY(%s)",
+    "UPDATE sync_schedule SET next_sync_at = now() + interval '2 hours', claimed_at = now() WHERE wallet_id = ANY(%s)",
+    "UPDATE sync_schedule SET next_sync_at = to_timestamp(0) WHERE wallet_id = ANY(%s)",
+    "DELETE FROM sync_schedule WHERE wallet_id = ANY(%s)",
+    "DELETE FROM balance_cache WHERE wallet_id = ANY(%s)",
+    "UPDATE balance_cache SET source = NULL WHERE wallet_id = ANY(%s)",
+    "UPDATE balance_cache SET source = (SELECT max(id) FROM sources) WHERE wallet_id = ANY(%s)",
+    "UPDATE balance_cache SET last_synced = now() - interval '3 hours' WHERE wallet_id = ANY(%s)",
+    "INSERT INTO leases (token, lane, network, claimed_at, wallet_ids, lease_until)"  # noqa: ISC004  one of the list
+    " VALUES (gen_random_uuid(), 2, 'tron', now(), %s, now() + interval '1 hour')",
+]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_counted_by_table_and_counted_by_wallet_are_the_same_whatever_the_tables_hold(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    chance = random.Random(seed)
+    tables.rows(SOURCES)
+    tables.rows(OF_NETWORKS)
+    tables.rows("INSERT INTO sources (network, chain_id, token) VALUES ('tron', 2, 'of before')")
+    made = [*tables.add("tron", *(f"T{at}" for at in range(12))), *tables.add("bsc", "0x1", "0x2", "0x3")]
+    tables.rows(
+        "INSERT INTO balance_cache SELECT w.id, 1, 1, 5, now(), 'solid', now() - interval '1 min', true, n.source"
+        " FROM wallets w JOIN networks n ON n.name = w.network"
+    )
+    for state in chance.choices(STATES, k=chance.randrange(6)):
+        tables.rows(state, chance.sample(made, chance.randrange(1, 9)))
+    with transaction() as connection:  # at one moment
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        by_table = freshness.freshness(connection, grace=timedelta(hours=1))
+        monkeypatch.setattr(freshness, "_BY_TABLE", "SELECT false AS sure")
+        by_wallet = freshness.freshness(connection, grace=timedelta(hours=1))
+    assert by_table == by_wallet
+    for each in by_wallet:
+        assert each.fresh + each.stale + each.failing + each.never_synced == each.wallets
+
+
+def test_above_some_number_the_ages_are_those_of_a_sample_and_nothing_else_is(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables.rows(SOURCES)
+    tables.rows(OF_NETWORKS)
+    tables.rows(
+        "INSERT INTO wallets (user_id, network, address) SELECT gen_random_uuid(), 'tron', 'T' || i"
+        " FROM generate_series(1, 3000) i"
+    )
+    few = tables.add("bsc", "0x1", "0x2")
+    tables.rows(
+        "INSERT INTO balance_cache SELECT w.id, 1, 1, 5, now(), 'solid', now() - random() * interval '1000 s', true,"
+        " n.source FROM wallets w JOIN networks n ON n.name = w.network"
+    )
+    exact = seen()
+    assert (exact["tron"].ages_estimated, exact["tron"].read, exact["bsc"].read) == (False, 3000, len(few))
+    monkeypatch.setattr(freshness, "_BY_TABLE", freshness._BY_TABLE.replace("100000", "100"))
+    about = seen()
+    assert (about["tron"].ages_estimated, about["bsc"].ages_estimated) == (True, False)
+    assert about["tron"].ages == pytest.approx(exact["tron"].ages, abs=200)
+    assert about["bsc"].ages == pytest.approx(exact["bsc"].ages, abs=100)
+    assert (about["tron"].oldest_read, about["tron"].read) == (exact["tron"].oldest_read, 3000)

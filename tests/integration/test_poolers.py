@@ -1,19 +1,13 @@
 """Poolers that take no session settings at the start: each transaction has them all the same, and nobody else's has."""
 
-import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from environment import forget_settings
-from poolers import REFUSALS, Manner, pooler
+from poolers import REFUSALS, Manner, pooler, real_pgbouncer
 from pools import run
 from sqlalchemy import text
 from structlog.testing import capture_logs
@@ -21,7 +15,7 @@ from structlog.testing import capture_logs
 from api.database import Database, Statement
 from db.session import OPTIONS, engine, transaction
 from devstack.product import environment
-from devstack.servers import CAP, HOST, ROOT, free_port, running
+from devstack.servers import CAP, ROOT
 
 ALEMBIC = [sys.executable, "-m", "alembic", "upgrade", "head"]
 MANNERS = pytest.mark.parametrize("manner", [*REFUSALS, "in silence"])
@@ -77,36 +71,7 @@ def test_nothing_is_migrated_through_a_pooler(database_url: str, manner: Manner)
 
 @pytest.fixture
 def pgbouncer(database_url: str) -> Iterator[str]:
-    """A PgBouncer that lends a connection for each transaction; the URL through it."""
-    program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
-    if not program:
-        pytest.skip("needs PgBouncer, which no package of Python or Node has: apt-get install pgbouncer")
-    parts, port = psycopg.conninfo.conninfo_to_dict(database_url), free_port()
-    url = f"postgresql://{parts['user']}:{parts['password']}@{HOST}:{port}/{parts['dbname']}"
-    with TemporaryDirectory(prefix="balance-sync-pgbouncer-") as name:
-        yield from started(program, Path(name), parts, url)
-
-
-def started(program: str, folder: Path, parts: Any, url: str) -> Iterator[str]:
-    port = urlsplit(url).port
-    (folder / "users").write_text(f'"{parts["user"]}" "{parts["password"]}"\n')
-    (folder / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={parts['host']} port={parts['port']}\n[pgbouncer]\nlisten_addr = {HOST}\n"
-        f"listen_port = {port}\nauth_type = scram-sha-256\nauth_file = {folder / 'users'}\npool_mode = transaction\n"
-        "default_pool_size = 2\nunix_socket_dir =\nignore_startup_parameters = extra_float_digits\n"
-    )
-    for each in (folder, *folder.iterdir()):
-        each.chmod(0o755)
-    user = "nobody" if os.geteuid() == 0 else None  # it refuses to run as root
-
-    def answers() -> bool:
-        try:
-            psycopg.connect(url).close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    with running("pgbouncer", [program, folder / "pgbouncer.ini"], folder, ready=answers, user=user):
+    with real_pgbouncer(database_url) as url:
         yield url
 
 

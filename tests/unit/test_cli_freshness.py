@@ -171,3 +171,15 @@ def test_each_late_network_is_told_in_a_sentence() -> None:
         "c is late: for how long is not known; at most 2 min is meant.",
     ]
     assert list(late_lines({"max_overdue": None, "late": None, "networks": networks})) == []
+
+
+def test_an_estimate_is_said_to_be_one() -> None:
+    told = list(lines(report(replace(WALLETS, ages_estimated=True))))
+    assert told[1] == "  age        p50 about 10 s, p95 about 50 s, p99 about 55 s, oldest 2 h"
+    assert report(replace(WALLETS, ages_estimated=True))["ages_estimated"]
+    assert not report()["ages_estimated"]
+
+
+def test_ages_of_which_the_sample_has_none_are_not_known() -> None:
+    told = list(lines(report(replace(WALLETS, ages=(), ages_estimated=True))))
+    assert told[1] == "  age        p50 not known, p95 not known, p99 not known, oldest not known"

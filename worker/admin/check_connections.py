@@ -110,6 +110,7 @@ def _refused(client: Any) -> list[str]:
         *(("HSET", "bal:unacked", field, "1"), ("HGET", "bal:unacked", field), ("HMGET", "bal:unacked", field)),
         *(("HDEL", "bal:unacked", field), ("ZADD", "bal:unacked_index", "9e15", field)),
         *(("ZRANGE", "bal:unacked_index", "0", "0"), ("ZREM", "bal:unacked_index", field)),
+        ("ZREMRANGEBYSCORE", "bal:unacked_index", "9e15", "9e15"),
         *(("EVAL", "return redis.call('TIME')", "0"), ("WATCH", own), ("UNWATCH",), ("MULTI",), ("EXEC",)),
     ]
     refused = []

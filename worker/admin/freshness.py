@@ -38,8 +38,9 @@ def look(settings: WorkerSettings, *, daily_quota: int | None = None, max_overdu
     wallet may be overdue until its network counts as late.
     """
     redis = SharedRedis("freshness", settings.redis_url.get_secret_value()).answers()
+    grace = timedelta(seconds=settings.sync_lease)
     with transaction() as connection:
-        found = {each.network: each for each in freshness(connection, grace=timedelta(seconds=settings.sync_lease))}
+        found = {each.network: each for each in freshness(connection, grace=grace, parallel=True)}
     names = dict.fromkeys((*settings.known_networks, *sorted(found)))
     reports = []
     for network in names:
@@ -104,6 +105,7 @@ def network_report(
         "overdue_seconds": _seconds_since(found.overdue_since, found.counted_at),
         "unread_seconds": _seconds_since(found.unread_since, found.counted_at),
         "share_fresh": found.fresh / found.wallets if found.wallets else None,
+        "ages_estimated": found.ages_estimated,
         "age_seconds": dict(zip(AGES, found.ages or (None,) * len(AGES), strict=True)),
         "out_since": out_since and out_since.astimezone(UTC).isoformat(),
         "out_reason": found.condition.reason,
@@ -154,7 +156,7 @@ def lines(report: Report) -> Iterator[str]:
     yield _heading(report)
     yield from _lines_of_trouble(report)
     if report["read"]:
-        yield "  age        " + ", ".join(f"{name} {in_words(age)}" for name, age in report["age_seconds"].items())
+        yield f"  age        {', '.join(_ages(report))}"
     if report["wallets"]:
         longest = "" if report["overdue_seconds"] is None else f" for up to {in_words(report['overdue_seconds'])}"
         overdue = f"{report['overdue']:,} overdue{longest}"
@@ -165,6 +167,13 @@ def lines(report: Report) -> Iterator[str]:
     yield from _lines_of_cost(report)
     for node in report["endpoints"] or ():
         yield f"  endpoint   {node['name']}: {', '.join(_of_node(node))}"
+
+
+def _ages(report: Report) -> Iterator[str]:
+    """An estimate is said to be one; that of the oldest is none."""
+    for name, age in report["age_seconds"].items():
+        about = "about " if report["ages_estimated"] and name != "oldest" else ""
+        yield f"{name} {about}{in_words(age)}" if age is not None else f"{name} not known"
 
 
 def _lines_of_trouble(report: Report) -> Iterator[str]:

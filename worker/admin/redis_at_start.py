@@ -17,7 +17,8 @@ def look_at_redis(url: str) -> None:
     for finding in broker(url, SECONDS):
         if finding.ok:
             continue
-        sentence = f"REDIS_URL: Redis: {finding.detail}: {finding.to_do}"
+        begins = "" if finding.detail.startswith("REDIS_URL") else "REDIS_URL: Redis: "
+        sentence = f"{begins}{finding.detail}: {finding.to_do}"
         if not finding.detail.startswith(PASSING):
             raise SystemExit(sentence)
         log.warning("redis_awaited", reason=sentence)
