@@ -11,10 +11,12 @@ from config.network_settings import NodeSettings, variables
 from config.networks import PRESETS
 from config.ops_settings import OpsSettings
 from config.settings import ApiSettings, WorkerSettings
+from config.work_counts import BATCH_OUTCOMES
 from db.freshness_queries import NetworkFreshness
 from db.models import balance_cache
 from db.resync_queries import Scope, Wanted
 from db.sources import OF_SOURCE
+from ops.metrics import ENDPOINT_METRICS, METRICS, REFRESH_OUTCOMES, WALLET_STATES
 from worker.admin.freshness import network_report
 from worker.admin.node_states import NodeState
 from worker.admin.plan import plan
@@ -183,7 +185,7 @@ def warnings_of(path: Path) -> set[tuple[str, str]]:
 
 def test_every_event_that_somebody_should_look_at_is_documented_with_its_level() -> None:
     told = {(event, row[1]) for row in rows_of("event | level | what to do") for event in in_code(row[0])}
-    files = [path for folder in ("api", "config", "db", "worker") for path in (ROOT / folder).rglob("*.py")]
+    files = [path for folder in ("api", "config", "db", "ops", "worker") for path in (ROOT / folder).rglob("*.py")]
     logged = {event for path in files for event in warnings_of(path)}
     assert len(logged) > 35
     assert logged - told == set()
@@ -194,7 +196,11 @@ def kinds_of_failure(kind: type[ReadFailed] = ReadFailed) -> set[type[ReadFailed
 
 
 def test_every_code_of_a_failed_read_is_documented() -> None:
-    told = {code for row in rows_of("code | what it means | what happens by itself | what to do") for code in in_code(row[0])}
+    told = {
+        code
+        for row in rows_of("code | what it means | what happens by itself | what to do")
+        for code in in_code(row[0])
+    }
     assert {kind.code for kind in kinds_of_failure() - {ReadFailed}} - told == set()
 
 
@@ -228,3 +234,13 @@ def test_the_table_of_plans_is_that_of_the_code() -> None:
     for each in PLANS:
         day = "not known" if each.a_day is None else f"{each.a_day:,}"
         assert re.search(rf"^\| {re.escape(each.name)} \| {day}( \(.*\))? \| {each.a_second:g} \|$", page, re.MULTILINE)
+
+
+def test_every_metric_is_documented_as_it_is_and_no_other() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    section = page.split("\n## Metrics\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `balance_sync_(\w+)` \| (\w+) \| (.*?) \| (.*) \|$", section, re.MULTILINE)
+    told = [(name, kind, tuple(re.findall(r"`(\w+)`", labels)), f"{meaning}.") for name, kind, labels, meaning in rows]
+    assert told == [tuple(metric) for metric in (*METRICS, *ENDPOINT_METRICS)]
+    for outcome in (*BATCH_OUTCOMES, *REFRESH_OUTCOMES, *WALLET_STATES):
+        assert f"`{outcome}`" in section
