@@ -55,6 +55,7 @@ NOBODY = "127.0.0.1:1"
         ({"TRON_MAX_HEAD_AGE": "0.001"}, "tron", "s old", "TRON_MAX_HEAD_AGE"),
         ({"TRON_API_KEYS": "pass-word"}, "tron", "no URL is of a host", "TRON_API_KEY_HOSTS"),
         ({"ETHEREUM_RPC_URLS": "", "TRON_RPC_URLS": ""}, "networks", "no network has a node", "set ETHEREUM_RPC_URLS"),
+        ({"OPS_TOKEN": "pass-word"}, "ops", "OPS_TOKEN must have at least 16 characters", "correct these settings"),
         ({"JWT_SECRET": "pass-word"}, "tokens", "at least 32 bytes", "JWT_"),
         ({"JWT_SECRET": ""}, "tokens", "JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL must be set", "JWT_"),
         ({"JWT_ALGORITHMS": "RS256"}, "tokens", "JWT_ALGORITHMS must be out of HS256", "JWT_"),

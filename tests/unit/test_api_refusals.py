@@ -124,7 +124,7 @@ def test_each_reason_has_a_word_of_its_own(claims: dict[str, Any], more: dict[st
     app = create_app(settings(**PROVIDERS, **more))
     # Moments are counted from now: a table is made when tests are collected, and a minute is over by then.
     made = {
-        name: in_seconds(value.total_seconds()) if isinstance(value, timedelta) else value
+        name: in_seconds(int(value.total_seconds())) if isinstance(value, timedelta) else value
         for name, value in claims.items()
     }
     with capture_logs() as logs:

@@ -114,7 +114,7 @@ def test_what_cannot_be_a_counter_of_ours_is_begun_anew(known: Shared, client: S
 def test_a_user_of_redis_without_the_right_to_counters_still_counts_the_past_hour(
     known: Shared, client: Spying, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = client.eval
+    real: Any = client.eval
 
     def refused(*given: Any) -> Any:
         real(*given)

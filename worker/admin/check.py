@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from config.key_fetching import NOT_FETCHED, Provider, why_not
 from config.keys import public_keys, usable
+from config.ops_settings import OpsSettings
 from config.settings import ApiSettings, WorkerSettings, api_settings, problems
 from config.values import LOOPBACK
 from db import SCHEMA_VERSION, schema_serves
@@ -31,6 +32,7 @@ def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Findi
     yield from of_database
     yield from broker(settings.redis_url.get_secret_value())
     yield from networks(settings)
+    yield from operators_settings()
     if with_endpoint:
         yield from endpoint_settings(reachable=all(found.ok for found in of_database))
 
@@ -77,6 +79,12 @@ def _overheard(connection: Connection) -> str:
 def broker(url: str) -> Iterator[Finding]:
     """Whether a worker can use Redis."""
     yield from check_connections.broker(url, REDIS_TIMEOUT)
+
+
+def operators_settings() -> Iterator[Finding]:
+    """What the process of metrics and the operator's page alone needs, where it is wrong. It may run elsewhere."""
+    if wrong := problems(OpsSettings):
+        yield Finding("ops", "; ".join(wrong), "correct these settings (docs/configuration.md)")
 
 
 def endpoint_settings(*, reachable: bool) -> Iterator[Finding]:
