@@ -171,10 +171,14 @@ def test_a_wallets_state_is_said_in_a_word(tables: Tables) -> None:
 
 def test_a_look_up_cannot_change_anything(tables: Tables) -> None:
     tables.add("tron", TRON_ADDRESS)
-    with transaction() as connection:
-        lookup_queries.wallets_of_id(connection, uuid4())
-        with pytest.raises(DBAPIError, match="read-only"):
+
+    def look_and_change() -> None:
+        with transaction() as connection:
+            lookup_queries.wallets_of_id(connection, uuid4())
             connection.exec_driver_sql("UPDATE sync_schedule SET requested_at = now()")
+
+    with pytest.raises(DBAPIError, match="read-only"):
+        look_and_change()
 
 
 def test_a_look_up_that_takes_too_long_is_given_up(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
