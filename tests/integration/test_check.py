@@ -60,8 +60,13 @@ NOBODY = "127.0.0.1:1"
         ({"JWT_ALGORITHMS": "RS256"}, "tokens", "JWT_ALGORITHMS must be out of HS256", "JWT_"),
         ({**BY_KEY, "JWT_PUBLIC_KEY": "nonsense"}, "tokens", "JWT_PUBLIC_KEY: is not a PEM public key", "JWT_"),
         ({**BY_KEY, "JWT_JWKS_URL": f"http://{NOBODY}/pass-word"}, "tokens", "JWT_JWKS_URL: no keys", "correct it"),
-        ({"API_POOL_MIN": "5", "API_POOL_MAX": "2"}, "endpoint", "API_POOL_MAX must not be smaller", "README.md"),
-        ({"API_DATABASE_TIMEOUT": "abc"}, "endpoint", "API_DATABASE_TIMEOUT", "README.md"),
+        (
+            {"API_POOL_MIN": "5", "API_POOL_MAX": "2"},
+            "endpoint",
+            "API_POOL_MAX must not be smaller",
+            "docs/configuration.md",
+        ),
+        ({"API_DATABASE_TIMEOUT": "abc"}, "endpoint", "API_DATABASE_TIMEOUT", "docs/configuration.md"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -22,7 +22,7 @@ from worker.admin.finding import Finding
 
 REDIS_TIMEOUT = 3.0  # seconds
 
-CORRECT_TOKENS = "correct the JWT_ settings (README.md), or check --without-endpoint"
+CORRECT_TOKENS = "correct the JWT_ settings (docs/configuration.md), or check --without-endpoint"
 
 
 def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Finding]:
@@ -85,7 +85,9 @@ def endpoint_settings(*, reachable: bool) -> Iterator[Finding]:
     if of_tokens := [sentence for sentence in wrong if "JWT" in sentence]:
         yield Finding("tokens", "; ".join(of_tokens), CORRECT_TOKENS)
     if others := [sentence for sentence in wrong if "JWT" not in sentence]:
-        yield Finding("endpoint", "; ".join(others), "correct these settings (README.md), or check --without-endpoint")
+        yield Finding(
+            "endpoint", "; ".join(others), "correct these settings (docs/configuration.md), or check --without-endpoint"
+        )
     if not wrong:
         if reachable:
             yield from check_connections.endpoints_way(api_settings().database_url.get_secret_value())
