@@ -123,7 +123,7 @@ GOOD = {"iss": "https://them.example/", "aud": "us"}
 def test_each_reason_has_a_word_of_its_own(claims: dict[str, Any], more: dict[str, str], reason: str) -> None:
     app = create_app(settings(**PROVIDERS, **more))
     # Moments are counted from now: a table is made when tests are collected, and a minute is over by then.
-    made = {
+    made: dict[str, Any] = {
         name: in_seconds(int(value.total_seconds())) if isinstance(value, timedelta) else value
         for name, value in claims.items()
     }
