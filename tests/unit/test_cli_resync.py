@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from config.settings import WorkerSettings
 from db.resync_queries import Bundle, Scope, Wanted
 from worker.admin import cli
+from worker.admin.plan_command import plan as plan_command
 from worker.admin.resync import Result, Resync, planned, send_for
 from worker.admin.resync_command import plan_lines, result_lines
 
@@ -202,12 +203,26 @@ def test_what_became_of_a_resync_is_told_by_error_the_most_frequent_first() -> N
                 "--daily-quota N",
                 "--json",
                 "celery -A worker freshness --daily-quota 100000",
+                "--max-overdue SECONDS",
+                "3  with --max-overdue",
                 "Exit codes:",
                 "SYNC_LEASE",
             ],
         ),
+        (
+            plan_command,
+            [
+                "--wallets [NAME=]NUMBER",
+                "--network NAME",
+                "--touches N",
+                "--json",
+                "celery -A worker plan --wallets 50000",
+                "Exit codes:",
+                "SYNC_INTERVAL_ACTIVE",
+            ],
+        ),
     ],
-    ids=["resync", "freshness"],
+    ids=["resync", "freshness", "plan"],
 )
 def test_the_help_names_every_option_with_examples_and_exit_codes(command: Any, named: list[str]) -> None:
     shown = CliRunner().invoke(command, ["--help"], terminal_width=100)
