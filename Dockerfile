@@ -16,13 +16,11 @@ COPY worker worker
 # Installed as a package, which is how celery finds the project's own commands. What installs, what tests, and sources in
 # C are left behind; so are the languages of a package that makes examples up, which nothing here loads.
 RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
-    && cd /venv/lib/python3.*/site-packages \
-    && rm -rf pip pip-*.dist-info setuptools setuptools-*.dist-info _distutils_hack distutils-precedence.pth pkg_resources \
-        Crypto/SelfTest cytoolz/tests toolz/tests regex/tests parsimonious/tests \
-    && rm -f /venv/bin/pip* \
-    && find . -name '*.c' -delete \
-    && find faker/providers -mindepth 2 -maxdepth 2 -type d -name '*_*' ! -name 'en_US' ! -name '__pycache__' \
-        -exec rm -rf {} +
+    && find /venv/lib/python3.*/site-packages -depth \( -path '*/site-packages/pip*' \
+        -o -path '*/site-packages/setuptools*' -o -name '_distutils_hack' -o -name 'distutils-precedence.pth' -o -name '*.c' -o -path '*/Crypto/SelfTest' \
+        -o -path '*/cytoolz/tests' -o -path '*/toolz/tests' -o -path '*/regex/tests' -o -path '*/parsimonious/tests' \
+        -o -path '*/faker/providers/*/[a-z]*_[A-Z]*' -not -path '*/en_US*' \) -exec rm -rf {} + \
+    && rm -f /venv/bin/pip*
 
 FROM ${BASE}
 ARG VERSION=unreleased

@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 # Processes that share the tests, each with servers of its own. Most of a test's time is waiting, so more than cores.
 SIDE_BY_SIDE ?= -n 4
 
-.PHONY: help demo up quick test stress guards mutants alerts bench lint types lock clean
+.PHONY: help demo up quick test stress guards mutants alerts bench compose-test sbom lint types lock clean
 
 help: ## What there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
 
 demo: $(VENV)/installed node_modules/.installed ## Watch the whole product work, on chains of its own; takes a minute
 	@$(BIN)/python -m devstack demo
@@ -37,6 +37,14 @@ alerts: $(VENV)/installed node_modules/.installed ## Disasters before a real Pro
 
 bench: $(VENV)/installed ## Measure everything beside its floor; takes half an hour
 	@$(BIN)/python -m benchmarks
+
+compose-test: $(VENV)/installed node_modules/.installed ## Run the image and docker-compose.yml for real, update, kill; takes a quarter of an hour
+	@PYTHONPATH=. $(BIN)/python tests/compose_for_real.py
+
+sbom: ## What the image is made of, as CycloneDX in sbom.json
+	$(PYTHON) -m venv .devstack/sbom
+	.devstack/sbom/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0
+	.devstack/sbom/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type application --output-reproducible -o sbom.json
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
