@@ -80,12 +80,14 @@ class Deployment:
 
     @contextmanager
     def faulty(self, node: str, fault: Callable[[Any], None]) -> Iterator[None]:
-        """A node with a fault. Afterwards workers forget for how long they were to leave it alone."""
+        """A node with a fault. Afterwards nobody remembers for how long it was to be left alone."""
         with self.nodes[node].faulty(fault):
             yield
+        self.processes["worker"].stop()
         with redis.Redis.from_url(self.stack.env["REDIS_URL"]) as client:
             for key in client.scan_iter("bal:chain:*:rest:*"):
                 client.delete(key)
+        self.processes["worker"].start()
 
     @contextmanager
     def locked(self, network: str) -> Iterator[None]:
