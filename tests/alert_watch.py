@@ -1,6 +1,7 @@
 """A Prometheus and an Alertmanager over the product, with the project's own rules and times cut, and who is called."""
 
 import json
+import os
 import re
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 import requests
 import yaml
-from alerts import FOLDER, programs
+from alerts import FOLDER, TOOLS, programs
 
 from devstack.servers import HOST, Server, free_port, running
 
@@ -147,11 +148,21 @@ def watched(folder: Path) -> Iterator[Watch]:
 @contextmanager
 def _alertmanager(folder: Path, program: Path) -> Iterator[Server]:
     url = f"http://{HOST}:{free_port()}"
-    command: list[str | Path] = [program, f"--config.file={folder / 'alertmanager.yml'}"]
+    command: list[str | Path] = [*_finds_its_templates(program), program]
+    command += [f"--config.file={folder / 'alertmanager.yml'}"]
     command += [f"--storage.path={folder / 'alertmanager'}", f"--web.listen-address={_address(url)}"]
     command += ["--cluster.listen-address="]
     with running("alertmanager", command, folder, url=url, ready=lambda: _answers(f"{url}/-/ready")) as server:
         yield server
+
+
+def _finds_its_templates(program: Path) -> list[str]:
+    """Debian's Alertmanager has its templates in /usr/share: one that is only unpacked sees its own folder there."""
+    unpacked = program.parent.parent / "share"
+    if unpacked == Path("/usr/share") or not unpacked.is_relative_to(TOOLS.parent):
+        return []
+    own = ["unshare", "--map-root-user", "--mount"] if os.geteuid() else ["unshare", "--mount"]
+    return [*own, "sh", "-c", f"mount --bind '{unpacked}' /usr/share && exec \"$@\"", "sh"]
 
 
 @contextmanager

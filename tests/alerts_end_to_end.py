@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import psutil
 import psycopg
 import redis
 from alert_watch import Watch, scrape, tell, watched
@@ -65,13 +66,28 @@ class Deployment:
             scrape(self.stack.folder, name, self.processes[name].server.url)
 
     @contextmanager
+    def database_hung(self) -> Iterator[None]:
+        """Postgres hangs, with the processes that it has for each connection."""
+        main = psutil.Process(self.stack.postgres.process.pid)
+        processes = [main, *main.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+    @contextmanager
     def faulty(self, node: str, fault: Callable[[Any], None]) -> Iterator[None]:
-        """A node with a fault. Afterwards workers forget for how long they were to leave it alone."""
+        """A node with a fault. Afterwards nobody remembers for how long it was to be left alone."""
         with self.nodes[node].faulty(fault):
             yield
+        self.processes["worker"].stop()
         with redis.Redis.from_url(self.stack.env["REDIS_URL"]) as client:
             for key in client.scan_iter("bal:chain:*:rest:*"):
                 client.delete(key)
+        self.processes["worker"].start()
 
     @contextmanager
     def locked(self, network: str) -> Iterator[None]:
@@ -97,7 +113,7 @@ DISASTERS = (
     Disaster("beat is stopped", "BeatSilent", "", lambda all_: all_.stopped("beat")),
     Disaster("workers are stopped", "WorkersMissing", "ticks", lambda all_: all_.stopped("worker")),
     Disaster("Redis hangs", "RedisAway", "", lambda all_: hung(all_.stack.redis)),
-    Disaster("Postgres hangs", "DatabaseAway", "", lambda all_: hung(all_.stack.postgres)),
+    Disaster("Postgres hangs", "DatabaseAway", "", Deployment.database_hung),
     Disaster("the only node of a network hangs", "NetworkOut", "tron", lambda all_: all_.faulty("tron", hangs)),
     Disaster(
         "a node's plan is used up for today",

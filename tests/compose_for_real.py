@@ -84,8 +84,10 @@ def update(deployed: Deployment, wallets: Wallets) -> None:
         must("CREATE TABLE" in dump, "the backup holds no table")
         deployed.compose("stop", "beat", "worker", "worker-refresh")
         stopped = time.monotonic()
-        deployed.compose("up", "--detach", "--remove-orphans")
+        deployed.compose("up", "--detach", "--wait", "postgres", "redis")
         deployed.compose("restart", "redis")
+        deployed.compose("run", "--rm", "migrate")
+        deployed.compose("up", "--detach", "--no-deps", "api", "ops", "worker", "worker-refresh", "beat")
         deployed.wait_until_well()
         tell(
             f"updated in {time.monotonic() - began:.0f} s; no worker ran for at most {time.monotonic() - stopped:.0f} s"
@@ -214,10 +216,11 @@ def run(folder: Path, before: str) -> None:
     anvil = next((ROOT / "node_modules" / "@foundry-rs").glob("anvil-*/bin/anvil")).resolve()
     with daemon(folder, images) as docker:
         deployed = Deployment(docker, tree, base_of((new / "Dockerfile").read_text()), anvil, free_port())
+        tell(f"Building the images of {before} and of the working tree …")
         began = time.monotonic()
         docker.build(tree, _tag_of(tree))
         docker.build(new, "balance-sync:new")
-        tell(f"built the images of {before} and of the working tree in {time.monotonic() - began:.0f} s")
+        tell(f"built in {time.monotonic() - began:.0f} s")
         steps: list[Callable[[Deployment, Wallets], None]] = [
             update,
             look_at_everything,

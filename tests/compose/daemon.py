@@ -55,7 +55,7 @@ class Docker:
         The first process of a container cannot be killed from within: another container does it that sees them all.
         """
         pid = self("inspect", "--format", "{{.State.Pid}}", container).strip()
-        self("run", "--rm", "--pid=host", "--privileged", "--user=0", base, "sh", "-c", f"kill -9 {pid}")
+        self("run", "--rm", "--pid=host", "--user=0", base, "sh", "-c", f"kill -9 {pid}")
 
 
 def with_compose(env: Mapping[str, str], folder: Path) -> dict[str, str]:

@@ -28,7 +28,7 @@ Examples:
 Exit codes:
   0  it was told
   1  the settings cannot be used
-  2  the options do not do
+  2  wrong options
 """
 
 

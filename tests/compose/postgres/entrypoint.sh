@@ -4,7 +4,7 @@
 set -eu
 export PGDATA=/var/lib/postgresql/18/docker
 if [ "$(id -u)" = 0 ]; then
-    mkdir -p "$PGDATA"
+    mkdir -p "$PGDATA" /var/run/postgresql
     chown -R postgres:postgres /var/lib/postgresql /var/run/postgresql
     exec setpriv --reuid postgres --regid postgres --init-groups sh "$0" "$@"
 fi
