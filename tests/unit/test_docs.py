@@ -194,7 +194,11 @@ def kinds_of_failure(kind: type[ReadFailed] = ReadFailed) -> set[type[ReadFailed
 
 
 def test_every_code_of_a_failed_read_is_documented() -> None:
-    told = {code for row in rows_of("code | what it means | what happens by itself | what to do") for code in in_code(row[0])}
+    told = {
+        code
+        for row in rows_of("code | what it means | what happens by itself | what to do")
+        for code in in_code(row[0])
+    }
     assert {kind.code for kind in kinds_of_failure() - {ReadFailed}} - told == set()
 
 
