@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Processes that share the tests, each with servers of its own. Most of a test's time is waiting, so more than cores.
 SIDE_BY_SIDE ?= -n 4
 
-.PHONY: help demo up quick test stress guards mutants bench compose-test sbom lint types lock clean
+.PHONY: help demo up quick test stress guards mutants alerts bench compose-test sbom lint types lock clean
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -31,6 +31,9 @@ guards: $(VENV)/installed node_modules/.installed ## Switch guards off one at a 
 mutants: $(VENV)/installed ## Change the code in one place at a time, and list what no test notices; takes half an hour
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
+
+alerts: $(VENV)/installed node_modules/.installed ## Disasters before a real Prometheus: the right alert calls, and ends; a quarter of an hour
+	@PYTHONPATH=. $(BIN)/python tests/alerts_end_to_end.py
 
 bench: $(VENV)/installed ## Measure everything beside its floor; takes half an hour
 	@$(BIN)/python -m benchmarks

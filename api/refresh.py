@@ -19,6 +19,7 @@ from structlog.contextvars import get_contextvars
 from api.database import Database, Statement
 from api.limits import Bound, Counted, Limits
 from api.listening import Listener
+from api.refresh_outcomes import Refresh, count_outcome
 from api.waits import Waits
 from config.broker import REFRESH_QUEUE, location, transport_options
 from config.networks import NetworkName
@@ -96,9 +97,16 @@ class Refresher:
         in time, or there was nothing to ask for. Raises UNAVAILABLE. Cancelled when the client goes away
         (``api.frame``), it leaves nothing behind, and others who wait are not affected.
         """
+        with count_outcome(counts=of_user is not None) as refresh:  # a first view is nobody's refresh
+            return await self._read_now(wallet_ids, of_user, anyway, refresh)
+
+    async def _read_now(
+        self, wallet_ids: Sequence[UUID], of_user: UUID | None, anyway: Sequence[UUID], refresh: Refresh
+    ) -> Answered:
         asked_at: datetime | None = None
         counted: Counted | None = None
         marked: list[UUID] = []
+        waiting: list[UUID] = []
         try:
             async with asyncio.timeout(self._settings.refresh_deadline):
                 if of_user:
@@ -107,7 +115,9 @@ class Refresher:
                         wallet_ids = anyway
                 if wallet_ids:
                     asked_at, waiting = await self._request(wallet_ids, marked)
+                    refresh.outcome = "late"
                     await self._waits.until_read(waiting, asked_at)
+                refresh.outcome = "limited" if counted and counted.beyond else "fresh" if waiting else "cooled_down"
         except TimeoutError:
             log.warning("refresh_deadline_passed", wallets=len(wallet_ids))
         finally:

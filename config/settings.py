@@ -237,7 +237,7 @@ def _sentence(error: Any) -> str:
     name = _variable(error["loc"])
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "missing":
-        message = "is required; see the settings in README.md"
+        message = "is required; see docs/configuration.md"
     return f"  {name}: {message}" if name else f"  {message}"
 
 

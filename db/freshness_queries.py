@@ -8,10 +8,15 @@ from sqlalchemy import Connection, RowMapping
 from config.networks import NetworkName
 from db.network_state import SOUND, Condition, conditions
 from db.sources import OF_SOURCE
+from db.transaction_settings import set_for_a_transaction
 
 TIMEOUT = 120_000  # milliseconds; a pass over ten million wallets takes seconds
 # A plan for any numbers would not know how few wallets failed. Compiling the statement takes longer than it saves.
-_SETTINGS = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
+_SETTINGS = {
+    "plan_cache_mode": "force_custom_plan",
+    "jit": "off",
+    "work_mem": "64MB",
+}
 
 # Both statements give a row for each network that has wallets, with the fields of `NetworkFreshness`. Parameters: grace
 # interval, and shares, those of AGE_SHARES. A wallet is held while a lease on it runs, and due when its time has come
@@ -210,8 +215,10 @@ def freshness(
     """The state of each network that has wallets. `grace`: what is due for longer than this is overdue. `timeout` is in
     milliseconds. `parallel`: sooner, at the price of further processes of the database.
     """
-    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {timeout:d}")
-    connection.exec_driver_sql(_SETTINGS if parallel else f"{_SETTINGS}; SET LOCAL max_parallel_workers_per_gather = 0")
+    settings = {**_SETTINGS, "statement_timeout": str(timeout)}
+    if not parallel:
+        settings["max_parallel_workers_per_gather"] = "0"
+    connection.exec_driver_sql(set_for_a_transaction(settings))
     parameters = {"grace": grace, "shares": list(AGE_SHARES)}
     rows = connection.exec_driver_sql(_BY_TABLE, parameters).mappings().all()
     if not all(row["sure"] for row in rows):

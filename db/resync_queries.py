@@ -1,10 +1,12 @@
 """Finding wallets, making them due, and seeing what became of them. Plain SQL in the driver's own form.
 
-Wallets travel in bundles: their ids as Postgres' own text of an array, which is read here by nobody, and costs a
-million wallets 70 MB rather than a million objects.
+They are counted in the database, and found slice by slice along their ids, so that ten million cost no more memory than
+ten thousand. A slice's wallets travel in bundles: their ids as Postgres' own text of an array, which is read here by
+nobody.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
@@ -15,6 +17,7 @@ from sqlalchemy import Connection
 from config.networks import NetworkName
 from db.enrolment import ENROL
 from db.sources import OF_SOURCE
+from db.transaction_settings import set_for_a_transaction
 from db.windows import HOLDER, MASSES
 
 BUNDLE = 2000
@@ -22,14 +25,31 @@ BUNDLE = 2000
 
 FIND_TIMEOUT = 120_000  # milliseconds; a pass over a million rows takes seconds
 
+SLICE = 20_000
+"""Wallets that are looked through at a time, whether they are in scope or not: some hundredths of a second."""
+
 # From the wallets: one that has no schedule is enrolled when it is marked. One without a valid address is asked for
 # when it is named itself or among those that failed: its address is judged anew. Otherwise it is left out.
-_FIND = """
-SELECT network, hopeless, count(*) AS wallets, CASE WHEN NOT hopeless THEN array_agg(id)::text END AS ids
-  FROM (SELECT w.network, w.id, NOT %(judged)s AND coalesce(s.last_error = 'bad_address', false) AS hopeless,
-               (row_number() OVER () - 1) / %(bundle)s AS bundle
-          FROM wallets w LEFT JOIN sync_schedule s ON s.wallet_id = w.id WHERE {scope}) AS found
- GROUP BY network, hopeless, bundle ORDER BY bundle
+_HOPELESS = """SELECT w.network, true AS hopeless, count(*) AS wallets
+  FROM sync_schedule s JOIN wallets w ON w.id = s.wallet_id
+ WHERE NOT %(judged)s AND s.last_error = 'bad_address' AND {scope} GROUP BY 1"""
+_COUNT = f"""
+SELECT w.network, false AS hopeless, count(*) AS wallets FROM wallets w WHERE {{scope}} GROUP BY 1
+ UNION ALL {_HOPELESS}
+"""
+_SLICE = """
+WITH looked_at AS MATERIALIZED (
+    SELECT w.id, w.network, w.user_id FROM wallets w
+     WHERE w.id >= %(start)s AND {narrow} ORDER BY w.id LIMIT %(slice)s + 1
+), wanted AS (
+    SELECT w.network, w.id, row_number() OVER (PARTITION BY w.network ORDER BY w.id) - 1 AS number
+      FROM (SELECT * FROM looked_at ORDER BY id LIMIT %(slice)s) AS w
+      LEFT JOIN sync_schedule s ON s.wallet_id = w.id
+     WHERE {scope} AND (%(judged)s OR s.last_error IS DISTINCT FROM 'bad_address')
+)
+SELECT network, count(*) AS wallets, array_agg(id)::text AS ids, NULL::uuid AS next FROM wanted
+ GROUP BY network, number / %(bundle)s
+ UNION ALL SELECT NULL, 0, NULL, (SELECT id FROM looked_at ORDER BY id OFFSET %(slice)s)
 """
 
 _SCOPES = {
@@ -39,8 +59,10 @@ _SCOPES = {
     "older_than": f"""NOT EXISTS (SELECT FROM balance_cache b JOIN networks n ON n.name = w.network
                                   WHERE b.wallet_id = w.id AND b.last_synced >= now() - %(older_than)s
                                     AND {OF_SOURCE})""",
-    "failed": "s.failures > 0",
+    "failed": "EXISTS (SELECT FROM sync_schedule f WHERE f.wallet_id = w.id AND f.failures > 0)",
 }
+_NARROW = ("wallet_ids", "user_ids")
+"""Scopes of a few wallets, which are found by an index: the others are looked for in each slice of all wallets."""
 
 _UNKNOWN_WALLETS = """
 SELECT asked FROM unnest(%(ids)s) AS asked WHERE NOT EXISTS (SELECT FROM wallets WHERE id = asked)
@@ -132,10 +154,17 @@ class Bundle(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a scope comes to: its wallets, and how many of each network have no valid address, and are left out."""
+    """What a scope comes to, by network: its wallets, and those without a valid address, which are left out."""
+
+    wallets: dict[NetworkName, int]
+    hopeless: dict[NetworkName, int]
+
+
+class Slice(NamedTuple):
+    """The wallets of a scope among the next SLICE ones, and the id of the wallet that the next slice begins with."""
 
     bundles: tuple[Bundle, ...]
-    hopeless: dict[NetworkName, int]
+    next: UUID | None
 
 
 class Seen(NamedTuple):
@@ -147,19 +176,46 @@ class Seen(NamedTuple):
     open: Bundle | None
 
 
-def find(connection: Connection, scope: Scope) -> Wanted:
-    """The wallets of a scope. One pass over what the scope needs."""
+def count(connection: Connection, scope: Scope) -> Wanted:
+    """How many wallets a scope comes to. One pass over what the scope needs."""
+    connection.exec_driver_sql(set_for_a_transaction({"statement_timeout": str(FIND_TIMEOUT), "work_mem": "64MB"}))
     given = scope._given()  # noqa: SLF001  the class is this module's
-    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {FIND_TIMEOUT}")
     conditions = " AND ".join(_SCOPES[name] for name in given) or "true"
-    rows = connection.exec_driver_sql(
-        _FIND.format(scope=conditions), {**given, "judged": bool(scope.wallet_ids) or scope.failed, "bundle": BUNDLE}
-    ).all()
-    hopeless: dict[NetworkName, int] = {}
-    for row in rows:
-        if row.hopeless:
-            hopeless[row.network] = hopeless.get(row.network, 0) + row.wallets
-    return Wanted(tuple(Bundle(row.network, row.wallets, row.ids) for row in rows if not row.hopeless), hopeless)
+    wanted = Wanted({}, {})
+    for row in connection.exec_driver_sql(_COUNT.format(scope=conditions), {**given, "judged": _judged(scope)}):
+        (wanted.hopeless if row.hopeless else wanted.wallets)[row.network] = row.wallets
+    for network, hopeless in wanted.hopeless.items():
+        wanted.wallets[network] -= hopeless
+    return Wanted({network: wallets for network, wallets in wanted.wallets.items() if wallets}, wanted.hopeless)
+
+
+def slices(scope: Scope, transaction: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Bundle]:
+    """The wallets of a scope, slice by slice along their ids, each slice found in a transaction of its own.
+
+    A wallet that is inserted meanwhile may be among them or not.
+    """
+    start: UUID | None = UUID(int=0)
+    while start is not None:
+        with transaction() as connection:
+            bundles, start = slice_of(connection, scope, start)
+        yield from bundles
+
+
+def slice_of(connection: Connection, scope: Scope, start: UUID) -> Slice:
+    """The wallets of a scope among the next SLICE ones, from the id `start` on."""
+    given = scope._given()  # noqa: SLF001
+    narrow, others = (
+        " AND ".join(_SCOPES[name] for name in given if (name in _NARROW) == is_narrow) or "true"
+        for is_narrow in (True, False)
+    )
+    parameters = {**given, "start": start, "judged": _judged(scope), "slice": SLICE, "bundle": BUNDLE}
+    rows = connection.exec_driver_sql(_SLICE.format(narrow=narrow, scope=others), parameters).all()
+    *found, last = sorted(rows, key=lambda row: row.network is None)
+    return Slice(tuple(Bundle(row.network, row.wallets, row.ids) for row in found), last.next)
+
+
+def _judged(scope: Scope) -> bool:
+    return bool(scope.wallet_ids) or scope.failed
 
 
 def unknown(connection: Connection, scope: Scope) -> tuple[list[UUID], list[UUID]]:

@@ -49,11 +49,12 @@ def demo(folder: Path = FOLDER / "demo", more: Mapping[str, str] = PATIENCE) -> 
         step("Checking the configuration: celery -A worker check …")
         print("".join(f"  {line}\n" for line in check(stack.env).splitlines()), end="", flush=True)
         before = node_reads(stack.chains)
-        step("Starting the worker, beat and the API …")
+        step("Starting the worker, beat, the API and the operator's page …")
         with product(stack.folder, stack.env) as running:
             step("Waiting until every wallet has been read …")
             await_all_read(stack, running, seeded)
             check_all(stack, seeded)
+            tell_of_page(stack, running)
             step("The endpoint's reply for the contract's user:")
             first = ask(stack, running.api, "")
             show(first)
@@ -185,7 +186,7 @@ def up() -> None:
     """The same stack, left running until Ctrl-C."""
     with devstack(FOLDER / "up", tell=step) as stack:
         seeded = prepare(stack)
-        step("Starting the worker, beat and the API …")
+        step("Starting the worker, beat, the API and the operator's page …")
         with product(stack.folder, stack.env) as running:
             await_all_read(stack, running, seeded)
             url = f"{running.api.url}/api/v1/auth/balances/user/{USER}"
@@ -193,10 +194,17 @@ def up() -> None:
             shown = by_roles(stack.env)
             for name in ("REGISTRAR_DATABASE_URL", "REDIS_URL", "ETHEREUM_RPC_URLS", "TRON_RPC_URLS", "BSC_RPC_URLS"):
                 print(f"  {name:<22} {shown[name]}")
+            tell_of_page(stack, running)
             print(f"\n  curl -H 'Authorization: Bearer {token(stack.env, USER, 86400)}' \\\n    '{url}?refresh=true'\n")
             step("Ctrl-C stops everything.")
             wait_until_stopped(running)
             step("Stopping everything …")
+
+
+def tell_of_page(stack: Stack, running: Product) -> None:
+    """Where an operator looks, and what a browser asks for there."""
+    token = stack.env["OPS_TOKEN"]
+    print(f"\n  The operator's page: {running.ops.url}/ (any user, password {token}); {running.ops.url}/metrics\n")
 
 
 def wait_until_stopped(running: Product) -> None:

@@ -33,15 +33,16 @@ OPS = [sys.executable, "-m", "granian", "ops.app:app", *GRANIAN, "--host", HOST,
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """The processes that run, and the endpoint's address."""
+    """The processes that run, with the addresses of the endpoint and of the operator's page."""
 
     worker: Server
     beat: Server
     api: Server
+    ops: Server
 
     @property
     def processes(self) -> tuple[Server, ...]:
-        return (self.worker, self.beat, self.api)
+        return (self.worker, self.beat, self.api, self.ops)
 
 
 def environment(env: Mapping[str, str], role: str | None = None) -> dict[str, str]:
@@ -136,12 +137,13 @@ def _served(name: str, command: Sequence[str], until: str, folder: Path, env: di
 
 @contextmanager
 def product(folder: Path, env: Mapping[str, str]) -> Iterator[Product]:
-    """Worker, beat and endpoint, on a migrated database."""
+    """Worker, beat, endpoint and the process of operators, on a migrated database."""
     with ExitStack() as started:
         yield Product(
             started.enter_context(worker(folder, env)),
             started.enter_context(beat(folder, env)),
             started.enter_context(api(folder, env)),
+            started.enter_context(ops(folder, env)),
         )
 
 

@@ -167,6 +167,7 @@ def settings(database_url: str, redis_url: str, ethereum: LocalChain, tron: Loca
         "TRON_USDT_DECIMALS": "6",
         "JWT_ALGORITHMS": "HS256",
         "JWT_SECRET": secrets.token_hex(32),
+        "OPS_TOKEN": secrets.token_hex(16),
     }
 
 

@@ -91,7 +91,5 @@ ENDPOINT_METRICS: tuple[Metric, ...] = (
 )
 """What the endpoint serves at its own ``/metrics``, besides those of prometheus_client's own."""
 
-REFRESH_OUTCOMES = ("fresh", "cooled_down", "late", "unavailable")
-"""Fresh: read in time. Cooled down: read lately, so not read again. Late: the deadline passed, what was cached was
-given. Unavailable: the refresh could not be asked for.
-"""
+REFRESH_OUTCOMES = ("fresh", "cooled_down", "limited", "late", "unavailable")
+"""What a request that asked for a refresh was given (``api.refresh_outcomes``)."""

@@ -117,7 +117,8 @@ def history(pictures: Sequence[Picture] = (), *, minutes: int = 360, gap: range 
             wave = 1 + 0.25 * sin(minute / 21) + 0.12 * sin(minute / 5)
             late = 6 if 130 < minute < 150 else 1
             ages = (31 * wave, 57 * wave * late**0.5, 60 * wave * late, 75 * wave * late)
-            found = [network(name, wallets=wallets(name, ages=ages)) for name in ("tron", "ethereum", "bsc")]
+            slower = (90 * wave, 160 * wave, 180 * wave, 205 * wave)
+            found = [network(wallets=wallets(ages=ages)), network("ethereum", wallets=wallets("ethereum", ages=slower))]
             made.add(picture(*found, at=NOW - 60 * minute))
     for each in pictures:
         made.add(each)

@@ -18,7 +18,7 @@ from db.networks import with_wallets
 from db.session import engine, transaction
 from worker.admin.redis_at_start import look_at_redis
 from worker.errors import SyncError
-from worker.liveness import make_life_sign_folder
+from worker.liveness import READY, make_life_sign_folder
 from worker.queues.redis_transport import install
 from worker.reading import reader_for, send_counts
 from worker.sync.first_connection import await_database
@@ -57,7 +57,7 @@ def set_up_logging(**_: Any) -> None:
 @signals.celeryd_init.connect
 def check_networks(**_: Any) -> None:
     """Before the worker starts: every configured reader can be made, and what may have been forgotten is logged."""
-    make_life_sign_folder()
+    make_life_sign_folder("worker", READY)
     settings = worker_settings()
     find_room_for_temporary_files(str(settings.life_sign_dir))
     if not settings.networks:

@@ -39,14 +39,19 @@ def probe(sign: Sign, folder: Path | str) -> str:
     return f"find {folder}/{sign} -newermt now | grep -q ."
 
 
-def make_life_sign_folder() -> None:
-    """Before a process starts. Raises SystemExit where the folder is another's, or cannot be made."""
+def make_life_sign_folder(*signs: Sign) -> None:
+    """Before a process starts that shows these signs: those that one before it has left say nothing of this one.
+
+    Raises SystemExit where the folder is another's, or cannot be made.
+    """
     folder = worker_settings().life_sign_dir
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(_opened(folder))
         if not os.access(folder, os.W_OK):  # it was there before its file system took no more writes
             raise PermissionError(0, "it takes no writes")
+        for sign in signs:
+            withdraw(sign)
     except OSError as error:
         reason = error.strerror or str(error)
         raise SystemExit(

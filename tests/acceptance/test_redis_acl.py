@@ -13,7 +13,7 @@ from redis_users import SERVERS, USERS, program_of, running_redis
 from tables import Tables
 from terminal import celery
 
-from devstack.product import api, beat, token, worker
+from devstack.product import api, beat, ops, token, worker
 from devstack.seed import fund, insert, wallets
 from devstack.servers import CAP, Server, wait_for
 from devstack.stack import LocalChain, settings
@@ -87,6 +87,13 @@ def test_the_whole_path_works_with_these_users_alone(
         forgotten = json.loads(printed(as_ops, "resync", "--network", "tron", "--forget", "--json"))
         assert (forgotten["queued"], forgotten["marked"]) == (True, len(seeded) // 2)
         assert "redis" in printed(env, "check")
+        with ops(tmp_path, as_ops) as seen:
+            metrics = requests.get(f"{seen.url}/metrics", timeout=CAP).text
+            assert [word for word in (*TROUBLE, "collection_failed") if word in seen.log.read_text()] == []
+        assert 'balance_sync_batches_total{network="tron",outcome="synced"} ' in metrics
+        assert 'outcome="synced"} 0.0' not in metrics
+        for name in ("beat_last_dispatch_timestamp_seconds", "worker_last_seen_timestamp_seconds{queue="):
+            assert f"\nbalance_sync_{name}" in metrics
         for process in (worked, ticked, served):
             log = process.log.read_text()
             assert not [word for word in TROUBLE if word in log]
@@ -116,6 +123,9 @@ def test_no_user_can_do_what_it_does_not_need(url: Callable[[str], str], user: s
         ("ops", "SET bal:chain:x 1"),
         ("ops", "DEL bal:chain:x"),
         ("ops", "HSET bal:unacked x 1"),
+        ("ops", "HINCRBY bal:counts:tron wallets 1"),
+        ("ops", "SET bal:ops:dispatched 1"),
+        ("api", "HGETALL bal:counts:tron"),
     ],
 )
 def test_endpoint_and_operators_do_not_write_what_workers_share(

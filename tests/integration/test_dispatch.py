@@ -1,10 +1,12 @@
 """What a tick sends: a real database, kombu's own code, and Redis' behaviour without a server."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import fakeredis
 import kombu.transport.redis
 import pytest
+import redis
 from environment import forget_settings
 from kombu.utils.json import loads
 from leases import claim, end_lease
@@ -13,7 +15,10 @@ from structlog.testing import capture_logs
 from tables import Tables
 
 from config.networks import NetworkName
-from worker.schedule.dispatch import MAX_WAITING
+from config.ops_keys import DISPATCHED
+from devstack.servers import Server
+from worker.ops_notes import ops_notes
+from worker.schedule.dispatch import MAX_WAITING, dispatch
 
 FAKE = fakeredis.FakeServer()
 
@@ -170,3 +175,38 @@ def test_what_goes_wrong_with_a_networks_queue_is_told_and_keeps_the_tick_from_n
     told = [line["event"] for line in logs if line["event"] != "redis_unavailable"]
     assert told == ["dispatch_failed", "dispatch_failed", "schedules_mended"]
     assert len(tables.rows("SELECT FROM sync_schedule")) == 1
+
+
+@pytest.fixture
+def noted(server: fakeredis.FakeStrictRedis, redis_process: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:  # noqa: ARG001
+    """The Redis in which ticks are noted: a real one, beside that which their messages go to."""
+    monkeypatch.setenv("REDIS_URL", redis_process.url)
+    forget_settings()
+    ops_notes.cache_clear()
+    client: Any = redis.Redis.from_url(redis_process.url)
+    client.flushall()
+    yield client
+    ops_notes.cache_clear()
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_a_tick_counts_as_carried_out_unless_the_database_failed_for_every_network(
+    tables: Tables, noted: Any, carried_out: bool
+) -> None:
+    if not carried_out:
+        tables.rows("ALTER TABLE sync_schedule RENAME TO elsewhere")
+    dispatch()
+    assert (noted.get(DISPATCHED) is not None) is carried_out
+
+
+def test_a_tick_is_carried_out_where_it_cannot_be_noted(
+    tables: Tables, server: fakeredis.FakeStrictRedis, noted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    forget_settings()
+    add(tables, 1)
+    with capture_logs() as logs:
+        dispatch()
+    assert {each["event"] for each in logs} == {"redis_unavailable"}
+    assert messages(server, "sync.tron") == ["['tron']"]
+    assert noted.get(DISPATCHED) is None

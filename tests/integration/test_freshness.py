@@ -174,6 +174,14 @@ def test_wallets_without_a_valid_address_are_waited_for_by_nobody(tables: Tables
 
 
 @pytest.mark.usefixtures("rows")
+def test_a_connection_can_be_asked_again_and_again() -> None:
+    """The driver prepares what it is given often: that must be one statement at a time."""
+    with transaction() as connection:
+        for _ in range(8):
+            assert freshness.freshness(connection, grace=timedelta(hours=1))
+
+
+@pytest.mark.usefixtures("rows")
 def test_the_grace_says_from_when_on_a_wallet_is_overdue() -> None:
     assert [seen(grace)["tron"].overdue for grace in (0, 95, 1000)] == [3, 1, 0]
 
@@ -419,8 +427,8 @@ STATES = [
     "UPDATE balance_cache SET source = NULL WHERE wallet_id = ANY(%s)",
     "UPDATE balance_cache SET source = (SELECT max(id) FROM sources) WHERE wallet_id = ANY(%s)",
     "UPDATE balance_cache SET last_synced = now() - interval '3 hours' WHERE wallet_id = ANY(%s)",
-    "INSERT INTO leases (token, lane, network, claimed_at, lease_until, wallet_ids)"
-    " SELECT gen_random_uuid(), 2, 'tron', now(), now() + interval '1 h', %s",
+    "INSERT INTO leases (token, lane, network, claimed_at, wallet_ids, lease_until)"  # noqa: ISC004  one of the list
+    " VALUES (gen_random_uuid(), 2, 'tron', now(), %s, now() + interval '1 hour')",
 ]
 
 
@@ -440,7 +448,7 @@ def test_counted_by_table_and_counted_by_wallet_are_the_same_whatever_the_tables
     for state in chance.choices(STATES, k=chance.randrange(6)):
         tables.rows(state, chance.sample(made, chance.randrange(1, 9)))
     with transaction() as connection:  # at one moment
-        assert connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         by_table = freshness.freshness(connection, grace=timedelta(hours=1))
         monkeypatch.setattr(freshness, "_BY_TABLE", "SELECT false AS sure")
         by_wallet = freshness.freshness(connection, grace=timedelta(hours=1))

@@ -110,6 +110,22 @@ def test_an_overlay_is_valid_as_it_is_applied_and_names_what_is_there(overlay: s
 
 
 @with_kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_migration_can_be_applied_by_itself(overlay: str) -> None:
+    label = ("balance-sync/step", "migration")
+    made = [
+        each for each in rendered(FOLDER / "overlays" / overlay) if label in each["metadata"].get("labels", {}).items()
+    ]
+    (job,) = (each for each in made if each["kind"] == "Job")
+    pod = job["spec"]["template"]["spec"]
+    needed = {("Job", "migrate"), ("ServiceAccount", pod["serviceAccountName"])}
+    needed |= {("Secret", each["secret"]["secretName"]) for each in pod["volumes"] if "secret" in each}
+    needed |= {("ConfigMap", each["configMap"]["name"]) for each in pod["volumes"] if "configMap" in each}
+    needed |= {("NetworkPolicy", "nothing-else"), ("NetworkPolicy", "data")}
+    assert {(each["kind"], each["metadata"]["name"]) for each in made} == needed
+
+
+@with_kubectl
 def test_the_large_overlay_has_several_of_all_but_beat_and_the_alerts() -> None:
     made = rendered(FOLDER / "overlays" / "large")
     replicas = {each["metadata"]["name"]: each["spec"]["replicas"] for each in made if each["kind"] == "Deployment"}

@@ -99,6 +99,8 @@ def test_an_address_that_is_none_is_found_as_it_is_written(tables: Tables) -> No
     (wallet,) = tables.add("tron", "no address at all")
     assert found("no address at all") == [wallet]
     assert spellings("no address at all") == ["no address at all"]
+    (other,) = tables.add("ethereum", "0xNoAddress")
+    assert found("0XnOaDDRESS") == [other]
 
 
 def test_no_more_than_a_hundred_wallets_are_shown_and_the_page_says_so(tables: Tables) -> None:
@@ -107,6 +109,8 @@ def test_no_more_than_a_hundred_wallets_are_shown_and_the_page_says_so(tables: T
     tables.add("tron", *(base58_address(number.to_bytes(20)) for number in range(1, MOST + 3)), user_id=user)
     assert len(found(user)) == MOST
     assert look_up(str(user)).more
+    with transaction() as connection:
+        assert len(lookup_queries.wallets_of_id(connection, user)) == MOST + 1, "the database sends no more"
     body = shown(user).body.decode()
     assert body.count("<article") == MOST
     assert "There are more: the first 100 are shown" in body
@@ -167,10 +171,14 @@ def test_a_wallets_state_is_said_in_a_word(tables: Tables) -> None:
 
 def test_a_look_up_cannot_change_anything(tables: Tables) -> None:
     tables.add("tron", TRON_ADDRESS)
-    with transaction() as connection:
-        lookup_queries.wallets_of_id(connection, uuid4())
-        with pytest.raises(DBAPIError, match="read-only"):
+
+    def look_and_change() -> None:
+        with transaction() as connection:
+            lookup_queries.wallets_of_id(connection, uuid4())
             connection.exec_driver_sql("UPDATE sync_schedule SET requested_at = now()")
+
+    with pytest.raises(DBAPIError, match="read-only"):
+        look_and_change()
 
 
 def test_a_look_up_that_takes_too_long_is_given_up(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:

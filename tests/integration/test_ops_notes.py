@@ -1,18 +1,15 @@
 """What workers note in Redis for operators."""
 
 import time
-from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import redis
 from environment import forget_settings
 
 from config.ops_keys import DISPATCHED, FORGOTTEN_AFTER, WORKERS, worker_entry, worker_of
 from devstack.servers import Server
-from worker.ops_notes import OpsNotes, ops_notes
-from worker.schedule.dispatch import dispatch
+from worker.ops_notes import OpsNotes
 
 ENTRY = worker_entry("worker@host", ["ticks", "sync.tron"])
 
@@ -22,7 +19,6 @@ def client(redis_process: Server, monkeypatch: pytest.MonkeyPatch, database_url:
     assert database_url
     monkeypatch.setenv("REDIS_URL", redis_process.url)
     forget_settings()
-    ops_notes.cache_clear()
     found: Any = redis.Redis.from_url(redis_process.url)
     found.flushall()
     return found
@@ -71,28 +67,3 @@ def test_a_redis_that_is_away_fails_no_note(client: Any, monkeypatch: pytest.Mon
     notes.dispatched()
     notes.seen(ENTRY)
     notes.gone(ENTRY)
-
-
-@pytest.mark.parametrize("failing", [(), ("tron",), ("tron", "ethereum")])
-def test_a_tick_counts_as_carried_out_if_any_network_was_dispatched_for(
-    client: Any, failing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    assert tmp_path
-    for name in ("TRON", "ETHEREUM"):
-        monkeypatch.setenv(f"{name}_RPC_URLS", "http://127.0.0.1:1")
-    forget_settings()
-
-    def dispatched(network: str) -> int:
-        if network in failing:
-            raise _database_error()
-        return 0
-
-    monkeypatch.setattr("worker.schedule.dispatch.dispatch_network", dispatched)
-    dispatch()
-    assert (client.get(DISPATCHED) is not None) is (len(failing) < 2)
-
-
-def _database_error() -> Exception:
-    from sqlalchemy.exc import OperationalError
-
-    return OperationalError("SELECT", {}, psycopg.OperationalError("gone"))

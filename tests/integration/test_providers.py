@@ -68,6 +68,7 @@ class Site:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.url = f"http{'s' if tls else ''}://{HOST}:{self._server.server_address[1]}/keys"
         self.over = Event()
+        self.dripped_to_its_end = False
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
@@ -189,6 +190,7 @@ def dripping(site: Site, *, headers: bool) -> Answer:
             to.wfile.write(b"X-A: b\r\n" if headers else b" ")
             if site.over.wait(A_DRIP):
                 return
+        site.dripped_to_its_end = True
         if headers:
             to.wfile.write(b"\r\n")
         to.wfile.write(json.dumps({"keys": [jwk(RSA)]}).encode())
@@ -207,6 +209,7 @@ def test_a_provider_that_drips_is_left_when_the_time_is_over(
     site.answer = dripping(site, headers=headers)
     with pytest.raises(TimeoutError):
         Provider(site.url).fetch_data()
+    assert not site.dripped_to_its_end
     site.answer = said({"keys": []})
     monkeypatch.setattr(key_fetching, "FETCH_SECONDS", CAP)
     assert Provider(site.url).fetch_data() == {"keys": []}

@@ -13,15 +13,21 @@ from db import resync_queries as resync
 from db.claims import claim_due
 from db.leases import release
 from db.outcomes import Outcome, record
-from db.resync_queries import Bundle, Scope, Seen
+from db.resync_queries import Bundle, Scope, Seen, Wanted
 from db.session import transaction
 
 TEN_MINUTES = timedelta(minutes=10)
 
 
 def found(scope: Scope) -> set[UUID]:
+    wallets = [wallet for bundle in resync.slices(scope, transaction) for wallet in ids(bundle)]
+    assert len(wallets) == len(set(wallets)) == sum(counted(scope).wallets.values())
+    return set(wallets)
+
+
+def counted(scope: Scope) -> Wanted:
     with transaction() as connection:
-        return {wallet for bundle in resync.find(connection, scope).bundles for wallet in ids(bundle)}
+        return resync.count(connection, scope)
 
 
 def ids(bundle: Bundle | None) -> list[UUID]:
@@ -113,13 +119,11 @@ def test_wallets_without_a_valid_address_are_counted_and_left_out_unless_they_ar
     tables: Tables, rested: list[UUID]
 ) -> None:
     tables.rows("UPDATE sync_schedule SET failures = 1, last_error = 'bad_address' WHERE wallet_id = %s", rested[0])
-    with transaction() as connection:
-        wanted = resync.find(connection, Scope())
-        named = resync.find(connection, Scope(wallet_ids=(rested[0],), failed=True))
-        failed = resync.find(connection, Scope(failed=True))
-    assert (sum(bundle.wallets for bundle in wanted.bundles), wanted.hopeless) == (2, {"tron": 1})
-    assert ([ids(bundle) for bundle in named.bundles], named.hopeless) == ([[rested[0]]], {})
-    assert ([ids(bundle) for bundle in failed.bundles], failed.hopeless) == ([[rested[0]]], {})
+    assert counted(Scope()) == Wanted({"tron": 2}, {"tron": 1})
+    assert found(Scope()) == set(rested[1:])
+    for scope in (Scope(wallet_ids=(rested[0],), failed=True), Scope(failed=True)):
+        assert counted(scope) == Wanted({"tron": 1}, {})
+        assert found(scope) == {rested[0]}
 
 
 def test_what_there_is_not_is_told(rested: list[UUID], tables: Tables) -> None:
@@ -138,13 +142,24 @@ def test_many_wallets_come_in_bundles_that_hold_each_once(tables: Tables) -> Non
         " FROM generate_series(1, %s) i",
         2 * resync.BUNDLE + 100,
     )
-    with transaction() as connection:
-        wanted = resync.find(connection, Scope())
-    wallets = [wallet for bundle in wanted.bundles for wallet in ids(bundle)]
-    assert len(wallets) == len(set(wallets)) == 2 * resync.BUNDLE + 100
-    assert all(len(ids(bundle)) == bundle.wallets <= resync.BUNDLE for bundle in wanted.bundles)
+    bundles = list(resync.slices(Scope(), transaction))
+    assert len(found(Scope())) == 2 * resync.BUNDLE + 100
+    assert all(len(ids(bundle)) == bundle.wallets <= resync.BUNDLE for bundle in bundles)
     networks = {row["id"]: row["network"] for row in tables.rows("SELECT id, network FROM wallets")}
-    assert all(networks[wallet] == bundle.network for bundle in wanted.bundles for wallet in ids(bundle))
+    assert all(networks[wallet] == bundle.network for bundle in bundles for wallet in ids(bundle))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
+def test_slices_hold_each_wallet_once_whatever_their_size(
+    tables: Tables, rested: list[UUID], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    first, last = UUID(int=0), UUID(int=2**128 - 1)
+    for edge in (first, last):
+        tables.rows("INSERT INTO wallets (id, user_id, network, address) VALUES (%s, %s, 'bsc', '0x0')", edge, uuid4())
+    monkeypatch.setattr(resync, "SLICE", size)
+    assert found(Scope()) == {first, last, *rested}
+    assert found(Scope(network="tron")) == set(rested)
+    assert found(Scope(wallet_ids=(last, rested[0]))) == {last, rested[0]}
 
 
 def test_a_marked_wallet_is_due_now_and_its_cadence_is_left_alone(tables: Tables, rested: list[UUID]) -> None:

@@ -21,7 +21,7 @@ from db import networks
 from db.freshness_queries import freshness
 from db.networks import add_missing, note_decimals, register
 from db.outcomes import Recorded
-from db.resync_queries import Scope, find
+from db.resync_queries import Scope, count
 from db.session import transaction
 from devstack.chain import Chain
 from devstack.servers import CAP, anvil
@@ -193,8 +193,8 @@ def test_a_balance_of_another_source_is_neither_fresh_nor_young(read: list[UUID]
     def shown() -> tuple[int, int, int]:
         with transaction() as connection:
             (state,) = freshness(connection, grace=hour)
-            old = find(connection, Scope(older_than=hour)).bundles
-        return state.read, state.fresh, sum(bundle.wallets for bundle in old)
+            old = count(connection, Scope(older_than=hour)).wallets
+        return state.read, state.fresh, sum(old.values())
 
     assert shown() == (3, 3, 0)
     read_from("tron", NILE)

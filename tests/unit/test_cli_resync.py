@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import WorkerSettings
-from db.resync_queries import Bundle, Wanted
+from db.resync_queries import Bundle, Scope, Wanted
 from worker.admin import cli
+from worker.admin.plan_command import plan as plan_command
 from worker.admin.resync import Result, Resync, planned, send_for
 from worker.admin.resync_command import plan_lines, result_lines
 
@@ -33,8 +34,8 @@ def bundles(**wallets: int) -> list[Bundle]:
 
 def cost(wallets: int, size: int, per_second: float) -> Any:
     """What a plan says of one network."""
-    wanted = Wanted((Bundle("tron", wallets, ""),), {})
-    return planned(wanted, {"tron": size}, {"tron": per_second}).report["networks"].get("tron")
+    wanted = Wanted({"tron": wallets}, {})
+    return planned(Scope(), wanted, {"tron": size}, {"tron": per_second}).report["networks"].get("tron")
 
 
 @pytest.mark.parametrize(
@@ -62,23 +63,25 @@ def test_the_requests_hold_every_wallet_and_none_is_empty(wallets: int, size: in
 
 
 def test_a_plan_leaves_networks_without_a_node_out() -> None:
-    wanted = Wanted((*bundles(tron=600, ethereum=3), *bundles(tron=1)), {"tron": 4, "ethereum": 1})
-    plan = planned(wanted, {"tron": 500}, {"tron": 2})
+    wanted = Wanted({"tron": 601, "ethereum": 3}, {"tron": 4, "ethereum": 1})
+    plan = planned(Scope(), wanted, {"tron": 500}, {"tron": 2})
     assert plan.report["networks"] == {"tron": {"wallets": 601, "requests": 2, "seconds": 1.0}}
     assert (plan.report["wallets"], plan.report["seconds_at_least"]) == (601, 1.0)
     assert plan.report["left_out"] == {"bad_address": 5, "not_synced": {"ethereum": 3}}
-    assert {bundle.network for bundle in plan.bundles} == {"tron"}
 
 
 def test_networks_are_read_side_by_side() -> None:
-    plan = planned(Wanted(tuple(bundles(tron=2000, ethereum=2000)), {}), SIZES, BUDGETS)
+    plan = planned(Scope(), Wanted({"tron": 2000, "ethereum": 2000}, {}), SIZES, BUDGETS)
     assert plan.report["seconds_at_least"] == 2.0
-    assert planned(Wanted((), {}), SIZES, BUDGETS).report["seconds_at_least"] is None
+    assert planned(Scope(), Wanted({}, {}), SIZES, BUDGETS).report["seconds_at_least"] is None
 
 
 def due(marked: list[Bundle]) -> Resync:
     """A resync all of whose wallets are due."""
-    return Resync(marked, SIZES, {}, marked)
+    made = Resync(Scope(), SIZES, {})
+    for bundle in marked:
+        made.note(bundle, all_named=False)
+    return made
 
 
 class Queue:
@@ -113,6 +116,15 @@ def test_one_requests_worth_goes_first_and_more_as_work_like_any_other(marked: l
     assert queue.sent == sent
 
 
+def test_only_those_are_kept_that_are_still_to_be_named() -> None:
+    marked = bundles(tron=300) + bundles(ethereum=5) + bundles(tron=201) + bundles(tron=7)
+    kept = due(marked)
+    assert (kept.due, [bundle.network for bundle in kept.marked]) == ({"tron": 508, "ethereum": 5}, ["ethereum"])
+    for bundle in marked:
+        kept.note(bundle, all_named=True)
+    assert [bundle.wallets for bundle in kept.marked] == [5, 300, 5, 201, 7]
+
+
 def test_exactly_one_requests_worth_is_few() -> None:
     queue = Queue()
     assert send_for(due(bundles(tron=500)), queue)
@@ -127,22 +139,22 @@ def test_a_queue_out_of_reach_is_asked_once() -> None:
 
 
 def found(hopeless: int = 0, **wallets: int) -> Wanted:
-    return Wanted(tuple(Bundle(network, count, "") for network, count in wallets.items()), {"tron": hopeless})
+    return Wanted(wallets, {"tron": hopeless})
 
 
 def test_a_plan_is_told_in_lines() -> None:
-    plan = planned(found(2, ethereum=5000, tron=5000), SIZES, BUDGETS)
+    plan = planned(Scope(), found(2, ethereum=5000, tron=5000), SIZES, BUDGETS)
     assert list(plan_lines(plan, SETTINGS)) == [
         "ethereum: 5,000 wallets, 3 requests of up to 2,447, about 1 s at 10 requests a second (ETHEREUM_RPS)",
         "tron: 5,000 wallets, 10 requests of up to 500, at least 5 s at 2 requests a second (TRON_RPS)",
         "Left out: 2 wallets without a valid address. Corrected, it is due by itself.",
     ]
-    unbound = planned(found(tron=5000, ethereum=1), {"tron": 500}, {"tron": 0})
+    unbound = planned(Scope(), found(tron=5000, ethereum=1), {"tron": 500}, {"tron": 0})
     assert list(plan_lines(unbound, SETTINGS)) == [
         "tron: 5,000 wallets, 10 requests of up to 500, and no bound on requests a second",
         "Left out: 1 wallet of ethereum, which has no node. Set ETHEREUM_RPC_URLS.",
     ]
-    assert list(plan_lines(planned(found(), SIZES, BUDGETS), SETTINGS)) == ["No wallet to be read."]
+    assert list(plan_lines(planned(Scope(), found(), SIZES, BUDGETS), SETTINGS)) == ["No wallet to be read."]
 
 
 def test_what_became_of_a_resync_is_told_by_error_the_most_frequent_first() -> None:
@@ -191,12 +203,26 @@ def test_what_became_of_a_resync_is_told_by_error_the_most_frequent_first() -> N
                 "--daily-quota N",
                 "--json",
                 "celery -A worker freshness --daily-quota 100000",
+                "--max-overdue SECONDS",
+                "3  with --max-overdue",
                 "Exit codes:",
                 "SYNC_LEASE",
             ],
         ),
+        (
+            plan_command,
+            [
+                "--wallets [NAME=]NUMBER",
+                "--network NAME",
+                "--touches N",
+                "--json",
+                "celery -A worker plan --wallets 50000",
+                "Exit codes:",
+                "SYNC_INTERVAL_ACTIVE",
+            ],
+        ),
     ],
-    ids=["resync", "freshness"],
+    ids=["resync", "freshness", "plan"],
 )
 def test_the_help_names_every_option_with_examples_and_exit_codes(command: Any, named: list[str]) -> None:
     shown = CliRunner().invoke(command, ["--help"], terminal_width=100)

@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""What README and docs say is so."""
 
 import ast
 import re
@@ -9,13 +9,16 @@ from typing import Any
 from config.base_settings import setting_names
 from config.network_settings import NodeSettings, variables
 from config.networks import PRESETS
+from config.ops_settings import OpsSettings
 from config.settings import ApiSettings, WorkerSettings
 from db.freshness_queries import NetworkFreshness
 from db.models import balance_cache
-from db.resync_queries import Bundle, Wanted
+from db.resync_queries import Scope, Wanted
 from db.sources import OF_SOURCE
 from worker.admin.freshness import network_report
 from worker.admin.node_states import NodeState
+from worker.admin.plan import plan
+from worker.admin.provider_plans import PLANS
 from worker.admin.resync import Result, planned
 from worker.errors import ReadFailed
 
@@ -25,24 +28,25 @@ TWO = {name: PRESETS[name] for name in ("ethereum", "tron")}
 README = (ROOT / "README.md").read_text()
 
 
+CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 SHARED_TABLE = (ROOT / "docs" / "shared-table.md").read_text()
 
 
-def table(heading: str, page: str = README) -> dict[str, list[str]]:
+def table(heading: str, page: str) -> dict[str, list[str]]:
     """The first column's code of a section's table, with the other cells."""
     section = page.split(f"\n## {heading}\n")[1].split("\n## ", maxsplit=1)[0]
     rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", section, re.MULTILINE)
     return {name: [cell.strip() for cell in rest.split("|")] for name, rest in rows}
 
 
-def test_the_readme_lists_every_setting_and_no_other() -> None:
-    names = {name for kind in (WorkerSettings, ApiSettings) for name in setting_names(kind, TWO)}
-    assert set(table("Settings")) == names
+def test_every_setting_is_documented_and_no_other() -> None:
+    names = {name for kind in (WorkerSettings, ApiSettings, OpsSettings) for name in setting_names(kind, TWO)}
+    assert set(table("Settings", CONFIGURATION)) == names
 
 
-def test_the_readme_has_each_default_as_it_is() -> None:
-    told = {name: cells[0].strip("`") for name, cells in table("Settings").items()}
-    for kind in (WorkerSettings, ApiSettings):
+def test_each_default_is_documented_as_it_is() -> None:
+    told = {name: cells[0].strip("`") for name, cells in table("Settings", CONFIGURATION).items()}
+    for kind in (WorkerSettings, ApiSettings, OpsSettings):
         own = {name.upper(): field for name, field in kind.model_fields.items()}
         of_two = {
             name.upper(): NodeSettings.model_fields[field]
@@ -80,7 +84,8 @@ def paths(value: Any, path: str = "") -> set[str]:
         return set().union(*(paths(each, f"{path}[]") for each in value)) if value else set()
     if not isinstance(value, dict) or path.endswith((".errors", ".not_synced")):
         return set()
-    names = dict.fromkeys(value, "<network>") if path == "networks" else {name: name for name in value}
+    above = {"networks": "<network>", "networks[].strategies": "<way>"}.get(path)
+    names = {name: above or name for name in value}
     found: set[str] = set()
     for name, each in value.items():
         inner = f"{path}.{names[name]}".lstrip(".")
@@ -106,8 +111,8 @@ def test_every_key_of_freshness_is_documented_and_no_other() -> None:
 
 
 def test_every_key_of_resync_is_documented_and_no_other() -> None:
-    wanted = Wanted((Bundle("tron", 1, ""), Bundle("ethereum", 1, "")), {})
-    resync = planned(wanted, {"tron": 500}, {"tron": 10})
+    wanted = Wanted({"tron": 1, "ethereum": 1}, {})
+    resync = planned(Scope(), wanted, {"tron": 500}, {"tron": 10})
     resync.report |= {"dry_run": False, "forget": False}
     resync.result = Result(1, failed=Counter({"throttled": 1}))
     assert paths(resync.as_json()) == documented("resync")
@@ -178,7 +183,7 @@ def warnings_of(path: Path) -> set[tuple[str, str]]:
 
 def test_every_event_that_somebody_should_look_at_is_documented_with_its_level() -> None:
     told = {(event, row[1]) for row in rows_of("event | level | what to do") for event in in_code(row[0])}
-    files = [path for folder in ("api", "config", "db", "worker") for path in (ROOT / folder).rglob("*.py")]
+    files = [path for folder in ("api", "config", "db", "ops", "worker") for path in (ROOT / folder).rglob("*.py")]
     logged = {event for path in files for event in warnings_of(path)}
     assert len(logged) > 35
     assert logged - told == set()
@@ -189,7 +194,8 @@ def kinds_of_failure(kind: type[ReadFailed] = ReadFailed) -> set[type[ReadFailed
 
 
 def test_every_code_of_a_failed_read_is_documented() -> None:
-    told = {code for row in rows_of("code | what it means | what happens") for code in in_code(row[0])}
+    rows = rows_of("code | what it means | what happens by itself | what to do")
+    told = {code for row in rows for code in in_code(row[0])}
     assert {kind.code for kind in kinds_of_failure() - {ReadFailed}} - told == set()
 
 
@@ -199,3 +205,27 @@ def test_the_failures_that_waiting_does_not_mend_are_named_where_they_are_logged
     # A clock that is off has an event of its own.
     for_a_person = {kind.code for kind in kinds_of_failure() if kind.for_a_person} - {"clock_skewed"}
     assert for_a_person - in_code(row[2]) == set()
+
+
+def test_every_key_of_plan_is_documented_and_no_other() -> None:
+    settings = WorkerSettings(database_url="postgresql://nobody/", redis_url="redis://nobody")
+    assert paths(plan(settings, {"tron": 50_000}, touches=2)) == documented("plan")
+
+
+def test_the_table_of_sizes_is_what_the_plan_comes_to() -> None:
+    settings = WorkerSettings(database_url="postgresql://nobody/", redis_url="redis://nobody")
+    page = (ROOT / "docs" / "operations.md").read_text().split("\n## Sizing\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| (\d+)%", page, re.MULTILINE)
+    assert len(rows) == 6
+    for row in rows:
+        wallets, reads, tron, evm, share = (int(cell.replace(",", "")) for cell in row)
+        of_tron, of_evm = plan(settings, {"tron": wallets, "ethereum": wallets}, touches=2)["networks"]
+        assert (reads, tron) == (round(of_tron["reads_per_hour"]), round(of_tron["requests_per_day"]))
+        assert (evm, share) == (round(of_evm["requests_per_day"]), round(of_tron["requests_per_day"] / 1000))
+
+
+def test_the_table_of_plans_is_that_of_the_code() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text().split("\n## Sizing\n")[1].split("\n## ")[0]
+    for each in PLANS:
+        day = "not known" if each.a_day is None else f"{each.a_day:,}"
+        assert re.search(rf"^\| {re.escape(each.name)} \| {day}( \(.*\))? \| {each.a_second:g} \|$", page, re.MULTILINE)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = {"api", "celeryconfig", "config", "db", "devstack", "worker"}
+OURS = {"api", "celeryconfig", "config", "db", "devstack", "ops", "worker"}
 PURE = [
     "worker/schedule/cadence.py",
     "worker/errors.py",
@@ -28,6 +28,11 @@ PURE = [
     "worker/reading/batch_size.py",
     "worker/reading/shared_entries.py",
     "api/balances.py",
+    "config/work_counts.py",
+    "ops/exposition.py",
+    "ops/metrics.py",
+    "ops/picture.py",
+    "ops/quota.py",
 ]
 CELERY_IN = {
     "worker/__init__.py",
@@ -91,6 +96,7 @@ def roots(path: Path) -> set[str]:
         ("db", {"db", "config"}),
         ("api", {"api", "db", "config"}),
         ("worker", {"worker", "db", "config"}),
+        ("ops", {"ops", "worker", "db", "config"}),
     ],
 )
 def test_a_package_imports_only_what_lies_below_it(folder: str, allowed: set[str]) -> None:
@@ -123,6 +129,23 @@ def test_a_room_of_the_worker_knows_only_those_that_it_needs(room: str, others: 
     assert found == set()
 
 
+OF_THE_WORKERS = {
+    *("worker.errors", "worker.wording", "worker.reading", "worker.nodes.urls"),
+    *("worker.admin.node_states", "worker.admin.freshness"),
+}
+"""What the process of operators knows of workers: what they share of nodes, and how that is told."""
+
+
+def test_operators_metrics_and_page_know_of_workers_only_what_these_leave_behind() -> None:
+    found = {
+        (name_of(path), name)
+        for path in modules("ops")
+        for name in imports(path)
+        if name.startswith("worker") and not OF_THE_WORKERS & {name, ".".join(name.split(".")[:2])}
+    }
+    assert found == set()
+
+
 @pytest.mark.parametrize("name", PURE)
 def test_a_pure_module_imports_nothing_that_does_io(name: str) -> None:
     assert roots(ROOT / name) & IO_LIBRARIES == set()
@@ -131,14 +154,16 @@ def test_a_pure_module_imports_nothing_that_does_io(name: str) -> None:
 def test_a_chains_library_is_imported_by_its_own_transport_alone() -> None:
     found = {
         (name_of(path), library)
-        for path in modules("api", "config", "db", "worker")
+        for path in modules("api", "config", "db", "ops", "worker")
         for library in roots(path) & {"web3", "tronpy"}
     }
     assert found == {("worker/nodes/evm.py", "web3"), ("worker/nodes/tron.py", "tronpy")}
 
 
 def test_celery_is_imported_only_where_messages_are_sent_or_taken() -> None:
-    found = {name_of(path) for path in modules("api", "config", "db", "worker") if roots(path) & {"celery", "kombu"}}
+    found = {
+        name_of(path) for path in modules("api", "config", "db", "ops", "worker") if roots(path) & {"celery", "kombu"}
+    }
     assert found <= CELERY_IN
     assert "worker/tasks.py" in {name for name in CELERY_IN if (ROOT / name).exists()}
 
@@ -146,7 +171,7 @@ def test_celery_is_imported_only_where_messages_are_sent_or_taken() -> None:
 def test_only_the_settings_read_the_environment() -> None:
     readers = {
         name_of(path)
-        for path in modules("api", "config", "db", "worker")
+        for path in modules("api", "config", "db", "ops", "worker")
         for node in nodes(path)
         if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"}
     }
@@ -156,7 +181,7 @@ def test_only_the_settings_read_the_environment() -> None:
 def test_only_one_place_commits_but_for_migrations() -> None:
     begins = {
         name_of(path)
-        for path in modules("api", "config", "db", "worker")
+        for path in modules("api", "config", "db", "ops", "worker")
         for node in nodes(path)
         if isinstance(node, ast.Attribute) and node.attr in {"commit", "begin"}
     }
@@ -167,7 +192,7 @@ def test_queries_are_in_one_package() -> None:
     verbs = ("SELECT ", "INSERT INTO ", "UPDATE ", "DELETE FROM ", "WITH ")
     elsewhere = {
         name_of(path)
-        for path in modules("api", "config", "worker")
+        for path in modules("api", "config", "ops", "worker")
         for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.lstrip().startswith(verbs)
     }

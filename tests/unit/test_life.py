@@ -40,6 +40,18 @@ def test_each_process_has_a_sign_of_its_own_in_a_folder_that_nobody_else_can_ent
     make_life_sign_folder()
 
 
+def test_what_a_process_of_before_has_left_says_nothing_of_the_next_one(folder: Path) -> None:
+    """A container that is started anew may find the folder as it was, with a sign that lies minutes ahead."""
+    make_life_sign_folder()
+    signs: tuple[Sign, ...] = ("worker", READY, "beat")
+    for sign in signs:
+        show(sign, time() + AHEAD)
+    make_life_sign_folder("worker", READY)
+    assert not probed("worker", folder)
+    assert not probed(READY, folder)
+    assert probed("beat", folder), "that is another process's"
+
+
 def test_a_probe_fails_without_a_sign_and_when_its_moment_has_passed(folder: Path) -> None:
     make_life_sign_folder()
     assert not probed("worker", folder)

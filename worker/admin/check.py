@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from config.key_fetching import NOT_FETCHED, Provider, why_not
 from config.keys import public_keys, usable
+from config.ops_settings import OpsSettings
 from config.settings import ApiSettings, WorkerSettings, api_settings, problems
 from config.values import LOOPBACK
 from db import SCHEMA_VERSION, schema_serves
@@ -22,7 +23,7 @@ from worker.admin.finding import Finding
 
 REDIS_TIMEOUT = 3.0  # seconds
 
-CORRECT_TOKENS = "correct the JWT_ settings (README.md), or check --without-endpoint"
+CORRECT_TOKENS = "correct the JWT_ settings (docs/configuration.md), or check --without-endpoint"
 
 
 def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Finding]:
@@ -31,6 +32,7 @@ def findings(settings: WorkerSettings, *, with_endpoint: bool) -> Iterator[Findi
     yield from of_database
     yield from broker(settings.redis_url.get_secret_value())
     yield from networks(settings)
+    yield from operators_settings()
     if with_endpoint:
         yield from endpoint_settings(reachable=all(found.ok for found in of_database))
 
@@ -79,13 +81,21 @@ def broker(url: str) -> Iterator[Finding]:
     yield from check_connections.broker(url, REDIS_TIMEOUT)
 
 
+def operators_settings() -> Iterator[Finding]:
+    """What the process of metrics and the operator's page alone needs, where it is wrong. It may run elsewhere."""
+    if wrong := problems(OpsSettings):
+        yield Finding("ops", "; ".join(wrong), "correct these settings (docs/configuration.md)")
+
+
 def endpoint_settings(*, reachable: bool) -> Iterator[Finding]:
     """What only the endpoint needs: its settings, its driver's way to a database that is reachable, keys for tokens."""
     wrong = problems(ApiSettings)
     if of_tokens := [sentence for sentence in wrong if "JWT" in sentence]:
         yield Finding("tokens", "; ".join(of_tokens), CORRECT_TOKENS)
     if others := [sentence for sentence in wrong if "JWT" not in sentence]:
-        yield Finding("endpoint", "; ".join(others), "correct these settings (README.md), or check --without-endpoint")
+        yield Finding(
+            "endpoint", "; ".join(others), "correct these settings (docs/configuration.md), or check --without-endpoint"
+        )
     if not wrong:
         if reachable:
             yield from check_connections.endpoints_way(api_settings().database_url.get_secret_value())

@@ -45,7 +45,7 @@ Examples:
 Exit codes:
   0    done, or nothing to do; without --wait: the wallets are due
   1    some wallets failed (--wait), or the database cannot be used, or the answer was no
-  2    the options do not do: no scope, a malformed value, an unknown id, --yes missing
+  2    wrong options: no scope, a malformed value, an unknown id, --yes missing
   130  Ctrl-C; what was marked is read all the same
 """
 
@@ -69,7 +69,7 @@ Examples:
 Exit codes:
   0  it was told, however fresh or stale; Redis may be out of reach
   1  the database cannot be used
-  2  the options do not do
+  2  wrong options
   3  with --max-overdue: a network is late
 """
 

@@ -13,7 +13,7 @@ from typing import Any
 from config.networks import NetworkName
 from config.settings import WorkerSettings
 from db.requests import LOCKED_PAUSE
-from db.resync_queries import Bundle, Scope, Wanted, find, look, mark, unknown
+from db.resync_queries import Bundle, Scope, Wanted, count, look, mark, slices, unknown
 from db.session import transaction
 from worker.admin.node_states import node_states, per_request
 from worker.admin.progress import Progress, progress_line
@@ -62,24 +62,28 @@ class Result:
 
 @dataclass(slots=True)
 class Resync:
-    """One run: `bundles` are its wallets of networks that have a node, of which a request takes `sizes` at a time.
+    """One run, over the wallets of `scope` in networks that have a node, of which a request takes `sizes` at a time.
 
-    `report` is what it comes to, the object that ``--json`` prints, with the keys of docs/operations.md; `marked` are
-    the wallets that are due.
+    `report` is what it comes to, the object that ``--json`` prints, with the keys of docs/operations.md; `due` are how
+    many wallets are due by network, `marked` those of them that somebody still has to name.
     """
 
-    bundles: Sequence[Bundle]
+    scope: Scope
     sizes: Mapping[NetworkName, int]
     report: dict[str, Any]
+    due: Counter[NetworkName] = field(default_factory=Counter)
     marked: list[Bundle] = field(default_factory=list)
     result: Result | None = None
 
-    @property
-    def due(self) -> int:
-        return sum(bundle.wallets for bundle in self.marked)
+    def note(self, now_due: Bundle, *, all_named: bool) -> None:
+        """These are due. `all_named`: all will be named. Otherwise those of a network that are one request's worth."""
+        self.due[now_due.network] += now_due.wallets
+        self.marked.append(now_due)
+        if not all_named and self.due[now_due.network] > self.sizes[now_due.network]:
+            self.marked = [bundle for bundle in self.marked if bundle.network != now_due.network]
 
     def as_json(self) -> dict[str, Any]:
-        return self.report | {"marked": self.due, "outcome": self.result and self.result.as_json()}
+        return self.report | {"marked": self.due.total(), "outcome": self.result and self.result.as_json()}
 
 
 def plan(scope: Scope, settings: WorkerSettings) -> Resync:
@@ -92,22 +96,22 @@ def plan(scope: Scope, settings: WorkerSettings) -> Resync:
             ]
             more = ", …" if len(lacking) > 5 else ""  # noqa: PLR2004
             raise ResyncRefused(f"Nothing was marked: {', '.join(lacking[:5])}{more}.")
-        wanted = find(connection, scope)
+        wanted = count(connection, scope)
     chains = {network: settings.chain(network) for network in settings.networks}
     sizes = {
         network: per_request(chain, node_states(chain, shared_of(network, settings)))
         for network, chain in chains.items()
     }
-    return planned(wanted, sizes, {network: chain.per_second for network, chain in chains.items()})
+    return planned(scope, wanted, sizes, {network: chain.per_second for network, chain in chains.items()})
 
 
-def planned(wanted: Wanted, sizes: Mapping[NetworkName, int], budgets: Mapping[NetworkName, float]) -> Resync:
+def planned(
+    scope: Scope, wanted: Wanted, sizes: Mapping[NetworkName, int], budgets: Mapping[NetworkName, float]
+) -> Resync:
     """The plan for what was found. `sizes` and `budgets` are of the networks that have a node, and a budget of 0 is no
     bound. What cannot be read is left out: wallets without a valid address, and those of other networks. Pure.
     """
-    counts: Counter[NetworkName] = Counter()
-    for bundle in wanted.bundles:
-        counts[bundle.network] += bundle.wallets
+    counts = Counter(wanted.wallets)
     networks = {}
     for network, size in sizes.items():
         if wallets := counts[network]:
@@ -126,26 +130,28 @@ def planned(wanted: Wanted, sizes: Mapping[NetworkName, int], budgets: Mapping[N
         "queued": None,
         "interrupted": False,
     }
-    return Resync([bundle for bundle in wanted.bundles if bundle.network in sizes], sizes, report)
+    return Resync(scope, sizes, report)
 
 
-def mark_all(resync: Resync, progress: Progress, *, forget: bool) -> None:
+def mark_all(resync: Resync, progress: Progress, *, forget: bool, all_named: bool = False) -> None:
     """Make the wallets due, a transaction for each bundle. What is marked is due, come what may.
 
     A row that a worker is writing is asked for again after the others. `forget`: what was read of them until now may be
-    overwritten by an older block.
+    overwritten by an older block. `all_named`: as in `Resync.note`.
     """
-    started, left = monotonic(), deque(resync.bundles)
-    while left:
+    started = monotonic()
+    later: deque[Bundle] = deque()
+    found = (bundle for bundle in slices(resync.scope, transaction) if bundle.network in resync.sizes)
+    while bundle := next(found, None) or (later.popleft() if later else None):
         with transaction() as connection:
-            now_due, locked = mark(connection, left.popleft(), forget=forget)
+            now_due, locked = mark(connection, bundle, forget=forget)
         if now_due:
-            resync.marked.append(now_due)
+            resync.note(now_due, all_named=all_named)
         if locked:
-            left.append(locked)
+            later.append(locked)
             if not now_due:
                 sleep(LOCKED_PAUSE)
-        progress.show(progress_line("marked", resync.due, resync.report["wallets"], monotonic() - started))
+        progress.show(progress_line("marked", resync.due.total(), resync.report["wallets"], monotonic() - started))
     progress.clear()
 
 
@@ -166,7 +172,7 @@ def send_for(resync: Resync, send: Send) -> bool:
     many = False
     for network, size in resync.sizes.items():
         bundles = [bundle for bundle in resync.marked if bundle.network == network]
-        if sum(bundle.wallets for bundle in bundles) > size:
+        if resync.due[network] > size:
             many = True
         elif bundles:
             ids = [wallet for bundle in bundles for wallet in bundle.ids.strip("{}").split(",")]

@@ -45,7 +45,7 @@ def run(scope: Scope, options: Options, settings: WorkerSettings, send: Send) ->
     resync.report |= {"dry_run": options.dry_run, "forget": options.forget}
     say(options, *plan_lines(resync, settings))
     code = 0
-    if resync.bundles and not options.dry_run:
+    if resync.report["wallets"] and not options.dry_run:
         if not _agreed(resync, options):
             click.echo("Nothing was marked.", err=True)
             return 1
@@ -82,19 +82,19 @@ def _agreed(resync: Resync, options: Options) -> bool:
 
 
 def _carry_out(resync: Resync, options: Options, settings: WorkerSettings, send: Send, progress: Progress) -> int:
-    mark_all(resync, progress, forget=options.forget)
+    mark_all(resync, progress, forget=options.forget, all_named=options.wait)
     if options.forget:
         forget_newest(resync, settings)
         configure_logging("WARNING", settings.log_format)
-        log.warning("forgotten", wallets=resync.due, networks=list(resync.report["networks"]))
+        log.warning("forgotten", wallets=resync.due.total(), networks=list(resync.report["networks"]))
     resync.report["queued"] = send_for(resync, send)
     if not resync.report["queued"]:
         click.echo("Redis is out of reach: the wallets are due all the same, and beat's next tick has them.", err=True)
     if not options.wait:
-        due = counted(resync.due, "wallet")
+        due = counted(resync.due.total(), "wallet")
         say(options, f"Due now: {due}. `celery -A worker freshness` shows how that goes.")
         return 0
-    resync.result = Result(resync.due)
+    resync.result = Result(resync.due.total())
     wait(resync.marked, resync.result, progress)
     say(options, *result_lines(resync.result))
     return 1 if resync.result.failed else 0
@@ -106,8 +106,8 @@ def _farewell(resync: Resync) -> str:
     if result := resync.result:
         done = f"{result.done:,} of {counted(result.total, 'wallet')} done so far"
         return f"The resync goes on: {done}. `celery -A worker freshness` shows how that goes."
-    if resync.due < resync.report["wallets"]:
-        return f"Due, and to be read: {resync.due:,} of {total}. For the others run it again."
+    if resync.due.total() < resync.report["wallets"]:
+        return f"Due, and to be read: {resync.due.total():,} of {total}. For the others run it again."
     return f"The resync goes on: {total} due."
 
 

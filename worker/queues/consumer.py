@@ -67,9 +67,9 @@ class SignsOfLife(bootsteps.StartStopStep):
         if not self._timers:
             return
         self._timers = ()
-        if parent.blueprint.state == bootsteps.RUN:  # type: ignore[attr-defined]  # its stubs lack it
-            parent.life.waits_for_redis()
-        else:  # it ends, as soon as its pool has finished what is in hand
+        # Without a connection it looks for one, and waits (Consumer.ensure_connected). Else it ends, as soon as its
+        # pool has finished what is in hand.
+        if parent.blueprint.state != bootsteps.RUN:  # type: ignore[attr-defined]  # its stubs lack it
             settings = worker_settings()
             parent.life.until(time() + settings.task_hard_limit + settings.liveness_grace)
             self._notes.gone(self._entry)

@@ -26,7 +26,7 @@ class Scheduler(beat.Scheduler):
     """Whether Redis answered when a tick was last to be sent."""
 
     def setup_schedule(self) -> None:
-        make_life_sign_folder()
+        make_life_sign_folder("beat")
         self.life = Life("beat")
         super().setup_schedule()
 
