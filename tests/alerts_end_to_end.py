@@ -123,6 +123,8 @@ class Disaster:
     alert: str
     about: str
     befalls: Callable[[Deployment], AbstractContextManager[None]]
+    also: str = ""
+    """Another critical one that may call."""
 
 
 DISASTERS = (
@@ -136,6 +138,7 @@ DISASTERS = (
         "QuotaGone",
         "tron",
         lambda all_: all_.faulty("tron", said({"Error": "daily quota exceeded"}, 429, Retry_After="3600")),
+        also="NetworkOut",
     ),
     Disaster(
         "a node turns out to be of another chain",
@@ -204,7 +207,7 @@ def befall(disaster: Disaster, everything: Deployment, watch: Watch) -> list[str
     if disaster.about and not right:
         wrong.append(f"{disaster.alert} was not about {disaster.about}")
     others = sorted({f"{call.alert} {call.about}" for call in calls if call.alert != disaster.alert})
-    critical = {call.alert for call in calls if call.severity == "critical"} - {disaster.alert}
+    critical = {call.alert for call in calls if call.severity == "critical"} - {disaster.alert, disaster.also}
     tell(f"  besides: {', '.join(others) or 'nobody'}")
     return wrong + [f"{name} called too, and is critical" for name in sorted(critical)]
 

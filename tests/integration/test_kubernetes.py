@@ -10,7 +10,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from alerts import rules
+from alerts import NO_TOOLS, rules, tool
 
 from config.networks import PRESETS
 from config.networks_file import networks_in
@@ -126,10 +126,10 @@ def test_the_migration_can_be_applied_by_itself(overlay: str) -> None:
 
 
 @with_kubectl
-def test_the_large_overlay_has_several_of_all_but_beat_and_the_alerts() -> None:
+def test_the_large_overlay_has_several_of_all_but_beat_and_ops_and_has_the_alerts() -> None:
     made = rendered(FOLDER / "overlays" / "large")
     replicas = {each["metadata"]["name"]: each["spec"]["replicas"] for each in made if each["kind"] == "Deployment"}
-    assert {name for name, count in replicas.items() if count == 1} == {"beat"}
+    assert {name for name, count in replicas.items() if count == 1} == {"beat", "ops"}
     assert {"PodMonitor", "PrometheusRule"} <= {each["kind"] for each in made}
 
 
@@ -146,6 +146,52 @@ def test_a_pod_has_no_more_than_it_needs(name: str) -> None:
     }
     assert set(made["resources"]) == {"requests", "limits"}
     assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(pod)
+
+
+def mebibytes(amount: str) -> int:
+    assert amount.endswith("Mi")
+    return int(amount.removesuffix("Mi"))
+
+
+@pytest.mark.parametrize("name", ["worker", "worker-refresh"])
+def test_a_worker_has_memory_for_its_pool_and_itself(name: str) -> None:
+    made = container(name)
+    processes = int(made["command"][made["command"].index("--concurrency") + 1])
+    (each,) = re.findall(r"^worker_max_memory_per_child = (\w+)", (ROOT / "celeryconfig.py").read_text(), re.MULTILINE)
+    # The main process takes no more than one of its pool.
+    assert mebibytes(made["resources"]["limits"]["memory"]) >= (processes + 1) * int(each) / 1024
+    assert f"{mebibytes(made['resources']['limits']['memory'])}m" == COMPOSE[name]["mem_limit"]
+
+
+OVERDUE = 'balance_sync_overdue_since_timestamp_seconds{network="tron"}'
+SYNCED = 'balance_sync_network_synced{network="tron"}'
+UP = "balance_sync_database_up"
+
+
+@pytest.mark.skipif(tool("promtool") is None, reason=NO_TOOLS)
+@pytest.mark.parametrize(
+    ("series", "value"),
+    [
+        ({OVERDUE: "1200x60", SYNCED: "1x60", UP: "1x60"}, 600),
+        ({OVERDUE: "0x60", SYNCED: "0x60", UP: "1x60"}, 0),
+        ({SYNCED: "1x60", UP: "1x60"}, 0),
+        ({SYNCED: "1x60", UP: "0x60"}, None),
+        ({}, None),
+    ],
+)
+def test_workers_are_scaled_by_what_they_can_read_and_not_by_what_nobody_knows(
+    series: dict[str, str], value: float | None, tmp_path: Path
+) -> None:
+    (trigger,) = WRITTEN["examples/worker-scaling.yaml ScaledObject worker"]["spec"]["triggers"]
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+    wanted = [] if value is None else [{"labels": "{}", "value": value}]
+    looks = [{"expr": trigger["metadata"]["query"], "eval_time": "30m", "exp_samples": wanted}]
+    held = [{"series": name, "values": values} for name, values in series.items()]
+    case = {"interval": "1m", "input_series": held, "promql_expr_test": looks}
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump({"rule_files": [], "tests": [case]}))
+    command = [str(tool("promtool")), "test", "rules", str(tmp_path / "tests.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", PODS)
