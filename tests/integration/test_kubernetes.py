@@ -23,6 +23,8 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.35", "1.36", "1.37")
 OF_OPERATORS = {"monitoring.coreos.com/v1": {"PodMonitor", "PrometheusRule"}, "keda.sh/v1alpha1": {"ScaledObject"}}
 """Kinds whose schemas are not in Kubernetes itself: their operators bring them."""
+PATCH = FOLDER / "examples" / "jwks.yaml"
+"""A part of a manifest, which is nothing by itself."""
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 OVERLAYS = ("small", "large")
 
@@ -42,7 +44,7 @@ def manifests(text: str) -> list[Manifest]:
 def written() -> Iterator[tuple[str, Manifest]]:
     """Every manifest as it is in a file, but for kustomize's own."""
     for path in sorted(FOLDER.rglob("*.yaml")):
-        if path.name != "kustomization.yaml":
+        if path.name not in {"kustomization.yaml", PATCH.name}:
             for each in manifests(path.read_text()):
                 yield f"{path.relative_to(FOLDER)} {each['kind']} {each['metadata']['name']}", each
 
@@ -249,13 +251,59 @@ def test_nobody_reaches_a_process_unless_it_is_said() -> None:
 
 def test_every_secret_that_a_process_takes_is_in_the_example_and_no_other_ones() -> None:
     made = yaml.safe_load((FOLDER / "example-secrets" / "kustomization.yaml").read_text())["secretGenerator"]
-    given = {each["name"]: set(each["files"]) for each in made}
+    given = {each["name"]: set(each["files"]) for each in made if "files" in each}
     for name, pod in PODS.items():
         (secret,) = (each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each)
         taken = {Path(value).name for value in environment(name).values() if value.startswith("/run/secrets/")}
         assert taken == given[secret], name
     for file in set().union(*given.values()):
         assert (FOLDER / "example-secrets" / file).exists()
+
+
+def test_processes_take_the_variables_of_further_networks_where_they_do_with_compose() -> None:
+    made = yaml.safe_load((FOLDER / "example-secrets" / "kustomization.yaml").read_text())["secretGenerator"]
+    assert {each["name"]: each["envs"] for each in made if "envs" in each} == {"networks-env": ["networks.env"]}
+    assert (FOLDER / "example-secrets" / "networks.env").exists()
+    for name in PODS:
+        wanted = [{"secretRef": {"name": "networks-env"}}] if "env_file" in COMPOSE[name] else None
+        assert container(name).get("envFrom") == wanted, name
+
+
+@with_kubectl
+def test_a_line_for_a_further_network_reaches_workers_beat_and_ops(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    with (tmp_path / "kubernetes" / "example-secrets" / "networks.env").open("a") as lines:
+        lines.write("BSC_RPC_URLS=https://node.example/key\nTRON_RPS=5\n")
+    made = rendered(tmp_path / "kubernetes" / "overlays" / "small")
+    (secret,) = (each for each in made if each["metadata"]["name"].startswith("networks-env-"))
+    assert (secret["kind"], set(secret["data"])) == ("Secret", {"BSC_RPC_URLS", "TRON_RPS"})
+    takers = {
+        each["metadata"]["name"]
+        for each in made
+        if each["kind"] == "Deployment"
+        for taken in each["spec"]["template"]["spec"]["containers"][0].get("envFrom", [])
+        if taken == {"secretRef": {"name": secret["metadata"]["name"]}}
+    }
+    assert takers == {"worker", "worker-refresh", "beat", "ops"}
+
+
+@with_kubectl
+def test_the_patch_for_a_providers_tokens_leaves_one_source_of_keys(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    overlay = tmp_path / "kubernetes" / "overlays" / "small"
+    shutil.copy(PATCH, overlay)
+    with (overlay / "kustomization.yaml").open("a") as lines:
+        lines.write("patches:\n  - path: jwks.yaml\n")
+    (api,) = (each for each in rendered(overlay) if each["kind"] == "Deployment" and each["metadata"]["name"] == "api")
+    for version in VERSIONS:
+        is_valid(api, version)
+    given = {each["name"]: each["value"] for each in api["spec"]["template"]["spec"]["containers"][0]["env"]}
+    override = (ROOT / "compose" / "jwks.override.yml").read_text()
+    assert "JWT_SECRET_FILE" not in given
+    for name, value in given.items():
+        if name.startswith("JWT_"):
+            assert f"{name}: {value}\n" in override
+    assert {"DATABASE_URL_FILE", "REDIS_URL_FILE", "JWT_JWKS_URL", "JWT_AUDIENCE"} <= set(given)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("worker", WorkerSettings), ("api", ApiSettings), ("ops", OpsSettings)])
