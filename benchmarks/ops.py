@@ -13,8 +13,12 @@ from benchmarks.scale import LARGE, SHARED_BUFFERS, tree_cpu
 from benchmarks.stage import Stage, stage
 from config.logging import configure_logging
 from config.ops_settings import OpsSettings
+from config.settings import worker_settings
+from db.networks import source_of_first_balances
+from db.session import transaction
 from devstack.product import ops
 from devstack.servers import Server, wait_for
+from worker.sync.registration import register_networks
 
 PASSES = 6
 OFTEN = 5
@@ -28,8 +32,9 @@ UPDATE sync_schedule AS s SET lane = 0, next_sync_at = now() + random() * interv
   FROM (SELECT id, random() < 0.01 AS failed FROM wallets) AS w WHERE id = wallet_id
 """
 _READ = """
-INSERT INTO balance_cache (wallet_id, usdt_balance, native_balance, block_number, block_time, finality, last_synced)
-SELECT wallet_id, 1, 1, 1, claimed_at, 'latest', claimed_at FROM sync_schedule
+INSERT INTO balance_cache
+       (wallet_id, usdt_balance, native_balance, block_number, block_time, finality, last_synced, source)
+SELECT wallet_id, 1, 1, 1, claimed_at, 'latest', claimed_at, source FROM sync_schedule JOIN networks ON name = network
 """
 
 
@@ -38,6 +43,11 @@ def figures(tell: Callable[[str], None]) -> Iterator[Figure]:
     configure_logging("WARNING", "console")
     with stage(LARGE // 2, shared_buffers=SHARED_BUFFERS) as scene:
         tell(f"{LARGE:,} wallets, each read within the past minutes …")
+        settings = worker_settings()
+        register_networks(settings)
+        with transaction() as connection:
+            for network in settings.networks:
+                source_of_first_balances(connection, settings.chain(network))
         for statement in (_SCHEDULED, _READ, "VACUUM ANALYZE"):
             scene.database.execute(statement)
         with ops(scene.folder, {**scene.env, "COLLECT_INTERVAL": str(OFTEN)}) as server:
