@@ -25,6 +25,13 @@ BUNDLE = 2000
 
 FIND_TIMEOUT = 120_000  # milliseconds; a pass over a million rows takes seconds
 
+_SETTINGS = {
+    "plan_cache_mode": "force_custom_plan",
+    "statement_timeout": str(FIND_TIMEOUT),
+    "work_mem": "64MB",
+}
+"""A plan for any numbers does not know that a slice is a small part of the table, nor how many wallets are named."""
+
 SLICE = 20_000
 """Wallets that are looked through at a time, whether they are in scope or not: some hundredths of a second."""
 
@@ -178,7 +185,7 @@ class Seen(NamedTuple):
 
 def count(connection: Connection, scope: Scope) -> Wanted:
     """How many wallets a scope comes to. One pass over what the scope needs."""
-    connection.exec_driver_sql(set_for_a_transaction({"statement_timeout": str(FIND_TIMEOUT), "work_mem": "64MB"}))
+    connection.exec_driver_sql(set_for_a_transaction(_SETTINGS))
     given = scope._given()  # noqa: SLF001  the class is this module's
     conditions = " AND ".join(_SCOPES[name] for name in given) or "true"
     wanted = Wanted({}, {})
@@ -203,6 +210,7 @@ def slices(scope: Scope, transaction: Callable[[], AbstractContextManager[Connec
 
 def slice_of(connection: Connection, scope: Scope, start: UUID) -> Slice:
     """The wallets of a scope among the next SLICE ones, from the id `start` on."""
+    connection.exec_driver_sql(set_for_a_transaction(_SETTINGS))
     given = scope._given()  # noqa: SLF001
     narrow, others = (
         " AND ".join(_SCOPES[name] for name in given if (name in _NARROW) == is_narrow) or "true"
