@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 import structlog
+from psycopg.errors import InsufficientPrivilege, LockNotAvailable, QueryCanceled
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -33,6 +34,12 @@ REDIS_TIMEOUT = 2.0  # seconds for a connection and for each answer: one that ha
 STATEMENT_INTERVALS = 1.0
 """A statement of a pass may take so many intervals. There are two at the most, and what takes longer than three
 intervals comes too late to be told."""
+ANSWERS = {
+    QueryCanceled: "it does not count the wallets in time",
+    LockNotAvailable: "somebody has locked a table, so that it cannot count the wallets",
+    InsufficientPrivilege: "its user may not read all of it: give it the rights of bal_ops",
+}
+"""Errors by which Postgres shows that it is there, and what each means for a pass."""
 RIGHTS = "its user may not read all of it: give it the rights of config/redis.acl"
 
 
@@ -41,11 +48,14 @@ class Source:
     """Postgres or Redis, as passes found it: it is logged when that changes, and not at each pass."""
 
     name: str
+    answers: bool = False
+    """Whether it answered in the last pass, be it with an error."""
     why: str = ""
     """Why it gave nothing, or not all, in the last pass; empty: it did."""
 
-    def note(self, why: str) -> None:
+    def note(self, why: str, *, answers: bool) -> None:
         """How it was in a pass."""
+        self.answers = answers
         if why and why != self.why:
             log.warning("collection_failed", source=self.name, reason=why)
         elif self.why and not why:
@@ -71,8 +81,9 @@ class Passes:
         return Picture(
             at=at,
             seconds=monotonic() - began,
-            database=of_wallets is not None,
-            redis=found is not None,
+            database=self.database.answers,
+            redis=self.redis.answers,
+            counted=of_wallets is not None,
             networks=[_network(self.settings, name, of_wallets, found, at) for name in networks],
             queues=found.queues if found else None,
             dispatched=found.dispatched if found else None,
@@ -85,10 +96,12 @@ class Passes:
         try:
             found = wallets.look(timedelta(seconds=self.settings.sync_lease), timeout)
         except SQLAlchemyError as error:
+            cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+            why = next((why for kind, why in ANSWERS.items() if isinstance(cause, kind)), "")
             # The driver's message names host and user.
-            self.database.note(reason(error.orig if isinstance(error, DBAPIError) and error.orig else error))
+            self.database.note(why or reason(cause), answers=bool(why))
             return None
-        self.database.note("")
+        self.database.note("", answers=True)
         return found
 
     def _work(self, now: float) -> RedisPart | None:
@@ -100,9 +113,9 @@ class Passes:
         except redis.RedisError as error:
             # One that has become a replica, or hangs, keeps its connections: the next pass makes a new one.
             self._client.connection_pool.disconnect()
-            self.redis.note(type(error).__name__)
+            self.redis.note(type(error).__name__, answers=False)
             return None
-        self.redis.note(RIGHTS if found.refused else "")
+        self.redis.note(RIGHTS if found.refused else "", answers=True)
         return found
 
 

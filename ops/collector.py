@@ -34,7 +34,7 @@ class Collector:
         """The ages of the last hours, for the page."""
         self._last: Picture | None = None
         self._good: Picture | None = None
-        """The last one with an answer of Postgres."""
+        """The last one in which Postgres told what it knows."""
         self._failures = 0
         self._rendered = b""
         self._broken = ""
@@ -85,8 +85,8 @@ class Collector:
                 log.exception("collection_broken")
             return
         self._broken = ""
-        self._failures += not (found.database and found.redis)
-        self._good = found if found.database else self._good
+        self._failures += not (found.counted and found.redis)
+        self._good = found if found.counted else self._good
         # In this order: whoever asks in between is given the older picture, with the older metrics.
         self._rendered = rendered(found, self._known())
         self._last = found

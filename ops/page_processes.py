@@ -24,7 +24,10 @@ class Process:
 
 def processes(picture: Picture, now: float) -> Iterator[Process]:
     """The state of each. What cannot be known without Redis is said to be unknown."""
-    if picture.database:
+    if picture.database and not picture.counted:
+        sentence = "answers, and did not count the wallets"
+        yield Process(Level.ACT, "Postgres", sentence, "Why is told below, and in the log of `ops`.")
+    elif picture.database:
         yield Process(Level.GOOD, "Postgres", "answers")
     else:
         yield Process(Level.ACT, "Postgres", "does not answer", "See whether it runs, and `DATABASE_URL`.")

@@ -65,7 +65,7 @@ def verdict(network: NetworkPicture, now: float, *, lease: float) -> Verdict:
     """The verdict on a network. `lease`: SYNC_LEASE, after which nothing is late by a worker's death alone."""
     wallets = network.wallets
     if wallets is None:
-        return Verdict(Level.IDLE, "Unknown", "Nothing is known: the database does not answer.")
+        return Verdict(Level.IDLE, "Unknown", "Nothing is known: the database does not tell.")
     return (
         _without_reads(network, wallets)
         or _out(network, now)

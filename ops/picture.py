@@ -48,7 +48,7 @@ class NetworkPicture:
     synced: bool
     """Whether the settings give it nodes."""
     wallets: NetworkFreshness | None
-    """None: the database is away."""
+    """None: the database is away, or does not tell."""
     condition: Condition | None
     nodes: Sequence[NodeState] | None
     """Best first; None: Redis is away."""
@@ -78,7 +78,7 @@ class Picture:
     seconds: float
     """How long it took."""
     database: bool
-    """Whether Postgres answered."""
+    """Whether Postgres answered, if only that it will not tell, or did not find it in time."""
     redis: bool
     """Whether Redis answered."""
     networks: Sequence[NetworkPicture]
@@ -87,5 +87,7 @@ class Picture:
     """When a worker last carried out a tick of beat's."""
     workers: Mapping[str, float] | None = None
     """Workers by their names, and when each was seen last."""
+    counted: bool = True
+    """Whether Postgres told what it knows of the wallets."""
     why: str = ""
     """What failed, without any value of a setting: the error's class."""

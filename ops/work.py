@@ -77,11 +77,13 @@ def _look_at_network(client: Any, settings: WorkerSettings, network: NetworkName
     fields = _fields(named)
     pipeline = client.pipeline(transaction=False).hmget(counts_key(network), fields).get(day_key(network, now))
     counts, used = _answers(pipeline, found)
-    if counts is not None:
-        by_field = {name: number(raw) for name, raw in zip(fields, counts, strict=True)}
-        found.work[network] = work_of(named, {name: value for name, value in by_field.items() if value is not None})
-        # A day in which nothing was counted has no key.
-        found.used_today[network] = number(used) or 0
+    by_field = {name: number(raw) for name, raw in zip(fields, counts or (None,) * len(fields), strict=True)}
+    known = {name: value for name, value in by_field.items() if value is not None}
+    if known:  # of a network that was never read since Redis was emptied, nothing is known
+        found.work[network] = work_of(named, known)
+    # Without a key of the day nothing was sent yet, or Redis was emptied, or does not tell: nobody knows which.
+    if (today := number(used)) is not None:
+        found.used_today[network] = today
 
 
 def _look_at_queues(client: Any, names: Sequence[str], now: float, found: RedisPart) -> None:
@@ -116,7 +118,7 @@ def _fields(nodes: Sequence[NamedNode]) -> list[str]:
 
 
 def work_of(nodes: Sequence[NamedNode], counts: Mapping[str, int]) -> Work:
-    """A network's counts by the names that people see. What was never counted is zero, as Redis knows of all. Pure."""
+    """A network's counts by the names that people see. What was never counted is zero where others were. Pure."""
     failed = {(node.name, code): counts.get(failed_field(node.id, code), 0) for node in nodes for code in READ_CODES}
     return Work(
         requests={node.name: counts.get(requests_field(node.id), 0) for node in nodes},

@@ -24,7 +24,7 @@ from tables import Tables
 from config.broker import KEY_PREFIX
 from config.ops_keys import DISPATCHED, WORKERS, worker_entry
 from config.ops_settings import OpsSettings, ops_settings
-from config.work_counts import counts_key
+from config.work_counts import counts_key, day_key
 from db.rights import OPS
 from db.session import engine
 from devstack.product import beat, ops, worker
@@ -45,6 +45,7 @@ from worker.reading.shared import Shared
 
 Env = dict[str, str]
 SECRET = "hunter2"
+ANSWERED = ("too slow", "locked", "not allowed")
 ADDRESS = "TAVFvX9tToo1UJ2h7j47jVkgQjZa8LarY8"
 
 
@@ -262,6 +263,42 @@ def test_a_statement_that_takes_too_long_is_ended_on_the_server(passes: Callable
     assert of_wallets.look(timedelta(seconds=60), CAP)["tron"].wallets == 20_000
 
 
+@pytest.mark.parametrize("how", ANSWERED)
+def test_a_postgres_that_answers_and_does_not_tell_is_up_and_nothing_else_is_said_of_it(
+    passes: Callable[..., Passes], tables: Tables, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    tables.add("tron", ADDRESS)
+    made = passes()
+    collector = Collector(made.settings, made.run)
+    collector.run_pass()
+    good = collector.last
+    with ExitStack() as until_told:
+        match how:
+            case "too slow":
+                monkeypatch.setattr(collect, "STATEMENT_INTERVALS", 0.0002)
+                tables.rows(
+                    "INSERT INTO wallets (user_id, network, address)"
+                    " SELECT gen_random_uuid(), 'tron', 'x' || n FROM generate_series(1, 20000) AS n"
+                )
+            case "locked":
+                until_told.enter_context(tables.connection.transaction())
+                tables.connection.execute("LOCK TABLE wallets")
+            case _:
+                tables.rows(f"REVOKE SELECT ON wallets FROM {OPS}")
+                until_told.callback(tables.rows, f"GRANT SELECT ON wallets TO {OPS}")
+        collector.run_pass()
+    found = collector.last
+    assert found
+    assert good
+    assert (found.database, found.counted, of(found, "tron").wallets) == (True, False, None)
+    assert found.why.startswith(f"Postgres: {dict(zip(ANSWERED, collect.ANSWERS.values(), strict=True))[how]}")
+    families = text_string_to_metric_families(collector.metrics.decode())
+    told = {sample.name.removeprefix(PREFIX): sample.value for family in families for sample in family.samples}
+    assert (told["database_up"], told["collection_failures_total"]) == (1, 1)
+    assert told["collected_timestamp_seconds"] == pytest.approx(good.at, abs=0.001), "which goes on growing old"
+    assert "due_wallets" not in told
+
+
 def test_the_role_of_operators_is_all_that_a_pass_needs(passes: Callable[..., Passes], tables: Tables) -> None:
     tables.add("tron", ADDRESS)
     made = passes()
@@ -292,7 +329,12 @@ def test_counters_go_on_after_a_restart_and_begin_anew_with_redis(
         assert found.quota.predicted >= 5
         assert sum(found.nodes[0].requests.values()) == 5
     redis.Redis.from_url(redis_process.url).flushall()
-    assert of(made.run(), "tron").work.requests == {"127.0.0.1:2": 0}, "an ordinary reset of a counter"
+    emptied = of(made.run(), "tron")
+    assert emptied.work is None, "nothing is known, and that is not zero"
+    assert (emptied.quota.used, emptied.quota.predicted) == (None, None)
+    known.requests.add(node, 3)
+    known.requests.send()
+    assert of(made.run(), "tron").work.requests == {"127.0.0.1:2": 3}, "an ordinary reset of a counter"
 
 
 def test_a_user_of_redis_with_an_older_releases_rights_is_told_of_once_and_the_past_hour_is_counted_all_the_same(
@@ -360,8 +402,10 @@ def test_whatever_a_stranger_puts_into_redis_a_pass_ends_well(
                 client.zadd(key, {b"\xff|\x1b[2J": 5, b"no queue": 1e300, b"x|ticks": 1e300})
             case _:
                 client.set(key, str(time() + 86_400))
+    client.rpush(day_key("tron", time()), "no number")
     found = made.run()
     assert (found.redis, found.database) == (True, True)
+    assert (of(found, "tron").work, of(found, "tron").quota.used) == (None, None)
     assert found.dispatched is None, "a moment of tomorrow is none of ours either"
     assert all(queue.worker_seen is None and queue.oldest is None for queue in found.queues or ())
     assert "\x1b" not in "".join(found.workers or ())

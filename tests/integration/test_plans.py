@@ -8,6 +8,7 @@ from leases import LEASE, SOON, good, noted, only
 from sqlalchemy import Connection
 from tables import Tables
 
+from db import resync_queries as resync
 from db.claims import claim_due, claim_these, request_user, request_wallets
 from db.due_wallets import count_due
 from db.leases import release
@@ -63,6 +64,19 @@ def test_nor_do_claims_by_id_or_requests_or_a_claim_that_finds_nothing(many: lis
             request_user(connection, uuid4(), ["tron"], cooldown=SOON)
             claim_these(connection, "tron", many, limit=BATCH, lease=LEASE)
             assert scans(connection) == {}
+
+
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize("finds", ["count", "slice_of"])
+def test_wallets_are_looked_for_with_a_plan_for_this_search_and_in_minutes(finds: str) -> None:
+    """A plan for any numbers takes a slice for a tenth of the table."""
+    with transaction() as connection:
+        if finds == "count":
+            resync.count(connection, resync.Scope())
+        else:
+            resync.slice_of(connection, resync.Scope(), UUID(int=0))
+        shown = "SELECT current_setting('plan_cache_mode'), current_setting('statement_timeout')"
+        assert tuple(connection.exec_driver_sql(shown).one()) == ("force_custom_plan", "2min")
 
 
 def versions(connection: Connection) -> Counter[str]:

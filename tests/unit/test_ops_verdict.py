@@ -104,7 +104,7 @@ VERDICTS: list[tuple[NetworkPicture, Level, str, str]] = [
         network(wallets=None, condition=None),
         Level.IDLE,
         "Unknown",
-        "Nothing is known: the database does not answer.",
+        "Nothing is known: the database does not tell.",
     ),
 ]
 
