@@ -353,6 +353,21 @@ def test_the_pods_that_are_scraped_have_the_port_that_is_named() -> None:
         assert [port["name"] for port in container(name)["ports"]] == [monitor["podMetricsEndpoints"][0]["port"]]
 
 
+@with_kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_label_that_kube_prometheus_stack_looks_for_is_a_comment_away(overlay: str, tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    path = tmp_path / "kubernetes" / "overlays" / overlay / "kustomization.yaml"
+    commented = r"^( *)# (patches:$|- target:|    kind: Pod|  patch: '|- \.\./\.\./monitoring)"
+    path.write_text(re.sub(commented, r"\1\2", path.read_text(), flags=re.MULTILINE))
+    labelled = {
+        each["kind"]
+        for each in rendered(path.parent)
+        if each["metadata"].get("labels", {}).get("release") == "kube-prometheus-stack"
+    }
+    assert labelled == {"PodMonitor", "PrometheusRule"}
+
+
 def test_no_overlay_takes_the_examples() -> None:
     for path in FOLDER.rglob("kustomization.yaml"):
         assert not re.search(r"^[^#]*examples/", path.read_text(), re.MULTILINE)
