@@ -38,7 +38,9 @@ WRONG = (
     ("server certificate for", "its certificate is for another host"),
     ("hostname mismatch", "its certificate is for another host"),
     ("ip address mismatch", "its certificate is for another host"),
+    ("too weak", "its certificate's key or signature is too weak for TLS: give it another one"),
     ("certificate verify failed", "nobody whom we trust vouches for its certificate: name who does in sslrootcert"),
+    ("pem lib", "the key of sslkey is none in PEM, which the endpoint's driver wants"),
     ("private key file", "the key of sslkey cannot be used"),
 )
 """What a driver's words have in them, in small letters, and what that means, where no waiting mends it."""
