@@ -23,8 +23,16 @@ _SETTINGS = {
 # and nobody holds it; overdue when that was `grace` ago. Its cadence is the time from the read to when it is due again,
 # known of those that wait for it after a good read. A wallet without a schedule is due since it was made. A balance of
 # another source than its network's was never read.
-_HELD = "(SELECT DISTINCT unnest(wallet_ids) AS wallet_id FROM leases WHERE lease_until > now())"
-_CADENCE = """CASE WHEN h.wallet_id IS NULL AND s.failures = 0
+#
+# A wallet is lost when nobody holds it and its lease ended without its worker more than once, or once and was put
+# aside. Its due time stays where it was, so that it would be the longest overdue for good, whatever becomes of others.
+# One whose lease has only just run out is none: where no worker is left to put it aside, it is overdue as any other.
+_LEASED = """(SELECT wallet_id, bool_or(held) AS held, bool_or(deaths > 0) AND NOT bool_or(held) AS lost
+                FROM (SELECT unnest(wallet_ids) AS wallet_id, coalesce(lease_until > now(), false) AS held, deaths
+                        FROM leases) AS l GROUP BY wallet_id)"""
+_HELD = "h.held IS TRUE"
+_FREE = "h.held IS NOT TRUE"
+_CADENCE = f"""CASE WHEN {_FREE} AND s.failures = 0
                      AND s.next_sync_at > now() AND s.next_sync_at > s.claimed_at
                 THEN date_part('epoch', s.next_sync_at - s.claimed_at) END"""
 _AGES = """percentile_disc(%(shares)s::float8[]) WITHIN GROUP (ORDER BY date_part('epoch', now() - last_synced))"""
@@ -36,14 +44,14 @@ _OF_EACH_WALLET = f"""
 WITH wallet AS (
     SELECT w.network, w.created_at, s.last_error, coalesce(s.failures > 0, false) AS failed, b.last_synced,
            b.block_time, coalesce(s.last_error = 'bad_address', false) AS hopeless, s.wallet_id IS NULL AS unscheduled,
-           h.wallet_id IS NOT NULL AS held,
+           {_HELD} AS held, coalesce(h.lost, false) AS lost,
            CASE WHEN s.next_sync_at > {_BEGINNING} THEN s.next_sync_at ELSE w.created_at END AS due_since,
-           coalesce(s.next_sync_at <= now(), true) AND h.wallet_id IS NULL AS due,
-           coalesce(s.next_sync_at <= now() - %(grace)s, true) AND h.wallet_id IS NULL AS overdue,
+           coalesce(s.next_sync_at <= now(), true) AND {_FREE} AS due,
+           coalesce(s.next_sync_at <= now() - %(grace)s, true) AND {_FREE} AS overdue,
            {_CADENCE} AS cadence
       FROM wallets w JOIN networks n ON n.name = w.network LEFT JOIN sync_schedule s ON s.wallet_id = w.id
       LEFT JOIN balance_cache b ON b.wallet_id = w.id AND {OF_SOURCE}
-      LEFT JOIN {_HELD} h ON h.wallet_id = w.id
+      LEFT JOIN {_LEASED} h ON h.wallet_id = w.id
 ), error AS (
     SELECT network, jsonb_object_agg(coalesce(last_error, 'unknown'), wallets) AS errors
       FROM (SELECT network, last_error, count(*) AS wallets FROM wallet WHERE failed GROUP BY 1, 2) AS e GROUP BY 1
@@ -56,10 +64,11 @@ SELECT network, now() AS counted_at, count(*) AS wallets, count(last_synced) AS 
        coalesce((SELECT errors FROM error e WHERE e.network = wallet.network), '{{}}') AS errors,
        count(*) FILTER (WHERE hopeless) AS hopeless, count(*) FILTER (WHERE held) AS claimed,
        count(*) FILTER (WHERE due) AS due, count(*) FILTER (WHERE overdue) AS overdue,
-       count(*) FILTER (WHERE unscheduled) AS without_schedule,
-       count(cadence) AS waiting, coalesce(sum(3600 / cadence), 0)::float8 AS reads_per_hour,
+       count(*) FILTER (WHERE overdue AND NOT lost) AS overdue_free,
+       count(*) FILTER (WHERE unscheduled) AS without_schedule, count(cadence) AS waiting,
+       coalesce(sum(3600 / cadence), 0)::float8 AS reads_per_hour,
        min(last_synced) FILTER (WHERE NOT hopeless) AS oldest_read, max(last_synced) AS last_read,
-       max(block_time) AS block_time, min(due_since) FILTER (WHERE overdue) AS overdue_since,
+       max(block_time) AS block_time, min(due_since) FILTER (WHERE overdue AND NOT lost) AS overdue_since,
        CASE WHEN count(last_synced) = 0 THEN min(created_at) FILTER (WHERE NOT hopeless) END AS unread_since,
        CASE WHEN count(last_synced) > 0 THEN {_AGES} FILTER (WHERE last_synced IS NOT NULL) END AS ages,
        false AS ages_estimated
@@ -79,23 +88,26 @@ _BY_TABLE = f"""
 WITH wallet AS MATERIALIZED (
     SELECT network, count(*) AS wallets FROM wallets GROUP BY network
 ), schedule AS MATERIALIZED (
-    SELECT s.network, s.last_error, s.failures > 0 AS failed, count(*) AS wallets, count(h.wallet_id) AS claimed,
-           count(*) FILTER (WHERE s.next_sync_at <= now() AND h.wallet_id IS NULL) AS due,
-           count(*) FILTER (WHERE s.next_sync_at <= now() - %(grace)s AND h.wallet_id IS NULL) AS overdue,
-           min(s.next_sync_at) FILTER (WHERE s.next_sync_at <= now() - %(grace)s AND h.wallet_id IS NULL)
+    SELECT s.network, s.last_error, s.failures > 0 AS failed, count(*) AS wallets,
+           count(*) FILTER (WHERE {_HELD}) AS claimed,
+           count(*) FILTER (WHERE s.next_sync_at <= now() AND {_FREE}) AS due,
+           count(*) FILTER (WHERE s.next_sync_at <= now() - %(grace)s AND {_FREE}) AS overdue,
+           count(*) FILTER (WHERE s.next_sync_at <= now() - %(grace)s AND {_FREE} AND h.lost IS NOT TRUE)
+               AS overdue_free,
+           min(s.next_sync_at) FILTER (WHERE s.next_sync_at <= now() - %(grace)s AND {_FREE} AND h.lost IS NOT TRUE)
                AS overdue_since,
-           count(*) FILTER (WHERE h.wallet_id IS NULL AND s.failures = 0
+           count(*) FILTER (WHERE {_FREE} AND s.failures = 0
                                   AND s.next_sync_at > now() AND s.next_sync_at > s.claimed_at) AS waiting,
            coalesce(sum(3600 / ({_CADENCE})), 0)::float8 AS reads_per_hour
-      FROM sync_schedule s LEFT JOIN {_HELD} h USING (wallet_id) GROUP BY 1, 2, 3
+      FROM sync_schedule s LEFT JOIN {_LEASED} h USING (wallet_id) GROUP BY 1, 2, 3
 ), balance AS MATERIALIZED (
     SELECT source, count(*) AS read, min(last_synced) AS oldest_read, max(last_synced) AS last_read,
            max(block_time) AS block_time
       FROM balance_cache GROUP BY source
 ), network AS MATERIALIZED (
     SELECT w.network, n.source, w.wallets, coalesce(b.read, 0) AS read, b.oldest_read, b.last_read, b.block_time,
-           s.failed, s.errors, s.hopeless, s.claimed, s.due, s.overdue, s.overdue_well, s.overdue_since, s.waiting,
-           s.reads_per_hour,
+           s.failed, s.errors, s.hopeless, s.claimed, s.due, s.overdue, s.overdue_well, s.overdue_free, s.overdue_since,
+           s.waiting, s.reads_per_hour,
            w.wallets = coalesce(s.wallets, 0) AND w.wallets >= coalesce(b.read, 0)
                AND coalesce(s.overdue_since > {_BEGINNING}, true)
                AND NOT EXISTS (SELECT FROM balance WHERE source IS NULL) AS sure
@@ -106,13 +118,14 @@ WITH wallet AS MATERIALIZED (
                         coalesce(sum(wallets) FILTER (WHERE last_error = 'bad_address'), 0)::bigint AS hopeless,
                         sum(claimed)::bigint AS claimed, sum(due)::bigint AS due, sum(overdue)::bigint AS overdue,
                         coalesce(sum(overdue) FILTER (WHERE NOT failed), 0)::bigint AS overdue_well,
+                        sum(overdue_free)::bigint AS overdue_free,
                         min(overdue_since) AS overdue_since, sum(waiting)::bigint AS waiting,
                         sum(reads_per_hour) AS reads_per_hour
                    FROM schedule GROUP BY network) AS s ON s.network = w.network
 ), unread AS MATERIALIZED (
     SELECT s.network, count(*) AS wallets
-      FROM sync_schedule AS s JOIN network AS n USING (network) LEFT JOIN {_HELD} AS h USING (wallet_id)
-     WHERE s.failures = 0 AND s.next_sync_at <= now() - %(grace)s AND h.wallet_id IS NULL
+      FROM sync_schedule AS s JOIN network AS n USING (network) LEFT JOIN {_LEASED} AS h USING (wallet_id)
+     WHERE s.failures = 0 AND s.next_sync_at <= now() - %(grace)s AND {_FREE}
        AND NOT EXISTS (SELECT FROM balance_cache AS b WHERE b.wallet_id = s.wallet_id AND b.source = n.source)
        AND (SELECT bool_or(wallets > read AND overdue_well > 0) FROM network) GROUP BY 1
 ), failing AS MATERIALIZED (
@@ -138,8 +151,8 @@ SELECT n.network, now() AS counted_at, n.wallets, n.read,
        n.read - coalesce(f.wallets, 0) - n.overdue_well + coalesce(u.wallets, 0) AS fresh,
        n.overdue_well - coalesce(u.wallets, 0) AS stale, coalesce(f.wallets, 0) AS failing,
        n.wallets - n.read AS never_synced, n.failed, coalesce(n.errors, '{{}}') AS errors, n.hopeless, n.claimed, n.due,
-       n.overdue, 0 AS without_schedule, n.waiting, n.reads_per_hour, n.oldest_read, n.last_read, n.block_time,
-       n.overdue_since, y.unread_since, a.ages, coalesce(a.estimated, false) AS ages_estimated,
+       n.overdue, n.overdue_free, 0 AS without_schedule, n.waiting, n.reads_per_hour, n.oldest_read, n.last_read,
+       n.block_time, n.overdue_since, y.unread_since, a.ages, coalesce(a.estimated, false) AS ages_estimated,
        n.sure AND NOT coalesce(f.hopeless, false) AS sure
   FROM network AS n LEFT JOIN unread AS u USING (network) LEFT JOIN failing AS f USING (network)
   LEFT JOIN young AS y USING (network) LEFT JOIN age AS a USING (source)
@@ -175,6 +188,8 @@ class NetworkFreshness:
     """Wallets without a valid address: they are never asked for."""
     due: int = 0
     overdue: int = 0
+    overdue_free: int = 0
+    """These, but for lost ones, which are tried apart from others and more and more rarely."""
     claimed: int = 0
     without_schedule: int = 0
     """Wallets that no claim would ever take, until reconciliation finds them. They count as due and overdue."""
@@ -193,7 +208,7 @@ class NetworkFreshness:
     block_time: datetime | None = None
     """The time of the newest block that a balance is of."""
     overdue_since: datetime | None = None
-    """Since when the wallet is due that has been overdue for the longest."""
+    """Since when the wallet is due that has been overdue for the longest, but for lost ones."""
     unread_since: datetime | None = None
     """When the oldest wallet that can be read was made, where the network has no balance at all; None: it has one."""
     condition: Condition = SOUND

@@ -44,7 +44,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("wallets_without_schedule", "gauge", _NETWORK, "Wallets without a row in sync_schedule."),
     Metric("oldest_read_timestamp_seconds", "gauge", _NETWORK, "When the balance that is oldest was read."),
     Metric("last_read_timestamp_seconds", "gauge", _NETWORK, "When the newest balance was read."),
-    Metric("overdue_since_timestamp_seconds", "gauge", _NETWORK, "Since when the longest overdue wallet is due."),
+    Metric(
+        "overdue_since_timestamp_seconds",
+        "gauge",
+        _NETWORK,
+        "Since when the longest overdue wallet is due, lost ones left out.",
+    ),
     Metric("block_timestamp_seconds", "gauge", _NETWORK, "Time of the newest block of which a balance is."),
     Metric("network_synced", "gauge", _NETWORK, "1 if the settings name an endpoint of it; 0: it is not read."),
     Metric("network_out_since_timestamp_seconds", "gauge", _NETWORK, "Since when no endpoint of it answers."),

@@ -103,19 +103,19 @@ def _out(network: NetworkPicture, now: float) -> Verdict | None:
 
 def _stalled(wallets: NetworkFreshness, now: float, lease: float) -> Verdict | None:
     last = wallets.last_read or wallets.unread_since
-    if not wallets.overdue or last is None or (silent := now - last.timestamp()) <= lease:
+    if not wallets.overdue_free or last is None or (silent := now - last.timestamp()) <= lease:
         return None
     due = f"{counted(wallets.due, 'wallet')} {_be(wallets.due)} due"
     return Verdict(Level.ACT, LATE[0], f"Nothing was read for {in_words(silent)} while {due}.")
 
 
 def _behind(wallets: NetworkFreshness, now: float) -> Verdict | None:
-    if not wallets.overdue:
+    if not wallets.overdue_free:
         return None
     longest = wallets.overdue_since
     since = f", one for {in_words(max(now - longest.timestamp(), 0))}" if longest else ""
-    level = Level.ACT if wallets.overdue >= MANY * wallets.wallets else Level.WATCH
-    return Verdict(level, LATE[1], f"{_of(wallets.overdue, wallets)} overdue{since}.")
+    level = Level.ACT if wallets.overdue_free >= MANY * wallets.wallets else Level.WATCH
+    return Verdict(level, LATE[1], f"{_of(wallets.overdue_free, wallets)} overdue{since}.")
 
 
 def _failing(wallets: NetworkFreshness) -> Verdict | None:
@@ -132,7 +132,9 @@ def _fresh(wallets: NetworkFreshness) -> Verdict:
     rest = []
     if wallets.failed:
         rest.append(f"{wallets.failed:,} {'fails' if wallets.failed == 1 else 'fail'}")
-    if first := wallets.wallets - wallets.fresh - wallets.failed:
+    if wallets.stale:  # and not late: nobody is waited for but these
+        rest.append(f"{wallets.stale:,} lost with {'its worker' if wallets.stale == 1 else 'their workers'}")
+    if first := wallets.wallets - wallets.fresh - wallets.failed - wallets.stale:
         rest.append(f"{first:,} {'waits for its' if first == 1 else 'wait for their'} first read")
     word = "Reading in" if first else "Fresh"
     return Verdict(Level.GOOD, word, f"{_of(wallets.fresh, wallets)} fresh; {', '.join(rest)}.")

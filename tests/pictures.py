@@ -171,7 +171,9 @@ STATES: dict[str, Picture | None] = {
     "out": picture(
         network(
             condition=Condition(moment(720), "unreachable", 0, 0),
-            wallets=wallets(fresh=1100, stale=1002, due=1402, overdue=1002, overdue_since=moment(700)),
+            wallets=wallets(
+                fresh=1100, stale=1002, due=1402, overdue=1002, overdue_free=1002, overdue_since=moment(700)
+            ),
             nodes=[
                 node(resting_seconds=240.0, resting_reason="unreachable", failures_in_a_row=9, keys_resting=0),
                 node(

@@ -165,6 +165,29 @@ def test_a_wallet_is_overdue_since_it_was_made_at_the_most(tables: Tables) -> No
     assert (tron.overdue, tron.without_schedule, tron.overdue_since, tron.never_synced) == (2, 1, since, 2)
 
 
+@pytest.mark.parametrize(
+    ("deaths", "until", "is_lost"),
+    [(1, None, True), (12, None, True), (3, -5, True), (0, -5, False)],
+    ids=["put aside", "alone, and killing on", "died again just now", "ran out, and nobody put it aside"],
+)
+def test_a_wallet_that_goes_on_killing_its_workers_is_not_what_a_network_is_late_by(
+    tables: Tables, rows: list[UUID], deaths: int, until: int | None, is_lost: bool
+) -> None:
+    """Its due time never moves. Where no worker is left to put a batch aside, its wallets are overdue as all others."""
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() - interval '1 day' WHERE wallet_id = %s", rows[6])
+    tables.rows(
+        "UPDATE leases SET deaths = %s, lease_until = now() + %s * interval '1 min' WHERE %s = ANY(wallet_ids)",
+        deaths,
+        until,
+        rows[6],
+    )
+    tron = seen()["tron"]
+    assert (tron.overdue, tron.overdue_free, tron.lost) == (2, 1 if is_lost else 2, 1)
+    late_by = rows[3] if is_lost else rows[6]
+    (due,) = tables.rows("SELECT next_sync_at AS found FROM sync_schedule WHERE wallet_id = %s", late_by)
+    assert tron.overdue_since == due["found"]
+
+
 def test_wallets_without_a_valid_address_are_waited_for_by_nobody(tables: Tables) -> None:
     tables.add("tron", "T0")
     tables.rows(
@@ -429,6 +452,8 @@ STATES = [
     "UPDATE balance_cache SET last_synced = now() - interval '3 hours' WHERE wallet_id = ANY(%s)",
     "INSERT INTO leases (token, lane, network, claimed_at, wallet_ids, lease_until)"  # noqa: ISC004  one of the list
     " VALUES (gen_random_uuid(), 2, 'tron', now(), %s, now() + interval '1 hour')",
+    "INSERT INTO leases (token, lane, network, claimed_at, wallet_ids, deaths)"  # noqa: ISC004  one of the list
+    " VALUES (gen_random_uuid(), 2, 'tron', now(), %s, 2)",
 ]
 
 

@@ -17,7 +17,14 @@ from ops.page_words import moment as in_full
 from ops.picture import NetworkPicture, QueuePicture, Quota
 
 OUT = Condition(moment(720), "unreachable", 0, 0)
-LATE: dict[str, Any] = {"fresh": 1802, "stale": 300, "due": 310, "overdue": 300, "overdue_since": moment(720)}
+LATE: dict[str, Any] = {
+    "fresh": 1802,
+    "stale": 300,
+    "due": 310,
+    "overdue": 300,
+    "overdue_free": 300,
+    "overdue_since": moment(720),
+}
 
 VERDICTS: list[tuple[NetworkPicture, Level, str, str]] = [
     (network(), Level.GOOD, "Fresh", "All 2,102 wallets are fresh."),
@@ -47,7 +54,7 @@ VERDICTS: list[tuple[NetworkPicture, Level, str, str]] = [
         "300 of 2,102 wallets are failing: their last read came to nothing.",
     ),
     (
-        network(wallets=wallets(**{**LATE, "overdue": 1, "stale": 1})),
+        network(wallets=wallets(**{**LATE, "overdue": 1, "overdue_free": 1, "stale": 1})),
         Level.WATCH,
         "Behind",
         "1 of 2,102 wallets is overdue, one for 12 min.",
@@ -66,7 +73,9 @@ VERDICTS: list[tuple[NetworkPicture, Level, str, str]] = [
     ),
     (
         network(
-            wallets=NetworkFreshness("tron", wallets=1, due=1, overdue=1, never_synced=1, unread_since=moment(300))
+            wallets=NetworkFreshness(
+                "tron", wallets=1, due=1, overdue=1, overdue_free=1, never_synced=1, unread_since=moment(300)
+            )
         ),
         Level.ACT,
         "Stalled",
@@ -112,6 +121,17 @@ def vars_of(judged: Any) -> tuple[Any, ...]:
 def test_a_network_whose_wallets_have_just_become_due_is_not_stalled() -> None:
     quiet = network(wallets=wallets(due=5, last_read=moment(600)))
     assert verdict(quiet, NOW, lease=LEASE).word == "Fresh"
+
+
+def test_wallets_that_kill_their_workers_make_a_network_neither_stalled_nor_behind() -> None:
+    """They stay overdue while all others are fresh and wait for their time."""
+    lost = wallets(fresh=2101, stale=1, due=1, overdue=1, last_read=moment(240))
+    judged = verdict(network(wallets=lost), NOW, lease=LEASE)
+    sentence = "2,101 of 2,102 wallets are fresh; 1 lost with its worker."
+    assert vars_of(judged) == (Level.GOOD, "Fresh", sentence)
+    one_more = wallets(fresh=2100, stale=2, due=2, overdue=2, overdue_free=1, overdue_since=moment(70))
+    judged = verdict(network(wallets=one_more), NOW, lease=LEASE)
+    assert vars_of(judged) == (Level.WATCH, "Behind", "1 of 2,102 wallets is overdue, one for 1 min 10 s.")
 
 
 def test_a_verdict_grows_worse_as_its_picture_grows_old() -> None:
