@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from benchmarks import budget, endpoint, migration, reading, refresh, scale, sick
+from benchmarks import budget, endpoint, migration, ops, reading, refresh, scale, sick
 from benchmarks.reading import Figure
 
 SUBJECTS = {
@@ -17,6 +17,7 @@ SUBJECTS = {
     "budget": budget.figures,
     "scale": scale.figures,
     "migration": migration.figures,
+    "ops": ops.figures,
 }
 
 

@@ -17,6 +17,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import PGconn
 
+from config.hosts import NO_HOST, can_be_a_host
 from config.postgres_parameters import Parameters, check, names_of_others
 
 GONE_AFTER = 10_000  # milliseconds without a sign from the server's machine of what was sent to it
@@ -56,6 +57,8 @@ def parameters(url: str) -> Parameters:
     found["port"] = _port_of_each(found)
     if not found.get("host"):
         found["host"] = found.pop("hostaddr", "") or _socket_folder(found["port"])
+    if not all(can_be_a_host(host) for host in found["host"].split(",") if not host.startswith(("/", "@"))):
+        raise ValueError(NO_HOST)
     if found.get("sslrootcert") == "system":  # the wheel's libpq and asyncpg look in different places, or in none
         found["sslrootcert"] = _authorities()
     check(found)

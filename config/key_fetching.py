@@ -15,7 +15,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
-from config.proxies import authorities, trusting
+from config.proxies import pythons_context
 
 FETCH_SECONDS = 5.0  # for which a provider may take to give its keys, from the first connection to the last byte
 MAX_SET_BYTES = 1 << 20  # of a published set of keys; a large provider's has some tens of kB
@@ -136,7 +136,7 @@ class _Https(HTTPSHandler):
         self._deadline = deadline
 
     def https_open(self, req: Request) -> Any:
-        context = trusting(authorities())
+        context = pythons_context()
 
         def connection(*args: Any, **more: Any) -> Any:
             return self._deadline.noting(http.client.HTTPSConnection(*args, context=context, **more))

@@ -4,11 +4,13 @@ Every process refuses the same ones, so that no half of the product runs where t
 """
 
 import os
-import ssl
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qsl
+
+from config.certificates import POSTGRES, wrong_authorities, wrong_pair
 
 Parameters = dict[str, str]
 """By libpq's names."""
@@ -95,7 +97,7 @@ def check_certificates(found: Parameters) -> None:
     """The same for what is in the files of certificates and keys. Each driver would find it out by itself at its first
     connection, and say it in words of its own. It reads the files: for a start, not for each connection.
     """
-    if found["sslmode"] != "disable" and (wrong := next(_wrong_certificates(found), "")):
+    if found["sslmode"] != "disable" and (wrong := _wrong_certificates(found)):
         raise ValueError(wrong)
 
 
@@ -124,20 +126,36 @@ def _wrong_files(found: Parameters) -> Iterator[str]:
         yield "names a key in sslkey that others can read, which libpq refuses: give it mode 0600 (root's own: 0640)"
 
 
-def _wrong_certificates(found: Parameters) -> Iterator[str]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if found.get("sslrootcert"):
-        try:
-            context.load_verify_locations(found["sslrootcert"])
-        except OSError:  # of which the errors of TLS are
-            yield "names a file in sslrootcert that has no certificate in PEM: correct sslrootcert"
-    if bool(found.get("sslcert")) != bool(found.get("sslkey")):
-        yield "names only one of sslcert and sslkey, a certificate and its key: name both"
-    elif found.get("sslcert"):
-        try:
-            context.load_cert_chain(found["sslcert"], found["sslkey"], lambda: found.get("sslpassword", ""))
-        except (OSError, ValueError):
-            yield "names files in sslcert and sslkey that are no certificate in PEM and its key: correct them"
+def _wrong_certificates(found: Parameters) -> str:
+    if all(host.startswith(("/", "@")) for host in found.get("host", "").split(",")):
+        return ""  # no TLS is spoken over sockets
+    if found.get("sslrootcert") and (why := wrong_authorities(found["sslrootcert"], POSTGRES)):
+        return why
+    # What is not named libpq and asyncpg take from the user's own folder, if it is there.
+    certificate = found.get("sslcert") or _of_the_user("postgresql.crt")
+    key = found.get("sslkey") or _of_the_user("postgresql.key")
+    if not certificate:  # a key alone is left unused
+        return ""
+    if not key:
+        return "names a certificate in sslcert, and no key in sslkey: name both"
+    if _is_der(key) and not wrong_authorities(certificate, POSTGRES):
+        return ""
+    return wrong_pair(certificate, key, POSTGRES, found.get("sslpassword", ""))
+
+
+def _of_the_user(name: str) -> str:
+    """The file that is taken where none is named; empty: there is none."""
+    with suppress(RuntimeError, OSError):  # a user without a home
+        file = Path.home() / ".postgresql" / name
+        return str(file) if file.exists() else ""
+    return ""
+
+
+def _is_der(key: str) -> bool:
+    """Whether a key is in libpq's other form, which Python cannot load: a sequence of ASN.1."""
+    with suppress(OSError):
+        return Path(key).read_bytes()[:1] == b"\x30"
+    return False
 
 
 def _refused(name: str, found: Parameters) -> str:

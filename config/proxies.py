@@ -2,7 +2,7 @@
 
 requests and Python's own library read `HTTPS_PROXY` and `NO_PROXY` themselves. What they cannot use they tell of in
 each request anew, in words that sound as if a node were out of order. Of the variables for certificates each of the two
-reads others: here both are given the same.
+reads others: here each trusts those of the other too, beside all whom it trusts by itself.
 """
 
 import os
@@ -15,8 +15,10 @@ from pydantic_settings import BaseSettings
 
 from config.files import Environment
 
-CERTIFICATES = ("requests_ca_bundle", "curl_ca_bundle", "ssl_cert_file")
-"""In small letters, as settings' sources have the names of variables. The first that is set holds."""
+OF_REQUESTS = ("requests_ca_bundle", "curl_ca_bundle")
+OF_PYTHON = ("ssl_cert_file",)
+CERTIFICATES = (*OF_REQUESTS, *OF_PYTHON)
+"""In small letters, as settings' sources have the names of variables. Of each library's the first that is set holds."""
 
 
 def wrong(urls: Iterable[str], variables: Mapping[str, str | None], *, socks: bool | None = None) -> Iterator[str]:
@@ -41,23 +43,33 @@ def wrong(urls: Iterable[str], variables: Mapping[str, str | None], *, socks: bo
             yield f"{name.upper()} names a file of certificates {what}"
 
 
-def authorities() -> str | None:
-    """Whom connections over HTTPS trust: the file or folder that a variable names. None: whom the library trusts."""
+def authorities(names: Iterable[str]) -> str | None:
+    """The file or folder that the first of these variables names which is set. None: none is."""
     variables = Environment(BaseSettings).env_vars
-    return next((path for name in CERTIFICATES if (path := variables.get(name))), None)
+    return next((path for name in names if (path := variables.get(name))), None)
 
 
-def trusting(path: str | None) -> ssl.SSLContext:
-    """How a client checks certificates: by those in a file or a folder, or by the system's. Raises OSError."""
-    folder = path is not None and os.path.isdir(path)  # noqa: PTH112
-    return ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
+def trust_also(context: ssl.SSLContext, path: str | None) -> ssl.SSLContext:
+    """The same, which trusts those in a file or a folder too. Raises OSError."""
+    if path:
+        folder = os.path.isdir(path)  # noqa: PTH112
+        context.load_verify_locations(cafile=None if folder else path, capath=path if folder else None)
+    return context
+
+
+def pythons_context() -> ssl.SSLContext:
+    """How Python's own library checks certificates: as it does by itself, and by requests' variable. Raises OSError."""
+    context = ssl.create_default_context()
+    for names in (OF_PYTHON, OF_REQUESTS):
+        trust_also(context, authorities(names))
+    return context
 
 
 def _of_certificates(path: str) -> str:
     if not os.access(path, os.R_OK):
         return "that this process cannot read: correct it, or mount it"
     try:
-        trusting(path)
+        trust_also(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), path)
     except OSError:
         return "that has none in it: write them as PEM, the authority's own first"
     return ""

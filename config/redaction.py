@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from config.base_settings import NetworkVariables
 from config.connections import parameters
 from config.files import Environment, given
+from config.ops_settings import OpsSettings
 from config.settings import ApiSettings, WorkerSettings
 from config.values import split
 
@@ -125,7 +126,7 @@ def secrets() -> tuple[str, ...]:
     A file of another process's setting may be out of reach here.
     """
     found: list[str] = []
-    for kind in (WorkerSettings, ApiSettings):
+    for kind in (OpsSettings, ApiSettings):  # the first has all that a worker has
         source = Environment(kind)
         for name, field in kind.model_fields.items():
             if "SecretStr" in str(field.annotation):
@@ -133,7 +134,26 @@ def secrets() -> tuple[str, ...]:
                     value, _, _ = source.get_field_value(field, name)
                     found += [value] if value else []
     found += [item for value in _of_networks() for item in split(value)]
+    found += [*_of_proxies(), *_of_libpq()]
     return tuple(dict.fromkeys(found))
+
+
+def _of_proxies() -> Iterator[str]:
+    """The URLs of proxies with a password in them: other libraries' settings, whose words may be in any log line."""
+    for name, value in Environment(OpsSettings).env_vars.items():
+        if name.endswith("_proxy") and value and "@" in value:
+            yield value
+            if "://" not in value:
+                yield f"http://{value}"
+
+
+def _of_libpq() -> Iterator[str]:
+    """The passwords that libpq adds to DATABASE_URL: its own variable's, and those of a service file."""
+    variables = Environment(OpsSettings).env_vars
+    yield variables.get("pgpassword") or ""
+    with suppress(SystemExit, ValueError):
+        of_database = parameters(given(variables, "database_url") or "")
+        yield from (of_database.get(name, "") for name in ("password", "sslpassword"))
 
 
 def _of_networks() -> Iterator[str]:

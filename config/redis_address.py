@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
+from config.hosts import NO_HOST, can_be_a_host
+
 if TYPE_CHECKING:
     from redis import Redis
 
@@ -146,6 +148,8 @@ def _hosts(text: str, port: int) -> tuple[tuple[str, int], ...]:
             raise ValueError("has a port that is none: write # / ? @ and : in a password as %XX") from None
         if not host:
             raise ValueError("names no host: redis://host:6379/0")
+        if not can_be_a_host(host):
+            raise ValueError(NO_HOST)
         found.append((host, own or port))
     return tuple(found)
 

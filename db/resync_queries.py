@@ -23,14 +23,8 @@ from db.windows import HOLDER, MASSES
 BUNDLE = 2000
 """Wallets that one transaction marks: a worker that writes waits for its rows for some hundredths of a second."""
 
-FIND_TIMEOUT = 120_000  # milliseconds; a pass over a million rows takes seconds
-
-_SETTINGS = {
-    "plan_cache_mode": "force_custom_plan",
-    "statement_timeout": str(FIND_TIMEOUT),
-    "work_mem": "64MB",
-}
-"""A plan for any numbers does not know that a slice is a small part of the table, nor how many wallets are named."""
+# A pass over ten million rows takes some ten seconds; a plan for any numbers would take minutes.
+_SETTINGS = {"statement_timeout": "120s", "plan_cache_mode": "force_custom_plan", "jit": "off", "work_mem": "64MB"}
 
 SLICE = 20_000
 """Wallets that are looked through at a time, whether they are in scope or not: some hundredths of a second."""
@@ -38,10 +32,10 @@ SLICE = 20_000
 # From the wallets: one that has no schedule is enrolled when it is marked. One without a valid address is asked for
 # when it is named itself or among those that failed: its address is judged anew. Otherwise it is left out.
 _HOPELESS = """SELECT w.network, true AS hopeless, count(*) AS wallets
-  FROM sync_schedule s JOIN wallets w ON w.id = s.wallet_id
+  FROM sync_schedule s JOIN wallets w ON w.id = s.wallet_id {joined}
  WHERE NOT %(judged)s AND s.last_error = 'bad_address' AND {scope} GROUP BY 1"""
 _COUNT = f"""
-SELECT w.network, false AS hopeless, count(*) AS wallets FROM wallets w WHERE {{scope}} GROUP BY 1
+SELECT w.network, false AS hopeless, count(*) AS wallets FROM wallets w {{joined}} WHERE {{scope}} GROUP BY 1
  UNION ALL {_HOPELESS}
 """
 _SLICE = """
@@ -51,7 +45,7 @@ WITH looked_at AS MATERIALIZED (
 ), wanted AS (
     SELECT w.network, w.id, row_number() OVER (PARTITION BY w.network ORDER BY w.id) - 1 AS number
       FROM (SELECT * FROM looked_at ORDER BY id LIMIT %(slice)s) AS w
-      LEFT JOIN sync_schedule s ON s.wallet_id = w.id
+      LEFT JOIN sync_schedule s ON s.wallet_id = w.id {joined}
      WHERE {scope} AND (%(judged)s OR s.last_error IS DISTINCT FROM 'bad_address')
 )
 SELECT network, count(*) AS wallets, array_agg(id)::text AS ids, NULL::uuid AS next FROM wanted
@@ -59,17 +53,19 @@ SELECT network, count(*) AS wallets, array_agg(id)::text AS ids, NULL::uuid AS n
  UNION ALL SELECT NULL, 0, NULL, (SELECT id FROM looked_at ORDER BY id OFFSET %(slice)s)
 """
 
+_YOUNG = f"""
+  JOIN networks n ON n.name = w.network
+  LEFT JOIN balance_cache b ON b.wallet_id = w.id AND b.last_synced >= now() - %(older_than)s AND {OF_SOURCE}"""
+"""What a scope of old balances is joined with: the young ones."""
 _SCOPES = {
     "wallet_ids": "w.id = ANY(%(wallet_ids)s)",
     "user_ids": "w.user_id = ANY(%(user_ids)s)",
     "network": "w.network = %(network)s",
-    "older_than": f"""NOT EXISTS (SELECT FROM balance_cache b JOIN networks n ON n.name = w.network
-                                  WHERE b.wallet_id = w.id AND b.last_synced >= now() - %(older_than)s
-                                    AND {OF_SOURCE})""",
+    "older_than": "b.wallet_id IS NULL",
     "failed": "EXISTS (SELECT FROM sync_schedule f WHERE f.wallet_id = w.id AND f.failures > 0)",
 }
-_NARROW = ("wallet_ids", "user_ids")
-"""Scopes of a few wallets, which are found by an index: the others are looked for in each slice of all wallets."""
+_NARROW = ("wallet_ids", "user_ids", "failed")
+"""Scopes that mostly are of few wallets: a slice is of those. The others are looked for among each slice of all."""
 
 _UNKNOWN_WALLETS = """
 SELECT asked FROM unnest(%(ids)s) AS asked WHERE NOT EXISTS (SELECT FROM wallets WHERE id = asked)
@@ -189,7 +185,9 @@ def count(connection: Connection, scope: Scope) -> Wanted:
     given = scope._given()  # noqa: SLF001  the class is this module's
     conditions = " AND ".join(_SCOPES[name] for name in given) or "true"
     wanted = Wanted({}, {})
-    for row in connection.exec_driver_sql(_COUNT.format(scope=conditions), {**given, "judged": _judged(scope)}):
+    for row in connection.exec_driver_sql(
+        _COUNT.format(scope=conditions, joined=_joined(scope)), {**given, "judged": _judged(scope)}
+    ):
         (wanted.hopeless if row.hopeless else wanted.wallets)[row.network] = row.wallets
     for network, hopeless in wanted.hopeless.items():
         wanted.wallets[network] -= hopeless
@@ -210,16 +208,22 @@ def slices(scope: Scope, transaction: Callable[[], AbstractContextManager[Connec
 
 def slice_of(connection: Connection, scope: Scope, start: UUID) -> Slice:
     """The wallets of a scope among the next SLICE ones, from the id `start` on."""
-    connection.exec_driver_sql(set_for_a_transaction(_SETTINGS))
     given = scope._given()  # noqa: SLF001
     narrow, others = (
         " AND ".join(_SCOPES[name] for name in given if (name in _NARROW) == is_narrow) or "true"
         for is_narrow in (True, False)
     )
+    connection.exec_driver_sql(set_for_a_transaction(_SETTINGS))
     parameters = {**given, "start": start, "judged": _judged(scope), "slice": SLICE, "bundle": BUNDLE}
-    rows = connection.exec_driver_sql(_SLICE.format(narrow=narrow, scope=others), parameters).all()
+    rows = connection.exec_driver_sql(
+        _SLICE.format(narrow=narrow, scope=others, joined=_joined(scope)), parameters
+    ).all()
     *found, last = sorted(rows, key=lambda row: row.network is None)
     return Slice(tuple(Bundle(row.network, row.wallets, row.ids) for row in found), last.next)
+
+
+def _joined(scope: Scope) -> str:
+    return _YOUNG if scope.older_than else ""
 
 
 def _judged(scope: Scope) -> bool:

@@ -37,18 +37,20 @@ _ASK = (
 _ENROL = Right("INSERT", ("sync_schedule",), ("wallet_id", "network", "address", "next_sync_at", "lane"))
 
 # `resync --forget` notes when: what was read before may be overwritten by an older block. It changes no balance.
-_FORGET = Right("UPDATE", ("sync_schedule",), ("forgotten_at",))
+FORGET = Right("UPDATE", ("sync_schedule",), ("forgotten_at",))
+
+READ_SCHEMA = Right("SELECT", ("alembic_version",))
 
 WORKER, API, OPS, REGISTRAR = "bal_worker", "bal_api", "bal_ops", "bal_registrar"
 OWNER = "bal_owner"
 
 RIGHTS: dict[str, tuple[Right, ...]] = {
     API: _ASK,
-    OPS: (*_ASK, _ENROL, _FORGET, Right("SELECT", ("held_changes",))),
+    OPS: (*_ASK, _ENROL, FORGET, Right("SELECT", ("held_changes",))),
     WORKER: (
         Right("SELECT", ("wallets", "sync_schedule", "balance_cache", "alembic_version")),
         _ENROL,
-        _FORGET,
+        FORGET,
         Right(
             "UPDATE",
             ("sync_schedule",),
@@ -132,14 +134,21 @@ LACKING = """
 SELECT privilege, relation, field
   FROM unnest(%(privileges)s::text[], %(relations)s::text[], %(fields)s::text[]) WITH ORDINALITY
     AS wanted (privilege, relation, field, place)
- WHERE CASE WHEN field = '' THEN has_table_privilege(to_regclass(relation), privilege)
+ WHERE CASE WHEN field = ''
+            THEN has_table_privilege(to_regclass(relation), privilege)
+              OR (privilege <> 'DELETE' AND NOT EXISTS (
+                   SELECT FROM pg_attribute
+                    WHERE attrelid = to_regclass(relation) AND attnum > 0 AND NOT attisdropped
+                      AND NOT has_column_privilege(attrelid, attnum, CASE privilege WHEN 'DELETE' THEN 'SELECT'
+                                                                                    ELSE privilege END)))
             ELSE has_column_privilege(to_regclass(relation),
                                       (SELECT attnum FROM pg_attribute
                                         WHERE attrelid = to_regclass(relation) AND attname = field), privilege)
        END IS FALSE
  ORDER BY place
 """
-"""Which rights whoever is connected lacks. A table or column that an older schema has not is none of them."""
+"""Which rights whoever is connected lacks. One on each column is as good as one on the table, which PostgreSQL itself
+does not say; DELETE is none of a column's. A table or column that an older schema has not is none of them."""
 
 
 def wanted(role: str) -> dict[str, list[str]]:

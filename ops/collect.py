@@ -31,8 +31,9 @@ from worker.admin.node_states import NodeState
 log = structlog.get_logger(__name__)
 
 REDIS_TIMEOUT = 2.0  # seconds for a connection and for each answer: one that hangs must not hold up the pass
-STATEMENT_INTERVALS = 1.5
-"""A statement of a pass may take so many intervals: what takes longer comes too late to be told."""
+STATEMENT_INTERVALS = 1.0
+"""A statement of a pass may take so many intervals. There are two at the most, and what takes longer than three
+intervals comes too late to be told."""
 ANSWERS = {
     QueryCanceled: "it does not count the wallets in time",
     LockNotAvailable: "somebody has locked a table, so that it cannot count the wallets",

@@ -14,6 +14,7 @@ from config.networks import NetworkName
 from db.freshness_queries import NetworkFreshness, freshness
 from db.session import transaction
 
+STATEMENTS = 2  # of a pass that take long: the second one is for tables of which the first one cannot be sure
 HUNG_AFTER = 5.0  # seconds beyond the server's own bound, after which its connection is given up
 
 
@@ -22,7 +23,7 @@ def look(grace: timedelta, timeout: float) -> dict[NetworkName, NetworkFreshness
 
     `grace`: what is due for longer than this is overdue.
     """
-    with bounded_transaction(timeout + HUNG_AFTER) as connection:
+    with bounded_transaction(STATEMENTS * timeout + HUNG_AFTER) as connection:
         return {each.network: each for each in freshness(connection, grace=grace, timeout=round(timeout * 1000))}
 
 

@@ -43,6 +43,38 @@ def alert_of(case: dict[str, Any]) -> str:
     return name.partition(":")[0] if re.match(r"[A-Z]\w+:", name) else ""
 
 
+Labels = dict[str, str]
+MATCHER = re.compile(r'(\w+)(=~|!=|=)"([^"]*)"')
+
+
+def kept_quiet(firing: list[Labels]) -> list[Labels]:
+    """Those of several alerts at once of which Alertmanager tells nobody, as it takes inhibit_rules."""
+    held: list[dict[str, list[str]]] = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())["inhibit_rules"]
+    return [
+        target
+        for target in firing
+        if any(
+            _match(target, rule["target_matchers"])
+            and _match(source, rule["source_matchers"])
+            and all(source.get(name, "") == target.get(name, "") for name in rule.get("equal", []))
+            for rule in held
+            for source in firing
+            if source is not target
+        )
+    ]
+
+
+def _match(labels: Labels, matchers: list[str]) -> bool:
+    found = [MATCHER.fullmatch(each) for each in matchers]
+    return all(each and _matches(labels.get(each[1], ""), each[2], each[3]) for each in found)
+
+
+def _matches(value: str, by: str, wanted: str) -> bool:
+    if by == "=~":
+        return re.fullmatch(wanted, value) is not None
+    return (value == wanted) is (by == "=")
+
+
 OPPOSITE = {">": "<=", "<": ">=", ">=": "<", "<=": ">", "==": "!=", "and": "unless", "unless": "and"}
 
 

@@ -50,7 +50,9 @@ class Deployment:
 
     stack: Stack
     nodes: dict[str, Proxy]
+    started: ExitStack
     processes: dict[str, Restartable] = field(default_factory=dict)
+    workers: int = 1
 
     @contextmanager
     def stopped(self, name: str) -> Iterator[None]:
@@ -83,11 +85,25 @@ class Deployment:
         """A node with a fault. Afterwards nobody remembers for how long it was to be left alone."""
         with self.nodes[node].faulty(fault):
             yield
-        self.processes["worker"].stop()
+        self.forget_rests()
+        self.replace_worker()
+        self.forget_rests()
+
+    def forget_rests(self) -> None:
+        """In Redis; a worker that ran meanwhile remembers them itself."""
         with redis.Redis.from_url(self.stack.env["REDIS_URL"]) as client:
             for key in client.scan_iter("bal:chain:*:rest:*"):
                 client.delete(key)
+
+    def replace_worker(self) -> None:
+        """Another worker, which runs before the one that there was ends."""
+        before = self.processes["worker"]
+        self.workers += 1
+        made = partial(worker, self.stack.folder, self.stack.env, f"worker-{self.workers}")
+        self.processes["worker"] = Restartable(made)
+        self.started.callback(self.processes["worker"].stop)
         self.processes["worker"].start()
+        before.stop()
 
     @contextmanager
     def locked(self, network: str) -> Iterator[None]:
@@ -107,6 +123,8 @@ class Disaster:
     alert: str
     about: str
     befalls: Callable[[Deployment], AbstractContextManager[None]]
+    also: str = ""
+    """Another critical one that may call."""
 
 
 DISASTERS = (
@@ -120,6 +138,7 @@ DISASTERS = (
         "QuotaGone",
         "tron",
         lambda all_: all_.faulty("tron", said({"Error": "daily quota exceeded"}, 429, Retry_After="3600")),
+        also="NetworkOut",
     ),
     Disaster(
         "a node turns out to be of another chain",
@@ -156,7 +175,7 @@ def deployed() -> Iterator[Deployment]:
         tell("Migrating the database, and seeding wallets …")
         migrate(stack.env)
         seed(stack, wallets(WALLETS))
-        made = Deployment(stack, nodes)
+        made = Deployment(stack, nodes, started)
         tell("Starting worker, beat, the endpoint and ops …")
         for name, make in (("worker", worker), ("beat", beat), ("api", api), ("ops", ops)):
             made.processes[name] = Restartable(partial(make, stack.folder, stack.env))
@@ -188,7 +207,7 @@ def befall(disaster: Disaster, everything: Deployment, watch: Watch) -> list[str
     if disaster.about and not right:
         wrong.append(f"{disaster.alert} was not about {disaster.about}")
     others = sorted({f"{call.alert} {call.about}" for call in calls if call.alert != disaster.alert})
-    critical = {call.alert for call in calls if call.severity == "critical"} - {disaster.alert}
+    critical = {call.alert for call in calls if call.severity == "critical"} - {disaster.alert, disaster.also}
     tell(f"  besides: {', '.join(others) or 'nobody'}")
     return wrong + [f"{name} called too, and is critical" for name in sorted(critical)]
 

@@ -172,7 +172,8 @@ def migrate_without_database(deployed: Deployment) -> None:
 def watch(deployed: Deployment) -> None:
     """The profile `monitoring`: Prometheus finds what it is to look at, and has the alerts."""
     deployed.profiles = ("monitoring",)
-    services = ["prometheus", "alertmanager"] + ([] if deployed.docker.own else ["grafana"])
+    # Debian's Alertmanager is too old for our file, which has the address in a secret; Grafana it has none.
+    services = ["prometheus"] if deployed.docker.own else ["prometheus", "alertmanager", "grafana"]
     deployed.compose("up", "--detach", "--no-deps", *services)
     deployed.wait_until_well()
 

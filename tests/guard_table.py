@@ -13,6 +13,9 @@ SNAPSHOT = ("tests/unit/test_snapshot.py",)
 CONTACT = ("tests/unit/test_first_contact.py",)
 ROWS = ("tests/integration/test_claims.py", "tests/integration/test_any_state.py")
 SOURCES = ("tests/integration/test_sources.py", "tests/integration/test_any_state.py")
+WORK = ("tests/unit/test_work_counts.py",)
+METRICS = ("tests/unit/test_ops_metrics.py",)
+METRICS_RUN = ("tests/integration/test_ops.py",)
 LOST = ("tests/integration/test_lost_batches.py",)
 RIGHTS = ("tests/integration/test_rights.py",)
 CLOSED_FUNCTIONS = "db/migrations/versions/0004_closed_functions.py"
@@ -677,5 +680,97 @@ GUARDS = (
         "    if done:\n",
         "    if True:\n",
         ("tests/integration/test_dispatch.py",),
+    ),
+    Guard(
+        "counts of a batch are sent with those of others",
+        "worker/reading/request_counts.py",
+        "        self.send_if_due()\n\n    def add_batch",
+        "        self.send()\n\n    def add_batch",
+        WORK,
+    ),
+    Guard(
+        "counters go on under other settings",
+        "worker/reading/request_counts.py",
+        'return self.shared.scope.partition(":")[0]',
+        "return self.shared.scope",
+        WORK,
+    ),
+    Guard("a counter that is none begins anew", "worker/reading/request_counts.py", "redis.call('DEL', key)", "", WORK),
+    Guard(
+        "a user without the right to counters counts the rest",
+        "worker/reading/request_counts.py",
+        "said:find('NOPERM') or said:find('ACL') or said:find(\"can't run\")",
+        "said:find('NEVER')",
+        METRICS_RUN,
+    ),
+    Guard(
+        "an outage of Redis fills no memory",
+        "worker/reading/request_counts.py",
+        "if each[1] > oldest and count}",
+        "if count}",
+        WORK,
+    ),
+    Guard(
+        "our own budget is no failure of a node",
+        "worker/reading/attempt.py",
+        "failure is None or isinstance(failure, OverBudget)",
+        "failure is None",
+        WORK,
+    ),
+    Guard(
+        "what was found long ago vanishes from the metrics",
+        "ops/collector.py",
+        "return last if last and self._holds(last) else None",
+        "return last",
+        METRICS,
+    ),
+    Guard(
+        "a fault in a pass is told once",
+        "ops/collector.py",
+        "if type(error).__name__ != self._broken:",
+        "if True:",
+        METRICS,
+    ),
+    Guard(
+        "an outage is told once",
+        "ops/collect.py",
+        "if why and why != self.why:",
+        "if why:",
+        METRICS_RUN,
+    ),
+    Guard(
+        "a moment of tomorrow is none",
+        "ops/work.py",
+        "0 < found <= now + CLOCKS_DIFFER",
+        "0 < found",
+        METRICS_RUN,
+    ),
+    Guard(
+        "a count that cannot be ours is none",
+        "ops/work.py",
+        "and raw.isdigit() and len(raw) <= MOST_DIGITS",
+        "",
+        METRICS_RUN,
+    ),
+    Guard(
+        "a statement of a pass is ended on the server",
+        "db/freshness_queries.py",
+        '"statement_timeout": str(timeout)}',
+        '"statement_timeout": "0"}',
+        METRICS_RUN,
+    ),
+    Guard(
+        "a reply of ops may be kept by nobody",
+        "ops/app.py",
+        '*message["headers"], *more]',
+        '*message["headers"]]',
+        METRICS_RUN,
+    ),
+    Guard(
+        "a first view counts as no refresh",
+        "api/refresh_outcomes.py",
+        "if counts and not given_up:",
+        "if not given_up:",
+        ("tests/integration/test_refreshes_counted.py",),
     ),
 )

@@ -14,15 +14,14 @@ from config.broker import queues
 from config.logging import configure_logging
 from config.network_settings import prefix
 from config.settings import worker_settings
-from db.networks import with_wallets
-from db.session import engine, transaction
+from db.session import engine
 from worker.admin.redis_at_start import look_at_redis
 from worker.errors import SyncError
 from worker.liveness import READY, make_life_sign_folder
 from worker.queues.redis_transport import install
 from worker.reading import reader_for, send_counts
 from worker.sync.first_connection import await_database
-from worker.sync.registration import register_networks
+from worker.sync.registration import networks_left_out, register_networks
 from worker.wording import printable
 
 install()
@@ -72,9 +71,7 @@ def check_networks(**_: Any) -> None:
     look_at_redis(settings.redis_url.get_secret_value())
     await_database()
     register_networks(settings)
-    with transaction() as connection:
-        unread = [network for network in with_wallets(connection) if network not in settings.networks]
-    for network in unread:
+    for network in networks_left_out(settings):
         log.warning("network_not_synced", network=network, reason=f"{prefix(network)}RPC_URLS is not set")
     engine().dispose()  # before the pool's processes are forked: none of them is to have this connection
 

@@ -53,9 +53,9 @@ def make_life_sign_folder(*signs: Sign) -> None:
         for sign in signs:
             withdraw(sign)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = error.strerror or type(error).__name__
         raise SystemExit(
-            f"The settings are not usable:\n  LIFE_SIGN_DIR: {folder} is not a folder of this user's alone ({reason}):"
+            f"The settings are not usable:\n  LIFE_SIGN_DIR: is not a folder of this user's alone ({reason}):"
             " set it to one that is, and takes writes"
         ) from None
 

@@ -5,8 +5,6 @@ constraint is added NOT VALID and validated afterwards, an index made CONCURRENT
 ``db.schema_changes`` has the steps.
 """
 
-from time import sleep
-
 import structlog
 from alembic import context
 from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, RaiseException, ReadOnlySqlTransaction
@@ -17,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from config.logging import configure_logging
 from config.settings import database_settings
 from db.claims import limit_wallets
+from db.migration_lock import take_the_lock
 from db.models import metadata
 from db.networks import add_missing
 from db.reasons import out_of_reach
@@ -27,11 +26,6 @@ from db.session import CONNECT_TIMEOUT
 from db.sessions import Sessions
 
 log = structlog.get_logger(__name__)
-
-# Any constant will do; it keeps two deployments from migrating at once.
-MIGRATION_LOCK = 0x62616C73
-
-LOCK_PAUSE = 0.5  # seconds
 
 # Whoever migrates does it as the tables' owner, if he may: what a migration adds belongs to the same role as what was
 # there, and the triggers' functions, which run with their owner's rights, find it theirs.
@@ -66,17 +60,6 @@ def look_at(connection: Connection) -> None:
         if not trouble.warning:
             raise SystemExit(trouble.sentence)
         log.warning("database_unfit", reason=trouble.sentence)
-
-
-def take_the_lock(connection: Connection) -> None:
-    """Asked for again and again: an index that is made CONCURRENTLY would wait for whoever waits for its lock."""
-    taken, told = text("SELECT pg_try_advisory_lock(:key)"), False
-    while not connection.scalar(taken, {"key": MIGRATION_LOCK}):
-        connection.rollback()
-        if not told:
-            log.warning("migration_awaited", reason="another `alembic upgrade` runs: this one goes on after it")
-        told = True
-        sleep(LOCK_PAUSE)
 
 
 def become_the_owner(connection: Connection) -> None:

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from starts import ROLES, Expected, Started, contents, ends, runs
 
+from db.migration_lock import MIGRATION_LOCK
 from db.rights import OWNER, WORKER
 from devstack.roles import as_role, make_roles
 from devstack.servers import HOST, Server
@@ -23,7 +24,6 @@ SETTINGS = {
     "ETHEREUM_RPC_URLS": f"http://127.0.0.1:1/v3/{SECRET}-9a8b7c6d",
     "SYNC_LEASE": "6",
 }
-MIGRATION_LOCK = 0x62616C73  # of db/migrations/env.py, which only alembic can load
 Change = Callable[[str], str]
 """What becomes of a DATABASE_URL."""
 Line = tuple[Change, Mapping[str, Expected]]

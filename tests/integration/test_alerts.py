@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from alerts import FOLDER, NO_TOOLS, Rule, alert_of, cases, changes_of, renamed, rules, tool
+from alerts import FOLDER, NO_TOOLS, Labels, Rule, alert_of, cases, changes_of, kept_quiet, renamed, rules, tool
 from promql import metrics_of, unknown_in
 
 from devstack.servers import ROOT
@@ -114,6 +114,45 @@ def test_the_cases_notice_each_change_of_an_alert(alert: str, tmp_path: Path) ->
     noticed = set(re.findall(r"alertname=\\\"(\w+)\\\"", said))
     assert len(changed) > 1
     assert {name: (rule["expr"], rule["for"]) for name, rule in changed.items() if name not in noticed} == {}
+
+
+def labels(alert: str, **others: str) -> Labels:
+    return {"alertname": alert, **others}
+
+
+NO_TICKS = labels("WorkersMissing", queue="ticks")
+NO_REFRESH = labels("WorkersMissing", queue="refresh")
+NO_BSC = labels("WorkersMissing", queue="sync.bsc", network="bsc")
+STALLED = labels("NetworkStalled", network="tron")
+SLOW = labels("RefreshSlow")
+
+
+@pytest.mark.parametrize(
+    ("cause", "quiet", "told"),
+    [
+        (NO_TICKS, [STALLED, labels("BeatSilent")], [SLOW, NO_BSC]),
+        (NO_REFRESH, [SLOW], [STALLED, labels("BeatSilent"), labels("BalancesNotFresh", network="tron")]),
+        (NO_BSC, [labels("BalancesStale", network="bsc")], [STALLED, SLOW, labels("BeatSilent")]),
+        (labels("RedisAway"), [NO_TICKS, NO_BSC, STALLED, SLOW], [labels("NetworkOut", network="tron")]),
+    ],
+)
+def test_a_queue_without_workers_keeps_quiet_what_follows_from_it_alone(
+    cause: Labels, quiet: list[Labels], told: list[Labels]
+) -> None:
+    assert [each for each in quiet if not kept_quiet([cause, each])] == []
+    assert [each for each in told if kept_quiet([cause, each])] == []
+
+
+def test_one_node_of_several_keeps_quiet_nothing_but_its_own_failures_and_that_fewer_are_fresh() -> None:
+    node = {"network": "tron", "endpoint": "node:1"}
+    critical = [labels(rule["alert"], network="tron") for rule in RULES if rule["labels"]["severity"] == "critical"]
+    for cause in (labels("NodeMisconfigured", **node), labels("QuotaGone", **node)):
+        assert BY_NAME[cause["alertname"]]["labels"]["severity"] == "warning", "another one may answer"
+        assert [each for each in critical if kept_quiet([cause, each])] == []
+        assert kept_quiet([cause, labels("NodeLeftAlone", **node)])
+        assert not kept_quiet([cause, labels("NodeLeftAlone", network="tron", endpoint="node:2")])
+        assert kept_quiet([cause, labels("BalancesNotFresh", network="tron")])
+        assert not kept_quiet([cause, labels("BalancesNotFresh", network="bsc")])
 
 
 def firing(alert: str) -> dict[str, Any]:

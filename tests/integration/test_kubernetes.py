@@ -10,7 +10,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from alerts import rules
+from alerts import NO_TOOLS, rules, tool
 
 from config.networks import PRESETS
 from config.networks_file import networks_in
@@ -23,6 +23,8 @@ FOLDER = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.35", "1.36", "1.37")
 OF_OPERATORS = {"monitoring.coreos.com/v1": {"PodMonitor", "PrometheusRule"}, "keda.sh/v1alpha1": {"ScaledObject"}}
 """Kinds whose schemas are not in Kubernetes itself: their operators bring them."""
+PATCH = FOLDER / "examples" / "jwks.yaml"
+"""A part of a manifest, which is nothing by itself."""
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 OVERLAYS = ("small", "large")
 
@@ -42,7 +44,7 @@ def manifests(text: str) -> list[Manifest]:
 def written() -> Iterator[tuple[str, Manifest]]:
     """Every manifest as it is in a file, but for kustomize's own."""
     for path in sorted(FOLDER.rglob("*.yaml")):
-        if path.name != "kustomization.yaml":
+        if path.name not in {"kustomization.yaml", PATCH.name}:
             for each in manifests(path.read_text()):
                 yield f"{path.relative_to(FOLDER)} {each['kind']} {each['metadata']['name']}", each
 
@@ -126,10 +128,10 @@ def test_the_migration_can_be_applied_by_itself(overlay: str) -> None:
 
 
 @with_kubectl
-def test_the_large_overlay_has_several_of_all_but_beat_and_the_alerts() -> None:
+def test_the_large_overlay_has_several_of_all_but_beat_and_ops_and_has_the_alerts() -> None:
     made = rendered(FOLDER / "overlays" / "large")
     replicas = {each["metadata"]["name"]: each["spec"]["replicas"] for each in made if each["kind"] == "Deployment"}
-    assert {name for name, count in replicas.items() if count == 1} == {"beat"}
+    assert {name for name, count in replicas.items() if count == 1} == {"beat", "ops"}
     assert {"PodMonitor", "PrometheusRule"} <= {each["kind"] for each in made}
 
 
@@ -146,6 +148,52 @@ def test_a_pod_has_no_more_than_it_needs(name: str) -> None:
     }
     assert set(made["resources"]) == {"requests", "limits"}
     assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(pod)
+
+
+def mebibytes(amount: str) -> int:
+    assert amount.endswith("Mi")
+    return int(amount.removesuffix("Mi"))
+
+
+@pytest.mark.parametrize("name", ["worker", "worker-refresh"])
+def test_a_worker_has_memory_for_its_pool_and_itself(name: str) -> None:
+    made = container(name)
+    processes = int(made["command"][made["command"].index("--concurrency") + 1])
+    (each,) = re.findall(r"^worker_max_memory_per_child = (\w+)", (ROOT / "celeryconfig.py").read_text(), re.MULTILINE)
+    # The main process takes no more than one of its pool.
+    assert mebibytes(made["resources"]["limits"]["memory"]) >= (processes + 1) * int(each) / 1024
+    assert f"{mebibytes(made['resources']['limits']['memory'])}m" == COMPOSE[name]["mem_limit"]
+
+
+OVERDUE = 'balance_sync_overdue_since_timestamp_seconds{network="tron"}'
+SYNCED = 'balance_sync_network_synced{network="tron"}'
+UP = "balance_sync_database_up"
+
+
+@pytest.mark.skipif(tool("promtool") is None, reason=NO_TOOLS)
+@pytest.mark.parametrize(
+    ("series", "value"),
+    [
+        ({OVERDUE: "1200x60", SYNCED: "1x60", UP: "1x60"}, 600),
+        ({OVERDUE: "0x60", SYNCED: "0x60", UP: "1x60"}, 0),
+        ({SYNCED: "1x60", UP: "1x60"}, 0),
+        ({SYNCED: "1x60", UP: "0x60"}, None),
+        ({}, None),
+    ],
+)
+def test_workers_are_scaled_by_what_they_can_read_and_not_by_what_nobody_knows(
+    series: dict[str, str], value: float | None, tmp_path: Path
+) -> None:
+    (trigger,) = WRITTEN["examples/worker-scaling.yaml ScaledObject worker"]["spec"]["triggers"]
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+    wanted = [] if value is None else [{"labels": "{}", "value": value}]
+    looks = [{"expr": trigger["metadata"]["query"], "eval_time": "30m", "exp_samples": wanted}]
+    held = [{"series": name, "values": values} for name, values in series.items()]
+    case = {"interval": "1m", "input_series": held, "promql_expr_test": looks}
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump({"rule_files": [], "tests": [case]}))
+    command = [str(tool("promtool")), "test", "rules", str(tmp_path / "tests.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", PODS)
@@ -203,13 +251,59 @@ def test_nobody_reaches_a_process_unless_it_is_said() -> None:
 
 def test_every_secret_that_a_process_takes_is_in_the_example_and_no_other_ones() -> None:
     made = yaml.safe_load((FOLDER / "example-secrets" / "kustomization.yaml").read_text())["secretGenerator"]
-    given = {each["name"]: set(each["files"]) for each in made}
+    given = {each["name"]: set(each["files"]) for each in made if "files" in each}
     for name, pod in PODS.items():
         (secret,) = (each["secret"]["secretName"] for each in pod["volumes"] if "secret" in each)
         taken = {Path(value).name for value in environment(name).values() if value.startswith("/run/secrets/")}
         assert taken == given[secret], name
     for file in set().union(*given.values()):
         assert (FOLDER / "example-secrets" / file).exists()
+
+
+def test_processes_take_the_variables_of_further_networks_where_they_do_with_compose() -> None:
+    made = yaml.safe_load((FOLDER / "example-secrets" / "kustomization.yaml").read_text())["secretGenerator"]
+    assert {each["name"]: each["envs"] for each in made if "envs" in each} == {"networks-env": ["networks.env"]}
+    assert (FOLDER / "example-secrets" / "networks.env").exists()
+    for name in PODS:
+        wanted = [{"secretRef": {"name": "networks-env"}}] if "env_file" in COMPOSE[name] else None
+        assert container(name).get("envFrom") == wanted, name
+
+
+@with_kubectl
+def test_a_line_for_a_further_network_reaches_workers_beat_and_ops(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    with (tmp_path / "kubernetes" / "example-secrets" / "networks.env").open("a") as lines:
+        lines.write("BSC_RPC_URLS=https://node.example/key\nTRON_RPS=5\n")
+    made = rendered(tmp_path / "kubernetes" / "overlays" / "small")
+    (secret,) = (each for each in made if each["metadata"]["name"].startswith("networks-env-"))
+    assert (secret["kind"], set(secret["data"])) == ("Secret", {"BSC_RPC_URLS", "TRON_RPS"})
+    takers = {
+        each["metadata"]["name"]
+        for each in made
+        if each["kind"] == "Deployment"
+        for taken in each["spec"]["template"]["spec"]["containers"][0].get("envFrom", [])
+        if taken == {"secretRef": {"name": secret["metadata"]["name"]}}
+    }
+    assert takers == {"worker", "worker-refresh", "beat", "ops"}
+
+
+@with_kubectl
+def test_the_patch_for_a_providers_tokens_leaves_one_source_of_keys(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    overlay = tmp_path / "kubernetes" / "overlays" / "small"
+    shutil.copy(PATCH, overlay)
+    with (overlay / "kustomization.yaml").open("a") as lines:
+        lines.write("patches:\n  - path: jwks.yaml\n")
+    (api,) = (each for each in rendered(overlay) if each["kind"] == "Deployment" and each["metadata"]["name"] == "api")
+    for version in VERSIONS:
+        is_valid(api, version)
+    given = {each["name"]: each["value"] for each in api["spec"]["template"]["spec"]["containers"][0]["env"]}
+    override = (ROOT / "compose" / "jwks.override.yml").read_text()
+    assert "JWT_SECRET_FILE" not in given
+    for name, value in given.items():
+        if name.startswith("JWT_"):
+            assert f"{name}: {value}\n" in override
+    assert {"DATABASE_URL_FILE", "REDIS_URL_FILE", "JWT_JWKS_URL", "JWT_AUDIENCE"} <= set(given)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("worker", WorkerSettings), ("api", ApiSettings), ("ops", OpsSettings)])
@@ -257,6 +351,21 @@ def test_the_pods_that_are_scraped_have_the_port_that_is_named() -> None:
     assert selected["values"] == ["balance-sync-api", "balance-sync-ops"]
     for name in ("api", "ops"):
         assert [port["name"] for port in container(name)["ports"]] == [monitor["podMetricsEndpoints"][0]["port"]]
+
+
+@with_kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_label_that_kube_prometheus_stack_looks_for_is_a_comment_away(overlay: str, tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "kubernetes")
+    path = tmp_path / "kubernetes" / "overlays" / overlay / "kustomization.yaml"
+    commented = r"^( *)# (patches:$|- target:|    kind: Pod|  patch: '|- \.\./\.\./monitoring)"
+    path.write_text(re.sub(commented, r"\1\2", path.read_text(), flags=re.MULTILINE))
+    labelled = {
+        each["kind"]
+        for each in rendered(path.parent)
+        if each["metadata"].get("labels", {}).get("release") == "kube-prometheus-stack"
+    }
+    assert labelled == {"PodMonitor", "PrometheusRule"}
 
 
 def test_no_overlay_takes_the_examples() -> None:

@@ -58,10 +58,13 @@ URLS: dict[str, str] = {
     "no Sentinel": "redis+sentinel://app:{password}@127.0.0.1:1/m?sentinel_password={password}",
     "no Sentinel of that kind": "redis+sentinel://app:{password}@127.0.0.1:{redis}/m?sentinel_password={password}",
 }
-BY_NAME = ("nobody listens", "a wrong password", "no TLS at a stranger's", "no Sentinel")
-BY_A_WORKER = {
-    name: URLS[name] for name in ("nobody listens", "a wrong password", "no TLS at a stranger's", "no Sentinel")
+OF_A_WORKER = {
+    "nobody listens": "Cannot connect",
+    "a wrong password": "REDIS_URL: Redis: its user or password is refused",
+    "no TLS at a stranger's": "Cannot connect",
+    "no Sentinel": "Cannot connect",
 }
+"""What a worker says of each: it waits for such a Redis in Celery's own words, and ends where waiting is no use."""
 EACH = pytest.mark.parametrize("url", URLS.values(), ids=URLS)
 
 
@@ -90,13 +93,15 @@ def test_what_workers_share_says_no_more_than_that_it_is_not(
     assert shown(told.out + told.err) == []
 
 
-@pytest.mark.parametrize("url", BY_A_WORKER.values(), ids=BY_A_WORKER)
-def test_no_process_shows_it(filled: Callable[[str], str], url: str, database_url: str, tmp_path: Path) -> None:
-    """A worker waits for such a Redis, in Celery's own words; a check says what is wrong."""
+@pytest.mark.parametrize(("case", "said"), OF_A_WORKER.items(), ids=OF_A_WORKER)
+def test_no_process_shows_it(
+    filled: Callable[[str], str], case: str, said: str, database_url: str, tmp_path: Path
+) -> None:
+    """Neither a worker nor a check, and both say what is wrong."""
     env = environment(
         {
             "DATABASE_URL": database_url,
-            "REDIS_URL": filled(url),
+            "REDIS_URL": filled(URLS[case]),
             "ETHEREUM_RPC_URLS": f"http://app:{ENCODED}@127.0.0.1:1/v3/{KEY}?apikey={KEY}",
             "JWT_SECRET": f"hunter2-canary-{KEY}" * 2,
             "LIFE_SIGN_DIR": str(tmp_path / "life"),
@@ -105,13 +110,13 @@ def test_no_process_shows_it(filled: Callable[[str], str], url: str, database_ur
     with ExitStack() as stack:
         server = stack.enter_context(running("worker", [*CELERY, "worker", "-c", "1"], tmp_path, env=env))
         wait_for(
-            lambda: "Cannot connect" in server.log.read_text() or server.process.poll() is not None,
-            what="the worker to say that it has no Redis",
+            lambda: said in server.log.read_text() or server.process.poll() is not None,
+            what="the worker to say what is wrong with its Redis",
         )
         told = server.log.read_text()
         server.process.kill()  # asked to stop it would wait for its next try of Redis
     assert shown(told) == []
-    assert "Cannot connect" in told, told[-3000:]
+    assert said in told, told[-3000:]
     checked = celery(env, "check")
     assert checked.returncode == 1
     assert shown(checked.stdout + checked.stderr) == []

@@ -102,6 +102,23 @@ def test_a_private_authority_is_believed_by_each_of_its_variables(
     assert asked(safe_node).startswith("0x")
 
 
+def test_the_other_librarys_variable_takes_nobody_away(
+    safe_node: str, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node's authority stands for a public one: requests has it among those that it trusts by itself."""
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(authority.file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(Authority(tmp_path, "another").file))
+    assert asked(safe_node).startswith("0x")
+
+
+def test_both_librarys_variables_hold_at_once(
+    safe_node: str, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(Authority(tmp_path, "another").file))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    assert asked(safe_node).startswith("0x")
+
+
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 def test_a_node_is_asked_through_the_proxy_in_a_tunnel(
     safe_node: str, authority: Authority, proxy_server: HttpProxy, variable: str, monkeypatch: pytest.MonkeyPatch

@@ -352,6 +352,25 @@ def test_counters_go_on_after_a_restart_and_begin_anew_with_redis(
     assert of(made.run(), "tron").work.requests == {"127.0.0.1:2": 3}, "an ordinary reset of a counter"
 
 
+def test_a_user_of_redis_with_an_older_releases_rights_is_told_of_once_and_the_past_hour_is_counted_all_the_same(
+    passes: Callable[..., Passes], redis_process: Server
+) -> None:
+    client: Any = redis.Redis.from_url(redis_process.url)
+    client.acl_setuser("older", enabled=True, passwords=["+p"], keys=["*"], commands=["+@all", "-hincrby"])
+    made = passes(REDIS_URL=redis_process.url.replace("redis://", "redis://older:p@"))
+    known, (node,) = shared(made.settings, "tron")
+    with capture_logs() as logs:
+        for _ in range(2):
+            known.requests.add(node, 5)
+            known.requests.send()
+    assert [line["event"] for line in logs] == ["counts_refused"]
+    assert not known.is_left_alone, "which would have each worker go on by itself"
+    found = of(made.run(), "tron")
+    assert sum(found.nodes[0].requests.values()) == 10
+    assert found.work.requests == {"127.0.0.1:2": 0}
+    client.acl_deluser("older")
+
+
 def test_a_queue_has_its_length_and_the_moment_of_its_oldest_message(
     passes: Callable[..., Passes], redis_process: Server
 ) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 from asgi import Answer, ask
 from environment import forget_settings
 from pictures import LEASE, TOKEN, Shown, app, settings
@@ -16,8 +18,10 @@ from db import lookup_queries
 from db.lookup_queries import MOST
 from db.rights import OPS
 from db.session import transaction
+from devstack.product import ops
 from devstack.roles import as_role
 from devstack.seed import ETHEREUM_ADDRESS, TRON_ADDRESS
+from devstack.servers import CAP, Server
 from devstack.stack import base58_address
 from ops.history import History
 from ops.lookup import look_up, spellings
@@ -217,3 +221,28 @@ def test_a_database_that_is_away_is_said_and_nothing_of_its_address(monkeypatch:
     body = answer.body.decode()
     assert "The database does not answer, so nothing can be looked up now." in body
     assert not [each for each in (*CANARIES, "127.0.0.1") if each in body]
+
+
+def test_the_process_of_ops_serves_the_page_and_the_look_up(
+    tables: Tables, database_url: str, redis_process: Server, tmp_path: Path
+) -> None:
+    (wallet,) = tables.add("tron", TRON_ADDRESS)
+    env = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_process.url,
+        "TRON_RPC_URLS": "http://127.0.0.1:2/a-secret-path",
+        "OPS_TOKEN": CANARIES[1],
+    }
+    with ops(tmp_path, env) as server:
+        session = requests.Session()
+        assert session.get(server.url, timeout=CAP).status_code == 401
+        session.auth = ("anybody", CANARIES[1])
+        page = session.get(server.url, timeout=CAP)
+        assert page.status_code == 200
+        assert 'id="tron"' in page.text
+        assert "Insert the first one" not in page.text
+        found = session.get(f"{server.url}/find", params={"q": str(wallet)}, timeout=CAP)
+        assert TRON_ADDRESS in found.text
+        assert session.get(f"{server.url}/static/ops.css", timeout=CAP).ok
+        told = page.text + found.text + server.log.read_text()
+    assert not [each for each in (*CANARIES, "a-secret-path", database_url) if each in told]

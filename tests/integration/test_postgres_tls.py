@@ -193,11 +193,11 @@ def test_every_client_comes_in_or_says_the_same_of_why_not(
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("sslmode=verify-full&sslrootcert={own}.key", "names a file in sslrootcert that has no certificate in PEM"),
+        ("sslmode=verify-full&sslrootcert={own}.key", "names a file without certificates in sslrootcert"),
         ("sslmode=verify-full&sslrootcert={own}.absent", "names a file in sslrootcert that this process cannot read"),
-        ("sslmode=require&sslcert={own}.crt&sslkey={stranger}.key", "are no certificate in PEM and its key"),
-        ("sslmode=require&sslcert={own}.crt&sslkey={broken}.key", "are no certificate in PEM and its key"),
-        ("sslmode=require&sslcert={own}.crt", "names only one of sslcert and sslkey"),
+        ("sslmode=require&sslcert={own}.crt&sslkey={stranger}.key", "names a key in sslkey that does not belong"),
+        ("sslmode=require&sslcert={own}.crt&sslkey={broken}.key", "names no key in sslkey"),
+        ("sslmode=require&sslcert={own}.crt", "names a certificate in sslcert, and no key in sslkey"),
         ("sslmode=require&sslcert={own}.crt&sslkey={own}.crt", "names a key in sslkey that others can read"),
     ],
 )

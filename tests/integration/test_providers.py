@@ -248,6 +248,15 @@ def test_a_private_authority_is_believed_by_each_of_its_variables(
     assert Provider(safe_site.url).fetch_data() == {"keys": [jwk(RSA)]}
 
 
+def test_the_other_librarys_variable_takes_nobody_away(
+    safe_site: Site, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    safe_site.answer = said({"keys": []})
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(Authority(tmp_path, "another").file))
+    assert Provider(safe_site.url).fetch_data() == {"keys": []}
+
+
 def test_why_not_never_shows_the_address(site: Site) -> None:
     site.answer = said("no", 403)
     with pytest.raises(HTTPError) as refused:

@@ -15,7 +15,7 @@ from sentinels import Watched, watched
 from config import redis_address
 from config.settings import QueueSettings, load
 from devstack.servers import HOST, Server, wait_for
-from worker.admin import check_connections
+from worker.admin import check_redis
 from worker.reading.shared_redis import SharedRedis
 
 Reach = Callable[[str], None]
@@ -61,7 +61,7 @@ def test_without_one_or_with_a_strangers_nothing_is_heard(
         reach(url)
     assert SECRET not in repr(refused.value)
     assert demanding.heard == []
-    (found,) = check_connections.broker(url, 10)
+    (found,) = check_redis.broker(url, 10)
     assert not found.ok
     assert "hunter2" not in str(found)
 

@@ -27,7 +27,7 @@ from devstack.chain import Chain
 from devstack.servers import CAP, anvil
 from worker.reading import reader_for
 from worker.sync.batch import sync_due
-from worker.sync.registration import register_networks
+from worker.sync.registration import networks_left_out, register_networks
 
 OTHER_TOKEN = "TXLAQ63Xg1NAzckPwKHvzw7CSEmLMEqcdj"
 MAINNET, NILE = 728_126_428, 3_448_148_188
@@ -402,6 +402,17 @@ def test_a_start_without_a_database_ends_with_a_sentence(settings: Any, monkeypa
     forget_settings()
     with pytest.raises(SystemExit, match="does not answer") as ended:
         register_networks(worker_settings(), patience=0.0)
+    assert "secret-word" not in str(ended.value)
+
+
+def test_nor_does_the_look_for_wallets_without_nodes_end_in_a_traceback(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings()
+    monkeypatch.setenv("DATABASE_URL", "postgresql://bal_worker:secret-word@127.0.0.1:1/nowhere")
+    forget_settings()
+    with pytest.raises(SystemExit, match="does not answer") as ended:
+        networks_left_out(worker_settings(), patience=0.0)
     assert "secret-word" not in str(ended.value)
 
 

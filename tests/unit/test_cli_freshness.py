@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from db.freshness_queries import NetworkFreshness
+from db.network_state import SOUND
 from worker.admin.freshness import is_late, late_lines, lines, network_report, reads_per_hour, requests_made
 from worker.admin.node_states import NodeState
 from worker.reading.request_counts import SPAN_SECONDS
@@ -152,6 +153,12 @@ def test_a_network_without_any_balance_is_late_although_each_wallet_was_tried() 
 
 def test_what_nobody_can_tell_is_late() -> None:
     assert is_late(report(replace(WALLETS, overdue_since=None)), 10**9)
+
+
+def test_wallets_alone_that_were_lost_with_their_worker_make_no_network_late() -> None:
+    lost = replace(WALLETS, overdue=2, overdue_since=None, condition=SOUND._replace(lost=2))
+    assert not is_late(report(lost), 0)
+    assert is_late(report(replace(lost, overdue=3)), 10**9), "one more, of which nobody knows since when"
 
 
 def test_each_late_network_is_told_in_a_sentence() -> None:

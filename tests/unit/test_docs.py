@@ -124,6 +124,22 @@ def test_every_link_and_path_in_the_docs_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+CODE = {".py", ".yml", ".yaml", ".sh", ".acl", ".toml", ".sql"}
+IN_CAPITALS = re.compile(r"\b[A-Z]{3,}(?:_[A-Z]+)+\b")
+
+
+def test_the_manual_has_no_placeholder_left() -> None:
+    """In capitals it names settings, and words of the code: no other ones, such as a number that is to be filled in."""
+    known = {name for kind in (WorkerSettings, ApiSettings, OpsSettings) for name in setting_names(kind, PRESETS)}
+    known |= {f"{name}_FILE" for name in known}
+    folders = [ROOT, *(ROOT / name for name in ("api", "compose", "config", "db", "deploy", "ops", "worker"))]
+    for folder in folders:
+        for path in folder.rglob("*") if folder != ROOT else folder.glob("*"):
+            if path.suffix in CODE:
+                known.update(IN_CAPITALS.findall(path.read_text()))
+    assert set(IN_CAPITALS.findall((ROOT / "docs" / "operations.md").read_text())) - known == set()
+
+
 def test_each_line_of_who_can_write_to_what_is_held_by_tests_that_are_there() -> None:
     page = (ROOT / "docs" / "security.md").read_text()
     table = page.split("## Who can write to what\n")[1].split("\n## ")[0]

@@ -207,13 +207,16 @@ REFUSED_DATABASES: dict[str, str] = {
     "postgresql://u:hunter2@h:port/d": "has a port that is none",
     "postgresql://u:hunter2@h1,h2/d?port=1,2,3": "names another number of ports than of hosts",
     "postgresql://u:hunter2@[::1/d": "cannot be read",
+    "postgresql://u:hunter2@a..b/d": "names a host that is none",
+    f"postgresql://u:hunter2@h,{'x' * 64}.example/d": "names a host that is none",
 }
 
 
 @pytest.mark.parametrize("url", REFUSED_DATABASES)
 def test_a_database_that_not_every_process_could_use_is_refused_in_words(url: str) -> None:
     said = refusal(Settings, {"DATABASE_URL": url})
-    assert f"  DATABASE_URL: {REFUSED_DATABASES[url]}" in said or REFUSED_DATABASES[url] in said
+    assert REFUSED_DATABASES[url] in said
+    assert "  DATABASE_URL: " in said
 
 
 def test_a_key_that_others_can_read_is_refused_in_words(tmp_path: Path) -> None:
@@ -270,7 +273,10 @@ REFUSED_REDIS: dict[str, str] = {
     "redis://hunter2@h": "has a user's name and no password: write redis://:password@host",
     "redis://u:12#hunter2@h/0": "write # in a password as %23",
     "redis://u:hunter2#x@h/0": "as %23",
-    "redis://u:hunter2/x@h/0": "",
+    "redis://u:hunter2/x@h/0": "has a port that is none: write # / ? @ and : in a password as %XX",
+    "redis://u:hunter2@a..b/0": "names a host that is none",
+    f"redis://u:hunter2@{'x' * 64}.example/0": "names a host that is none",
+    "redis+sentinel://u:hunter2@s1,s..2/m": "names a host that is none",
     "redis://u:1?hunter2@h/0": "takes db after a ? with redis://, and nothing else",
     "redis://u:[hunter2]@h/0": "is no URL; write what is special",
     "redis://h:99999": "has a port that is none",
@@ -305,9 +311,9 @@ def test_redis_is_found_by_each_spelling_of_its_url(url: str) -> None:
 
 @pytest.mark.parametrize("url", REFUSED_REDIS)
 def test_a_redis_that_not_every_process_could_use_is_refused_in_words(url: str) -> None:
-    assert f"  REDIS_URL: {REFUSED_REDIS[url]}".rstrip() in refusal(WorkerSettings, {**QUEUE, "REDIS_URL": url}) or (
-        REFUSED_REDIS[url] in refusal(WorkerSettings, {**QUEUE, "REDIS_URL": url})
-    )
+    said = refusal(WorkerSettings, {**QUEUE, "REDIS_URL": url})
+    assert "  REDIS_URL: " in said
+    assert REFUSED_REDIS[url] in said
 
 
 def test_the_endpoint_begins_with_any_of_the_hosts_that_share_the_load(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,8 @@
 import json
 import logging
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, quote_plus, unquote
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.logging import configure_logging
-from config.redaction import MASK, mask_for
+from config.redaction import MASK, mask_for, secrets
 
 TOKEN = "a1B2c3D4e5F6g7H8"
 PASSWORD = 'p@ss/w0rd%&é"x'
@@ -147,3 +148,37 @@ def test_an_error_of_the_database_shows_no_row(
     assert "violates check constraint" in told
     assert "7700123456789" not in told
     assert told.count("HINT") == 2
+
+
+CANARY = "c4nary-0f-the-env"
+WITHOUT = "postgresql://worker@database/balances"
+ELSEWHERE: dict[str, dict[str, str]] = {
+    "the operators' token": {"OPS_TOKEN": CANARY},
+    "a proxy's password": {"HTTPS_PROXY": f"http://me:{CANARY}@proxy:3128"},
+    "a proxy's in small letters, without a scheme": {"http_proxy": f"me:{CANARY}@proxy:3128"},
+    "everybody's proxy's": {"ALL_PROXY": f"socks5h://me:{CANARY}@proxy:1080"},
+    "libpq's own variable": {"PGPASSWORD": CANARY},
+    "libpq's, for a URL without a password": {"DATABASE_URL": WITHOUT, "PGPASSWORD": CANARY},
+    "a service file's": {"DATABASE_URL": "postgresql://?service=mine", "PGSERVICEFILE": "{file}"},
+    "a service file's by a variable": {"DATABASE_URL": WITHOUT, "PGSERVICE": "mine", "PGSERVICEFILE": "{file}"},
+}
+
+
+@pytest.mark.parametrize("variables", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_what_other_variables_hold_is_masked_too(
+    variables: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "services"
+    file.write_text(f"[mine]\nhost=database\ndbname=balances\nuser=worker\npassword={CANARY}\n")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(file=file))
+    basic = b64encode(f"me:{CANARY}".encode()).decode()
+    masked = mask_for(secrets())(f"refused: {CANARY}, at proxy" + (f" {basic}" if "me:" in str(variables) else ""))
+    assert CANARY not in masked
+    assert basic not in masked
+    assert "at proxy" in masked
+
+
+def test_a_proxy_without_a_password_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    assert mask_for(secrets())("by http://proxy.example:3128") == "by http://proxy.example:3128"

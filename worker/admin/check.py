@@ -17,7 +17,7 @@ from db import SCHEMA_VERSION, schema_serves
 from db.reasons import reason
 from db.rights import WORKER, is_superuser, missing, runs_as_superuser
 from db.session import applied_schema, transaction
-from worker.admin import check_connections
+from worker.admin import check_connections, check_redis
 from worker.admin.check_nodes import networks
 from worker.admin.finding import Finding
 
@@ -78,7 +78,7 @@ def _overheard(connection: Connection) -> str:
 
 def broker(url: str) -> Iterator[Finding]:
     """Whether a worker can use Redis."""
-    yield from check_connections.broker(url, REDIS_TIMEOUT)
+    yield from check_redis.broker(url, REDIS_TIMEOUT)
 
 
 def operators_settings() -> Iterator[Finding]:

@@ -56,7 +56,9 @@ def look(settings: WorkerSettings, *, daily_quota: int | None = None, max_overdu
 
 def is_late(report: Report, max_overdue: float) -> bool:
     """Whether a network's wallets wait for longer than that. Pure. What nobody can tell is late, and never in time."""
-    waiting = [report["overdue_seconds"]] if report["overdue"] else []
+    # Of lost wallets alone no time is known, and nobody waits for them: one may kill whoever reads it.
+    lost = report["overdue_seconds"] is None and report["overdue"] <= report["lost"]
+    waiting = [report["overdue_seconds"]] if report["overdue"] and not lost else []
     waiting += [report["unread_seconds"]] if report["unread_seconds"] is not None else []
     return any(seconds is None or seconds > max_overdue for seconds in waiting)
 

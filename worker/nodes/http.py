@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from socket import SHUT_RDWR, socket
 from threading import Event, Thread
 from time import monotonic
@@ -14,8 +15,9 @@ import requests
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context
 
-from config.proxies import authorities
+from config.proxies import OF_PYTHON, authorities, trust_also
 
 CONNECT_TIMEOUT = 5.0  # seconds
 MAX_REPLY = 16 * 2**20  # bytes, decompressed; the largest that is asked for is a fifth of that
@@ -64,12 +66,12 @@ class Adapter(HTTPAdapter):
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, **kwargs | _also_trusted())
         self._keep_sockets_of(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         new = proxy not in self.proxy_manager
-        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager = super().proxy_manager_for(proxy, **kwargs | _also_trusted(proxy))
         if new:
             self._keep_sockets_of(manager)
         return manager
@@ -110,7 +112,6 @@ class NodeSession(requests.Session):
 
     def __init__(self, time_limit: float, key_header: str = "") -> None:
         super().__init__()
-        self.verify = authorities() or True  # requests itself does not look at SSL_CERT_FILE
         self.time_limit = time_limit
         """Seconds that a request may take from its start to the last byte of its reply."""
         self.pace = UNKNOWN_PACE
@@ -188,6 +189,20 @@ class NodeSession(requests.Session):
                 if isinstance(adapter, Adapter):
                     adapter.break_off()
                     self._begin_anew()
+
+
+def _also_trusted(proxy: str = "") -> dict[str, Any]:
+    """What makes urllib3 trust those of SSL_CERT_FILE too. requests adds whom it trusts by itself to each connection.
+
+    A file that is gone since the start adds nobody.
+    """
+    options: dict[str, Any] = {}
+    if path := authorities(OF_PYTHON):
+        with suppress(OSError):
+            options["ssl_context"] = trust_also(create_urllib3_context(), path)
+            if proxy.lower().startswith("https"):  # which is spoken to over TLS itself
+                options["proxy_ssl_context"] = trust_also(create_urllib3_context(), path)
+    return options
 
 
 def _body(response: Response) -> bytes:

@@ -20,25 +20,23 @@ from config.network_settings import prefix
 from config.networks import NetworkName
 from config.settings import WorkerSettings
 from db import schema_serves
-from db.networks import add_missing, register, registered_source
+from db.networks import add_missing, register, registered_source, with_wallets
 from db.session import applied_schema_of, clock, until_done
 from worker.errors import ReadFailed
 from worker.reading import node_reader
 from worker.reading.contract import ACCOUNT_BYTES
+from worker.sync.first_connection import OLD_SCHEMA, PATIENCE
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-PATIENCE = 60.0
-"""Seconds for which a start waits for the database. Then the process ends, and whoever supervises it starts another."""
 
 
 def register_networks(settings: WorkerSettings, patience: float = PATIENCE) -> None:
     """Register what is read from another source than before. Ends the process with a sentence where that cannot be."""
     deadline = monotonic() + patience
     if not schema_serves(_in_database(applied_schema_of, deadline)):
-        raise SystemExit("The database's schema is older than this release: run `alembic upgrade head` first.")
+        raise SystemExit(OLD_SCHEMA)
     known = {network: settings.known_networks[network] for network in settings.networks}
     _in_database(partial(add_missing, known=known), deadline)
     for network in settings.networks:
@@ -53,6 +51,12 @@ def register_networks(settings: WorkerSettings, patience: float = PATIENCE) -> N
             )
         _in_database(partial(register, chain=settings.chain(network)), deadline)
         log.warning("source_changed", network=network, before=str(before), now=str(own))
+
+
+def networks_left_out(settings: WorkerSettings, patience: float = PATIENCE) -> list[NetworkName]:
+    """Networks that have wallets, and no node by these settings. Ends the process as `register_networks` does."""
+    found = _in_database(with_wallets, monotonic() + patience)
+    return [network for network in found if network not in settings.networks]
 
 
 def _refuted(network: NetworkName, settings: WorkerSettings, now: float) -> ReadFailed | None:
