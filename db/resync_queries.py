@@ -181,6 +181,7 @@ class Seen(NamedTuple):
 
 def count(connection: Connection, scope: Scope) -> Wanted:
     """How many wallets a scope comes to. One pass over what the scope needs."""
+    connection.exec_driver_sql(set_for_a_transaction(_SETTINGS))
     given = scope._given()  # noqa: SLF001  the class is this module's
     conditions = " AND ".join(_SCOPES[name] for name in given) or "true"
     wanted = Wanted({}, {})
