@@ -135,7 +135,7 @@ def secrets() -> tuple[str, ...]:
                     found += [value] if value else []
     found += [item for value in _of_networks() for item in split(value)]
     found += [*_of_proxies(), *_of_libpq()]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def _of_proxies() -> Iterator[str]:

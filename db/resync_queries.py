@@ -26,13 +26,6 @@ BUNDLE = 2000
 # A pass over ten million rows takes some ten seconds; a plan for any numbers would take minutes.
 _SETTINGS = {"statement_timeout": "120s", "plan_cache_mode": "force_custom_plan", "jit": "off", "work_mem": "64MB"}
 
-_SETTINGS = {
-    "plan_cache_mode": "force_custom_plan",
-    "statement_timeout": str(FIND_TIMEOUT),
-    "work_mem": "64MB",
-}
-"""A plan for any numbers does not know that a slice is a small part of the table, nor how many wallets are named."""
-
 SLICE = 20_000
 """Wallets that are looked through at a time, whether they are in scope or not: some hundredths of a second."""
 
@@ -188,7 +181,6 @@ class Seen(NamedTuple):
 
 def count(connection: Connection, scope: Scope) -> Wanted:
     """How many wallets a scope comes to. One pass over what the scope needs."""
-    connection.exec_driver_sql(set_for_a_transaction(_SETTINGS))
     given = scope._given()  # noqa: SLF001  the class is this module's
     conditions = " AND ".join(_SCOPES[name] for name in given) or "true"
     wanted = Wanted({}, {})
@@ -215,7 +207,6 @@ def slices(scope: Scope, transaction: Callable[[], AbstractContextManager[Connec
 
 def slice_of(connection: Connection, scope: Scope, start: UUID) -> Slice:
     """The wallets of a scope among the next SLICE ones, from the id `start` on."""
-    connection.exec_driver_sql(set_for_a_transaction(_SETTINGS))
     given = scope._given()  # noqa: SLF001
     narrow, others = (
         " AND ".join(_SCOPES[name] for name in given if (name in _NARROW) == is_narrow) or "true"

@@ -16,7 +16,7 @@ from psycopg.errors import QueryCanceled
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from db.lookup_queries import MOST, TIMEOUT, WalletDetail, wallets_of_address, wallets_of_id
-from db.session import transaction
+from ops.wallets import HUNG_AFTER, bounded_transaction
 from worker.wording import in_words
 
 log = structlog.get_logger(__name__)
@@ -60,7 +60,7 @@ def look_up(typed: str) -> Found:
 
 
 def _asked(term: str) -> Found:
-    with transaction() as connection:
+    with bounded_transaction(TIMEOUT / 1000 + HUNG_AFTER) as connection:
         wanted = _uuid(term)
         found = wallets_of_address(connection, spellings(term)) if wanted is None else wallets_of_id(connection, wanted)
     return Found(term, found[:MOST], more=len(found) > MOST)

@@ -96,7 +96,7 @@ routes = [page, find, static]
 
 
 def _standards(settings: OpsSettings) -> Standards:
-    return Standards(lease=settings.sync_lease, interval=settings.collect_interval)
+    return Standards(lease=settings.sync_lease, interval=settings.collect_interval, ticks=settings.dispatch_interval)
 
 
 def _html(template: str, status: HTTPStatus, headers: Mapping[str, str] | None = None, **values: Any) -> ASGIResponse:

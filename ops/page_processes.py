@@ -9,7 +9,11 @@ from ops.picture import Picture, QueuePicture
 from worker.wording import in_words
 
 QUIET: Final = 60.0
-"""Seconds after which a life sign that comes every few seconds is missing."""
+"""Seconds after which a life sign that comes every few seconds is missing. Judged as of the pass that found it: between
+two passes nobody looks.
+"""
+TICKS_MISSED: Final = 10
+"""After so many intervals of beat's without a tick that was carried out, and QUIET at the least, beat is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +26,8 @@ class Process:
     to_do: str = ""
 
 
-def processes(picture: Picture, now: float) -> Iterator[Process]:
-    """The state of each. What cannot be known without Redis is said to be unknown."""
+def processes(picture: Picture, now: float, *, ticks: float) -> Iterator[Process]:
+    """The state of each. What cannot be known without Redis is said to be unknown. `ticks`: DISPATCH_INTERVAL."""
     if picture.database and not picture.counted:
         sentence = "answers, and did not count the wallets"
         yield Process(Level.ACT, "Postgres", sentence, "Why is told below, and in the log of `ops`.")
@@ -35,11 +39,11 @@ def processes(picture: Picture, now: float) -> Iterator[Process]:
         yield Process(Level.GOOD, "Redis", "answers")
     else:
         yield Process(Level.ACT, "Redis", "does not answer", "See whether it runs, and `REDIS_URL`.")
-    yield _beat(picture, now)
+    yield _beat(picture, now, max(QUIET, TICKS_MISSED * ticks))
     yield _workers(picture, now)
 
 
-def _beat(picture: Picture, now: float) -> Process:
+def _beat(picture: Picture, now: float, quiet: float) -> Process:
     if not picture.redis:
         return Process(Level.IDLE, "Beat", "unknown without Redis")
     if picture.dispatched is None:
@@ -48,7 +52,7 @@ def _beat(picture: Picture, now: float) -> Process:
         )
     ago = max(now - picture.dispatched, 0)
     sentence = f"last tick carried out {in_words(ago)} ago"
-    if ago > QUIET:
+    if picture.at - picture.dispatched > quiet:
         return Process(Level.ACT, "Beat", sentence, "See whether beat runs, and a worker that serves `ticks`.")
     return Process(Level.GOOD, "Beat", sentence)
 
@@ -56,7 +60,7 @@ def _beat(picture: Picture, now: float) -> Process:
 def _workers(picture: Picture, now: float) -> Process:
     if picture.workers is None:
         return Process(Level.IDLE, "Workers", "unknown without Redis")
-    seen = sum(now - at <= QUIET for at in picture.workers.values())
+    seen = sum(picture.at - at <= QUIET for at in picture.workers.values())
     if seen:
         return Process(Level.GOOD, "Workers", f"{seen:,} seen within a minute")
     if picture.workers:
@@ -78,13 +82,13 @@ def queues(picture: Picture, now: float) -> list[Queue] | None:
     """Each queue; None: Redis is away."""
     if picture.queues is None:
         return None
-    return [_queue(each, now) for each in picture.queues]
+    return [_queue(each, picture.at, now) for each in picture.queues]
 
 
-def _queue(found: QueuePicture, now: float) -> Queue:
-    served = found.worker_seen is not None and now - found.worker_seen <= QUIET
+def _queue(found: QueuePicture, at: float, now: float) -> Queue:
+    served = found.worker_seen is not None and at - found.worker_seen <= QUIET
     if not served:
         return Queue(Level.ACT if found.messages else Level.WATCH, found, "no worker serves it")
-    if found.oldest is not None and now - found.oldest > QUIET:
+    if found.oldest is not None and at - found.oldest > QUIET:
         return Queue(Level.WATCH, found, f"a message waits for {in_words(now - found.oldest)}")
     return Queue(Level.GOOD, found, "served")

@@ -28,6 +28,8 @@ class Standards:
 
     lease: float
     interval: float
+    ticks: float
+    """From one of beat's to the next."""
 
     def is_old(self, age: float) -> bool:
         """Whether what was found so long ago is not believed any more."""
@@ -100,7 +102,7 @@ def view(picture: Picture | None, history: History, now: float, standards: Stand
         return View(None, now, None, None, (), (), None, Level.IDLE, "No pass yet")
     age = now - picture.at
     old = age if standards.is_old(age) else None
-    all_of_it = list(processes(picture, now))
+    all_of_it = list(processes(picture, now, ticks=standards.ticks))
     shown = [_network(each, picture, history, now, standards) for each in picture.networks]
     levels = [each.level for each in all_of_it] + [each.verdict.level for each in shown]
     return View(
@@ -122,7 +124,7 @@ def _network(
     judged = verdict(found, now, lease=standards.lease)
     age = now - picture.at
     # Where wallets are late, what is wrong with beat or the workers is told beside them.
-    causes = _causes(processes(picture, now)) if judged.is_late else []
+    causes = _causes(processes(picture, now, ticks=standards.ticks)) if judged.is_late else []
     return NetworkView(
         found,
         outdated(judged, age) if standards.is_old(age) else judged,

@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from threading import Timer
 from typing import Any
@@ -23,8 +23,16 @@ def look(grace: timedelta, timeout: float) -> dict[NetworkName, NetworkFreshness
 
     `grace`: what is due for longer than this is overdue.
     """
-    with transaction() as connection, given_up_after(connection, STATEMENTS * timeout + HUNG_AFTER):
+    with bounded_transaction(STATEMENTS * timeout + HUNG_AFTER) as connection:
         return {each.network: each for each in freshness(connection, grace=grace, timeout=round(timeout * 1000))}
+
+
+@contextmanager
+def bounded_transaction(seconds: float) -> Iterator[Connection]:
+    """A transaction, its end among it, that is given up with its connection after so many seconds."""
+    with ExitStack() as until_ended, transaction() as connection:
+        until_ended.enter_context(given_up_after(connection, seconds))
+        yield connection
 
 
 @contextmanager

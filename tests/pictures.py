@@ -189,7 +189,11 @@ STATES: dict[str, Picture | None] = {
         network("ethereum"),
     ),
     "stalled": picture(
-        network(wallets=wallets(fresh=1700, stale=300, due=402, overdue=300, last_read=moment(240), claimed=0)),
+        network(
+            wallets=wallets(
+                fresh=1700, stale=300, due=402, overdue=300, overdue_free=300, last_read=moment(240), claimed=0
+            )
+        ),
         dispatched=NOW - 250,
         workers={"batch@worker-1": NOW - 244},
         queues=[QueuePicture("ticks", 10, NOW - 250, NOW - 244), QueuePicture("sync", 120, NOW - 246, NOW - 244)],

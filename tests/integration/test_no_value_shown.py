@@ -17,6 +17,7 @@ from forwarding import port_of
 from redis_clients import CLIENTS
 from terminal import CELERY, celery
 
+from config.logging import configure_logging
 from devstack.product import environment
 from devstack.servers import HOST, Server, running, wait_for
 from worker.reading.shared_redis import SharedRedis
@@ -87,6 +88,7 @@ def test_no_error_of_either_client_shows_it(filled: Callable[[str], str], url: s
 def test_what_workers_share_says_no_more_than_that_it_is_not(
     filled: Callable[[str], str], url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    configure_logging("INFO", "console")  # to where this test listens, whatever was set up before it
     assert not SharedRedis("scope", filled(url)).answers()
     told = capfd.readouterr()
     assert "redis_unavailable" in told.out + told.err

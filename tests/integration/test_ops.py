@@ -17,7 +17,7 @@ import requests
 from environment import forget_settings
 from prometheus_client.parser import text_string_to_metric_families
 from running import hung
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from structlog.testing import capture_logs
 from tables import Tables
 
@@ -33,12 +33,14 @@ from devstack.seed import fund, insert, wallets
 from devstack.servers import CAP, SUPERUSER, Server, free_port, postgres, redis_server, wait_for
 from devstack.stack import LocalChain
 from devstack.stack import settings as stack_settings
-from ops import collect
+from ops import collect, lookup
 from ops import wallets as of_wallets
 from ops.collect import Passes
 from ops.collector import Collector
+from ops.lookup import look_up
 from ops.metrics import METRICS, PREFIX
 from ops.picture import Picture
+from ops.wallets import bounded_transaction
 from worker.admin.node_states import named_nodes
 from worker.reading import shared_of
 from worker.reading.shared import Shared
@@ -232,6 +234,12 @@ def hung_with_its_backends(server: Server) -> Iterator[None]:
         yield
 
 
+def commit_while_it_hangs(server: Server) -> None:
+    with ExitStack() as until_answered, bounded_transaction(1) as connection:
+        connection.exec_driver_sql("SELECT 1")
+        until_answered.enter_context(hung_with_its_backends(server))
+
+
 def test_a_postgres_that_hangs_is_given_up_and_redis_is_still_asked(
     passes: Callable[..., Passes], servers: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +258,13 @@ def test_a_postgres_that_hangs_is_given_up_and_redis_is_still_asked(
         assert "collection_failed" in [line["event"] for line in logs]
         monkeypatch.setattr(collect, "STATEMENT_INTERVALS", CAP)
         assert made.run().database, "and the next pass finds it again"
+        monkeypatch.setattr(lookup, "TIMEOUT", 100)
+        monkeypatch.setattr(lookup, "HUNG_AFTER", 0.5)
+        with hung_with_its_backends(own):
+            assert look_up(ADDRESS).problem == "The database does not answer, so nothing can be looked up now."
+        assert look_up(ADDRESS).problem == ""
+        with pytest.raises(SQLAlchemyError):
+            commit_while_it_hangs(own)
 
 
 def test_a_statement_that_takes_too_long_is_ended_on_the_server(passes: Callable[..., Passes], tables: Tables) -> None:

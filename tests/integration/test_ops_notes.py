@@ -1,6 +1,7 @@
 """What workers note in Redis for operators."""
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,10 @@ from environment import forget_settings
 
 from config.ops_keys import DISPATCHED, FORGOTTEN_AFTER, WORKERS, worker_entry, worker_of
 from devstack.servers import Server
+from worker.liveness import Life
 from worker.ops_notes import OpsNotes
+from worker.queues import consumer
+from worker.queues.watch import ASKS_EACH, ConsumerWatch
 
 ENTRY = worker_entry("worker@host", ["ticks", "sync.tron"])
 
@@ -49,6 +53,28 @@ def test_a_worker_is_in_the_list_until_it_is_gone_and_those_of_long_ago_leave_it
     assert set(client.zrange(WORKERS, 0, -1)) == {ENTRY.encode(), b"lately|ticks"}
     notes.gone(ENTRY)
     assert client.zrange(WORKERS, 0, -1) == [b"lately|ticks"]
+
+
+def test_a_worker_is_in_the_list_only_while_it_takes_messages(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "NOTED_EACH", 0)
+    channel = SimpleNamespace(_brpop_sent_at=None, qos=SimpleNamespace(can_consume=lambda: True, _taken={}))
+    queues = SimpleNamespace(consume_from=["ticks", "sync.tron"])
+    celery = SimpleNamespace(
+        hostname="worker@host",
+        app=SimpleNamespace(amqp=SimpleNamespace(queues=queues)),
+        life=Life("worker"),
+        task_consumer=SimpleNamespace(channel=channel),
+    )
+    signs, watch = consumer.SignsOfLife(celery), ConsumerWatch(60, 60, time.monotonic())
+    signs._look(celery, watch)
+    assert client.zcard(WORKERS) == 0, "it has not asked for a message yet"
+    channel._brpop_sent_at = time.monotonic()
+    signs._look(celery, watch)
+    assert client.zrange(WORKERS, 0, -1) == [ENTRY.encode()]
+    client.delete(WORKERS)
+    channel._brpop_sent_at -= ASKS_EACH + 1
+    signs._look(celery, watch)
+    assert client.zcard(WORKERS) == 0, "it asks for none any more"
 
 
 def test_what_a_stranger_left_under_the_lists_name_makes_room(client: Any) -> None:

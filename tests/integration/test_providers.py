@@ -3,13 +3,16 @@
 import asyncio
 import gzip
 import json
+import socket
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 
 import pytest
 from authorities import Authority
@@ -213,6 +216,33 @@ def test_a_provider_that_drips_is_left_when_the_time_is_over(
     site.answer = said({"keys": []})
     monkeypatch.setattr(key_fetching, "FETCH_SECONDS", CAP)
     assert Provider(site.url).fetch_data() == {"keys": []}
+
+
+@pytest.fixture
+def full() -> Iterator[tuple[str, int]]:
+    """An address that takes no more connections, and refuses none."""
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server((HOST, 0), backlog=0))
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield listening.getsockname()
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(
+    site: Site, full: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = socket.getaddrinfo
+
+    def of_two(host: Any, *args: Any, **options: Any) -> Any:
+        places = [full, (HOST, urlsplit(site.url).port)] if host == "keys.example" else [(host, args[0])]
+        return [each for at in places for each in asked(*at, *args[1:], **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", of_two)
+    monkeypatch.setattr(key_fetching, "FETCH_SECONDS", 6.0)
+    site.answer = said({"keys": []})
+    assert Provider(site.url.replace(HOST, "keys.example")).fetch_data() == {"keys": []}
 
 
 def test_one_that_dripped_does_not_keep_the_thread_from_the_next_fetch(

@@ -115,7 +115,7 @@ TOLD = [
     ("database away", "Postgres: OperationalError"),
     ("redis away", "Nothing is known of endpoints and requests: Redis does not answer."),
     ("redis away", "Beat unknown without Redis"),
-    ("both away", "Nothing is known: the database does not answer."),
+    ("both away", "Nothing is known: the database does not tell."),
     ("out", "No endpoint answers since 08:00 UTC, for 12 min (unreachable)."),
     ("out", "See whether the host is up"),
     ("out", "refuses 1 key of 1"),
@@ -290,10 +290,10 @@ def given(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from ops import lookup
 
-    def away() -> Any:
+    def away(_seconds: float) -> Any:
         raise OperationalError("", {}, Exception("no socket"))
 
-    monkeypatch.setattr(lookup, "transaction", away)
+    monkeypatch.setattr(lookup, "bounded_transaction", away)
 
 
 def test_a_term_is_shown_as_it_was_typed_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,8 +177,8 @@ def test_a_network_in_good_order_has_no_note(quota: Quota | None) -> None:
     assert list(notes(network(quota=quota))) == []
 
 
-def states(found: Any) -> dict[str, tuple[Level, str]]:
-    return {each.name: (each.level, each.sentence) for each in processes(found, NOW)}
+def states(found: Any, now: float = NOW, ticks: float = 1.0) -> dict[str, tuple[Level, str]]:
+    return {each.name: (each.level, each.sentence) for each in processes(found, now, ticks=ticks)}
 
 
 def test_beat_and_workers_are_judged_by_what_they_did_last() -> None:
@@ -188,6 +188,15 @@ def test_beat_and_workers_are_judged_by_what_they_did_last() -> None:
     assert states(picture())["Workers"] == (Level.GOOD, "2 seen within a minute")
     assert states(picture(workers={"one": NOW - 240}))["Workers"] == (Level.ACT, "none seen for 4 min")
     assert states(picture(workers={}))["Workers"] == (Level.ACT, "none was ever seen")
+
+
+def test_what_was_found_well_is_not_called_missing_for_the_time_until_the_next_pass() -> None:
+    queue = QueuePicture("sync", 9, NOW - 3, NOW - 3)
+    before = picture(queues=[queue])
+    assert [states(before, NOW + 290)[name][0] for name in ("Beat", "Workers")] == [Level.GOOD] * 2
+    assert [each.level for each in queues(before, NOW + 290) or ()] == [Level.GOOD]
+    late = picture(dispatched=before.at - 240)
+    assert [states(late, ticks=ticks)["Beat"][0] for ticks in (20.0, 30.0)] == [Level.ACT, Level.GOOD]
 
 
 def test_without_redis_nothing_is_said_of_beat_workers_and_queues() -> None:

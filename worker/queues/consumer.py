@@ -41,6 +41,8 @@ class SignsOfLife(bootsteps.StartStopStep):
     label = "signs of life"
     requires = (Tasks,)
     _timers: tuple[Any, ...] = ()
+    _noted_at: float | None = None
+    """When it was last noted that this worker serves its queues. Of the monotonic clock."""
 
     def __init__(self, parent: Any, **_: Any) -> None:
         self._notes = OpsNotes()
@@ -52,11 +54,8 @@ class SignsOfLife(bootsteps.StartStopStep):
         settings = worker_settings()
         watch = ConsumerWatch(settings.task_hard_limit, settings.liveness_grace, monotonic())
         parent.life.comes_round()
-        self._timers = (
-            parent.timer.call_repeatedly(LOOKED_EACH, self._look, (parent, watch)),
-            parent.timer.call_repeatedly(NOTED_EACH, self._notes.seen, (self._entry,)),
-        )
-        self._notes.seen(self._entry)
+        self._timers = (parent.timer.call_repeatedly(LOOKED_EACH, self._look, (parent, watch)),)
+        self._noted_at = None
 
     def stop(self, parent: Any) -> None:
         """Until there is another connection, or for good."""
@@ -78,6 +77,10 @@ class SignsOfLife(bootsteps.StartStopStep):
         channel, now = parent.task_consumer.channel, monotonic()
         # Kombu notes when it last asked Redis for a message, and our transport when it was given those in hand.
         if watch.serves(now, channel._brpop_sent_at, full=not channel.qos.can_consume()):  # noqa: SLF001
+            # Not by a timer of its own: one that takes no messages any more would be seen for good.
+            if self._noted_at is None or now - self._noted_at >= NOTED_EACH - LOOKED_EACH / 2:
+                self._noted_at = now
+                self._notes.seen(self._entry)
             with suppress(OSError):  # logged as that of the sign of life is
                 show(READY, time() + READY_FOR)
         wedged = watch.wedged(now, _taken_at(channel))
