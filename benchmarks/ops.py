@@ -20,13 +20,11 @@ from devstack.product import ops
 from devstack.servers import Server, wait_for
 from worker.sync.registration import register_networks
 
-PASSES = 6
-OFTEN = 5
-"""Seconds between two passes, so that some are seen soon. What they cost is told for the interval of the settings."""
+PASSES = 4
 SCRAPES = 500
 
 _SCHEDULED = """
-UPDATE sync_schedule AS s SET lane = 0, next_sync_at = now() + random() * interval '15 minutes' - interval '10 seconds',
+UPDATE sync_schedule AS s SET lane = 0, next_sync_at = now() + random() * interval '1 day' - interval '10 seconds',
        claimed_at = now() - random() * interval '10 minutes', failures = failed::int,
        last_error = CASE WHEN failed THEN 'throttled' END
   FROM (SELECT id, random() < 0.01 AS failed FROM wallets) AS w WHERE id = wallet_id
@@ -50,7 +48,7 @@ def figures(tell: Callable[[str], None]) -> Iterator[Figure]:
                 source_of_first_balances(connection, settings.chain(network))
         for statement in (_SCHEDULED, _READ, "VACUUM ANALYZE"):
             scene.database.execute(statement)
-        with ops(scene.folder, {**scene.env, "COLLECT_INTERVAL": str(OFTEN)}) as server:
+        with ops(scene.folder, scene.env) as server:
             tell(f"{PASSES} passes …")
             yield from passes(scene, server)
             tell(f"{SCRAPES} scrapes …")
