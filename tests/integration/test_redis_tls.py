@@ -9,6 +9,7 @@ import redis
 from authorities import Authority
 from environment import forget_settings
 from forwarding import Forwarder, port_of
+from kombu.exceptions import OperationalError
 from redis_clients import CLIENTS, by_kombu, redis_with_tls
 from sentinels import Watched, watched
 
@@ -133,7 +134,14 @@ def test_sentinels_and_their_master_are_found_over_tls_before_and_after_a_fail_o
             return False
 
         wait_for(written, what="redis-py to find the new master")
-    by_kombu(url)
+
+    def sent() -> bool:
+        with suppress(redis.RedisError, OSError, OperationalError):  # the Sentinel may still be changing its mind
+            by_kombu(url)
+            return True
+        return False
+
+    wait_for(sent, what="kombu to find the new master")
     wait_for(shared.answers, what="what is shared to be reachable")
 
 
