@@ -95,7 +95,7 @@ class Refresher:
 
         Returns the moment of the request: a row synced at or after it is this request's. None: it could not be made
         in time, or there was nothing to ask for. Raises UNAVAILABLE. Cancelled when the client goes away
-        (``api.frame``), it leaves nothing behind, and others who wait are not affected.
+        (``api.middleware``), it leaves nothing behind, and others who wait are not affected.
         """
         with count_outcome(counts=of_user is not None) as refresh:  # a first view is nobody's refresh
             return await self._read_now(wallet_ids, of_user, anyway, refresh)

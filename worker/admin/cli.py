@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from worker.admin.option_types import Duration, NetworkOption, NetworkParam, Seconds
+
 if TYPE_CHECKING:
     from datetime import timedelta
     from uuid import UUID
@@ -107,64 +109,6 @@ def _mark(finding: "Finding") -> str:
     if finding.warning:
         return click.style("warn", fg="yellow")
     return click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red", bold=True)
-
-
-class Duration(click.ParamType["timedelta"]):
-    """A length of time: 90s, 10m, 2h, 1d, 1h30m."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "timedelta":
-        from worker.wording import parsed
-
-        try:
-            return parsed(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class Seconds(click.ParamType["float"]):
-    """A length of time as a number of seconds, or with its units: 300, 5m."""
-
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from worker.wording import parsed
-
-        try:
-            return parsed(f"{value}s" if str(value).isdigit() else str(value)).total_seconds()
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-def known_networks() -> tuple[str, ...]:
-    """The names of all known networks; where no settings are, for the help alone, those that need none."""
-    from config.networks import PRESETS
-    from config.settings import worker_settings
-
-    try:
-        return tuple(worker_settings().known_networks)
-    except SystemExit:
-        return tuple(PRESETS)
-
-
-class NetworkParam(click.ParamType["NetworkName"]):
-    """A network by its name."""
-
-    name = "network"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "NetworkName":
-        if value not in (known := known_networks()):
-            self.fail(f"{value!r:.40} is not one of {', '.join(map(repr, known))}.", param, ctx)
-        return str(value)
-
-
-class NetworkOption(click.Option):
-    """An option whose help names the networks, which are data: they are loaded when they are looked at."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        self.help = f"Wallets of this network: {', '.join(known_networks())}."
-        return super().get_help_record(ctx)
 
 
 @click.command(help=RESYNC_HELP)
