@@ -16,10 +16,10 @@ demo: $(VENV)/installed node_modules/.installed ## Watch the whole product work,
 up: $(VENV)/installed node_modules/.installed ## The same stack, left running until Ctrl-C
 	@$(BIN)/python -m devstack up
 
-quick: lint types ## Lint, types, and the unit tests: about half a minute (the first time types take longer)
+quick: lint types ## Lint, types, and the unit tests: about a minute (the first time types take longer)
 	$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=quick tests/unit
 
-test: lint types ## Lint, types, and all tests: a quarter of an hour on two cores
+test: lint types ## Lint, types, and all tests: some 25 minutes on two cores
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 stress: $(VENV)/installed node_modules/.installed ## All tests beside four busy loops, three times in a row: an hour

@@ -399,8 +399,9 @@ def test_requests_are_those_that_the_workers_sent(
         assert command(scene, "resync", "--all", "--wait").exit_code == 0
     told = command_json(scene, "freshness")
     assert [(each["wallets"], each["share_fresh"]) for each in told["networks"]] == [(6, 1.0), (6, 1.0)]
-    # The read, and the first contact: the token's supply and decimals, and an EVM node's own number of the block.
-    for network, strategy, requests in zip(told["networks"], ("revert", "return"), (4, 3), strict=True):
+    # The read, and the first contact: the token's supply and decimals, and an EVM node's own number of the block. One
+    # of Ethereum's wallets is empty, and a zero is read twice. What a process has not sent before, it sends at its end.
+    for network, strategy, requests in zip(told["networks"], ("revert", "return"), (5, 3), strict=True):
         (endpoint,) = network["endpoints"]
         assert (endpoint["way"], endpoint["resting_seconds"]) == (strategy, 0)
         assert endpoint["requests"] == network["requests"]["counted"] == requests

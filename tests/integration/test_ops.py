@@ -129,7 +129,7 @@ def test_what_real_workers_do_is_served_and_nothing_secret_with_it(
 
         def counted() -> bool:
             found = served(server)
-            sums = found["batch_wallets_sum"].values()
+            sums = found.get("batch_wallets_sum", {}).values()
             return sum(sums) >= len(seeded) and "beat_last_dispatch_timestamp_seconds" in found
 
         wait_for(counted, worked, ticked, server, what="the batches to be counted", pause=0.5)
@@ -367,7 +367,7 @@ def test_a_user_of_redis_with_an_older_releases_rights_is_told_of_once_and_the_p
     assert not known.is_left_alone, "which would have each worker go on by itself"
     found = of(made.run(), "tron")
     assert sum(found.nodes[0].requests.values()) == 10
-    assert found.work.requests == {"127.0.0.1:2": 0}
+    assert found.work is None, "nothing is known, which is not zero"
     client.acl_deluser("older")
 
 
