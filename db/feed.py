@@ -23,8 +23,9 @@ _ADD = "INSERT INTO feed_cursor (network) VALUES (%(network)s) ON CONFLICT DO NO
 
 _CURSOR = """
 SELECT block_number, block_hash, date_part('epoch', block_time), since, policy, sees_native, deprecated, source,
-       finality, orphaned_to, arrival_delay, misses, wallets, date_part('epoch', next_at), date_part('epoch', good_until),
-       date_part('epoch', decided_at), date_part('epoch', counted_at), date_part('epoch', clock_timestamp())
+       finality, orphaned_to, arrival_delay, misses, wallets, date_part('epoch', next_at),
+       date_part('epoch', good_until), date_part('epoch', decided_at), date_part('epoch', counted_at),
+       date_part('epoch', clock_timestamp())
   FROM feed_cursor WHERE network = %(network)s
 """
 
@@ -174,7 +175,8 @@ class Cursor(NamedTuple):
     """Where a network's feed stands. Times in unix seconds by the database's clock, of which `now` is the latest.
 
     `number` is None before the first block, `since` where nothing is covered: no block is missing from there on.
-    `orphaned_to`: rows of blocks up to it may be of some that are gone. `delay`: seconds from a block's time to when nodes have it. `misses`: answers in a row that it is not there yet.
+    `orphaned_to`: rows of blocks up to it may be of some that are gone. `delay`: seconds from a block's time to when
+    nodes have it. `misses`: answers in a row that it is not there yet.
     """
 
     number: int | None
