@@ -220,6 +220,13 @@ def test_what_changes_by_a_little_and_back_does_not_change_the_way_to_and_fro(
     assert len(set(ways[1:])) == 1 or known.wallets < SOME_WALLETS
 
 
+def test_reads_are_merged_less_only_where_that_stays_clear_of_the_quota() -> None:
+    merged = Choice("feed", "many_wallets", 72_889, 6.0, follows=True)
+    barely = tron(100_000, daily_quota=round(87_300 / (1 - RESERVE)) + 1)
+    assert (choose(barely, merged).read_every, choose(barely, FEED).read_every) == (6, 3)
+    assert choose(replace(barely, daily_quota=115_000), merged).read_every == 3
+
+
 SOME_WALLETS = 100
 """Of fewer, a third of a tenth is hardly one."""
 
