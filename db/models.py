@@ -278,6 +278,7 @@ feed_cursor = Table(
     Column("counted_at", Moment),
     Column("source", SmallInteger),
     Column("finality", Text),
+    Column("orphaned_to", BigInteger, comment="rows of blocks up to it may be of some that are gone"),
     Column("block_number", BigInteger),
     Column("block_hash", LargeBinary),
     Column("block_time", Moment),

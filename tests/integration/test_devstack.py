@@ -16,6 +16,7 @@ from solc import compiled
 from vectors import recorded
 
 from devstack import chain as local
+from devstack import contracts
 from devstack.demo import solid_block
 from devstack.seed import fund, wallets
 from devstack.servers import CAP, ROOT, Server, ServerFailed, redis_server, running, wait_for
@@ -27,9 +28,9 @@ NOBODY_BASE58 = "T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb"
 NOTHING_THERE = "4100000000000000000000000000000000dead0001"
 
 
-def test_the_tokens_bytes_are_what_its_source_compiles_to() -> None:
-    source = Path(local.__file__).parent / "token" / "Token.sol"
-    assert compiled(source, "Solidity", "Token").hex() == local.CREATION_CODE
+@pytest.mark.parametrize(("name", "code"), [("Token", contracts.TOKEN), ("Payer", contracts.PAYER)])
+def test_a_contracts_bytes_are_what_its_source_compiles_to(name: str, code: str) -> None:
+    assert compiled(contracts.FOLDER / f"{name}.sol", "Solidity", name).hex() == code
 
 
 def test_funds_are_solidified_as_soon_as_they_are_given(tron: LocalChain) -> None:
@@ -40,9 +41,8 @@ def test_funds_are_solidified_as_soon_as_they_are_given(tron: LocalChain) -> Non
 
 def test_tokens_are_minted_and_move(ethereum: LocalChain) -> None:
     chain, token = ethereum.chain, ethereum.token
-    owner = bytes.fromhex(chain.ask("eth_accounts")[0][2:])
     holders = [(0x51_0000 + number).to_bytes(20) for number in range(300)]
-    chain.mint(token, [(holder, number * 7) for number, holder in enumerate(holders)] + [(owner, 100)])
+    chain.mint(token, [(holder, number * 7) for number, holder in enumerate(holders)] + [(chain.owner, 100)])
     assert [chain.balance_of(token, holders[number]) for number in (0, 1, 299)] == [0, 7, 2093]
     chain.transfer(token, holders[0], 60)
     assert chain.balance_of(token, holders[0]) == 60

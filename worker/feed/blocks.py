@@ -1,0 +1,122 @@
+"""What one block may have changed: the value that the feed is made of, and what USDT's events say. Pure.
+
+In come the events of the token's own contract, as the modules of the families take them out of a node's reply
+(``evm_blocks``, ``tron_blocks``); out go exact sums, in base units, for each account that an event names.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from worker.errors import BadReply
+from worker.reading.contract import ACCOUNT_BYTES, WORD, BaseUnits, UnixSeconds
+
+# Topics are the hashes of the events' signatures, in hexadecimal digits without 0x.
+TRANSFER = "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"  # (address, address, uint256)
+DESTROYED_BLACK_FUNDS = "61e6e66b0d6339b2980aecc6ccc0039736791f0ccde9ed512e789a7fbdd698c6"  # (address, uint256)
+ISSUE = "cb8241adb0c3fdb35b70c24ce35c5eb0c17af7431c99f827d44a445ca624176a"  # (uint256)
+REDEEM = "702d5967f45f6513a38ffc42d6ba9bf230bd40e8f53b16363c7eb4fd2deb9a44"  # (uint256)
+DEPRECATE = "cc358699805e9a8b7f77b522628c7cb9abd07d9efb86b6fb616af1609036a99e"  # (address)
+PARAMS = "b044a1e409eac5c48e5af22d4af52670dd1a99059537a78b31b48c6500a6354e"  # (uint256, uint256)
+
+TOPICS = (TRANSFER, DESTROYED_BLACK_FUNDS, ISSUE, REDEEM, DEPRECATE, PARAMS)
+"""The events by which balances of the token change, or the rules by which they do."""
+
+NOBODY = bytes(ACCOUNT_BYTES)
+"""What mints and burns name as the other side. Whether its balance changes is the token's own affair."""
+
+_PADDING = bytes(WORD - ACCOUNT_BYTES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedBlock:
+    """One block, and the accounts whose balances it may have changed.
+
+    number        the block's number
+    hash          its hash, 32 bytes
+    parent        the hash of the block before it
+    time          when it was made, in unix seconds
+    touched       the accounts, of 20 bytes, one of whose balances the block may have changed
+    usdt          the net change of each account that an event names, in base units; None: its balance may have changed
+                  by what no event tells. All of them are in `touched`
+    sees_native   whether native coin that contracts pay shows: True: it does; False: it does not; None: this block
+                  cannot tell
+    deprecated    the token was deprecated in this block: from then on its events come from another contract
+    transactions  how many transactions the block has
+    """
+
+    number: int
+    hash: bytes
+    parent: bytes
+    time: UnixSeconds
+    touched: frozenset[bytes]
+    usdt: Mapping[bytes, BaseUnits | None]
+    sees_native: bool | None
+    deprecated: bool = False
+    transactions: int = 0
+
+
+@dataclass(slots=True)
+class Changes:
+    """The sums of a block's events of the token, as they are added up."""
+
+    usdt: dict[bytes, BaseUnits | None] = field(default_factory=dict)
+    deprecated: bool = False
+
+    def note(self, topics: Sequence[str], data: str, parties: Iterable[bytes]) -> None:
+        """Add what one event of the token's own contract says.
+
+        `topics` and `data` are hexadecimal digits without 0x. `parties` are the sender and the receiver of the event's
+        transaction: one of them is the owner whose balance `Issue` and `Redeem` change without naming it. Raises
+        BadReply where an event is not of its form.
+        """
+        kind, *indexed = topics
+        words = [_word(each) for each in indexed]
+        values = [_word(data[at : at + 2 * WORD]) for at in range(0, len(data), 2 * WORD)]
+        if kind == TRANSFER:
+            self._transfer(words, values)
+        elif kind == DESTROYED_BLACK_FUNDS:  # one of its two parameters is indexed in some copies of the contract
+            wallet, value = _of_form(words + values, len(words) <= 1 and len(words) + len(values) == 2)  # noqa: PLR2004
+            self._add(_account(wallet), -int.from_bytes(value))
+        elif kind in {ISSUE, REDEEM}:
+            for party in parties:
+                self._add(party, None)
+        elif kind == DEPRECATE:
+            self.deprecated = True
+        elif kind != PARAMS:
+            raise BadReply("an event that was not asked for")
+
+    def _transfer(self, words: Sequence[bytes], values: Sequence[bytes]) -> None:
+        sender, receiver = _of_form(words, len(words) == 2 and len(values) == 1)  # noqa: PLR2004  from and to
+        value = int.from_bytes(values[0])
+        if value:  # a transfer of nothing changes nothing, and anybody can have one logged for any two accounts
+            self._add(_account(sender), -value)
+            self._add(_account(receiver), value)
+
+    def _add(self, account: bytes, change: BaseUnits | None) -> None:
+        before = self.usdt.get(account, 0)
+        if before is None or change is None or account == NOBODY:
+            self.usdt[account] = None
+        else:
+            self.usdt[account] = before + change
+
+
+def _word(digits: str) -> bytes:
+    try:
+        word = bytes.fromhex(digits)
+    except (ValueError, TypeError):
+        word = b""
+    if len(word) != WORD or len(digits) != 2 * WORD:
+        raise BadReply("an event is made of words of 32 bytes")
+    return word
+
+
+def _of_form(words: Sequence[bytes], fits: bool) -> Sequence[bytes]:
+    if not fits:
+        raise BadReply("an event of the token has other parameters than it must have")
+    return words
+
+
+def _account(word: bytes) -> bytes:
+    if not word.startswith(_PADDING):
+        raise BadReply("an event names an account of more than 20 bytes")
+    return word[-ACCOUNT_BYTES:]
