@@ -14,10 +14,10 @@ import pytest
 import requests
 from histories import HISTORIES, Ledger, Step, ledger
 from hypothesis import example, given
-from worker.feed import evm_blocks, tron_blocks
-from worker.feed.blocks import FeedBlock
 
 from devstack.servers import CAP
+from worker.feed import evm_blocks, tron_blocks
+from worker.feed.blocks import FeedBlock
 
 Balances = Mapping[bytes, tuple[int, int]]
 """Of each account, what it holds in USDT and in native coin."""
