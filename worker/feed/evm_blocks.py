@@ -120,8 +120,8 @@ def _logs_in(receipts: Any, transactions: Sequence[Any], header: Header, token: 
         if receipt["blockHash"] != of_block:
             raise BadReply("a receipt of another block")
         for log in _list(receipt["logs"], "logs"):
-            of_token = log["address"].lower() == token and log["topics"] and log["topics"][0] in ASKED_TOPICS
-            if of_token or (log["address"].lower() == SYSTEM and log["topics"][:1] == [ASKED_TOPICS[0]]):
+            asked = {token: ASKED_TOPICS, SYSTEM: ASKED_TOPICS[:1]}.get(log["address"].lower())
+            if asked and log["topics"] and "0x" + _hash(log["topics"][0]).hex() in asked:
                 yield log
 
 

@@ -167,6 +167,8 @@ def _events(info: Mapping[str, Any], token: str) -> Iterator[tuple[list[str], st
             raise BadReply("a log's contract is 40 hexadecimal digits")
         if log["address"] == token:
             topics = log["topics"]
+            if not HASH.fullmatch(topics[0]):
+                raise BadReply("an event's first topic is 64 hexadecimal digits")
             if topics[0] in TOPICS:
                 yield topics, log.get("data", "")
 
