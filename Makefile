@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 # Processes that share the tests, each with servers of its own. Most of a test's time is waiting, so more than cores.
 SIDE_BY_SIDE ?= -n 4
 
-.PHONY: help demo up quick test stress guards mutants alerts bench compose-test sbom lint types lock clean
+TOOLS := .devstack/tools/usr/bin
+
+.PHONY: help demo up quick tools test stress guards mutants alerts bench compose-test sbom lint types lock clean
 
 help: ## What there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -19,7 +21,7 @@ up: $(VENV)/installed node_modules/.installed ## The same stack, left running un
 quick: lint types ## Lint, types, and the unit tests: about a minute (the first time types take longer)
 	$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=quick tests/unit
 
-test: lint types ## Lint, types, and all tests: some 25 minutes on two cores
+test: lint types tools ## Lint, types, and all tests: some 25 minutes on two cores
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 stress: $(VENV)/installed node_modules/.installed ## All tests beside four busy loops, three times in a row: an hour
@@ -32,7 +34,7 @@ mutants: $(VENV)/installed ## Change the code in one place at a time, and list w
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-alerts: $(VENV)/installed node_modules/.installed ## Disasters before a real Prometheus: the right alert calls, and ends; a quarter of an hour
+alerts: $(VENV)/installed node_modules/.installed tools ## Disasters before a real Prometheus: the right alert calls, and ends; a quarter of an hour
 	@PYTHONPATH=. $(BIN)/python tests/alerts_end_to_end.py
 
 bench: $(VENV)/installed ## Measure everything beside its floor; takes half an hour
@@ -40,6 +42,12 @@ bench: $(VENV)/installed ## Measure everything beside its floor; takes half an h
 
 compose-test: $(VENV)/installed node_modules/.installed ## Run the image and docker-compose.yml for real, update, kill; takes a quarter of an hour
 	@PYTHONPATH=. $(BIN)/python tests/compose_for_real.py
+
+# Tests of the alerts need promtool. Where it cannot be had they are skipped, and nothing else is amiss.
+tools: ## Promtool, Prometheus and Alertmanager of Debian, unpacked into .devstack/tools
+	@command -v promtool >/dev/null || test -x $(TOOLS)/promtool || { \
+		echo "Fetching Prometheus' tools into .devstack/tools (about 30 MB, once) …"; \
+		timeout 120 sh deploy/prometheus/tools.sh >/dev/null || echo "They are not to be had here: the tests that run the alerts are skipped."; }
 
 sbom: ## What the image is made of, as CycloneDX in sbom.json
 	$(PYTHON) -m venv .devstack/sbom

@@ -33,7 +33,7 @@ enable_utc = True
 timezone = "UTC"
 
 # All that -Q may name. A worker without -Q serves those of the networks that it has nodes of (worker.app).
-task_queues = [Queue(name) for name in queues(_settings.known_networks)]
+task_queues = [Queue(name) for name in queues(_settings.known_networks, feed=True)]
 task_default_queue = REFRESH_QUEUE
 task_create_missing_queues = False  # a mistyped queue is an error, not a place where messages rot
 

@@ -143,6 +143,7 @@ def stage(wallets_each: int, *, shared_buffers: str = "128MB") -> Iterator[Stage
             "TRON_RPS": "10000",
             "SYNC_INTERVAL_ACTIVE": "86400",
             "SYNC_INTERVAL_IDLE": "86400",
+            "FEED": "off",
             "LOG_LEVEL": "WARNING",
         }
         os.environ.update(env)

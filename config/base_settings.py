@@ -44,6 +44,8 @@ class Settings(BaseSettings):
         return init_settings, Environment(settings_cls), NetworkVariables(settings_cls)
 
 
+SWEEP = 6 * 3600.0  # seconds; a longer SYNC_INTERVAL_IDLE takes its place
+
 OF_NETWORKS = tuple(f"_{name}" for name in NodeSettings.model_fields if name != "network")
 """What a variable ends in that says something of a network, in small letters: ``_chain_id``, ``_finality``, …"""
 NODES = "_rpc_urls"
@@ -69,6 +71,8 @@ class QueueSettings(Settings):
     """Which of those variables this process looks at: it is not given what it does not need."""
     sync_interval_active: Seconds = 60
     sync_interval_idle: Seconds = 900
+    sync_interval_sweep: Seconds = Field(default=SWEEP, validate_default=True)
+    """Seconds between reads of a wallet whose every change the feed shows."""
     refresh_cooldown: Seconds = 5
     refresh_deadline: Seconds = 5
 
@@ -104,6 +108,14 @@ class QueueSettings(Settings):
         if self.sync_interval_idle < self.sync_interval_active:
             raise ValueError("SYNC_INTERVAL_IDLE must not be shorter than SYNC_INTERVAL_ACTIVE")
         return self
+
+    @field_validator("sync_interval_sweep")
+    @classmethod
+    def _a_sweep_is_the_rarest_read(cls, sweep: float, info: ValidationInfo) -> float:
+        idle: float = info.data.get("sync_interval_idle", 0.0)
+        if sweep < idle and sweep != SWEEP:
+            raise ValueError("must not be shorter than SYNC_INTERVAL_IDLE")
+        return max(sweep, idle)
 
 
 def _values(variables: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:

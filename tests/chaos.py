@@ -57,7 +57,7 @@ class Changes(threading.Thread):
             self.failure = failure
 
 
-QUEUES = queues(("ethereum", "tron"))
+QUEUES = queues(("ethereum", "tron"), feed=True)
 
 
 class Queues(threading.Thread):

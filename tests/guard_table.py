@@ -141,7 +141,7 @@ GUARDS = (
     Guard(
         "a worker serves the networks that it has nodes of",
         "worker/app.py",
-        "instance.app.amqp.queues.select(queues(worker_settings().networks))",
+        "instance.app.amqp.queues.select(queues(settings.networks, feed=settings.feed))",
         "pass",
         ("tests/unit/test_messages.py",),
     ),

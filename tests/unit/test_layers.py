@@ -14,6 +14,8 @@ OURS = {"api", "celeryconfig", "config", "db", "devstack", "ops", "worker"}
 PURE = [
     "worker/schedule/cadence.py",
     "worker/errors.py",
+    "worker/feed/policy.py",
+    "worker/feed/policy_words.py",
     "worker/wording.py",
     "worker/reading/contract.py",
     "config/addresses.py",
