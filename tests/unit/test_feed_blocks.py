@@ -404,6 +404,10 @@ FAULTS_OF_EVM: dict[str, tuple[Change, type[ReadFailed] | None]] = {
     "an event that was not asked for": (lambda r: logs_of(r)[0]["topics"].__setitem__(0, "0x" + "12" * 32), BadReply),
     "a transfer with too few topics": (lambda r: logs_of(r)[0]["topics"].pop(), BadReply),
     "a transfer with too many topics": (lambda r: logs_of(r)[0]["topics"].append("0x" + word(1)), BadReply),
+    "a transfer whose topics are cut at another place": (
+        lambda r: logs_of(r)[0].update(topics=["0x" + TRANSFER, "0x" + word(ALICE)[:-1], "0xa" + word(BOB)]),
+        BadReply,
+    ),
     "a transfer without a value": (lambda r: logs_of(r)[0].update(data="0x"), BadReply),
     "a transfer of half a word": (lambda r: logs_of(r)[0].update(data="0x" + "00" * 31), BadReply),
     "a transfer from a whole word": (lambda r: logs_of(r)[0]["topics"].__setitem__(1, "0x" + "12" * 32), BadReply),

@@ -238,6 +238,16 @@ def test_keys_take_turns_and_one_that_is_throttled_is_left_alone() -> None:
 # What is not there
 
 
+def test_a_block_that_a_node_says_in_words_not_to_have_is_not_there_yet() -> None:
+    """N1."""
+    one = node()
+    feed = Feed(one)
+    assert feed.block(LAST)
+    for words in ("block not found", "header not found", "unknown block"):
+        one.faults["eth_getBlockByNumber"] = error(-32000, words)
+        assert feed.block(LAST + 1) is None
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_another_node_is_asked_for_a_block_that_has_been_missing_for_a_few_blocks_time(family: Family) -> None:
     behind, good = node(LAST - 1), node()
@@ -493,7 +503,11 @@ def test_what_others_say_of_a_node_is_tried_first_and_believed_only_when_it_work
     assert one.asked[-1] == "eth_getBlockReceipts"
 
 
-@pytest.mark.parametrize("reply", [error(-32000, "unknown block"), to_be(None)], ids=["an error", "null"])
+@pytest.mark.parametrize(
+    "reply",
+    [error(-32000, "unknown block"), error(-32000, "block not found"), to_be(None)],
+    ids=["geth's error", "another's error", "null"],
+)
 @pytest.mark.parametrize("method", ["eth_getLogs", "eth_getBlockReceipts"])
 def test_a_block_that_is_gone_between_the_two_requests_is_asked_of_another_node(method: str, reply: Any) -> None:
     """N7, N8, N11."""

@@ -8,6 +8,7 @@ those of the block's transactions. What is not of its form is a BadReply, and no
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -127,7 +128,7 @@ class _Found:
         for topics, data in _events(info, token):
             if not succeeded:
                 raise BadReply("an event of a transaction that failed")
-            self.changes.note(topics, data, accounts(parties, ACCOUNTS))
+            self.changes.note(topics, data, partial(accounts, parties, ACCOUNTS))
         self.internal |= "internal_transactions" in info
         if succeeded:
             inner = _list_in(info, "internal_transactions")
