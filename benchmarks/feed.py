@@ -83,10 +83,14 @@ def followed(scene: Stage, networks: Sequence[str], wallets: int) -> Iterator[tu
         running = (working, ticking)
         wait_for(scene.all_read, *running, what="every wallet to be read", seconds=900, pause=1)
         scene.database.execute("UPDATE feed_cursor SET counted_at = NULL, decided_at = NULL")
-        for network in networks:
-            decided = "SELECT wallets = %s AND reason <> 'starting' FROM feed_cursor WHERE network = %s"
-            wait_for(lambda network=network: scene.value(decided, wallets, network), *running, what="a decision")  # type: ignore[misc]
+        wait_for(lambda: decided(scene, networks, wallets), *running, what="a decision")
         yield running
+
+
+def decided(scene: Stage, networks: Sequence[str], wallets: int) -> bool:
+    """Whether each network is kept fresh as it is right for so many wallets."""
+    found = "SELECT count(*) FROM feed_cursor WHERE network = ANY(%s) AND wallets = %s AND reason <> 'starting'"
+    return bool(scene.value(found, list(networks), wallets) == len(networks))
 
 
 def requests(scene: Stage, running: Sequence[Server], each: int, tell: Callable[[str], None]) -> Iterator[Figure]:
@@ -124,7 +128,7 @@ def a_block(scene: Stage, running: Sequence[Server]) -> dict[str, float]:
 def all_cpu(scene: Stage, each: int) -> Iterator[Figure]:
     """Of worker, beat, Postgres and Redis, while few wallets are touched and all are swept."""
     few = max(int(each * RARELY_TOUCHED), 1)
-    scene.touch(**{network: (each, few) for network in NETWORKS})
+    scene.touch(**dict.fromkeys(NETWORKS, (each, few)))
     scene.database.execute("UPDATE sync_schedule SET next_sync_at = now() + random() * %s * interval '1 s'", (SWEEP,))
     with followed(scene, NETWORKS, each) as running:
         servers = (*running, scene.postgres, scene.redis)

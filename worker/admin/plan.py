@@ -15,7 +15,7 @@ from worker.admin.provider_plans import plans_of
 from worker.admin.sizing import Sizing, sizing
 from worker.reading.facts import most_wallets_of
 from worker.schedule.cadence import Policy
-from worker.sync.batch import CLAIM_AHEAD
+from worker.sync.pace import CLAIM_AHEAD
 from worker.wording import counted, in_words
 
 Plan = dict[str, Any]
