@@ -12,6 +12,33 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from config.networks import NetworkName
+from db.claimed_wallets import WALLETS
+from db.windows import NAMED
+
+# Whoever holds a wallet is reading it, and its touch is served or stays: so it is passed over, whatever its window is.
+# Two touches of one wallet are one read.
+TOUCHED = f"""
+WITH held AS MATERIALIZED (
+    SELECT unnest(wallet_ids) AS wallet_id FROM leases WHERE network = %(network)s
+), free AS MATERIALIZED (
+    SELECT s.wallet_id, account, failures, last_changed_at, requested_at, forgotten_at, next_sync_at
+      FROM (SELECT DISTINCT wallet_id
+              FROM (SELECT wallet_id FROM touches
+                     WHERE network = %(network)s AND due_at <= now() AND wallet_id NOT IN (SELECT wallet_id FROM held)
+                     ORDER BY due_at LIMIT %(limit)s) AS longest_owed) AS owed
+      JOIN sync_schedule AS s USING (wallet_id) WHERE s.network = %(network)s
+), leased AS (
+    INSERT INTO leases (token, lane, network, claimed_at, lease_until, wallet_ids)
+    SELECT %(token)s, {NAMED}, %(network)s, statement_timestamp(), now() + %(lease)s, array_agg(wallet_id)
+      FROM free HAVING count(*) > 0
+)
+{WALLETS}
+"""
+
+_COUNT_TOUCHED = """
+SELECT count(*) FROM (SELECT FROM touches WHERE network = %(network)s AND due_at <= now() LIMIT %(bound)s) AS some
+"""
+
 
 # Under a lock on the cursor. Either the feed's next step sees these wallets, or it was before, and then the cursor is
 # at its block already: so from the cursor's block on nothing is missed. A read at that block is owed: until then nobody
@@ -62,6 +89,11 @@ class Covered(NamedTuple):
     number: int | None
     since: int | None
     good: bool
+
+
+def count_touched(connection: Connection, network: NetworkName, *, bound: int) -> int:
+    """How many reads are owed to touches and due now, up to `bound`."""
+    return int(connection.exec_driver_sql(_COUNT_TOUCHED, {"network": network, "bound": bound}).scalar_one())
 
 
 def watch(connection: Connection, network: NetworkName, accounts: Mapping[UUID, bytes], *, lease: timedelta) -> None:

@@ -19,7 +19,8 @@ WITHOUT_VALUE = {"DELEGATECALL", "STATICCALL"}  # they move no coins, though the
 def header(evm_block: Body, blocks_hash: str, parents_hash: str) -> Body:
     """A block without its transactions. A Tron block's id ends as the hash that is given here."""
     number = int(evm_block["number"], 16)
-    raw: Body = {"number": number, "txTrieRoot": evm_block["transactionsRoot"][2:]}
+    root = evm_block["transactionsRoot"][2:] if evm_block["transactions"] else "0" * 64
+    raw: Body = {"number": number, "txTrieRoot": root}
     raw |= {"witness_address": PREFIX + evm_block["miner"][2:], "version": 32}
     raw |= {"parentHash": block_id(number - 1, parents_hash), "timestamp": milliseconds(evm_block)}
     if number == 0:

@@ -127,9 +127,21 @@ def test_what_is_not_there_is_answered_to_the_letter_as_a_real_node_does(again: 
     assert ours == theirs
 
 
+def test_the_newest_block_is_not_there_in_the_solidified_state(again: Recreated) -> None:
+    head = again.chain.head()
+    for state, there in (("wallet", True), ("walletsolidity", False)):
+        assert bool(again.ask(f"/{state}/getblockbynum", {"num": head})) is there
+        assert bool(again.ask(f"/{state}/gettransactioninfobyblocknum", {"num": head})) is there
+        several = again.ask(f"/{state}/getblockbylimitnext", {"startNum": head - 1, "endNum": head + 1})
+        assert len(several["block"]) == 1 + there
+
+
 def test_a_block_without_transactions_has_none_and_no_infos(again: Recreated) -> None:
     block = again.ask("/wallet/getblockbynum", {"num": MAIN + 1})
-    assert set(block) == set(recorded("feed/tron", 5)["response"])
+    theirs = recorded("feed/tron", 5)["response"]
+    assert set(block) == set(theirs)
+    root = block["block_header"]["raw_data"]["txTrieRoot"]
+    assert root == theirs["block_header"]["raw_data"]["txTrieRoot"], "by which one is known that has none"
     assert again.ask("/wallet/gettransactioninfobyblocknum", {"num": MAIN + 1}) == recorded("feed/tron", 6)["response"]
 
 
@@ -168,6 +180,8 @@ def test_a_fee_is_what_the_senders_balance_lost(again: Recreated) -> None:
     before, after = (again.chain.native_of(SENDER, hex(number)) for number in (MAIN - 1, MAIN))
     infos = again.ask("/wallet/gettransactioninfobyblocknum", {"num": MAIN})
     assert before - after == sum(info["fee"] for info in infos) + 1_993_893_600 + 3_000_000
+    for info in infos:
+        assert info["fee"] == info["receipt"]["net_fee"] + info["receipt"].get("energy_fee", 0)
 
 
 def test_addresses_are_base58_where_that_is_asked_for(again: Recreated) -> None:

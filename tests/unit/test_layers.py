@@ -29,6 +29,9 @@ PURE = [
     "worker/reading/backoff.py",
     "worker/reading/batch_size.py",
     "worker/reading/shared_entries.py",
+    "worker/feed/blocks.py",
+    "worker/feed/evm_blocks.py",
+    "worker/feed/tron_blocks.py",
     "api/balances.py",
     "config/work_counts.py",
     "ops/exposition.py",
@@ -113,6 +116,7 @@ ANYWHERE = {"config", "worker.errors", "worker.wording"}
 @pytest.mark.parametrize(
     ("room", "others"),
     [
+        ("feed", {"worker.reading", "db"}),
         ("nodes", {"worker.reading"}),  # what a node is to a reader, and the words that it carries
         ("reading", {"worker.nodes"}),
         ("queues", {"worker.liveness", "worker.ops_notes"}),

@@ -18,7 +18,7 @@ from worker.feed.policy import PolicyFacts, choose, requests_a_day, sweep_a_day
 from worker.feed.policy_words import told
 from worker.reading.facts import most_wallets_of
 from worker.schedule.cadence import Policy
-from worker.sync.batch import CLAIM_AHEAD
+from worker.sync.pace import CLAIM_AHEAD
 from worker.wording import counted, in_words
 
 Plan = dict[str, Any]

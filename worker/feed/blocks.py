@@ -4,7 +4,8 @@ In come the events of the token's own contract, as the modules of the families t
 (``evm_blocks``, ``tron_blocks``); out go exact sums, in base units, for each account that an event names.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.errors import BadReply
@@ -24,6 +25,7 @@ TOPICS = (TRANSFER, DESTROYED_BLACK_FUNDS, ISSUE, REDEEM, DEPRECATE, PARAMS)
 NOBODY = bytes(ACCOUNT_BYTES)
 """What mints and burns name as the other side. Whether its balance changes is the token's own affair."""
 
+_TEXT = 2 + 2 * ACCOUNT_BYTES  # characters of an account in a node's reply, with its prefix
 _PADDING = bytes(WORD - ACCOUNT_BYTES)
 
 
@@ -53,6 +55,16 @@ class FeedBlock:
     sees_native: bool | None
     deprecated: bool = False
     transactions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Which block a node's reply is. `hash` and `parent` are of 32 bytes, `time` is in unix seconds."""
+
+    number: int
+    hash: bytes
+    parent: bytes
+    time: UnixSeconds
 
 
 @dataclass(slots=True)
@@ -98,6 +110,21 @@ class Changes:
             self.usdt[account] = None
         else:
             self.usdt[account] = before + change
+
+
+def accounts(texts: Collection[str], form: re.Pattern[str]) -> list[bytes]:
+    """The accounts of 20 bytes that these texts are, each of a prefix of two characters and 40 hexadecimal digits.
+
+    `form` matches any number of them one after the other: one look at all of them costs less than one at each. Raises
+    BadReply.
+    """
+    try:
+        fit = form.fullmatch("".join(texts)) and set(map(len, texts)) <= {_TEXT}
+    except TypeError:
+        fit = False
+    if not fit:
+        raise BadReply("an account is 40 hexadecimal digits behind a prefix")
+    return [bytes.fromhex(text[2:]) for text in texts]
 
 
 def _word(digits: str) -> bytes:
