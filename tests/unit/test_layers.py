@@ -137,7 +137,8 @@ def test_a_room_of_the_worker_knows_only_those_that_it_needs(room: str, others: 
 
 OF_THE_WORKERS = {
     *("worker.errors", "worker.wording", "worker.reading", "worker.nodes.urls"),
-    *("worker.admin.node_states", "worker.admin.freshness"),
+    *("worker.admin.node_states", "worker.admin.freshness", "worker.admin.feed_report"),
+    "worker.feed.policy_words",
 }
 """What the process of operators knows of workers: what they share of nodes, and how that is told."""
 
