@@ -16,17 +16,22 @@ from db.claimed_wallets import WALLETS
 from db.windows import NAMED
 
 # Whoever holds a wallet is reading it, and its touch is served or stays: so it is passed over, whatever its window is.
-# Two touches of one wallet are one read.
+# Two touches of one wallet are one read. One of a wallet that has come to be another network's is nobody's.
 TOUCHED = f"""
 WITH held AS MATERIALIZED (
     SELECT unnest(wallet_ids) AS wallet_id FROM leases WHERE network = %(network)s
+), owed AS MATERIALIZED (
+    SELECT DISTINCT wallet_id
+      FROM (SELECT wallet_id FROM touches
+             WHERE network = %(network)s AND due_at <= now() AND wallet_id NOT IN (SELECT wallet_id FROM held)
+             ORDER BY due_at LIMIT %(limit)s) AS longest_owed
 ), free AS MATERIALIZED (
     SELECT s.wallet_id, account, failures, last_changed_at, requested_at, forgotten_at, next_sync_at
-      FROM (SELECT DISTINCT wallet_id
-              FROM (SELECT wallet_id FROM touches
-                     WHERE network = %(network)s AND due_at <= now() AND wallet_id NOT IN (SELECT wallet_id FROM held)
-                     ORDER BY due_at LIMIT %(limit)s) AS longest_owed) AS owed
-      JOIN sync_schedule AS s USING (wallet_id) WHERE s.network = %(network)s
+      FROM owed JOIN sync_schedule AS s USING (wallet_id) WHERE s.network = %(network)s
+), strange AS (
+    DELETE FROM touches AS t USING owed AS o, sync_schedule AS s
+     WHERE t.wallet_id = o.wallet_id AND t.network = %(network)s
+       AND s.wallet_id = o.wallet_id AND s.network <> %(network)s
 ), leased AS (
     INSERT INTO leases (token, lane, network, claimed_at, lease_until, wallet_ids)
     SELECT %(token)s, {NAMED}, %(network)s, statement_timestamp(), now() + %(lease)s, array_agg(wallet_id)

@@ -148,8 +148,7 @@ def test_operators_metrics_and_page_know_of_workers_only_what_these_leave_behind
         (name_of(path), name)
         for path in modules("ops")
         for name in imports(path)
-        if name.startswith("worker")
-        and not OF_THE_WORKERS & {name, ".".join(name.split(".")[:2])}
+        if name.startswith("worker") and not OF_THE_WORKERS & {name, ".".join(name.split(".")[:2])}
     }
     assert found == set()
 
