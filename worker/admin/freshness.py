@@ -19,6 +19,7 @@ from config.networks import NetworkName
 from config.settings import WorkerSettings
 from db.freshness_queries import NetworkFreshness, freshness
 from db.session import transaction
+from worker.admin.feed_report import feed_lines, feed_report, policy_report
 from worker.admin.node_states import NodeState, node_states, per_request
 from worker.reading import shared_of
 from worker.reading.request_counts import SPAN_SECONDS
@@ -114,6 +115,8 @@ def network_report(
         "lost": found.lost,
         "doubted": found.doubted,
         "reads_per_hour": reads,
+        "policy": policy_report(found.feed),
+        "feed": feed_report(found.feed),
         "daily_quota": daily_quota,
         "requests": requests_made(spans, time() if now is None else now, requests, daily_quota),
         "endpoints": None if nodes is None else [node.as_json() for node in nodes],
@@ -166,6 +169,7 @@ def lines(report: Report) -> Iterator[str]:
     if report["failing"]:
         most_first = sorted(report["errors"].items(), key=lambda item: (-item[1], item[0]))
         yield f"  failing    {report['failing']:,}: " + ", ".join(f"{code} {count:,}" for code, count in most_first)
+    yield from feed_lines(report["policy"], report["feed"])
     yield from _lines_of_cost(report)
     for node in report["endpoints"] or ():
         yield f"  endpoint   {node['name']}: {', '.join(_of_node(node))}"
