@@ -116,11 +116,11 @@ ANYWHERE = {"config", "worker.errors", "worker.wording"}
 @pytest.mark.parametrize(
     ("room", "others"),
     [
-        ("feed", {"worker.reading", "db"}),
+        ("feed", {"worker.reading", "worker.schedule.cadence", "worker.admin.sizing", "db"}),
         ("nodes", {"worker.reading"}),  # what a node is to a reader, and the words that it carries
         ("reading", {"worker.nodes"}),
         ("queues", {"worker.liveness", "worker.ops_notes"}),
-        ("sync", {"worker.reading", "worker.schedule", "db"}),
+        ("sync", {"worker.reading", "worker.schedule", "worker.feed", "db"}),
     ],
 )
 def test_a_room_of_the_worker_knows_only_those_that_it_needs(room: str, others: set[str]) -> None:
@@ -130,7 +130,7 @@ def test_a_room_of_the_worker_knows_only_those_that_it_needs(room: str, others: 
         for path in modules(f"worker/{room}")
         for name in imports(path)
         if name.partition(".")[0] in OURS
-        and not allowed & {name, name.partition(".")[0], ".".join(name.split(".")[:2])}
+        and not allowed & {name, name.partition(".")[0], ".".join(name.split(".")[:2]), ".".join(name.split(".")[:3])}
     }
     assert found == set()
 
@@ -148,7 +148,8 @@ def test_operators_metrics_and_page_know_of_workers_only_what_these_leave_behind
         (name_of(path), name)
         for path in modules("ops")
         for name in imports(path)
-        if name.startswith("worker") and not OF_THE_WORKERS & {name, ".".join(name.split(".")[:2])}
+        if name.startswith("worker")
+        and not OF_THE_WORKERS & {name, ".".join(name.split(".")[:2])}
     }
     assert found == set()
 

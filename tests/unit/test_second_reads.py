@@ -92,7 +92,7 @@ def test_wallets_that_were_read_at_a_newer_block_are_read_again_by_another_endpo
 def test_a_second_read_knows_that_time_has_passed_since_the_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     slow, good = FakeNode("slow"), FakeNode("good")
     passed = [0.0]
-    for module in ("worker.sync.batch", "worker.reading.reader", "worker.reading.attempt"):
+    for module in ("worker.sync.judged_read", "worker.reading.reader", "worker.reading.attempt"):
         monkeypatch.setattr(f"{module}.monotonic", lambda: monotonic() + passed[0])
     slow.balances = good.balances = lambda _account: (0, 5)
 

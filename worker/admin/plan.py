@@ -17,8 +17,7 @@ from worker.admin.sizing import Sizing, sizing
 from worker.feed.policy import PolicyFacts, choose, requests_a_day, sweep_a_day
 from worker.feed.policy_words import told
 from worker.reading.facts import most_wallets_of
-from worker.schedule.cadence import Policy
-from worker.sync.pace import CLAIM_AHEAD
+from worker.schedule.cadence import CLAIM_AHEAD, Policy
 from worker.wording import counted, in_words
 
 Plan = dict[str, Any]

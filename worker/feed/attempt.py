@@ -146,7 +146,10 @@ class BlockAttempt:
                 newest = self._newest(any_age=True)
             if newest[1].number <= number:
                 return self.newest.pop(self.node.id) if newest[1].number == number else None
-        block = self.node.full_block(number)
+        try:
+            block = self.node.full_block(number)
+        except Lagging:  # in words of its own
+            return None
         header = self._source.header_of(block)
         if header is None:
             return None

@@ -5,7 +5,7 @@ In come the events of the token's own contract, as the modules of the families t
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.errors import BadReply
@@ -74,35 +74,32 @@ class Changes:
     usdt: dict[bytes, BaseUnits | None] = field(default_factory=dict)
     deprecated: bool = False
 
-    def note(self, topics: Sequence[str], data: str, parties: Iterable[bytes]) -> None:
+    def note(self, topics: Sequence[str], data: str, parties: Callable[[], Iterable[bytes]]) -> None:
         """Add what one event of the token's own contract says.
 
-        `topics` and `data` are hexadecimal digits without 0x. `parties` are the sender and the receiver of the event's
+        `topics` and `data` are hexadecimal digits without 0x. `parties` gives the sender and the receiver of the
         transaction: one of them is the owner whose balance `Issue` and `Redeem` change without naming it. Raises
         BadReply where an event is not of its form.
         """
         kind, *indexed = topics
-        words = [_word(each) for each in indexed]
-        values = [_word(data[at : at + 2 * WORD]) for at in range(0, len(data), 2 * WORD)]
         if kind == TRANSFER:
-            self._transfer(words, values)
-        elif kind == DESTROYED_BLACK_FUNDS:  # one of its two parameters is indexed in some copies of the contract
-            wallet, value = _of_form(words + values, len(words) <= 1 and len(words) + len(values) == 2)  # noqa: PLR2004
+            self._transfer(indexed, data)
+        elif kind == DESTROYED_BLACK_FUNDS:  # the wallet is indexed in some copies of the contract
+            wallet, value = _words(indexed, data, 2, fits=len(indexed) <= 1)
             self._add(_account(wallet), -int.from_bytes(value))
         elif kind in {ISSUE, REDEEM}:
-            for party in parties:
+            for party in parties():
                 self._add(party, None)
         elif kind == DEPRECATE:
             self.deprecated = True
         elif kind != PARAMS:
             raise BadReply("an event that was not asked for")
 
-    def _transfer(self, words: Sequence[bytes], values: Sequence[bytes]) -> None:
-        sender, receiver = _of_form(words, len(words) == 2 and len(values) == 1)  # noqa: PLR2004  from and to
-        value = int.from_bytes(values[0])
-        if value:  # a transfer of nothing changes nothing, and anybody can have one logged for any two accounts
-            self._add(_account(sender), -value)
-            self._add(_account(receiver), value)
+    def _transfer(self, indexed: Sequence[str], data: str) -> None:
+        sender, receiver, value = _words(indexed, data, 3, fits=len(indexed) == 2)  # noqa: PLR2004  from, to
+        if amount := int.from_bytes(value):  # a transfer of nothing changes nothing, and anybody can have one logged
+            self._add(_account(sender), -amount)
+            self._add(_account(receiver), amount)
 
     def _add(self, account: bytes, change: BaseUnits | None) -> None:
         before = self.usdt.get(account, 0)
@@ -127,20 +124,18 @@ def accounts(texts: Collection[str], form: re.Pattern[str]) -> list[bytes]:
     return [bytes.fromhex(text[2:]) for text in texts]
 
 
-def _word(digits: str) -> bytes:
+def _words(indexed: Sequence[str], data: str, count: int, *, fits: bool) -> list[bytes]:
+    """An event's parameters, of 32 bytes each, those first that are indexed."""
+    digits = "".join((*indexed, data))
     try:
-        word = bytes.fromhex(digits)
-    except (ValueError, TypeError):
-        word = b""
-    if len(word) != WORD or len(digits) != 2 * WORD:
-        raise BadReply("an event is made of words of 32 bytes")
-    return word
-
-
-def _of_form(words: Sequence[bytes], fits: bool) -> Sequence[bytes]:
-    if not fits:
+        raw = bytes.fromhex(digits)
+    except ValueError:
+        raw = b""
+    # Digits alone have this length: `fromhex` passes over blanks.
+    whole = len(raw) == count * WORD and len(digits) == 2 * len(raw) and {*map(len, indexed)} <= {2 * WORD}
+    if not fits or not whole:
         raise BadReply("an event of the token has other parameters than it must have")
-    return words
+    return [raw[at : at + WORD] for at in range(0, len(raw), WORD)]
 
 
 def _account(word: bytes) -> bytes:

@@ -10,8 +10,7 @@ from db.freshness_policy import Decision, count_wallets, note_decision
 from db.session import transaction
 from worker.feed.policy import Choice, PolicyFacts, choose, requests_a_day, sweep_a_day
 from worker.reading.reader import NodeReader
-from worker.schedule.cadence import Policy
-from worker.sync.pace import CLAIM_AHEAD
+from worker.schedule.cadence import CLAIM_AHEAD, Policy
 
 log = structlog.get_logger(__name__)
 

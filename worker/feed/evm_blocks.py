@@ -7,7 +7,7 @@ contradicts the block is a BadReply: an event that is passed over would be money
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal, TypeAlias
 
 from eth_hash.auto import keccak
@@ -61,11 +61,10 @@ def _feed_block(block: Any, header: Header, logs: Any, token: str, way: Way) -> 
     for log, transaction in _checked(logs, transactions, header):
         topics, data = [_digits(each) for each in log["topics"]], _digits(log["data"])
         if log["address"].lower() == token:
-            parties = [each for each in (transaction["from"], transaction["to"]) if each is not None]
-            changes.note(topics, data, accounts(parties, ACCOUNTS))
+            changes.note(topics, data, partial(_parties, transaction))
         elif log["address"].lower() == SYSTEM and topics[0] == TRANSFER:
             native = Changes()  # the form is that of a token's event, the coin is not
-            native.note(topics, data, ())
+            native.note(topics, data, list)
             paid.update("0x" + each.hex() for each in native.usdt)
         else:
             raise BadReply("a log of another contract or event than was asked for")
@@ -82,6 +81,10 @@ def _feed_block(block: Any, header: Header, logs: Any, token: str, way: Way) -> 
         deprecated=changes.deprecated,
         transactions=len(transactions),
     )
+
+
+def _parties(transaction: Any) -> list[bytes]:
+    return accounts([each for each in (transaction["from"], transaction["to"]) if each is not None], ACCOUNTS)
 
 
 def _transactions(block: Any) -> list[dict[str, Any]]:
@@ -120,8 +123,8 @@ def _logs_in(receipts: Any, transactions: Sequence[Any], header: Header, token: 
         if receipt["blockHash"] != of_block:
             raise BadReply("a receipt of another block")
         for log in _list(receipt["logs"], "logs"):
-            of_token = log["address"].lower() == token and log["topics"] and log["topics"][0] in ASKED_TOPICS
-            if of_token or (log["address"].lower() == SYSTEM and log["topics"][:1] == [ASKED_TOPICS[0]]):
+            asked = {token: ASKED_TOPICS, SYSTEM: ASKED_TOPICS[:1]}.get(log["address"].lower())
+            if asked and log["topics"] and "0x" + _hash(log["topics"][0]).hex() in asked:
                 yield log
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from config.addresses import Family
-from worker.errors import StateGone
+from worker.errors import Lagging, StateGone
 from worker.feed import evm_blocks, tron_blocks
 from worker.feed.blocks import FeedBlock, Header
 from worker.reading.facts import ChainFacts
@@ -49,14 +49,21 @@ def _evm_header(block: Any) -> Header | None:
 
 
 def _tell_evm(node: Any, facts: ChainFacts, block: Any, header: Header, way: evm_blocks.Way) -> FeedBlock:
+    try:
+        told = _events(node, facts, header, way)
+    except Lagging as failure:  # of a block that the node has just shown: it has been replaced, or another node answers
+        raise StateGone(str(failure)) from None
+    return evm_blocks.feed_block(block, header, told, token=facts.token, way=way)
+
+
+def _events(node: Any, facts: ChainFacts, header: Header, way: evm_blocks.Way) -> Any:
     if way == "receipts":
         told = node.receipts_of(header.hash)
         if told is None:
             raise StateGone(f"no receipts of block {header.number}")
-    else:
-        contracts = ["0x" + facts.token.hex(), *([evm_blocks.SYSTEM] if way == "logs" else [])]
-        told = node.logs_of(header.hash, contracts, evm_blocks.ASKED_TOPICS)
-    return evm_blocks.feed_block(block, header, told, token=facts.token, way=way)
+        return told
+    contracts = ["0x" + facts.token.hex(), *([evm_blocks.SYSTEM] if way == "logs" else [])]
+    return node.logs_of(header.hash, contracts, evm_blocks.ASKED_TOPICS)
 
 
 def _tell_tron(node: Any, facts: ChainFacts, block: Any, header: Header, _way: str) -> FeedBlock:

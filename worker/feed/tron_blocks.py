@@ -8,6 +8,7 @@ those of the block's transactions. What is not of its form is a BadReply, and no
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -127,7 +128,7 @@ class _Found:
         for topics, data in _events(info, token):
             if not succeeded:
                 raise BadReply("an event of a transaction that failed")
-            self.changes.note(topics, data, accounts(parties, ACCOUNTS))
+            self.changes.note(topics, data, partial(accounts, parties, ACCOUNTS))
         self.internal |= "internal_transactions" in info
         if succeeded:
             inner = _list_in(info, "internal_transactions")
@@ -167,6 +168,8 @@ def _events(info: Mapping[str, Any], token: str) -> Iterator[tuple[list[str], st
             raise BadReply("a log's contract is 40 hexadecimal digits")
         if log["address"] == token:
             topics = log["topics"]
+            if not HASH.fullmatch(topics[0]):
+                raise BadReply("an event's first topic is 64 hexadecimal digits")
             if topics[0] in TOPICS:
                 yield topics, log.get("data", "")
 

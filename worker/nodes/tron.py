@@ -147,9 +147,15 @@ class TronNode:
     def infos_of(self, number: int) -> Any:
         """What came of a block's transactions, as the node tells it. []: nothing, or it does not know them yet.
 
-        A node that keeps no infos says so in plain text. Raises Unsupported there.
+        Raises Unsupported where a node keeps none: it says so in plain text, which the decoder's error has.
         """
-        return self._sent("gettransactioninfobyblocknum", self._finality, {"num": number})
+        with translated(WORDS):
+            try:
+                return self._posted("gettransactioninfobyblocknum", self._finality, {"num": number})
+            except ValueError as error:
+                if isinstance(by_words(getattr(error, "doc", "")[:MAX_DETAIL], WORDS, ""), Unsupported):
+                    raise Unsupported("this node keeps no infos of transactions") from None
+                raise
 
     def native(self, account: bytes, at: Any) -> BaseUnits | None:  # noqa: ARG002  no call can be pinned
         """An account's balance of the native coin. None: nobody has activated it, as far as the node knows."""
@@ -165,21 +171,15 @@ class TronNode:
         return balance
 
     def _ask(self, method: str, finality: str = "", **parameters: Any) -> dict[str, Any]:
-        reply = self._sent(method, finality or self._finality, parameters)
+        with translated(WORDS):
+            reply = self._posted(method, finality or self._finality, parameters)
         if not isinstance(reply, dict):
             raise BadReply("a reply is an object")
         return reply
 
-    def _sent(self, method: str, finality: str, parameters: dict[str, Any]) -> Any:
-        """A reply that is no error."""
-        with translated(WORDS):
-            try:
-                reply: Any = self._provider.make_request(f"{STATES[finality]}/{method}", parameters)
-            except ValueError as error:  # no JSON, and the decoder's error has the text
-                said = by_words(str(getattr(error, "doc", ""))[:MAX_DETAIL], WORDS, "")
-                if isinstance(said, Unsupported):
-                    raise Unsupported("this node has that closed") from None
-                raise
+    def _posted(self, method: str, finality: str, parameters: dict[str, Any]) -> Any:
+        """A reply that is no error. Raises what the library does, too."""
+        reply: Any = self._provider.make_request(f"{STATES[finality]}/{method}", parameters)
         if isinstance(reply, dict) and "Error" in reply:
             self._refuse(str(reply["Error"]))
         return reply

@@ -31,12 +31,13 @@ from db.session import transaction, until_done
 from worker.errors import FROM_OUTSIDE, OUR_ERROR, OverBudget, ReadFailed
 from worker.reading import ChainReader, reader_for
 from worker.reading.request import Part
+from worker.schedule.cadence import CLAIM_AHEAD
 from worker.sync.batch_log import log_batch
 from worker.sync.feed_check import FeedCheck
 from worker.sync.interruption import handed_back_when_interrupted
 from worker.sync.judged_read import JudgedRead
 from worker.sync.outcome import Found, accounts_of, outage, outcomes
-from worker.sync.pace import CLAIM_AHEAD, cadence_of, pace_of
+from worker.sync.pace import cadence_of, pace_of
 from worker.sync.verify import lesson
 
 log = structlog.get_logger(__name__)

@@ -6,13 +6,6 @@ from config.settings import WorkerSettings
 from db.network_state import Freshness
 from worker.schedule.cadence import Policy
 
-CLAIM_AHEAD = 0.25
-"""The share of the active interval within which a wallet that is not yet due travels along with those that are.
-
-Due times are spread, so that hardly any fall on one moment: without this a thousand wallets would come a few at a
-time, and cost a request for each few. The price is that some are read by up to this share too early.
-"""
-
 
 class Pace(NamedTuple):
     """The intervals of wallets that were read at the block `since` or later; those of others are the cadence's."""
