@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.base_settings import MOST_STRETCHED
-from worker.admin.sizing import DAY
 from worker.feed.policy import (
     MARGIN,
     RESERVE,
@@ -26,6 +25,7 @@ from worker.feed.policy import (
 )
 from worker.feed.policy_words import BLIND_SPOTS, REASONS, WAYS, blind_spots, is_followed, told
 from worker.schedule.cadence import Policy
+from worker.schedule.sizing import DAY
 
 SWEEP = 21_600.0
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal, TypeAlias
 
-from worker.admin.sizing import DAY, sizing
 from worker.schedule.cadence import Policy
+from worker.schedule.sizing import DAY, sizing
 
 Way: TypeAlias = Literal["every_block", "feed", "cadence"]
 Reason: TypeAlias = Literal[
