@@ -116,7 +116,7 @@ ANYWHERE = {"config", "worker.errors", "worker.wording"}
 @pytest.mark.parametrize(
     ("room", "others"),
     [
-        ("feed", {"worker.reading", "worker.schedule.cadence", "worker.admin.sizing", "db"}),
+        ("feed", {"worker.reading", "worker.schedule.cadence", "worker.schedule.sizing", "db"}),
         ("nodes", {"worker.reading"}),  # what a node is to a reader, and the words that it carries
         ("reading", {"worker.nodes"}),
         ("queues", {"worker.liveness", "worker.ops_notes"}),
@@ -148,8 +148,7 @@ def test_operators_metrics_and_page_know_of_workers_only_what_these_leave_behind
         (name_of(path), name)
         for path in modules("ops")
         for name in imports(path)
-        if name.startswith("worker")
-        and not OF_THE_WORKERS & {name, ".".join(name.split(".")[:2])}
+        if name.startswith("worker") and not OF_THE_WORKERS & {name, ".".join(name.split(".")[:2])}
     }
     assert found == set()
 

@@ -13,11 +13,11 @@ from config.network_settings import NodeSettings, prefix
 from config.networks import NetworkName
 from config.settings import WorkerSettings
 from worker.admin.provider_plans import plans_of
-from worker.admin.sizing import Sizing, sizing
 from worker.feed.policy import PolicyFacts, choose, requests_a_day, sweep_a_day
 from worker.feed.policy_words import told
 from worker.reading.facts import most_wallets_of
 from worker.schedule.cadence import CLAIM_AHEAD, Policy
+from worker.schedule.sizing import Sizing, sizing
 from worker.wording import counted, in_words
 
 Plan = dict[str, Any]
