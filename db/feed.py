@@ -7,11 +7,12 @@ finds another cursor, and does nothing. A lease only saves the second one's requ
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
+from config.network_settings import Source
 from config.networks import NetworkName
 from db.networks import BEGIN
 
@@ -22,11 +23,13 @@ RING = 128
 _ADD = "INSERT INTO feed_cursor (network) VALUES (%(network)s) ON CONFLICT DO NOTHING"
 
 _CURSOR = """
-SELECT block_number, block_hash, date_part('epoch', block_time), since, policy, sees_native, deprecated, source,
-       finality, orphaned_to, arrival_delay, misses, wallets, date_part('epoch', next_at),
-       date_part('epoch', good_until), date_part('epoch', decided_at), date_part('epoch', counted_at),
-       date_part('epoch', clock_timestamp())
-  FROM feed_cursor WHERE network = %(network)s
+SELECT block_number, block_hash, date_part('epoch', block_time), since, policy, reason, read_every, stretch,
+       coalesce(requests_a_day, 0), sees_native, deprecated, blind, c.source, finality, orphaned_to, arrival_delay,
+       c.block_seconds, misses, wallets, date_part('epoch', next_at), date_part('epoch', followed_at),
+       date_part('epoch', decided_at), date_part('epoch', counted_at), date_part('epoch', clock_timestamp()),
+       n.source, o.chain_id, o.token
+  FROM feed_cursor AS c LEFT JOIN networks AS n ON n.name = c.network LEFT JOIN sources AS o ON o.id = n.source
+ WHERE c.network = %(network)s
 """
 
 _TAKE = """
@@ -81,7 +84,8 @@ WITH changed AS (
        SET block_number = %(number)s, block_hash = %(hash)s, block_time = to_timestamp(%(time)s),
            source = %(source)s::smallint, finality = %(finality)s,
            sees_native = coalesce(%(sees_native)s, sees_native), deprecated = deprecated OR %(deprecated)s,
-           arrival_delay = %(delay)s, misses = 0, followed_at = now(), good_until = now() + %(good_for)s,
+           arrival_delay = %(delay)s, block_seconds = %(block_seconds)s, misses = 0, blind = NULL,
+           followed_at = now(), good_until = now() + %(good_for)s,
            next_at = to_timestamp(%(next_at)s)
      WHERE network = %(network)s
 ), kept AS (
@@ -96,11 +100,14 @@ SELECT (SELECT count(*) FROM hit), (SELECT count(*) FROM noted), (SELECT count(*
 """
 
 _NOTE_MISS = """
-UPDATE feed_cursor SET misses = misses + 1, arrival_delay = %(delay)s, next_at = now() + %(pause)s,
-       followed_at = now(), good_until = greatest(good_until, now() + %(good_for)s)
+UPDATE feed_cursor
+   SET misses = misses + 1, blind = NULL, next_at = now() + %(pause)s, followed_at = now(),
+       good_until = greatest(good_until, now() + %(good_for)s)
  WHERE network = %(network)s
 """
-_NOTE_FAILURE = "UPDATE feed_cursor SET next_at = now() + %(pause)s WHERE network = %(network)s"
+_NOTE_FAILURE = """
+UPDATE feed_cursor SET next_at = now() + %(pause)s, blind = %(blind)s WHERE network = %(network)s
+"""
 
 # The wallets of orphaned blocks are read again, at a block that nothing can be from that was orphaned: the highest that
 # was followed, or their own row's. What the orphaned blocks' events said is not known any more.
@@ -128,7 +135,7 @@ UPDATE feed_cursor AS c
  WHERE c.network = %(network)s AND f.network = c.network AND f.number = %(fork)s
 """
 
-_KNOWN = "SELECT hash FROM feed_blocks WHERE network = %(network)s AND number = %(number)s"
+_KNOWN = "SELECT number, hash FROM feed_blocks WHERE network = %(network)s"
 
 # From here on nothing is missing; what was before may be. So whoever has a row of before is read again, by pieces
 # (db.networks.make_due). The first time, or where all wallets come by the cadence anyway, nobody has to be.
@@ -138,45 +145,24 @@ UPDATE feed_cursor
        source = %(source)s::smallint, finality = %(finality)s, since = %(number)s,
        sees_native = coalesce(%(sees_native)s, CASE WHEN source IS NOT DISTINCT FROM %(source)s::smallint
                                                     THEN sees_native ELSE false END),
-       deprecated = %(deprecated)s, arrival_delay = %(delay)s, misses = 0, followed_at = now(),
-       good_until = now() + %(good_for)s, next_at = to_timestamp(%(next_at)s), due_spread = 0,
+       deprecated = %(deprecated)s, arrival_delay = %(delay)s, block_seconds = %(block_seconds)s, misses = 0,
+       blind = NULL,
+           followed_at = now(), good_until = now() + %(good_for)s, next_at = to_timestamp(%(next_at)s), due_spread = 0,
        jumps = jumps + %(is_gap)s::int
  WHERE network = %(network)s
 """
 _EMPTY_RING = "DELETE FROM feed_blocks WHERE network = %(network)s"
-_MAKE_ALL_DUE = "UPDATE networks SET due_up_to = %(begin)s WHERE name = %(network)s"
-
-_DECIDE = """
-UPDATE feed_cursor
-   SET policy = %(policy)s, reason = %(reason)s, read_every = %(read_every)s, stretch = %(stretch)s,
-       requests_a_day = %(requests_a_day)s, decided_at = now(), wallets = %(wallets)s,
-       counted_at = CASE WHEN %(counted)s THEN now() ELSE counted_at END
- WHERE network = %(network)s
-"""
-_LEAVE = """
-UPDATE feed_cursor SET since = NULL, due_spread = %(spread)s WHERE network = %(network)s AND since IS NOT NULL
-RETURNING 1
-"""
-_FALL_BACK = """
-UPDATE feed_cursor SET policy = 'cadence', reason = 'behind', since = NULL, due_spread = %(spread)s, decided_at = NULL
- WHERE network = %(network)s AND policy = 'feed' AND coalesce(good_until <= now(), true)
-RETURNING 1
-"""
-
-_COUNT_WALLETS = "SELECT count(*) FROM sync_schedule WHERE network = %(network)s"
-
-_COUNT_MISSED = """
-UPDATE feed_cursor SET missed_usdt = missed_usdt + %(usdt)s, missed_native = missed_native + %(native)s
- WHERE network = %(network)s
-"""
+MAKE_ALL_DUE = "UPDATE networks SET due_up_to = %(begin)s WHERE name = %(network)s"
 
 
 class Cursor(NamedTuple):
     """Where a network's feed stands. Times in unix seconds by the database's clock, of which `now` is the latest.
 
     `number` is None before the first block, `since` where nothing is covered: no block is missing from there on.
+    `policy` to `a_day` are what was decided last. `blind` is the code of the failure for which no node can be followed.
     `orphaned_to`: rows of blocks up to it may be of some that are gone. `delay`: seconds from a block's time to when
-    nodes have it. `misses`: answers in a row that it is not there yet.
+    nodes have it; `block_seconds`: from the block before to this one. `misses`: answers in a row that it is not there
+    yet. `source` and `finality` are those of the block, `registered` is what the network is read from.
     """
 
     number: int | None
@@ -184,19 +170,33 @@ class Cursor(NamedTuple):
     time: float | None
     since: int | None
     policy: str
+    reason: str | None
+    read_every: float
+    stretch: float
+    a_day: float
     sees_native: bool
     deprecated: bool
+    blind: str | None
     source: int | None
     finality: str | None
     orphaned_to: int | None
     delay: float
+    block_seconds: float
     misses: int
     wallets: int | None
     next_at: float
-    good_until: float | None
+    followed_at: float | None
     decided_at: float | None
     counted_at: float | None
     now: float
+    registered_id: int | None
+    chain_id: int | None
+    token: str | None
+
+    @property
+    def registered(self) -> Source | None:
+        """What the network is read from; None: nothing was read yet."""
+        return None if self.chain_id is None or self.token is None else Source(self.chain_id, self.token)
 
 
 class Followed(NamedTuple):
@@ -216,6 +216,7 @@ class Step(NamedTuple):
     source: int | None
     finality: str
     delay: float
+    block_seconds: float
     next_at: float
     good_for: timedelta
     floor: timedelta = timedelta(0)
@@ -285,23 +286,20 @@ def advance(connection: Connection, network: NetworkName, before: Cursor, block:
     return Followed(*connection.exec_driver_sql(_ADVANCE, parameters).one())
 
 
-def note_not_there(
-    connection: Connection, network: NetworkName, *, delay: float, pause: timedelta, good_for: timedelta
-) -> None:
+def note_not_there(connection: Connection, network: NetworkName, *, pause: timedelta, good_for: timedelta) -> None:
     """The next block is not there yet: it is asked for again after a pause."""
-    miss = {"network": network, "delay": delay, "pause": pause, "good_for": good_for}
-    connection.exec_driver_sql(_NOTE_MISS, miss)
+    connection.exec_driver_sql(_NOTE_MISS, {"network": network, "pause": pause, "good_for": good_for})
 
 
-def note_failure(connection: Connection, network: NetworkName, pause: timedelta) -> None:
-    """No node gave the next block: they are asked again after a pause. Nothing is known of the chain by that."""
-    connection.exec_driver_sql(_NOTE_FAILURE, {"network": network, "pause": pause})
+def note_failure(connection: Connection, network: NetworkName, *, pause: timedelta, blind: str | None) -> None:
+    """No node gave the next block: they are asked again after a pause. `blind`: by this code none of them can."""
+    connection.exec_driver_sql(_NOTE_FAILURE, {"network": network, "pause": pause, "blind": blind})
 
 
-def known_hash(connection: Connection, network: NetworkName, number: int) -> bytes | None:
-    """The hash that a block had when it was followed; None: it was not, or too long ago."""
-    found: Any = connection.exec_driver_sql(_KNOWN, {"network": network, "number": number}).scalar_one_or_none()
-    return None if found is None else bytes(found)
+def known_blocks(connection: Connection, network: NetworkName) -> dict[int, bytes]:
+    """The hashes that the last blocks had when they were followed, by number."""
+    rows = connection.exec_driver_sql(_KNOWN, {"network": network})
+    return {number: bytes(block_hash) for number, block_hash in rows}
 
 
 def rewind(connection: Connection, network: NetworkName, before: Cursor, fork: int) -> bool:
@@ -337,47 +335,8 @@ def jump(
     connection.exec_driver_sql(_JUMP, to)
     connection.exec_driver_sql(_EMPTY_RING, {"network": network})
     if all_due:
-        connection.exec_driver_sql(_MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
+        connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
     return True
-
-
-class Decision(NamedTuple):
-    """How a network is kept fresh from now on: columns of `feed_cursor`."""
-
-    policy: str
-    reason: str | None
-    read_every: float
-    stretch: float
-    requests_a_day: int | None
-    wallets: int
-    counted: bool
-
-
-def decide(connection: Connection, network: NetworkName, decision: Decision, *, spread: float) -> None:
-    """Note it. Where the feed is left, the wallets that wait for a sweep come within `spread` seconds."""
-    connection.exec_driver_sql(_DECIDE, {"network": network, **decision._asdict()})
-    if decision.policy != "feed":
-        left = connection.exec_driver_sql(_LEAVE, {"network": network, "spread": spread})
-        if left.scalar_one_or_none():
-            connection.exec_driver_sql(_MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
-
-
-def fall_back(connection: Connection, network: NetworkName, *, spread: float) -> bool:
-    """Keep a network fresh by the cadence, if its feed has stood still for too long. Says whether that is news."""
-    fell = connection.exec_driver_sql(_FALL_BACK, {"network": network, "spread": spread}).scalar_one_or_none()
-    if fell:
-        connection.exec_driver_sql(_MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
-    return bool(fell)
-
-
-def count_wallets(connection: Connection, network: NetworkName) -> int:
-    """All wallets of a network. It goes through an index: not for each block."""
-    return int(connection.exec_driver_sql(_COUNT_WALLETS, {"network": network}).scalar_one())
-
-
-def count_missed(connection: Connection, network: NetworkName, *, usdt: int, native: int) -> None:
-    """Count changes that were believed and that the feed had not told of."""
-    connection.exec_driver_sql(_COUNT_MISSED, {"network": network, "usdt": usdt, "native": native})
 
 
 def _locked(connection: Connection, network: NetworkName, before: Cursor) -> bool:

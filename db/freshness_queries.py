@@ -6,15 +6,18 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, RowMapping
 
 from config.networks import NetworkName
+from db.feed_state import BY_CADENCE, FeedState, feed_states
 from db.network_state import SOUND, Condition, conditions
 from db.sources import OF_SOURCE
 from db.transaction_settings import set_for_a_transaction
 
 TIMEOUT = 120_000  # milliseconds; a pass over ten million wallets takes seconds
-# A plan for any numbers would not know how few wallets failed. Compiling the statement takes longer than it saves.
+# A plan for any numbers would not know how few wallets failed. Compiling the statement takes longer than it saves. The
+# rows are in memory, since workers touch them all the time: a few thousand are found sooner by an index than in a scan.
 _SETTINGS = {
     "plan_cache_mode": "force_custom_plan",
     "jit": "off",
+    "random_page_cost": "1.1",
     "work_mem": "64MB",
 }
 
@@ -76,63 +79,68 @@ SELECT network, now() AS counted_at, count(*) AS wallets, count(last_synced) AS 
 """
 
 MANY = 100_000
-"""Balances of a source of which the ages are those of a sample."""
-_SAMPLED = 600 * 8192.0  # bytes of the table: some 30,000 balances, on pages anywhere in it
+"""Wallets of a network with a balance: of more, ages and cadence are those of a sample."""
+_SAMPLED = 600 * 8192.0  # bytes of a table: some 30,000 of its rows, on pages anywhere in it
 
-# Each table is counted by itself, and hardly a wallet joined: a third of the cost. The wallets of a network that have a
-# balance are the rows of its source. Which of the others are failing, or overdue, is looked up for those that failed,
-# and for those that are overdue where some wallet was never read. `sure` is false where that does not do: there are
-# balances that do not say what they are of, wallets without a schedule or with one of another network, due times at the
-# beginning of time, or balances of wallets without a valid address.
+
+def _sample_of(table: str) -> str:
+    return f"TABLESAMPLE SYSTEM (least(100 * {_SAMPLED} / pg_relation_size('{table}'), 100))"
+
+
+# Each table is counted by itself, and hardly a wallet joined: half the cost. The wallets of a network that have a
+# balance are the rows of its source. Those that are due, failed, or are being read are few, and looked up. `sure` is
+# false where that does not do: there are balances that do not say what they are of, wallets without a schedule or with
+# one of another network, due times at the beginning of time, or balances of wallets without a valid address.
 _BY_TABLE = f"""
 WITH wallet AS MATERIALIZED (
     SELECT network, count(*) AS wallets FROM wallets GROUP BY network
 ), schedule AS MATERIALIZED (
-    SELECT s.network, s.last_error, s.failures > 0 AS failed, count(*) AS wallets,
-           count(*) FILTER (WHERE {_HELD}) AS claimed,
-           count(*) FILTER (WHERE s.next_sync_at <= now() AND {_FREE}) AS due,
-           count(*) FILTER (WHERE s.next_sync_at <= now() - %(grace)s AND {_FREE}) AS overdue,
-           count(*) FILTER (WHERE s.next_sync_at <= now() - %(grace)s AND {_FREE} AND h.lost IS NOT TRUE)
-               AS overdue_free,
-           min(s.next_sync_at) FILTER (WHERE s.next_sync_at <= now() - %(grace)s AND {_FREE} AND h.lost IS NOT TRUE)
-               AS overdue_since,
-           count(*) FILTER (WHERE {_FREE} AND s.failures = 0
-                                  AND s.next_sync_at > now() AND s.next_sync_at > s.claimed_at) AS waiting,
-           coalesce(sum(3600 / ({_CADENCE})), 0)::float8 AS reads_per_hour
-      FROM sync_schedule s LEFT JOIN {_LEASED} h USING (wallet_id) GROUP BY 1, 2, 3
+    SELECT network, count(*) AS wallets FROM sync_schedule GROUP BY network
 ), balance AS MATERIALIZED (
     SELECT source, count(*) AS read, min(last_synced) AS oldest_read, max(last_synced) AS last_read,
            max(block_time) AS block_time
       FROM balance_cache GROUP BY source
+), held AS MATERIALIZED (
+    SELECT s.network, count(*) AS claimed FROM {_LEASED} AS h JOIN sync_schedule AS s USING (wallet_id)
+     WHERE {_HELD} GROUP BY 1
+), late AS MATERIALIZED (
+    SELECT network, count(*) AS due, count(*) FILTER (WHERE overdue) AS overdue,
+           count(*) FILTER (WHERE overdue AND failures = 0) AS overdue_well,
+           count(*) FILTER (WHERE overdue AND NOT lost) AS overdue_free,
+           min(next_sync_at) FILTER (WHERE overdue AND NOT lost) AS overdue_since
+      FROM (SELECT s.network, s.failures, s.next_sync_at, s.next_sync_at <= now() - %(grace)s AS overdue,
+                   h.lost IS TRUE AS lost
+              FROM sync_schedule AS s LEFT JOIN {_LEASED} AS h USING (wallet_id)
+             WHERE s.next_sync_at <= now() AND {_FREE}) AS d GROUP BY 1
+), trouble AS MATERIALIZED (
+    SELECT s.network, s.last_error, s.failures > 0 AS failed, count(*) AS wallets, count(b.wallet_id) AS read
+      FROM sync_schedule AS s JOIN networks AS n ON n.name = s.network
+      LEFT JOIN balance_cache AS b ON b.wallet_id = s.wallet_id AND b.source = n.source
+     WHERE s.failures > 0 OR s.last_error = 'bad_address' GROUP BY 1, 2, 3
 ), network AS MATERIALIZED (
     SELECT w.network, n.source, w.wallets, coalesce(b.read, 0) AS read, b.oldest_read, b.last_read, b.block_time,
-           s.failed, s.errors, s.hopeless, s.claimed, s.due, s.overdue, s.overdue_well, s.overdue_free, s.overdue_since,
-           s.waiting, s.reads_per_hour,
+           coalesce(t.failed, 0) AS failed, coalesce(t.failing, 0) AS failing, t.errors,
+           coalesce(t.hopeless, 0) AS hopeless, coalesce(h.claimed, 0) AS claimed, coalesce(l.due, 0) AS due,
+           coalesce(l.overdue, 0) AS overdue, coalesce(l.overdue_well, 0) AS overdue_well,
+           coalesce(l.overdue_free, 0) AS overdue_free, l.overdue_since,
            w.wallets = coalesce(s.wallets, 0) AND w.wallets >= coalesce(b.read, 0)
-               AND coalesce(s.overdue_since > {_BEGINNING}, true)
+               AND coalesce(l.overdue_since > {_BEGINNING}, true) AND coalesce(t.hopeless_read, 0) = 0
                AND NOT EXISTS (SELECT FROM balance WHERE source IS NULL) AS sure
       FROM wallet AS w JOIN networks AS n ON n.name = w.network LEFT JOIN balance AS b ON b.source = n.source
-      LEFT JOIN (SELECT network, sum(wallets)::bigint AS wallets,
-                        coalesce(sum(wallets) FILTER (WHERE failed), 0)::bigint AS failed,
+      LEFT JOIN schedule AS s ON s.network = w.network LEFT JOIN held AS h ON h.network = w.network
+      LEFT JOIN late AS l ON l.network = w.network
+      LEFT JOIN (SELECT network, sum(wallets) FILTER (WHERE failed)::bigint AS failed,
+                        sum(read) FILTER (WHERE failed)::bigint AS failing,
                         jsonb_object_agg(coalesce(last_error, 'unknown'), wallets) FILTER (WHERE failed) AS errors,
-                        coalesce(sum(wallets) FILTER (WHERE last_error = 'bad_address'), 0)::bigint AS hopeless,
-                        sum(claimed)::bigint AS claimed, sum(due)::bigint AS due, sum(overdue)::bigint AS overdue,
-                        coalesce(sum(overdue) FILTER (WHERE NOT failed), 0)::bigint AS overdue_well,
-                        sum(overdue_free)::bigint AS overdue_free,
-                        min(overdue_since) AS overdue_since, sum(waiting)::bigint AS waiting,
-                        sum(reads_per_hour) AS reads_per_hour
-                   FROM schedule GROUP BY network) AS s ON s.network = w.network
+                        sum(wallets) FILTER (WHERE last_error = 'bad_address')::bigint AS hopeless,
+                        sum(read) FILTER (WHERE last_error = 'bad_address')::bigint AS hopeless_read
+                   FROM trouble GROUP BY network) AS t ON t.network = w.network
 ), unread AS MATERIALIZED (
     SELECT s.network, count(*) AS wallets
       FROM sync_schedule AS s JOIN network AS n USING (network) LEFT JOIN {_LEASED} AS h USING (wallet_id)
      WHERE s.failures = 0 AND s.next_sync_at <= now() - %(grace)s AND {_FREE}
        AND NOT EXISTS (SELECT FROM balance_cache AS b WHERE b.wallet_id = s.wallet_id AND b.source = n.source)
        AND (SELECT bool_or(wallets > read AND overdue_well > 0) FROM network) GROUP BY 1
-), failing AS MATERIALIZED (
-    SELECT s.network, count(*) AS wallets, bool_or(s.last_error = 'bad_address') AS hopeless
-      FROM sync_schedule AS s JOIN network AS n USING (network)
-      JOIN balance_cache AS b ON b.wallet_id = s.wallet_id AND b.source = n.source
-     WHERE s.failures > 0 AND (SELECT bool_or(failed > 0) FROM network) GROUP BY 1
 ), young AS MATERIALIZED (
     SELECT w.network, min(w.created_at) AS unread_since FROM wallets AS w JOIN sync_schedule AS s ON s.wallet_id = w.id
      WHERE w.network = ANY(ARRAY(SELECT network FROM network WHERE read = 0))
@@ -143,18 +151,29 @@ WITH wallet AS MATERIALIZED (
        AND (SELECT bool_or(read <= {MANY}) FROM balance) GROUP BY 1
      UNION ALL
     SELECT source, {_AGES}, true
-      FROM balance_cache TABLESAMPLE SYSTEM (least(100 * {_SAMPLED} / pg_relation_size('balance_cache'), 100))
+      FROM balance_cache {_sample_of("balance_cache")}
      WHERE source = ANY(ARRAY(SELECT source FROM balance WHERE read > {MANY}))
        AND (SELECT bool_or(read > {MANY}) FROM balance) GROUP BY 1
+), cadence AS MATERIALIZED (
+    SELECT network, count(cadence) AS waiting, coalesce(sum(3600 / cadence), 0)::float8 AS reads_per_hour
+      FROM (SELECT s.network, {_CADENCE} AS cadence
+              FROM sync_schedule AS s LEFT JOIN {_LEASED} AS h USING (wallet_id)
+             WHERE s.network = ANY(ARRAY(SELECT network FROM network WHERE read <= {MANY}))
+               AND (SELECT bool_or(read <= {MANY}) FROM network)
+             UNION ALL
+            SELECT s.network, {_CADENCE}
+              FROM sync_schedule AS s {_sample_of("sync_schedule")} LEFT JOIN {_LEASED} AS h USING (wallet_id)
+             WHERE s.network = ANY(ARRAY(SELECT network FROM network WHERE read > {MANY}))
+               AND (SELECT bool_or(read > {MANY}) FROM network)) AS c GROUP BY 1
 )
 SELECT n.network, now() AS counted_at, n.wallets, n.read,
-       n.read - coalesce(f.wallets, 0) - n.overdue_well + coalesce(u.wallets, 0) AS fresh,
-       n.overdue_well - coalesce(u.wallets, 0) AS stale, coalesce(f.wallets, 0) AS failing,
+       n.read - n.failing - n.overdue_well + coalesce(u.wallets, 0) AS fresh,
+       n.overdue_well - coalesce(u.wallets, 0) AS stale, n.failing,
        n.wallets - n.read AS never_synced, n.failed, coalesce(n.errors, '{{}}') AS errors, n.hopeless, n.claimed, n.due,
-       n.overdue, n.overdue_free, 0 AS without_schedule, n.waiting, n.reads_per_hour, n.oldest_read, n.last_read,
-       n.block_time, n.overdue_since, y.unread_since, a.ages, coalesce(a.estimated, false) AS ages_estimated,
-       n.sure AND NOT coalesce(f.hopeless, false) AS sure
-  FROM network AS n LEFT JOIN unread AS u USING (network) LEFT JOIN failing AS f USING (network)
+       n.overdue, n.overdue_free, 0 AS without_schedule, coalesce(c.waiting, 0) AS waiting,
+       coalesce(c.reads_per_hour, 0) AS reads_per_hour, n.oldest_read, n.last_read,
+       n.block_time, n.overdue_since, y.unread_since, a.ages, coalesce(a.estimated, false) AS ages_estimated, n.sure
+  FROM network AS n LEFT JOIN unread AS u USING (network) LEFT JOIN cadence AS c USING (network)
   LEFT JOIN young AS y USING (network) LEFT JOIN age AS a USING (source)
 """
 
@@ -194,7 +213,9 @@ class NetworkFreshness:
     without_schedule: int = 0
     """Wallets that no claim would ever take, until reconciliation finds them. They count as due and overdue."""
     waiting: int = 0
-    """Wallets that wait for their next read after a good one: those whose cadence is known."""
+    """Wallets that wait for their next read after a good one: those whose cadence is known. Where `ages_estimated`,
+    those of a sample.
+    """
     reads_per_hour: float = 0.0
     """What the cadence of these comes to."""
     ages: tuple[float, ...] = ()
@@ -212,6 +233,8 @@ class NetworkFreshness:
     unread_since: datetime | None = None
     """When the oldest wallet that can be read was made, where the network has no balance at all; None: it has one."""
     condition: Condition = SOUND
+    feed: FeedState = BY_CADENCE
+    """How the network is kept fresh."""
 
     @property
     def lost(self) -> int:
@@ -238,14 +261,17 @@ def freshness(
     rows = connection.exec_driver_sql(_BY_TABLE, parameters).mappings().all()
     if not all(row["sure"] for row in rows):
         rows = connection.exec_driver_sql(_OF_EACH_WALLET, parameters).mappings().all()
-    known = conditions(connection)
-    return [_of_row(row, known.get(row["network"], SOUND)) for row in sorted(rows, key=lambda row: str(row["network"]))]
+    known, feeds = conditions(connection), feed_states(connection)
+    return [
+        _of_row(row, known.get(row["network"], SOUND), feeds.get(row["network"], BY_CADENCE))
+        for row in sorted(rows, key=lambda row: str(row["network"]))
+    ]
 
 
-def _of_row(row: RowMapping, condition: Condition) -> NetworkFreshness:
+def _of_row(row: RowMapping, condition: Condition, feed: FeedState) -> NetworkFreshness:
     found = {name: value for name, value in row.items() if name not in {"ages", "sure"}}
     ages = tuple(row["ages"] or ())
     if ages and row["ages_estimated"]:
         oldest = (row["counted_at"] - row["oldest_read"]).total_seconds()
         ages = (*(min(age, oldest) for age in ages[:-1]), oldest)
-    return NetworkFreshness(**found, ages=ages, condition=condition)
+    return NetworkFreshness(**found, ages=ages, condition=condition, feed=feed)

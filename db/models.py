@@ -292,12 +292,20 @@ feed_cursor = Table(
     ),
     Column("sees_native", Boolean, nullable=False, server_default=false()),
     Column("deprecated", Boolean, nullable=False, server_default=false()),
+    Column("blind", Text, comment="the code of the failure for which no endpoint can be followed"),
     Column(
         "arrival_delay",
         Double,
         nullable=False,
         server_default=text("0"),
         comment="seconds from a block's time to when nodes have it",
+    ),
+    Column(
+        "block_seconds",
+        Double,
+        nullable=False,
+        server_default=text("0"),
+        comment="seconds from the block before to this one",
     ),
     Column(
         "misses",

@@ -36,7 +36,7 @@ WITH held AS MATERIALIZED (
 """
 
 _COUNT_TOUCHED = """
-SELECT count(*) FROM (SELECT FROM touches WHERE network = %(network)s AND due_at <= now() LIMIT %(bound)s) AS some
+SELECT count(*) FROM (SELECT FROM touches WHERE network = %(network)s AND due_at <= now() LIMIT %(bound)s) AS owed
 """
 
 

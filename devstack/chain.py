@@ -45,6 +45,8 @@ class Chain:
 
     def ask_all(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         """The results of many calls in one request, in their order. Raises ChainFailed."""
+        if not calls:
+            return []  # JSON-RPC has no empty batches
         batch = [
             {"jsonrpc": "2.0", "id": number, "method": method, "params": list(parameters)}
             for number, (method, parameters) in enumerate(calls)

@@ -1,6 +1,6 @@
 """Random histories of a few accounts on a real EVM node: everything that changes a balance, in blocks of several."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from devstack import contracts
-from devstack.chain import Chain
+from devstack.chain import BALANCE_OF, Chain
 from devstack.contracts import Call
 from devstack.servers import Server, anvil, tron_node
 
@@ -19,7 +19,7 @@ HELD = 1_000_000  # the most USDT that a wallet has at first, in base units
 SENT = 10**15  # the most native coin that is paid at once
 
 Step = tuple[Any, ...]
-"""One transaction: what is done, then its arguments. Accounts are numbers, 0 is the token's owner."""
+"""One transaction: what is done, then its arguments. Accounts are numbers: 0 is the token's owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +34,19 @@ class Ledger:
 
     def balances(self, block: int) -> dict[bytes, tuple[int, int]]:
         """What each account held in USDT and in native coin at a block, as a read of it would have shown."""
-        at = hex(block)
-        return {
-            account: (self.chain.balance_of(self.token, account, at), self.chain.native_of(account, at))
-            for account in self.accounts
-        }
+        token = "0x" + self.token.hex()
+        asked: list[tuple[str, Sequence[Any]]] = []
+        for account in self.accounts:
+            data = "0x" + BALANCE_OF + contracts.word(int.from_bytes(account))
+            asked.append(("eth_call", ({"to": token, "data": data}, hex(block))))
+            asked.append(("eth_getBalance", ("0x" + account.hex(), hex(block))))
+        held = [int(each, 16) for each in self.chain.ask_all(asked)]
+        return dict(zip(self.accounts, zip(held[::2], held[1::2], strict=True), strict=True))
 
     def call(self, step: Step) -> Call:
         """The transaction that a step is."""
-        kind, *rest = step
-        if kind in {"issue", "redeem"}:
-            return getattr(contracts, kind)(self.token, *rest)  # type: ignore[no-any-return]
-        first, *rest = rest
-        if kind == "set_fee":
-            return contracts.set_fee(self.token, first, rest[0])
-        if kind == "mint":
-            return contracts.mint(self.token, [self.accounts[each] for each in first], [rest[0]] * len(first))
-        account = self.accounts[first]
-        if kind == "destroy":
-            return contracts.destroy(self.token, account)
-        if kind == "pay_through":
-            return contracts.pay_through(self.payer, [self.accounts[each] for each in rest[0]], rest[1], account)
-        other = self.accounts[rest[0]]
-        if kind == "transfer_from":
-            return contracts.transfer_from(self.token, account, other, rest[1], self.accounts[rest[2]])
-        if kind == "transfer":
-            return contracts.transfer(self.token, other, rest[1], account)
-        if kind == "payment":
-            return contracts.payment(other, rest[1], account)
-        made = {"pay_in_vain": contracts.pay_in_vain, "leave_to": contracts.leave_to}[kind]
-        return made(self.payer, other, rest[1], account)
+        kind, *arguments = step
+        return _CALLS[kind](self, *arguments)
 
     def paid_inside(self, step: Step) -> set[bytes]:
         """Whom a contract pays in a step that goes well: accounts that no field of the transaction names."""
@@ -79,6 +62,28 @@ class Ledger:
             yield
         finally:
             self.chain.ask("evm_revert", before)
+
+
+_CALLS: dict[str, Callable[..., Call]] = {
+    "transfer": lambda book, at, to, value: contracts.transfer(book.token, book.accounts[to], value, book.accounts[at]),
+    "transfer_from": lambda book, at, to, value, by: contracts.transfer_from(
+        book.token, book.accounts[at], book.accounts[to], value, book.accounts[by]
+    ),
+    "set_fee": lambda book, basis_points, most: contracts.set_fee(book.token, basis_points, most),
+    "mint": lambda book, to, value: contracts.mint(book.token, [book.accounts[each] for each in to], [value] * len(to)),
+    "issue": lambda book, value: contracts.issue(book.token, value),
+    "redeem": lambda book, value: contracts.redeem(book.token, value),
+    "destroy": lambda book, at: contracts.destroy(book.token, book.accounts[at]),
+    "payment": lambda book, at, to, value: contracts.payment(book.accounts[to], value, book.accounts[at]),
+    "pay_through": lambda book, at, to, value: contracts.pay_through(
+        book.payer, [book.accounts[each] for each in to], value, book.accounts[at]
+    ),
+    "pay_in_vain": lambda book, at, to, value: contracts.pay_in_vain(
+        book.payer, book.accounts[to], value, book.accounts[at]
+    ),
+    "leave_to": lambda book, at, to, value: contracts.leave_to(book.payer, book.accounts[to], value, book.accounts[at]),
+}
+"""What a step's first word makes of the others."""
 
 
 @contextmanager

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import requests
 from histories import HISTORIES, Ledger, Step, ledger
-from hypothesis import example, given
-from worker.feed import evm_blocks, tron_blocks
-from worker.feed.blocks import FeedBlock
+from hypothesis import example, given, settings
 
 from devstack.servers import CAP
+from worker.feed import evm_blocks, tron_blocks
+from worker.feed.blocks import FeedBlock
 
 Balances = Mapping[bytes, tuple[int, int]]
 """Of each account, what it holds in USDT and in native coin."""
@@ -26,6 +26,8 @@ FEES = [[("set_fee", 1000, 5)], [("transfer", 1, 2, 9), ("transfer", 3, 0, 1000)
 BEYOND_TRANSFERS = [[("issue", 7), ("transfer", 0, 1, 3)], [("destroy", 3), ("transfer", 4, 3, 5), ("redeem", 1)]]
 TO_ONESELF = [[("transfer", 2, 2, 9), ("transfer", 2, 1, 0), ("payment", 1, 1, 9)], [("transfer_from", 2, 1, 9, 3)]]
 BY_CONTRACTS = [[("pay_through", 1, [2, 3, 2], 9), ("pay_in_vain", 2, 4, 9), ("leave_to", 3, 4, 9)]]
+
+A_FEW = settings(max_examples=settings().max_examples // 4)  # each takes dozens of requests, of real servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,8 @@ def tron_block(book: Ledger, number: int) -> FeedBlock:
 
 def happen(book: Ledger, history: list[list[Step]]) -> tuple[list[Balances], list[Told]]:
     """Make the blocks: the balances before the first and after each, and what is told of each."""
-    reads, told = [book.balances(book.chain.head())], []
+    reads: list[Balances] = [book.balances(book.chain.head())]
+    told = []
     for steps in history:
         receipts = book.chain.make_block(*map(book.call, steps))
         number = book.chain.head()
@@ -85,6 +88,7 @@ def happen(book: Ledger, history: list[list[Step]]) -> tuple[list[Balances], lis
     return reads, told
 
 
+@A_FEW
 @given(history=HISTORIES)
 @example(history=FEES)
 @example(history=BEYOND_TRANSFERS)
@@ -105,6 +109,7 @@ def test_between_two_reads_of_a_wallet_incoming_less_outgoing_is_the_difference(
                 assert len(known) < len(changes) or sum(known) == difference
 
 
+@A_FEW
 @given(history=HISTORIES)
 @example(history=BEYOND_TRANSFERS)
 def test_what_a_change_was_is_unknown_only_where_the_token_issues_or_redeems(
@@ -119,6 +124,7 @@ def test_what_a_change_was_is_unknown_only_where_the_token_issues_or_redeems(
             assert unknown == ({book.chain.owner, book.token} if issued else set())
 
 
+@A_FEW
 @given(history=HISTORIES)
 @example(history=BY_CONTRACTS)
 @example(history=BEYOND_TRANSFERS)

@@ -458,11 +458,9 @@ STATES = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(25))
-def test_counted_by_table_and_counted_by_wallet_are_the_same_whatever_the_tables_hold(
-    tables: Tables, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
-    chance = random.Random(seed)
+@pytest.fixture
+def made(tables: Tables) -> list[UUID]:
+    """Wallets of two networks, read a minute ago, by a release that notes what balances are of."""
     tables.rows(SOURCES)
     tables.rows(OF_NETWORKS)
     tables.rows("INSERT INTO sources (network, chain_id, token) VALUES ('tron', 2, 'of before')")
@@ -471,19 +469,55 @@ def test_counted_by_table_and_counted_by_wallet_are_the_same_whatever_the_tables
         "INSERT INTO balance_cache SELECT w.id, 1, 1, 5, now(), 'solid', now() - interval '1 min', true, n.source"
         " FROM wallets w JOIN networks n ON n.name = w.network"
     )
-    for state in chance.choices(STATES, k=chance.randrange(6)):
-        tables.rows(state, chance.sample(made, chance.randrange(1, 9)))
-    with transaction() as connection:  # at one moment
+    return made
+
+
+def by_table_and_by_wallet(monkeypatch: pytest.MonkeyPatch) -> tuple[list[NetworkFreshness], list[NetworkFreshness]]:
+    """What the two statements count at one moment."""
+    with transaction() as connection:
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         by_table = freshness.freshness(connection, grace=timedelta(hours=1))
         monkeypatch.setattr(freshness, "_BY_TABLE", "SELECT false AS sure")
-        by_wallet = freshness.freshness(connection, grace=timedelta(hours=1))
+        return by_table, freshness.freshness(connection, grace=timedelta(hours=1))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_counted_by_table_and_counted_by_wallet_are_the_same_whatever_the_tables_hold(
+    tables: Tables, made: list[UUID], monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    chance = random.Random(seed)
+    for state in chance.choices(STATES, k=chance.randrange(6)):
+        tables.rows(state, chance.sample(made, chance.randrange(1, 9)))
+    by_table, by_wallet = by_table_and_by_wallet(monkeypatch)
     assert by_table == by_wallet
     for each in by_wallet:
         assert each.fresh + each.stale + each.failing + each.never_synced == each.wallets
 
 
-def test_above_some_number_the_ages_are_those_of_a_sample_and_nothing_else_is(
+REVERTED, HOPELESS, OVERDUE, READ_LONG_AGO, UNREAD, HELD = (STATES[at] for at in (0, 1, 2, 9, 6, 10))
+
+
+@pytest.mark.parametrize(
+    "states",
+    [(REVERTED, OVERDUE), (HOPELESS, READ_LONG_AGO), (UNREAD, OVERDUE), (OVERDUE, HELD), (REVERTED, UNREAD)],
+    ids=[
+        "failed and overdue",
+        "without an address, and the oldest",
+        "unread and overdue",
+        "overdue and held",
+        "no read",
+    ],
+)
+def test_they_are_the_same_where_two_things_are_true_of_a_wallet(
+    tables: Tables, made: list[UUID], monkeypatch: pytest.MonkeyPatch, states: tuple[str, str]
+) -> None:
+    for state in states:
+        tables.rows(state, made[:5])
+    by_table, by_wallet = by_table_and_by_wallet(monkeypatch)
+    assert by_table == by_wallet
+
+
+def test_above_some_number_ages_and_cadence_are_those_of_a_sample_and_nothing_else_is(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables.rows(SOURCES)
@@ -491,6 +525,10 @@ def test_above_some_number_the_ages_are_those_of_a_sample_and_nothing_else_is(
     tables.rows(
         "INSERT INTO wallets (user_id, network, address) SELECT gen_random_uuid(), 'tron', 'T' || i"
         " FROM generate_series(1, 3000) i"
+    )
+    tables.rows(
+        "UPDATE sync_schedule SET claimed_at = now(), next_sync_at = now() + (900 + random()) * interval '1 s',"
+        " failures = (random() < 0.2)::int"
     )
     few = tables.add("bsc", "0x1", "0x2")
     tables.rows(
@@ -500,8 +538,15 @@ def test_above_some_number_the_ages_are_those_of_a_sample_and_nothing_else_is(
     exact = seen()
     assert (exact["tron"].ages_estimated, exact["tron"].read, exact["bsc"].read) == (False, 3000, len(few))
     monkeypatch.setattr(freshness, "_BY_TABLE", freshness._BY_TABLE.replace("100000", "100"))
+    monkeypatch.setattr(freshness, "_BY_TABLE", freshness._BY_TABLE.replace(str(freshness._SAMPLED), "200000.0"))
     about = seen()
     assert (about["tron"].ages_estimated, about["bsc"].ages_estimated) == (True, False)
     assert about["tron"].ages == pytest.approx(exact["tron"].ages, abs=200)
     assert about["bsc"].ages == pytest.approx(exact["bsc"].ages, abs=100)
     assert (about["tron"].oldest_read, about["tron"].read) == (exact["tron"].oldest_read, 3000)
+    assert about["tron"].waiting < exact["tron"].waiting
+    assert about["tron"].reads_per_hour / about["tron"].waiting == pytest.approx(4, abs=0.1)
+    counts = ("wallets", "read", "fresh", "stale", "failing", "never_synced", "failed", "errors", "due", "overdue")
+    for name in counts:
+        assert getattr(about["tron"], name) == getattr(exact["tron"], name)
+    assert (about["bsc"].waiting, about["bsc"].reads_per_hour) == (exact["bsc"].waiting, exact["bsc"].reads_per_hour)

@@ -16,13 +16,15 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal, TypeAlias
 
-from worker.admin.sizing import DAY, sizing
 from worker.schedule.cadence import Policy
+from worker.schedule.sizing import DAY, sizing
 
 Way: TypeAlias = Literal["every_block", "feed", "cadence"]
 Reason: TypeAlias = Literal[
     "few_wallets",
+    "few_wallets_merged",
     "many_wallets",
+    "many_wallets_merged",
     "off",
     "finality",
     "deprecated",
@@ -167,7 +169,8 @@ def _requests_for_all(facts: PolicyFacts, margin: float = 1.0) -> int:
 def _every_block(facts: PolicyFacts) -> Iterator[Choice]:
     for blocks in EVERY_BLOCKS:
         read_every = max(blocks * facts.block_seconds, LEAST_READ_EVERY)
-        yield Choice("every_block", "few_wallets", DAY / read_every * _requests_for_all(facts), read_every)
+        reason: Reason = "few_wallets" if blocks == EVERY_BLOCKS[0] else "few_wallets_merged"
+        yield Choice("every_block", reason, DAY / read_every * _requests_for_all(facts), read_every)
 
 
 def _feed(facts: PolicyFacts) -> Iterator[Choice]:
@@ -177,10 +180,11 @@ def _feed(facts: PolicyFacts) -> Iterator[Choice]:
         read_every = max(blocks * facts.block_seconds, LEAST_READ_EVERY)
         a_day = followed + DAY / read_every * TOUCHED_READS * facts.batch_requests
         rest = facts.sweep_a_day if facts.sees_native else facts.cadence_a_day
-        yield Choice("feed", "many_wallets", a_day + rest, read_every, follows=True)
+        reason: Reason = "many_wallets" if blocks == MERGED_BLOCKS[0] else "many_wallets_merged"
+        yield Choice("feed", reason, a_day + rest, read_every, follows=True)
     if not facts.sees_native:
         for stretch in FEED_STRETCHES[1:]:
-            yield Choice("feed", "many_wallets", a_day + rest / stretch, read_every, stretch, follows=True)
+            yield Choice("feed", reason, a_day + rest / stretch, read_every, stretch, follows=True)
 
 
 def _first_within(facts: PolicyFacts, choices: Iterator[Choice], so_far: Choice | None) -> Choice | None:
@@ -222,7 +226,10 @@ def _illness(facts: PolicyFacts, so_far: Choice | None) -> Reason | None:
 
 
 def _cadence(facts: PolicyFacts, reason: Reason, *, follows: bool = False) -> Choice:
-    """The cadence, no more stretched than the quota wants. Beside it a feed may be followed that is behind."""
+    """The cadence, no more stretched than the quota wants.
+
+    Beside it a feed may be followed that is behind: for that while the day may come to more than the quota.
+    """
     followed = DAY / facts.block_seconds * FEED_REQUESTS if follows and reason != "blind" else 0.0
     choices = [
         Choice("cadence", reason, facts.cadence_a_day / stretch + followed, stretch=stretch, follows=follows)
@@ -230,4 +237,4 @@ def _cadence(facts: PolicyFacts, reason: Reason, *, follows: bool = False) -> Ch
     ]
     allowed = _allowed(facts.daily_quota)
     within = next((each for each in choices if each.a_day <= allowed), choices[-1])
-    return replace(within, reason="quota_too_small") if within.a_day - followed > allowed else within
+    return replace(within, reason="quota_too_small") if within.a_day > allowed and not follows else within
