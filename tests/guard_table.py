@@ -117,8 +117,8 @@ GUARDS = (
     Guard(
         "a transfer of nothing touches nobody",
         "worker/feed/blocks.py",
-        "        if value:  #",
-        "        if True:  #",
+        "if amount := int.from_bytes(value):",
+        "if (amount := int.from_bytes(value)) >= 0:",
         FEED,
     ),
     Guard(
