@@ -17,9 +17,6 @@ NetworkName: TypeAlias = str
 FINALITIES: Mapping[Family, tuple[str, ...]] = {"evm": ("latest", "safe", "finalized"), "tron": ("latest", "solid")}
 """The finalities that nodes of a family can be asked for; a network may lack some."""
 
-SHOW_INTERNAL_PAYMENTS: frozenset[Family] = frozenset({"tron"})
-"""Families whose nodes, as a rule, tell of a block what contracts pay in the native coin."""
-
 Strategy: TypeAlias = Literal["revert", "return", "multicall3", "single"]
 """How a node can be read (``worker.reading.strategies``)."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from math import ceil
 from typing import Any
 
-from config.families import SHOW_INTERNAL_PAYMENTS, Strategy
+from config.families import Strategy
 from config.network_settings import NodeSettings, prefix
 from config.networks import NetworkName
 from config.settings import WorkerSettings
@@ -106,7 +106,7 @@ def _kept_fresh(
             per_second=own.rps * max(len(own.rpc_urls), 1),
             daily_quota=own.daily_quota,
             enabled=settings.feed,
-            sees_native=own.network.family in SHOW_INTERNAL_PAYMENTS,
+            sees_native=own.network.family == "tron",  # as a rule its nodes tell what contracts pay
         )
     )
     words = told(chosen.way, chosen.reason, read_every=chosen.read_every, stretch=chosen.stretch)
