@@ -200,7 +200,9 @@ class _Round:
         )
         if not self._write(lambda connection: feed.jump(connection, self.network, at, _seen(block), step, all_due=gap)):
             return False
-        log.warning("feed_jumped" if gap else "feed_begins", network=self.network, block=block.number, before=at.number)
+        (log.warning if gap else log.info)(
+            "feed_jumped" if gap else "feed_begins", network=self.network, block=block.number, before=at.number
+        )
         return False
 
     def _go_back(self, at: Cursor) -> bool:
