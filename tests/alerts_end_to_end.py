@@ -35,6 +35,7 @@ QUICK = {
     "SYNC_LEASE": "12",
     "SYNC_INTERVAL_ACTIVE": "3",
     "SYNC_INTERVAL_IDLE": "30",
+    "FEED": "off",
     "COLLECT_INTERVAL": "5",
     "DISPATCH_INTERVAL": "2",
 }
