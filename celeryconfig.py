@@ -2,9 +2,10 @@
 
 from kombu import Queue
 
-from config.broker import REFRESH_QUEUE, TICKS_QUEUE, location, queues, transport_options
+from config.broker import FEED_QUEUE, REFRESH_QUEUE, TICKS_QUEUE, location, queues, transport_options
 from config.settings import worker_settings
 
+FOLLOWED_EACH = 1.0  # seconds; whoever comes too early for the next block asks Postgres alone
 CLOCKS_DIFFER = 10  # seconds by which beat's clock and a worker's may be apart: a message expires at a moment
 
 _settings = worker_settings()
@@ -33,7 +34,7 @@ enable_utc = True
 timezone = "UTC"
 
 # All that -Q may name. A worker without -Q serves those of the networks that it has nodes of (worker.app).
-task_queues = [Queue(name) for name in queues(_settings.known_networks)]
+task_queues = [Queue(name) for name in queues(_settings.known_networks, feed=True)]
 task_default_queue = REFRESH_QUEUE
 task_create_missing_queues = False  # a mistyped queue is an error, not a place where messages rot
 
@@ -67,6 +68,14 @@ beat_schedule = {
         # A tick that nobody took for long has nothing to add. Not at once: two hosts' clocks may differ by seconds.
         "options": {"expires": _settings.dispatch_interval + CLOCKS_DIFFER, "queue": TICKS_QUEUE},
     }
+} | {
+    f"follow-blocks-{network}": {
+        "task": "worker.tasks.follow_blocks",
+        "args": (network,),
+        "schedule": FOLLOWED_EACH,
+        "options": {"expires": FOLLOWED_EACH + CLOCKS_DIFFER, "queue": FEED_QUEUE},
+    }
+    for network in (_settings.networks if _settings.feed else ())
 }
 # It reads and writes no schedule file, and bounds the ticks that wait.
 beat_scheduler = "worker.schedule.beat:Scheduler"

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from benchmarks import budget, endpoint, migration, ops, reading, refresh, scale, sick
+from benchmarks import budget, endpoint, feed, migration, ops, reading, refresh, scale, sick
 from benchmarks.reading import Figure
 
 SUBJECTS = {
@@ -15,6 +15,7 @@ SUBJECTS = {
     "sick": sick.figures,
     "endpoint": endpoint.figures,
     "budget": budget.figures,
+    "feed": feed.figures,
     "scale": scale.figures,
     "migration": migration.figures,
     "ops": ops.figures,

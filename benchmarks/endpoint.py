@@ -221,6 +221,7 @@ def settings(database_url: str) -> dict[str, str]:
         "LOG_FORMAT": "json",
         "SYNC_INTERVAL_ACTIVE": "86400",
         "SYNC_INTERVAL_IDLE": "86400",
+        "FEED": "off",
     }
 
 

@@ -1,6 +1,7 @@
 """Nodes that answer from memory: an Ethereum's JSON-RPC and a Tron's HTTP, over balances made of the owners' own bytes.
 
-They execute the reader contract's request as an EVM would, and count what they are asked and how many bytes that took.
+They execute the reader contract's request as an EVM would, tell of blocks that touch wallets (``benchmarks.blocks``),
+and count what they are asked and how many bytes that took. A block is there as soon as its time has come.
 Run by itself: ``python -m benchmarks.nodes PORT``.
 """
 
@@ -14,13 +15,14 @@ from typing import Any
 import uvicorn
 from eth_hash.auto import keccak
 
+from benchmarks import blocks
 from worker.reading.contact import DECIMALS, TOTAL_SUPPLY
 from worker.reading.contract import HEADER, MAX_WALLETS_BY_RETURN, MAX_WALLETS_BY_REVERT, READER, REVERTING_READER
 
-CHAIN_IDS = {"ethereum": 1, "tron": 728126428}
+CHAIN_IDS = {"ethereum": 1, "tron": 728126428, "avalanche": 43114}
 SUPPLY = 2**64
 # Numbers that the chains can have: a worker believes no others.
-BLOCK_SECONDS = {"ethereum": 12, "tron": 3}
+BLOCK_SECONDS = {"ethereum": 12, "tron": 3, "avalanche": 2}
 FIRST_BLOCK = 1_600_000_000
 
 Scope = MutableMapping[str, Any]
@@ -35,16 +37,26 @@ class Refusal(Exception):
 def words(init_code: bytes, network: str) -> str:
     """What the reader contract hands out, in hexadecimal digits."""
     packed = init_code[len(READER) + 32 :]
-    now = int(time())
+    number = newest(network)
     header = (
-        (now - FIRST_BLOCK) // BLOCK_SECONDS[network],
-        now - 2,
+        number,
+        time_of(network, number),
         CHAIN_IDS[network],
         int.from_bytes(keccak(init_code)),
     )
     # A wallet's balances are the last bytes of its own address: all differ, and none takes work to find.
     held = [f"{'0' * 18}{owner[26:]}{'0' * 18}{owner[26:]}" for owner in owners(packed)]
     return "".join(f"{word:064x}" for word in header) + "".join(held)
+
+
+def newest(network: str) -> int:
+    """The number of the newest block."""
+    return (int(time()) - FIRST_BLOCK) // BLOCK_SECONDS[network]
+
+
+def time_of(network: str, number: int) -> int:
+    """When a block is made, and can be had from then on."""
+    return FIRST_BLOCK + number * BLOCK_SECONDS[network]
 
 
 def owners(packed: bytes) -> list[str]:
@@ -62,10 +74,15 @@ def constant(data: bytes) -> str:
 
 
 class Nodes:
-    """An ASGI application. An Ethereum: ``/``; one that passes no revert data on: ``/plain``; a Tron: ``/wallet…``."""
+    """An ASGI application. An Ethereum: ``/``; one that passes no revert data on: ``/plain``; a Tron: ``/wallet…``.
+
+    An Avalanche, whose blocks come every two seconds: ``/avalanche``. At ``/touching`` it is told of how many wallets a
+    network has, and how many of them each block touches.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.touching: dict[str, tuple[int, int]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -85,28 +102,63 @@ class Nodes:
             told, self.counts = json.dumps(self.counts).encode(), Counter()
             return told
         asked = json.loads(body)
-        kind, reply = self.tron(asked) if path.startswith("/wallet") else self.ethereum(asked, path)
-        network = "tron" if path.startswith("/wallet") else "ethereum"
+        if path == "/touching":
+            self.touching |= {network: (wallets, per_block) for network, (wallets, per_block) in asked.items()}
+            return b"{}"
+        network = "tron" if path.startswith("/wallet") else path[1:] if path[1:] in CHAIN_IDS else "ethereum"
+        kind, reply = self.tron(asked, path) if network == "tron" else self.evm(asked, network, path)
         answer = json.dumps(reply, separators=(",", ":")).encode()
         self.counts[f"{network} {kind}"] += 1
         self.counts[f"{network} bytes"] += len(body) + len(answer)
         return answer
 
-    def ethereum(self, asked: Any, path: str) -> tuple[str, Any]:
+    def evm(self, asked: Any, network: str, path: str) -> tuple[str, Any]:
         envelope = {"jsonrpc": "2.0", "id": asked["id"]}
-        if asked["method"] == "eth_getBlockByNumber":
-            return "other", {**envelope, "result": newest_block()}
+        if asked["method"] != "eth_call":
+            kind, result = self.evm_history(network, asked["method"], asked["params"])
+            return kind, {**envelope, "result": result}
         call = asked["params"][0]
         data = bytes.fromhex(call["data"][2:])
         try:
             if "to" in call:
                 return "other", {**envelope, "result": "0x" + constant(data)}
-            return "reads", {**envelope, **executed(data, passes_on=path == "/")}
+            return "reads", {**envelope, **executed(data, network, passes_on=path != "/plain")}
         except Refusal as refusal:
             code, message = refusal.args
             return "refused", {**envelope, "error": {"code": code, "message": message}}
 
-    def tron(self, asked: Any) -> tuple[str, Any]:
+    def evm_history(self, network: str, method: str, parameters: Any) -> tuple[str, Any]:
+        """What was asked for of a block, and the answer."""
+        if method == "eth_chainId":
+            return "other", hex(CHAIN_IDS[network])
+        if method == "eth_getLogs":
+            number = int(parameters[0]["blockHash"][2:18], 16)
+            return "logs", self.evm_block(network, number)[1]
+        wanted, full = parameters
+        number = int(wanted, 16) if wanted.startswith("0x") else newest(network)
+        if not full:
+            return "other", header_of(network, number)
+        return "blocks", self.evm_block(network, number)[0] if number <= newest(network) else None
+
+    def evm_block(self, network: str, number: int) -> tuple[Any, Any]:
+        return blocks.evm_block(network, number, time_of(network, number), *self.touching.get(network, (0, 0)))
+
+    def tron_block(self, number: int) -> tuple[Any, Any]:
+        return blocks.tron_block(number, time_of("tron", number), *self.touching.get("tron", (0, 0)))
+
+    def tron_history(self, asked: Any, method: str) -> tuple[str, Any]:
+        """What was asked for of a block, and the answer."""
+        if method == "getblock":
+            chain = {"blockID": "00" * 28 + f"{CHAIN_IDS['tron']:08x}"}
+            return "other", chain if "id_or_num" in asked else self.tron_block(newest("tron"))[0]
+        number = asked.get("num", newest("tron"))
+        block, infos = self.tron_block(number) if number <= newest("tron") else ({}, [])
+        return ("logs", infos) if method == "gettransactioninfobyblocknum" else ("blocks", block)
+
+    def tron(self, asked: Any, path: str) -> tuple[str, Any]:
+        method = path.rpartition("/")[2]
+        if method != "triggerconstantcontract":
+            return self.tron_history(asked, method)
         data = asked["data"]
         code = bytes.fromhex(data)
         kind = "other" if "contract_address" in asked else "reads"
@@ -119,14 +171,13 @@ class Nodes:
         return kind, reply
 
 
-def newest_block() -> dict[str, str]:
-    """The block at which the reader's words are, as far as a reader looks at it."""
-    now = int(time())
-    number = (now - FIRST_BLOCK) // BLOCK_SECONDS["ethereum"]
-    return {"number": hex(number), "timestamp": hex(now - 2), "hash": "0x" + "00" * 32}
+def header_of(network: str, number: int) -> dict[str, str]:
+    """A block as far as a reader of balances looks at it."""
+    hashed = "0x" + blocks.hash_of(number)
+    return {"number": hex(number), "timestamp": hex(time_of(network, number)), "hash": hashed}
 
 
-def executed(init_code: bytes, *, passes_on: bool) -> dict[str, Any]:
+def executed(init_code: bytes, network: str, *, passes_on: bool) -> dict[str, Any]:
     """A call without a contract, as geth answers it."""
     wallets = (len(init_code) - len(READER) - 32) // 20
     if wallets > MAX_WALLETS_BY_REVERT:
@@ -134,12 +185,12 @@ def executed(init_code: bytes, *, passes_on: bool) -> dict[str, Any]:
     if init_code.startswith(REVERTING_READER):
         if not passes_on:
             raise Refusal(3, "execution reverted")
-        data = "0x" + words(init_code, "ethereum")
+        data = "0x" + words(init_code, network)
         return {"error": {"code": 3, "message": "execution reverted", "data": data}}
     if wallets > MAX_WALLETS_BY_RETURN:
         size = HEADER + 32 * wallets
         raise Refusal(-32000, f"max code size exceeded: code size {size} limit 24576")
-    return {"result": "0x" + words(init_code, "ethereum")}
+    return {"result": "0x" + words(init_code, network)}
 
 
 if __name__ == "__main__":

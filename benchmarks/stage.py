@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,6 +45,10 @@ class Stage:
         """What the nodes were asked since the last look."""
         told: dict[str, int] = requests.get(f"{self.nodes.url}/counts", timeout=10).json()
         return told
+
+    def touch(self, **networks: tuple[int, int]) -> None:
+        """From now on each block of a network touches so many of its so many wallets."""
+        requests.post(f"{self.nodes.url}/touching", json=networks, timeout=10).raise_for_status()
 
     def all_due(self) -> None:
         """Every wallet is due, in a table without dead rows."""
@@ -125,8 +129,13 @@ def fresh_folder() -> None:
 
 
 @contextmanager
-def stage(wallets_each: int, *, shared_buffers: str = "128MB") -> Iterator[Stage]:
-    """A migrated database with this many wallets of each network. The settings are in this process's environment."""
+def stage(
+    wallets_each: int, *, shared_buffers: str = "128MB", more: Mapping[str, str] | None = None
+) -> Iterator[Stage]:
+    """A migrated database with this many wallets of each network. The settings are in this process's environment.
+
+    `more`: settings beside the usual ones, or instead of them.
+    """
     with ExitStack() as started:
         started.enter_context(alone_in(FOLDER))
         fresh_folder()
@@ -143,8 +152,10 @@ def stage(wallets_each: int, *, shared_buffers: str = "128MB") -> Iterator[Stage
             "TRON_RPS": "10000",
             "SYNC_INTERVAL_ACTIVE": "86400",
             "SYNC_INTERVAL_IDLE": "86400",
+            "FEED": "off",
             "LOG_LEVEL": "WARNING",
         }
+        env |= more or {}
         os.environ.update(env)
         migrate(env)
         connection = started.enter_context(psycopg.connect(database.url, autocommit=True))
@@ -152,14 +163,20 @@ def stage(wallets_each: int, *, shared_buffers: str = "128MB") -> Iterator[Stage
         yield Stage(FOLDER, database, queue, memory, env, connection)
 
 
-def insert(connection: "psycopg.Connection[Any]", wallets_each: int, *, there: int = 0) -> None:
+def insert(
+    connection: "psycopg.Connection[Any]",
+    wallets_each: int,
+    *,
+    there: int = 0,
+    networks: tuple[str, ...] = NETWORKS,
+) -> None:
     """So many more wallets of each network, whose addresses are their numbers, beside those that are there."""
     accounts = [(1 + number).to_bytes(20) for number in range(there, there + wallets_each)]
     with connection.cursor() as cursor, cursor.copy("COPY wallets (user_id, network, address) FROM STDIN") as copy:
-        for network in NETWORKS:
+        for network in networks:
             for number, account in enumerate(
-                accounts, 2 * there if network == NETWORKS[0] else 2 * there + wallets_each
+                accounts, 2 * there if network == networks[0] else 2 * there + wallets_each
             ):
-                address = "0x" + account.hex() if network == "ethereum" else base58_address(account)
+                address = base58_address(account) if network == "tron" else "0x" + account.hex()
                 copy.write_row((f"00000000-0000-4000-8000-{number // 5:012d}", network, address))
     connection.execute("ANALYZE")

@@ -44,6 +44,10 @@ class Settings(BaseSettings):
         return init_settings, Environment(settings_cls), NetworkVariables(settings_cls)
 
 
+MOST_STRETCHED = 4.0
+"""How many times as long the intervals may be that a small quota stretches (``worker.feed.policy``)."""
+SWEEP = 6 * 3600.0  # seconds; a longer SYNC_INTERVAL_IDLE takes its place
+
 OF_NETWORKS = tuple(f"_{name}" for name in NodeSettings.model_fields if name != "network")
 """What a variable ends in that says something of a network, in small letters: ``_chain_id``, ``_finality``, …"""
 NODES = "_rpc_urls"
@@ -69,6 +73,10 @@ class QueueSettings(Settings):
     """Which of those variables this process looks at: it is not given what it does not need."""
     sync_interval_active: Seconds = 60
     sync_interval_idle: Seconds = 900
+    sync_interval_sweep: Seconds = Field(default=SWEEP, validate_default=True)
+    """Seconds between reads of a wallet whose every change the feed shows."""
+    feed: bool = True
+    """Whether the blocks of a network are followed, where that is the cheapest way to be fresh."""
     refresh_cooldown: Seconds = 5
     refresh_deadline: Seconds = 5
 
@@ -99,11 +107,25 @@ class QueueSettings(Settings):
         """What balances of a network have to be of to be shown; None where no token is named."""
         return self.network_settings[network].source
 
+    @property
+    def longest_interval(self) -> float:
+        """Seconds from one read of a wallet to the next, at the most: by a sweep, or by a cadence that is stretched."""
+        idle = self.sync_interval_idle
+        return max(self.sync_interval_sweep, idle * MOST_STRETCHED) if self.feed else idle
+
     @model_validator(mode="after")
     def _intervals_are_ordered(self) -> Self:
         if self.sync_interval_idle < self.sync_interval_active:
             raise ValueError("SYNC_INTERVAL_IDLE must not be shorter than SYNC_INTERVAL_ACTIVE")
         return self
+
+    @field_validator("sync_interval_sweep")
+    @classmethod
+    def _a_sweep_is_the_rarest_read(cls, sweep: float, info: ValidationInfo) -> float:
+        idle: float = info.data.get("sync_interval_idle", 0.0)
+        if sweep < idle and sweep != SWEEP:
+            raise ValueError("must not be shorter than SYNC_INTERVAL_IDLE")
+        return max(sweep, idle)
 
 
 def _values(variables: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,14 +13,21 @@ REFRESH_QUEUE = "refresh"
 """What somebody waits for."""
 
 
+FEED_QUEUE = "feed"
+"""The tasks that follow the blocks of the networks."""
+
+
 def sync_queue(network: NetworkName) -> str:
     """The queue of a network's batches: each has its own, so that one that hangs does not hold up the others."""
     return f"sync.{network}"
 
 
-def queues(networks: Iterable[NetworkName]) -> tuple[str, ...]:
-    """The queues of a worker of these networks. It serves the first two before the others."""
-    return (TICKS_QUEUE, REFRESH_QUEUE, *map(sync_queue, networks))
+def queues(networks: Iterable[NetworkName], *, feed: bool) -> tuple[str, ...]:
+    """The queues of a worker of these networks. It serves the first two before the others.
+
+    `feed`: whether FEED_QUEUE is among them, which a worker with FEED=off leaves to others.
+    """
+    return (TICKS_QUEUE, REFRESH_QUEUE, *((FEED_QUEUE,) if feed else ()), *map(sync_queue, networks))
 
 
 def location(redis_url: str) -> tuple[str, dict[str, Any] | Literal[False]]:

@@ -1,6 +1,6 @@
 """The database: tables, queries, migrations. Knows no chain and no Celery; imports only ``config``."""
 
-SCHEMA_VERSION = "0007"
+SCHEMA_VERSION = "0008"
 """The newest migration: what ``/readyz`` expects to find in ``alembic_version``."""
 
 

@@ -12,41 +12,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from random import random
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
 from config.networks import NetworkName
+from db.claimed_wallets import DUE_AT, WALLETS, ClaimedWallet, claimed_wallet
 from db.due_wallets import EVER, FREE_OF_LANE, NOTHING, beginnings, count_lane, note_beginning
 from db.leases import end_empty, end_leases, take_lost
 from db.network_state import NO_STATE, State, lock
 from db.requests import REQUEST_FOR_USER, REQUEST_FOR_WALLETS
-from db.sources import OF_SOURCE
+from db.touches import TOUCHED
 from db.windows import HOLDER, HOLDS, MASSES, NAMED, USUAL
 
 SHARE_OF_MASSES = 4
 """One wallet in so many of a batch may be of those that came in masses while others are due, and no more."""
-
-# A claim is made when its statement begins, not when its transaction did: that may have waited for its turn, and
-# whoever asked meanwhile is served by this read.
-# The address is the wallet's own, which the API shows, whatever the schedule's copy says; none where the schedule takes
-# the wallet for one of another network, or where there is no such wallet. By their keys, one by one, whatever the
-# planner thinks of their number. A balance of another source than the network's is as if it had never been read. Where
-# `resync --forget` was run for a wallet after its last read (forgotten_at), its balance is still known, but its block
-# counts as 0, so that what is read next may be of any block.
-_WALLETS = f"""
-SELECT f.wallet_id, f.account, CASE WHEN w.network = %(network)s THEN w.address END, f.failures,
-       date_part('epoch', greatest(f.last_changed_at, f.requested_at)), date_part('epoch', f.next_sync_at),
-       b.usdt_balance::text, b.native_balance::text,
-       CASE WHEN f.forgotten_at > b.last_synced THEN 0 ELSE b.block_number END, b.finality,
-       date_part('epoch', statement_timestamp())
-  FROM free AS f
-  LEFT JOIN networks AS n ON n.name = %(network)s
-  LEFT JOIN LATERAL (SELECT network, address FROM wallets WHERE id = f.wallet_id LIMIT 1) AS w ON true
-  LEFT JOIN LATERAL (SELECT usdt_balance, native_balance, block_number, finality, last_synced FROM balance_cache AS b
-                      WHERE wallet_id = f.wallet_id AND {OF_SOURCE} LIMIT 1) AS b ON true
-"""
 
 # Something must be due for a claim to take anything. Then what falls due soon travels along: a batch costs the same
 # however many are in it.
@@ -61,7 +42,7 @@ WITH {FREE_OF_LANE}, leased AS (
      WHERE a.next_sync_at <= now() AND (SELECT count(*) FROM free) >= %(least)s
  RETURNING token
 )
-{_WALLETS} WHERE EXISTS (SELECT FROM leased)
+{WALLETS} WHERE EXISTS (SELECT FROM leased)
 """
 
 # A message that comes twice, or after somebody else has done its work, finds nothing: these are neither due nor asked
@@ -78,7 +59,7 @@ WITH free AS MATERIALIZED (
     SELECT %(token)s, {NAMED}, %(network)s, statement_timestamp(), now() + %(lease)s, array_agg(wallet_id)
       FROM free HAVING count(*) > 0
 )
-{_WALLETS}
+{WALLETS}
 """
 
 _LOST = f"""
@@ -89,7 +70,7 @@ WITH free AS MATERIALIZED (
        AND EXISTS (SELECT FROM leases l WHERE l.token = %(token)s AND {HOLDS})
        AND NOT EXISTS (SELECT FROM leases l WHERE l.token <> %(token)s AND l.lease_until > now() AND {HOLDS})
 )
-{_WALLETS}
+{WALLETS}
 """
 
 _ANYWHERE = """
@@ -99,30 +80,6 @@ SELECT date_part('epoch', next_sync_at + (now() - next_sync_at) * random()) FROM
 """
 
 FOREVER = timedelta(days=3650)
-
-
-class ClaimedWallet(NamedTuple):
-    """A wallet under this claim's lease, and what is known of it.
-
-    Amounts in base units; None: never read from what its network is read from now. `block_number` is 0 where somebody
-    had the balance forgotten: any block may follow. `account` is None until its address has been checked, and to be
-    held against it: the schedule is one of many places. `address` is None for a wallet of another network. Times in
-    unix seconds: `touched_at` is when its balance last changed or somebody last asked for it, `due_at` when it was due.
-    """
-
-    id: UUID
-    account: bytes | None
-    address: str | None
-    failures: int
-    touched_at: float | None
-    due_at: float
-    usdt: int | None
-    native: int | None
-    block_number: int | None
-    finality: str | None = None
-
-
-_DUE_AT = ClaimedWallet._fields.index("due_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +102,10 @@ def claim_due(
 ) -> Claim | None:
     """Claim up to `limit` wallets, the longest overdue first, and fill up with those due within `ahead`.
 
-    Up to a quarter is of the lane of masses, and what the others leave. Where nothing is due, it is a batch that was
-    lost with its worker; None when there is none either. While the network is out a claim is a trial: of some wallets
-    anywhere in the queue, so that none of them can be why every trial fails. Claims of one network come one after
-    another: the second sees the first one's window.
+    Wallets that a block has touched come first, whenever they were due. Up to a quarter is of the lane of masses, and
+    what the others leave. Where nothing is due, it is a batch that was lost with its worker; None when there is none
+    either. While the network is out a claim is a trial: of some wallets anywhere in the queue, so that none of them can
+    be why every trial fails. Claims of one network come one after another: the second sees the first one's window.
     """
     state = lock(connection, network)
     if state.over:
@@ -157,10 +114,14 @@ def claim_due(
     if state.out_since is not None:
         limit = max(int(limit ** random()), 1)  # noqa: S311  no secret
         trial = connection.exec_driver_sql(_ANYWHERE, {"network": network}).scalar_one_or_none()
-    token, of_both = uuid4(), {"network": network, "lease": lease}
+    if state.freshness.policy == "every_block":
+        ahead = timedelta(seconds=state.freshness.read_every / 2)  # they travel together, once a block
+    token, of_both = uuid4(), {"network": network, "lease": lease, "follows": state.freshness.policy == "feed"}
+    touched = _touched(connection, state, limit, {**of_both, "token": token}) if trial is None else []
+    limit -= len(touched)
+    rows: list[Any] = []
     share = int(limit / SHARE_OF_MASSES + random())  # noqa: S311  no secret; of a batch of one it is one in four
     masses = count_lane(connection, network, MASSES, bound=max(share, 1)) if state.masses else 0
-    rows: list[Any] = []
     for lane in (USUAL, MASSES) if masses else (USUAL,):
         left = limit - (min(masses, share) if lane == USUAL else len(rows))
         of_lane = {**of_both, "token": token, "lane": lane, "limit": left, "ahead": NOTHING if masses else ahead}
@@ -169,10 +130,20 @@ def claim_due(
             found = connection.exec_driver_sql(_DUE, {**of_lane, "begin": begin, "least": max(least, 1)}).all()
             rows += found
             if found and begin == EVER:
-                note_beginning(connection, network, lane, found[0][_DUE_AT], seconds=monotonic() - started)
+                note_beginning(connection, network, lane, found[0][DUE_AT], seconds=monotonic() - started)
             if found or least == 0:
                 break
-    return _claim(network, token, rows, state=state) or claim_lost(connection, network, lease=lease, state=state)
+    claim = _claim(network, token, touched + rows, state=state)
+    return claim or claim_lost(connection, network, lease=lease, state=state)
+
+
+def _touched(connection: Connection, state: State, limit: int, of_claim: dict[str, Any]) -> list[Any]:
+    """Claim wallets whose reads are owed. Where others are due as well, they have half of the batch."""
+    if not state.freshness.touched:
+        return []
+    overdue = count_lane(connection, of_claim["network"], USUAL, bound=1)
+    most = max(limit // 2, 1) if overdue else limit
+    return list(connection.exec_driver_sql(TOUCHED, {**of_claim, "limit": most}).all())
 
 
 def claim_these(
@@ -181,6 +152,7 @@ def claim_these(
     """Claim those of these wallets that are due and that nobody holds, up to `limit`. In turn, as by `claim_due`."""
     state, token = lock(connection, network), uuid4()
     named = {"network": network, "token": token, "wallet_ids": list(wallet_ids), "limit": limit, "lease": lease}
+    named["follows"] = state.freshness.policy == "feed"
     return _claim(network, token, connection.exec_driver_sql(_THESE, named).all(), state=state)
 
 
@@ -202,6 +174,7 @@ def claim_lost(
     while taken := take_lost(connection, network, lease, None if wallet_ids is None else list(wallet_ids)):
         token, found, deaths = taken
         lost = {"network": network, "token": token, "wallet_ids": found}
+        lost["follows"] = state.freshness.policy == "feed"
         rows = connection.exec_driver_sql(_LOST, lost).all()
         if claim := _claim(network, token, rows, deaths=deaths, state=state):
             return claim
@@ -216,17 +189,9 @@ def _claim(network: NetworkName, token: UUID, rows: Sequence[Any], **of_batch: A
         network=network,
         token=token,
         at=rows[0][-1],
-        wallets=tuple(
-            ClaimedWallet(wallet, account, address, failures, touched, due, _whole(usdt), _whole(native), *more)
-            for wallet, account, address, failures, touched, due, usdt, native, *more, _ in rows
-        ),
+        wallets=tuple(map(claimed_wallet, rows)),
         **of_batch,
     )
-
-
-def _whole(amount: str | None) -> int | None:
-    """An amount in base units. As text on its way: the driver would make a Decimal of it."""
-    return None if amount is None else int(amount)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, RowMapping
 
 from config.networks import NetworkName
+from db.feed_state import BY_CADENCE, FeedState, feed_states
 from db.network_state import SOUND, Condition, conditions
 from db.sources import OF_SOURCE
 from db.transaction_settings import set_for_a_transaction
@@ -232,6 +233,8 @@ class NetworkFreshness:
     unread_since: datetime | None = None
     """When the oldest wallet that can be read was made, where the network has no balance at all; None: it has one."""
     condition: Condition = SOUND
+    feed: FeedState = BY_CADENCE
+    """How the network is kept fresh."""
 
     @property
     def lost(self) -> int:
@@ -258,14 +261,17 @@ def freshness(
     rows = connection.exec_driver_sql(_BY_TABLE, parameters).mappings().all()
     if not all(row["sure"] for row in rows):
         rows = connection.exec_driver_sql(_OF_EACH_WALLET, parameters).mappings().all()
-    known = conditions(connection)
-    return [_of_row(row, known.get(row["network"], SOUND)) for row in sorted(rows, key=lambda row: str(row["network"]))]
+    known, feeds = conditions(connection), feed_states(connection)
+    return [
+        _of_row(row, known.get(row["network"], SOUND), feeds.get(row["network"], BY_CADENCE))
+        for row in sorted(rows, key=lambda row: str(row["network"]))
+    ]
 
 
-def _of_row(row: RowMapping, condition: Condition) -> NetworkFreshness:
+def _of_row(row: RowMapping, condition: Condition, feed: FeedState) -> NetworkFreshness:
     found = {name: value for name, value in row.items() if name not in {"ages", "sure"}}
     ages = tuple(row["ages"] or ())
     if ages and row["ages_estimated"]:
         oldest = (row["counted_at"] - row["oldest_read"]).total_seconds()
         ages = (*(min(age, oldest) for age in ages[:-1]), oldest)
-    return NetworkFreshness(**found, ages=ages, condition=condition)
+    return NetworkFreshness(**found, ages=ages, condition=condition, feed=feed)

@@ -45,6 +45,12 @@ class WalletDetail(NamedTuple):
     native_decimals: int | None
     native_symbol: str | None
     out_since: datetime | None
+    touches: int
+    """Reads that are owed to it, since blocks touched it."""
+    touched_at_block: int | None
+    """The newest of these blocks."""
+    touch_due_at: datetime | None
+    """When the first of them is to be served."""
 
 
 # Addresses are compared as the unique index of wallets does: what begins with 0x means the same in any case.
@@ -54,13 +60,15 @@ _DETAILS = f"""
 SELECT w.id, w.user_id, w.network, w.address, w.created_at, now(), s.next_sync_at, coalesce(s.failures, 0),
        s.last_error, s.requested_at, h.lease_until, b.usdt_balance, b.native_balance, b.block_number, b.block_time,
        b.finality, b.last_synced, s.last_changed_at, EXISTS (SELECT FROM held_changes c WHERE c.wallet_id = w.id),
-       t.decimals, n.native_decimals, n.native_symbol, o.out_since
+       t.decimals, n.native_decimals, n.native_symbol, o.out_since, c.touches, c.block_number, c.due_at
   FROM (SELECT * FROM wallets w WHERE {{of_whom}} ORDER BY w.created_at, w.id LIMIT %(most)s) w
   LEFT JOIN networks n ON n.name = w.network
   LEFT JOIN sources t ON t.id = n.source
   LEFT JOIN sync_schedule s ON s.wallet_id = w.id
   LEFT JOIN balance_cache b ON b.wallet_id = w.id AND {OF_SOURCE}
   LEFT JOIN network_state o ON o.network = w.network
+ CROSS JOIN LATERAL (SELECT count(*) AS touches, max(block_number) AS block_number, min(due_at) AS due_at
+                       FROM touches c WHERE c.wallet_id = w.id) c
   LEFT JOIN {HOLDER} h ON true
  ORDER BY w.created_at, w.id
 """

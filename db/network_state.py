@@ -12,6 +12,27 @@ from config.networks import NetworkName
 from db.windows import WAITS
 
 
+class Freshness(NamedTuple):
+    """How a network is kept fresh (``worker.feed.policy``), and what its feed has told of."""
+
+    policy: str = "cadence"
+    """`cadence`, `every_block` or `feed`. It is no `feed` where that has stood still."""
+    read_every: float = 0.0
+    """Seconds over which reads are merged."""
+    stretch: float = 1.0
+    """The cadence is so many times as long."""
+    number: int | None = None
+    """The block that was followed last."""
+    since: int | None = None
+    """From this block on the feed has told everything; None: it covers nothing."""
+    sees_native: bool = False
+    """It sees native coin that contracts pay."""
+    touches: bool = False
+    """Reads are owed."""
+    touched: bool = False
+    """Some of them are due."""
+
+
 class State(NamedTuple):
     """Since when no node of a network answers, and an error's code; when the last such time ended."""
 
@@ -31,6 +52,7 @@ class State(NamedTuple):
     token: str | None = None
     decimals: int | None = None
     """The token's, as they were found on the chain; None: no balance has been read yet."""
+    freshness: Freshness = Freshness()
 
     @property
     def source(self) -> Source | None:
@@ -39,15 +61,22 @@ class State(NamedTuple):
 
 
 NO_STATE = State()
+_OF_STATE: int = State._fields.index("freshness")
 
 _LOCK = f"""
-SELECT out_since, reason, coalesce(back_at > now() - interval '1 minute', false),
+SELECT out_since, network_state.reason, coalesce(back_at > now() - interval '1 minute', false),
        EXISTS (SELECT FROM leases WHERE network = %(network)s AND {WAITS}),
        EXISTS (SELECT FROM leases WHERE network = %(network)s AND lease_until <= now()),
        coalesce((SELECT true FROM sync_schedule WHERE network = %(network)s AND lane = 1 AND next_sync_at <= now()
                   ORDER BY next_sync_at LIMIT 1), false),
-       n.source, o.chain_id, o.token, o.decimals
-  FROM network_state LEFT JOIN networks n ON n.name = network LEFT JOIN sources o ON o.id = n.source
+       n.source, o.chain_id, o.token, o.decimals,
+       CASE WHEN f.policy = 'feed' AND coalesce(f.good_until <= now(), true) THEN 'cadence'
+            ELSE coalesce(f.policy, 'cadence') END,
+       coalesce(f.read_every, 0), coalesce(f.stretch, 1), f.block_number, f.since, coalesce(f.sees_native, false),
+       EXISTS (SELECT FROM touches WHERE network = %(network)s),
+       EXISTS (SELECT FROM touches WHERE network = %(network)s AND due_at <= now())
+  FROM network_state LEFT JOIN networks n ON n.name = network_state.network LEFT JOIN sources o ON o.id = n.source
+  LEFT JOIN feed_cursor f ON f.network = network_state.network
  WHERE network_state.network = %(network)s FOR UPDATE OF network_state
 """
 _ADD = "INSERT INTO network_state (network) VALUES (%(network)s) ON CONFLICT DO NOTHING"
@@ -77,7 +106,7 @@ def lock(connection: Connection, network: NetworkName) -> State:
     if row is None:
         connection.exec_driver_sql(_ADD, {"network": network})
         row = connection.exec_driver_sql(_LOCK, {"network": network}).one()
-    return State(*row)
+    return State(*row[:_OF_STATE])._replace(freshness=Freshness(*row[_OF_STATE:]))
 
 
 def note_out(connection: Connection, network: NetworkName, reason: str) -> bool:

@@ -65,17 +65,26 @@ SELECT due_up_to FROM networks WHERE name = %(network)s AND due_up_to IS NOT NUL
 # The pieces go along the wallets' ids, which nobody changes, so each wallet is looked at once. Two kinds are passed
 # over, and are read from the new source all the same: a wallet that somebody holds, since all leases of before the
 # change have been ended; and one whose row is locked, which comes with the due time that it has.
+# The feed's are those of whose last block it has not told everything since: after a gap all of them at once, and where
+# it is left, those that would come later than by the cadence, within the time that one takes (`due_spread`).
 _MAKE_DUE = f"""
 WITH piece AS MATERIALIZED (
     SELECT wallet_id FROM sync_schedule WHERE wallet_id > %(up_to)s ORDER BY wallet_id LIMIT {PIECE}
 ), other AS (
-    SELECT s.wallet_id FROM sync_schedule AS s JOIN networks AS n ON n.name = s.network
+    SELECT s.wallet_id, CASE WHEN kept.block_number IS NULL THEN 0 ELSE f.due_spread END AS spread
+      FROM sync_schedule AS s JOIN networks AS n ON n.name = s.network
+      LEFT JOIN feed_cursor AS f ON f.network = s.network
+      LEFT JOIN LATERAL (SELECT b.block_number FROM balance_cache AS b WHERE b.wallet_id = s.wallet_id AND {OF_SOURCE}
+                          LIMIT 1) AS kept ON true
      WHERE s.wallet_id IN (SELECT wallet_id FROM piece) AND s.network = %(network)s AND s.next_sync_at > now()
-       AND NOT EXISTS (SELECT FROM balance_cache AS b WHERE b.wallet_id = s.wallet_id AND {OF_SOURCE})
+       AND (kept.block_number IS NULL
+            OR (kept.block_number < coalesce(f.since, {2**63 - 1})
+                AND s.next_sync_at > now() + f.due_spread * interval '1 second'))
        AND NOT EXISTS (SELECT FROM {HOLDER} AS h)
        FOR NO KEY UPDATE OF s SKIP LOCKED
 ), due AS (
-    UPDATE sync_schedule AS s SET next_sync_at = now(), lane = {MASSES} FROM other WHERE other.wallet_id = s.wallet_id
+    UPDATE sync_schedule AS s SET next_sync_at = now() + random() * other.spread * interval '1 second', lane = {MASSES}
+      FROM other WHERE other.wallet_id = s.wallet_id
  RETURNING s.wallet_id
 ), noted AS (
     UPDATE networks SET due_up_to = (SELECT wallet_id FROM piece ORDER BY wallet_id DESC LIMIT 1)
@@ -161,7 +170,7 @@ def note_decimals(connection: Connection, source_id: int, decimals: int, *, by_s
 
 
 def make_due(connection: Connection, network: NetworkName) -> int | None:
-    """After a change of source: make the next wallets due that are not read from the new one, and say how many.
+    """After a change of source, or a gap of the feed: make the next wallets due that it is about, and say how many.
 
     None: there are no more, or another transaction does it.
     """

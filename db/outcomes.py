@@ -19,6 +19,8 @@ from db.requests import CHANNEL
 # written    What is older never overwrites: by the block, and within one block by the time of the read. Two kinds of
 #            balances any block overwrites: one of another source (db.sources), and one that was read before its wallet
 #            was forgotten.
+# served     A read serves the touches of its block and of those before it (db.touches).
+# owed       Those of later blocks are due again after a moment, or when its failure says.
 # told       Only those that may be awaited are told of (db.requests): commits that tell something go one after another.
 _RECORD = """
 WITH ended AS (
@@ -49,7 +51,7 @@ WITH ended AS (
  RETURNING s.wallet_id, s.claimed_at, s.forgotten_at,
            s.requested_at > s.claimed_at AND s.requested_at <= clock_timestamp() AS asked_again,
            s.requested_at > s.claimed_at - interval '1 minute' AS awaited,
-           o.usdt, o.native, o.block_number, o.block_time, o.one_block
+           o.usdt, o.native, o.block_number, o.block_time, o.one_block, o.due
 ), forgotten AS MATERIALIZED (
     SELECT wallet_id, forgotten_at FROM recorded WHERE forgotten_at IS NOT NULL
 ), written AS (
@@ -67,19 +69,35 @@ WITH ended AS (
         OR coalesce(b.source, (SELECT first_source FROM claim)) IS DISTINCT FROM EXCLUDED.source
         OR EXISTS (SELECT FROM forgotten f WHERE f.wallet_id = b.wallet_id AND f.forgotten_at > b.last_synced)
  RETURNING wallet_id
-)
+){touches}
 SELECT (SELECT count(*) FROM recorded) AS recorded,
        (SELECT count(*) FROM written) AS written,
        (SELECT coalesce(array_agg(wallet_id), '{{}}') FROM recorded WHERE asked_again) AS asked_again,
        (SELECT count(pg_notify(%(channel)s, wallet_id::text)) FROM recorded WHERE awaited) AS told
 """
-_RECORD_ALL = _RECORD.format(locked="", outcome="outcome")
+_RECORD_ALL = {"locked": "", "outcome": "outcome"}
 
 # Passes over rows that somebody keeps locked. Dearer by a lock a row, so it is for when that has been met.
 _FREE = """, free AS (
     SELECT o.* FROM outcome o JOIN sync_schedule USING (wallet_id) FOR NO KEY UPDATE OF sync_schedule SKIP LOCKED
 )"""
-_RECORD_FREE = _RECORD.format(locked=_FREE, outcome="free")
+_RECORD_FREE = {"locked": _FREE, "outcome": "free"}
+
+# For networks of which touches are there, or may come meanwhile.
+_TOUCHES = """, served AS (
+    DELETE FROM touches AS t USING recorded AS r
+     WHERE t.wallet_id = r.wallet_id AND r.usdt IS NOT NULL AND t.block_number <= r.block_number
+), owed AS (
+    UPDATE touches AS t
+       SET due_at = CASE WHEN r.usdt IS NULL THEN to_timestamp(r.due) ELSE now() + interval '1 second' END
+      FROM recorded AS r
+     WHERE t.wallet_id = r.wallet_id AND NOT coalesce(r.usdt IS NOT NULL AND t.block_number <= r.block_number, false)
+)"""
+_STATEMENTS = {
+    (pass_over, follows): _RECORD.format(**way, touches=_TOUCHES if follows else "")
+    for pass_over, way in ((False, _RECORD_ALL), (True, _RECORD_FREE))
+    for follows in (False, True)
+}
 
 
 class Outcome(NamedTuple):
@@ -121,11 +139,14 @@ def record(
     finality: str,
     source_id: int | None = None,
     pass_over_locked: bool = False,
+    follows: bool = False,
 ) -> Recorded:
     """Write a batch's outcomes, and end its lease. One statement. A wallet without an outcome stays as due as it was.
 
     `source_id`: what was read, as its claim was told; None: nobody has registered it. Where the network is read from
     another source by now, nothing is written, and its wallets stay as they are.
+
+    `follows`: reads of the network may be owed to touches; those of the blocks that were read are served.
 
     A wallet that was requested while it was being read is due again at once. Rows are locked in the order of the
     wallets' ids: whoever changes several wallets at once in this order is never in a deadlock with it.
@@ -133,7 +154,7 @@ def record(
     in_order = zip(*sorted(outcomes, key=_id), strict=True)
     ids, was_due, due, failures, errors, changed, usdt, native, numbers, times, one_block, accounts = in_order
     row = connection.exec_driver_sql(
-        _RECORD_FREE if pass_over_locked else _RECORD_ALL,
+        _STATEMENTS[pass_over_locked, follows],
         {
             "token": token,
             "channel": CHANNEL,

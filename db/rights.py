@@ -39,6 +39,10 @@ _ENROL = Right("INSERT", ("sync_schedule",), ("wallet_id", "network", "address",
 # `resync --forget` notes when: what was read before may be overwritten by an older block. It changes no balance.
 FORGET = Right("UPDATE", ("sync_schedule",), ("forgotten_at",))
 
+# What the feed of blocks keeps.
+_FEED = ("watched", "touches", "feed_cursor", "feed_blocks")
+_SEE_FEED = Right("SELECT", ("feed_cursor", "touches"))
+
 READ_SCHEMA = Right("SELECT", ("alembic_version",))
 
 WORKER, API, OPS, REGISTRAR = "bal_worker", "bal_api", "bal_ops", "bal_registrar"
@@ -46,7 +50,7 @@ OWNER = "bal_owner"
 
 RIGHTS: dict[str, tuple[Right, ...]] = {
     API: _ASK,
-    OPS: (*_ASK, _ENROL, FORGET, Right("SELECT", ("held_changes",))),
+    OPS: (*_ASK, _ENROL, FORGET, Right("SELECT", ("held_changes",)), _SEE_FEED),
     WORKER: (
         Right("SELECT", ("wallets", "sync_schedule", "balance_cache", "alembic_version")),
         _ENROL,
@@ -72,7 +76,8 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         Right("INSERT", ("balance_cache", "leases", "network_state", "held_changes", "change_rates")),
         Right("UPDATE", ("balance_cache", "leases", "network_state", "held_changes", "change_rates")),
         Right("SELECT", ("leases", "network_state", "held_changes", "change_rates")),
-        Right("DELETE", ("leases", "held_changes")),
+        Right("DELETE", ("leases", "held_changes", "touches", "feed_blocks")),
+        *(Right(privilege, _FEED) for privilege in ("SELECT", "INSERT", "UPDATE")),
         # At its start, what it reads.
         _OF_WHAT,
         Right("INSERT", ("networks", "sources")),
@@ -112,6 +117,10 @@ TABLES = (
     "balance_cache",
     "held_changes",
     "change_rates",
+    "watched",
+    "touches",
+    "feed_cursor",
+    "feed_blocks",
     "wallet_limits",
     "alembic_version",
 )
@@ -121,7 +130,7 @@ _THERE = "SELECT rolname FROM pg_roles WHERE rolname = ANY(%(roles)s)"
 
 def grant(connection: "Connection") -> None:
     """Give those of the roles that there are exactly their rights on the tables. For the tables' owner."""
-    if connection.exec_driver_sql("SELECT to_regclass('sources')").scalar_one() is None:
+    if connection.exec_driver_sql("SELECT to_regclass('feed_cursor')").scalar_one() is None:
         return  # a schema of before, which a downgrade made
     there = connection.exec_driver_sql(_THERE, {"roles": list(RIGHTS)}).scalars().all()
     for role in there:

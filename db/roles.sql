@@ -41,7 +41,8 @@ BEGIN
         SELECT format('TABLE %s', oid::regclass) AS name FROM pg_class
          WHERE relnamespace = current_schema()::regnamespace
            AND relname IN ('networks', 'sources', 'wallets', 'sync_schedule', 'leases', 'network_state', 'balance_cache',
-                           'held_changes', 'change_rates', 'wallet_limits', 'alembic_version')
+                           'held_changes', 'change_rates', 'watched', 'touches', 'feed_cursor', 'feed_blocks',
+                           'wallet_limits', 'alembic_version')
         UNION ALL
         SELECT format('FUNCTION %s', oid::regprocedure) FROM pg_proc
          WHERE pronamespace = current_schema()::regnamespace

@@ -3,19 +3,20 @@
 import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import requests
 
+from devstack import contracts
+from devstack.contracts import Call
 from devstack.servers import CAP
 
-CREATION_CODE = (Path(__file__).parent / "token" / "Token.hex").read_text().strip()
-MINT = "e467f7e0"  # mint(address[],uint256[])
-TRANSFER = "a9059cbb"  # transfer(address,uint256)
 BALANCE_OF = "70a08231"  # balanceOf(address)
 HOLDERS_PER_MINT = 250  # about 50,000 gas each, within a block
 BALANCES_PER_REQUEST = 500
+GAS = hex(20_000_000)  # of one of the owner's transactions
+GAS_OF_OTHERS = hex(1_000_000)
+"""Gas is paid for before it is used: a wallet that sends has this much to pay for, and gets back what is left."""
 
 
 class ChainFailed(Exception):
@@ -30,6 +31,12 @@ class Chain:
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy leads to this machine, and the environment may change under a thread
         self._owner: str = self.ask("eth_accounts")[0]
+        self._senders = {self._owner}
+
+    @property
+    def owner(self) -> bytes:
+        """The account that sends what nobody else is said to send."""
+        return bytes.fromhex(self._owner[2:])
 
     def ask(self, method: str, *parameters: Any) -> Any:
         """The result of one call. Raises ChainFailed."""
@@ -38,6 +45,8 @@ class Chain:
 
     def ask_all(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
         """The results of many calls in one request, in their order. Raises ChainFailed."""
+        if not calls:
+            return []  # JSON-RPC has no empty batches
         batch = [
             {"jsonrpc": "2.0", "id": number, "method": method, "params": list(parameters)}
             for number, (method, parameters) in enumerate(calls)
@@ -61,29 +70,74 @@ class Chain:
 
         Its 20 bytes. With `mined`, here and below, in a block made for it at once.
         """
-        receipt = self._transact({"data": "0x" + CREATION_CODE + _word(decimals)}, mined=mined)
+        receipt = self._transact(Call(data=contracts.TOKEN + contracts.word(decimals)), mined=mined)
         token = bytes.fromhex(receipt["contractAddress"][2:])
-        self.mint(token, [(bytes.fromhex(self._owner[2:]), 1)], mined=mined)
+        self.mint(token, [(self.owner, 1)], mined=mined)
         return token
+
+    def deploy_payer(self, *, mined: bool = False) -> bytes:
+        """Deploy the contract that pays others: its 20 bytes."""
+        receipt = self._transact(Call(data=contracts.PAYER), mined=mined)
+        return bytes.fromhex(receipt["contractAddress"][2:])
 
     def mint(self, token: bytes, balances: Iterable[tuple[bytes, int]], *, mined: bool = False) -> None:
         """Give holders USDT, in base units."""
         rest = iter(balances)
         while chunk := list(islice(rest, HOLDERS_PER_MINT)):
             holders, values = zip(*chunk, strict=True)
-            data = "0x" + MINT + _two_arrays(holders, values)
-            self._transact({"to": "0x" + token.hex(), "data": data}, mined=mined)
+            self._transact(contracts.mint(token, holders, values), mined=mined)
 
     def transfer(self, token: bytes, to: bytes, value: int) -> int:
         """Move USDT from the owner; the number of the block that has it."""
-        data = TRANSFER + _word(int.from_bytes(to)) + _word(value)
-        receipt = self._transact({"to": "0x" + token.hex(), "data": "0x" + data})
+        receipt = self._transact(contracts.transfer(token, to, value))
         return int(receipt["blockNumber"], 16)
 
-    def balance_of(self, token: bytes, holder: bytes) -> int:
-        """A holder's USDT at the newest block, in base units."""
-        data = "0x" + BALANCE_OF + _word(int.from_bytes(holder))
-        return int(self.ask("eth_call", {"to": "0x" + token.hex(), "data": data}, "latest"), 16)
+    def send(self, call: Call) -> str:
+        """Hand a transaction in, whoever its sender is: its hash. A sender needs native coins for the gas."""
+        sender = "0x" + call.sender.hex() if call.sender else self._owner
+        if sender not in self._senders:
+            self.ask("anvil_impersonateAccount", sender)
+            self._senders.add(sender)
+        gas = GAS if sender == self._owner else GAS_OF_OTHERS
+        request = {"from": sender, "gas": gas, "data": "0x" + call.data, "value": hex(call.value)}
+        sent: str = self.ask("eth_sendTransaction", request | ({"to": "0x" + call.to.hex()} if call.to else {}))
+        return sent
+
+    def make_block(self, *calls: Call) -> list[dict[str, Any]]:
+        """Make one block of these transactions, on a node that makes none by itself: their receipts, failed or not."""
+        sent = [self.send(call) for call in calls]
+        self.mine()
+        receipts: list[dict[str, Any]] = self.ask_all([("eth_getTransactionReceipt", (each,)) for each in sent])
+        if None in receipts:
+            raise ChainFailed("the block did not take every transaction")
+        return receipts
+
+    def make_no_blocks(self) -> None:
+        """From now on there is a block only where one is asked for."""
+        self.ask("evm_setAutomine", False)
+        self.ask("evm_setIntervalMining", 0)
+
+    def reorganise(self, depth: int, *calls: tuple[Call, int]) -> None:
+        """Put other blocks in the place of the newest ones: empty but for these calls, each in the block that is named.
+
+        Blocks are counted from 0. Transactions of the old blocks are gone, unless they are among the calls.
+        """
+        ours = [[self._raw(call), block] for call, block in calls]
+        self.ask("anvil_reorg", depth, ours)
+
+    def _raw(self, call: Call) -> dict[str, str]:
+        sender = "0x" + (call.sender or self.owner).hex()
+        raw = {"from": sender, "gas": GAS_OF_OTHERS, "input": "0x" + call.data, "value": hex(call.value)}
+        return raw | ({"to": "0x" + call.to.hex()} if call.to else {})
+
+    def balance_of(self, token: bytes, holder: bytes, block: str = "latest") -> int:
+        """A holder's USDT at the newest block or at another one, in base units."""
+        call = {"to": "0x" + token.hex(), "data": "0x" + BALANCE_OF + contracts.word(int.from_bytes(holder))}
+        return int(self.ask("eth_call", call, block), 16)
+
+    def native_of(self, holder: bytes, block: str = "latest") -> int:
+        """A holder's native coins at the newest block or at another one, in wei or sun."""
+        return int(self.ask("eth_getBalance", "0x" + holder.hex(), block), 16)
 
     def set_native(self, balances: Iterable[tuple[bytes, int]]) -> None:
         """Set accounts' native balances, in wei or sun."""
@@ -91,8 +145,12 @@ class Chain:
         while chunk := list(islice(rest, BALANCES_PER_REQUEST)):
             self.ask_all([("anvil_setBalance", ("0x" + account.hex(), hex(value))) for account, value in chunk])
 
-    def _transact(self, transaction: dict[str, str], *, mined: bool = False) -> dict[str, Any]:
-        sent = self.ask("eth_sendTransaction", {"from": self._owner, "gas": hex(20_000_000), **transaction})
+    def transact(self, call: Call, *, mined: bool = False) -> int:
+        """Hand a transaction in and wait for the block that has it: its number. Raises ChainFailed if it fails."""
+        return int(self._transact(call, mined=mined)["blockNumber"], 16)
+
+    def _transact(self, call: Call, *, mined: bool = False) -> dict[str, Any]:
+        sent = self.send(call)
         if mined:
             self.mine()
         deadline = time.monotonic() + CAP
@@ -104,14 +162,3 @@ class Chain:
             raise ChainFailed(f"the transaction {sent} failed")
         done: dict[str, Any] = receipt
         return done
-
-
-def _word(value: int) -> str:
-    return f"{value:064x}"
-
-
-def _two_arrays(holders: Sequence[bytes], values: Sequence[int]) -> str:
-    """The ABI's form of (address[], uint256[]): two offsets, then each array as its length and its items."""
-    first, second = ([int.from_bytes(holder) for holder in holders], list(values))
-    offsets = (64, 64 + 32 * (1 + len(first)))
-    return "".join(map(_word, (*offsets, len(first), *first, len(second), *second)))

@@ -45,6 +45,10 @@ class Product:
         return (self.worker, self.beat, self.api, self.ops)
 
 
+DEFAULTS: dict[str, str] = {}
+"""Settings of every process that is started here, unless its own environment says otherwise: the tests' are here."""
+
+
 def environment(env: Mapping[str, str], role: str | None = None) -> dict[str, str]:
     """What a process of the product finds in its environment: the machine's settings, none of the caller's own.
 
@@ -53,7 +57,7 @@ def environment(env: Mapping[str, str], role: str | None = None) -> dict[str, st
     kept = {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "SSL_CERT_FILE") if name in os.environ
     }
-    made = {**kept, "PYTHONUNBUFFERED": "1", **env}
+    made = {**kept, "PYTHONUNBUFFERED": "1", **DEFAULTS, **env}
     if role and urlsplit(made.get("DATABASE_URL", "")).username == SUPERUSER:
         made["DATABASE_URL"] = as_role(made["DATABASE_URL"], role)
     return made

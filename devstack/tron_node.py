@@ -11,34 +11,35 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import base58
 import requests
 import uvicorn
-from eth_hash.auto import keccak
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-PREFIX = "41"
+from devstack import tron_history
+from devstack.tron_forms import (
+    Body,
+    Reply,
+    account_of,
+    calldata,
+    called,
+    frozen,
+    is_visible,
+    not_json,
+    shown,
+    transaction,
+    trouble,
+)
+
 JSON_TYPE = "application/json;charset=utf-8"
 NO_SUCH_PAGE = "<html><title>Error 405 HTTP method {method} is not supported by this URL</title></html>\n"
-REVERTED = "REVERT opcode executed"
-TYPE_URL = "type.googleapis.com/protocol."
 PERMISSION = {"threshold": 1}
-NULL_ADDRESS = 'class java.lang.NullPointerException : Cannot read the array length because "bytes" is null'
+MOST_BLOCKS = 100  # that java-tron gives in one reply
 
-Body = dict[str, Any]
-Answer = Callable[..., Body]
-
-
-class Reply(Exception):
-    """Ends a request with this reply."""
-
-    def __init__(self, body: Body) -> None:
-        super().__init__(body)
-        self.body = body
+Answer = Callable[..., Body | list[Body]]
 
 
 class TronNode:
@@ -92,32 +93,77 @@ class TronNode:
 
     def get_block(self, body: Body, *, solid: bool) -> Body:
         wanted = str(body.get("id_or_num", ""))
+        full = is_true(body.get("detail"))
+        visible = is_visible(body)
         if not wanted:
-            return self._block(self.state(solid=solid))
+            return self._block(self.state(solid=solid), full=full, visible=visible)
         if len(wanted) == 64:  # noqa: PLR2004  a block id, whose first eight bytes are its number
-            block = self._block(hex(int(wanted[:16], 16)))
+            block = self._block(hex(int(wanted[:16], 16)), full=full, visible=visible)
             return block if block.get("blockID") == wanted else {}
         if not wanted.lstrip("-").isdecimal():
             return {"Error": "id must be legal block hash."}
         if wanted.startswith("-"):
             return {"Error": "num must be non-positive number."}
         newest = int(self.state(solid=solid), 16)
-        return self._block(hex(int(wanted))) if int(wanted) <= newest else {}
+        return self._block(hex(int(wanted)), full=full, visible=visible) if int(wanted) <= newest else {}
 
-    def _block(self, number: str) -> Body:
-        block = self.evm("eth_getBlockByNumber", number, False)["result"]
+    def get_now_block(self, body: Body, *, solid: bool) -> Body:
+        return self._block(self.state(solid=solid), full=True, visible=is_visible(body))
+
+    def get_block_by_num(self, body: Body, *, solid: bool) -> Body:
+        (block,) = self._blocks(number_of(body, "num"), 1, body, solid=solid)
+        return block
+
+    def get_blocks_by_limit(self, body: Body, *, solid: bool) -> Body:
+        """Blocks from `startNum` to the one before `endNum`, as far as there are any yet."""
+        start, end = number_of(body, "startNum"), number_of(body, "endNum")
+        if not 0 <= start < end <= start + MOST_BLOCKS:
+            return {}
+        blocks = [block for block in self._blocks(start, end - start, body, solid=solid) if block]
+        return {"block": blocks} if blocks else {}
+
+    def _blocks(self, start: int, count: int, body: Body, *, solid: bool) -> list[Body]:
+        """So many blocks, each of them empty that is not there in this state yet."""
+        newest, visible = int(self.state(solid=solid), 16), is_visible(body)
+        wanted = range(start, start + count)
+        return [self._block(hex(each), full=True, visible=visible) if 0 <= each <= newest else {} for each in wanted]
+
+    def get_infos(self, body: Body, *, solid: bool) -> Body | list[Body]:
+        """What came of the transactions of a block: nothing, as java-tron says it, of one that is not there yet."""
+        number = number_of(body, "num")
+        if number <= 0:
+            return {}
+        block = self._full(hex(number)) if number <= int(self.state(solid=solid), 16) else None
+        if not block or not block["transactions"]:
+            return []
+        traced = self.evm("debug_traceBlockByHash", block["hash"], {"tracer": "callTracer"}).get("result") or []
+        traces = {each["txHash"]: each["result"] for each in traced}
+        return tron_history.infos(block, traces, self._contracts(block), visible=is_visible(body))
+
+    def _full(self, number: str) -> Body | None:
+        """A block of the EVM node with its transactions, and with their receipts in them."""
+        block: Body | None = self.evm("eth_getBlockByNumber", number, True)["result"]
+        if block is None:
+            return None
+        receipts = self.evm("eth_getBlockReceipts", block["hash"])["result"] if block["transactions"] else []
+        return tron_history.with_receipts(block, receipts)
+
+    def _contracts(self, block: Body) -> set[str]:
+        """Which of those that a block's transactions are sent to have code."""
+        sent_to = {each["to"] for each in block["transactions"] if each["to"]}
+        return {each for each in sent_to if self.evm("eth_getCode", each, "latest")["result"] != "0x"}
+
+    def _block(self, number: str, *, full: bool, visible: bool) -> Body:
+        block = self._full(number) if full else self.evm("eth_getBlockByNumber", number, False)["result"]
         if block is None:
             return {}
         height = int(number, 16)
-        raw = {"number": height, "txTrieRoot": block["transactionsRoot"][2:], "witness_address": PREFIX + "00" * 20}
-        raw |= {"parentHash": block_id(height - 1, self._hash(height - 1, block["parentHash"])), "version": 32}
-        raw |= {"timestamp": int(block["timestamp"], 16) * 1000}
-        if height == 0:
-            del raw["number"]
-        return {
-            "blockID": block_id(height, self._hash(height, block["hash"])),
-            "block_header": {"raw_data": raw, "witness_signature": "00" * 65},
-        }
+        told = tron_history.header(
+            block, self._hash(height, block["hash"]), self._hash(height - 1, block["parentHash"])
+        )
+        if full and block["transactions"]:
+            told["transactions"] = tron_history.transactions(block, self._contracts(block), visible=visible)
+        return told
 
     def _hash(self, height: int, evm_hash: str) -> str:
         """A Tron network's chain id is how the id of its genesis block ends."""
@@ -147,110 +193,17 @@ class TronNode:
         return called(reply, transaction(owner, contract, data, visible=visible), visible=visible)
 
 
-def called(reply: Body, made: Body, *, visible: bool) -> Body:
-    """java-tron's words for an EVM node's reply to a call."""
-    if "result" in reply:
-        return {
-            "result": {"result": True},
-            "energy_used": 1000,
-            "constant_result": [reply["result"][2:]],
-            "transaction": {"ret": [{}], **made},
-        }
-    error = reply["error"]
-    if error.get("code") == 3:  # noqa: PLR2004  a revert: Tron says that the call went well, but for a message
-        return {
-            "result": {"result": True, "message": REVERTED if visible else REVERTED.encode().hex()},
-            "energy_used": 1000,
-            "constant_result": [str(error.get("data", "0x"))[2:]],
-            "transaction": {"ret": [{"ret": "FAILED"}], **made},
-        }
-    kind = "class org.tron.core.vm.program.Program$IllegalOperationException"
-    return trouble(f"{kind} : {error.get('message')}", visible=visible)
-
-
-def transaction(owner: str, contract: str | None, data: str, *, visible: bool) -> Body:
-    """The transaction that the call would be: java-tron sends what it was asked back, twice."""
-    sender = shown(owner, visible=visible)
-    if contract:
-        value: Body = {"data": data, "owner_address": sender, "contract_address": shown(contract, visible=visible)}
-        kind = "TriggerSmartContract"
-    else:
-        code = {"bytecode": data, "consume_user_resource_percent": 100}
-        value = {"owner_address": sender, "new_contract": {**code, "origin_address": sender, "origin_energy_limit": 1}}
-        kind = "CreateSmartContract"
-    made = keccak(data.encode()).hex()
-    raw: Body = {"contract": [{"parameter": {"value": value, "type_url": TYPE_URL + kind}, "type": kind}]}
-    raw |= {"ref_block_bytes": "0000", "ref_block_hash": "00" * 8, "expiration": 0, "timestamp": 0}
-    address = {} if contract else {"contract_address": PREFIX + made[:40]}
-    return {"visible": visible, "txID": made, **address, "raw_data": raw, "raw_data_hex": data}
-
-
-def calldata(body: Body) -> str:
-    """What is executed: a selector with its parameter, or raw data."""
-    if selector := body.get("function_selector"):
-        return keccak(str(selector).encode())[:4].hex() + str(body.get("parameter", ""))
-    return str(body.get("data", "")).removeprefix("0x")
-
-
-def trouble(message: str, code: str = "OTHER_ERROR", *, visible: bool = False) -> Body:
-    return {"result": {"code": code, "message": message if visible else message.encode().hex()}}
-
-
-def is_visible(body: Body) -> bool:
-    return body.get("visible") in {True, "true"}
-
-
-def frozen() -> list[Body]:
-    return [{}, {"type": "ENERGY"}, {"type": "TRON_POWER"}]
-
-
-def block_id(number: int, evm_hash: str) -> str:
-    """A Tron block's id: its number in eight bytes, and 24 bytes of its hash."""
-    return f"{max(number, 0):016x}" + evm_hash[-48:]
-
-
-def shown(account: str, *, visible: bool) -> str:
-    """Twenty bytes as java-tron shows an address."""
-    return base58.b58encode_check(bytes.fromhex(PREFIX + account)).decode() if visible else PREFIX + account
-
-
-def account_of(body: Body, key: str, *, visible: bool, constant: bool = False) -> str | None:
-    """The twenty bytes of an address, or None for one that java-tron takes for an account that does not exist.
-
-    Raises Reply with java-tron's own words for what it refuses.
-    """
-
-    def refuse(message: str) -> Reply:
-        if not constant:
-            return Reply({"Error": message})
-        return Reply(trouble(message.replace('"', "'"), visible=visible))  # java-tron does the same
-
-    text = str(body[key])
-    parse = f"class org.tron.core.services.http.JsonFormat$ParseException : 1:{len(key) + 6}:"  # were it the first key
-    if visible:
-        illegal = next((at for at, digit in enumerate(text) if digit.encode() not in base58.BITCOIN_ALPHABET), None)
-        if illegal is not None:
-            raise refuse(f"{parse} INVALID base58 String, Illegal character {text[illegal]} at {illegal}")
-        try:
-            payload = base58.b58decode_check(text)
-        except ValueError as error:
-            raise refuse(NULL_ADDRESS) from error
-        if payload[:1].hex() != PREFIX:
-            raise refuse(NULL_ADDRESS)
-        return payload[1:].hex()
+def number_of(body: Body, key: str) -> int:
+    """A number of a request; java-tron takes one that is left out for zero."""
     try:
-        raw = bytes.fromhex(text.removeprefix("0x"))
+        return int(body.get(key) or 0)
     except ValueError as error:
-        raise refuse(f"{parse} INVALID hex String") from error
-    return raw[1:].hex() if len(raw) == 21 and raw[:1].hex() == PREFIX else None  # noqa: PLR2004
+        raise Reply({"Error": f"class java.lang.NumberFormatException : {error}"}) from error
 
 
-def not_json(path: str, text: str) -> Body:
-    if path == "triggerconstantcontract":
-        return trouble("class com.alibaba.fastjson.JSONException : syntax error, pos 1, line 1, column 2" + text)
-    if not text:
-        return {"Error": 'class org.tron.core.services.http.JsonFormat$ParseException : 1:1: Expected "{".'}
-    return {"Error": "class com.alibaba.fastjson.JSONException : syntax error, pos 1, line 1, column 2" + text}
+def is_true(value: Any) -> bool:
+    """Whether a request's yes or no is a yes: in a query it is a word."""
+    return value in {True, "true"}
 
 
 def application(node: TronNode) -> Starlette:
@@ -258,7 +211,10 @@ def application(node: TronNode) -> Starlette:
     answers: dict[str, Answer] = {
         "getaccount": node.get_account,
         "getblock": node.get_block,
-        "getnowblock": lambda _, solid: node.get_block({}, solid=solid),
+        "getblockbylimitnext": node.get_blocks_by_limit,
+        "getblockbynum": node.get_block_by_num,
+        "getnowblock": node.get_now_block,
+        "gettransactioninfobyblocknum": node.get_infos,
         "triggerconstantcontract": node.trigger,
     }
 
@@ -266,7 +222,7 @@ def application(node: TronNode) -> Starlette:
         node.asked[path] += 1
         try:
             body = query if query is not None else json.loads(text)
-            reply = answers[path](body if isinstance(body, dict) else {}, solid=solid)
+            reply: Body | list[Body] = answers[path](body if isinstance(body, dict) else {}, solid=solid)
         except json.JSONDecodeError:
             reply = not_json(path, text)
         except Reply as ready:

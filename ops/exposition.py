@@ -19,6 +19,7 @@ from config.work_counts import BATCH_SIZES
 from ops.metrics import KEY_STATES, METRICS, PREFIX, WALLET_STATES, Metric
 from ops.picture import NetworkPicture, Picture, Work
 from worker.admin.node_states import NodeState
+from worker.feed.policy_words import is_followed
 
 Sample = tuple[str, tuple[str, ...], float | Work]
 """A metric's name without the prefix, the values of its labels, and its value: of a histogram all that was counted."""
@@ -86,6 +87,7 @@ def _samples(picture: Picture | None, known: Known) -> Samples:
     for network in picture.networks:
         yield "network_synced", (network.name,), float(network.synced)
         yield from _of_wallets(network)
+        yield from _of_feed(network)
         yield from _of_nodes(network)
         yield from _of_quota(network)
         if network.work:
@@ -132,6 +134,23 @@ def _of_wallets(network: NetworkPicture) -> Samples:
         yield "lost_wallets", label, condition.lost
         yield "held_changes", label, condition.doubted
         yield from _moment("network_out_since_timestamp_seconds", condition.out_since, network.name)
+
+
+def _of_feed(network: NetworkPicture) -> Samples:
+    if network.wallets is None or not network.synced:
+        return
+    feed, label = network.wallets.feed, (network.name,)
+    yield "freshness_policy", (network.name, feed.policy), 1
+    for asset, missed in (("usdt", feed.missed_usdt), ("native", feed.missed_native)):
+        yield "feed_missed_total", (network.name, asset), missed
+    yield "feed_jumps_total", label, feed.jumps
+    yield "feed_reorganisations_total", label, feed.reorganisations
+    yield "feed_touches", label, feed.touches
+    yield from _moment("feed_oldest_touch_timestamp_seconds", feed.oldest_touch, network.name)
+    if is_followed(feed.policy, feed.reason):  # a feed that was left is not behind
+        yield from _moment("feed_block_timestamp_seconds", feed.block_time, network.name)
+        if feed.good_until and feed.now and feed.good_until <= feed.now:
+            yield from _moment("feed_behind_since_timestamp_seconds", feed.good_until, network.name)
 
 
 def _of_nodes(network: NetworkPicture) -> Samples:

@@ -53,6 +53,15 @@ METRICS: tuple[Metric, ...] = (
     Metric("block_timestamp_seconds", "gauge", _NETWORK, "Time of the newest block of which a balance is."),
     Metric("network_synced", "gauge", _NETWORK, "1 if the settings name an endpoint of it; 0: it is not read."),
     Metric("network_out_since_timestamp_seconds", "gauge", _NETWORK, "Since when no endpoint of it answers."),
+    # How networks are kept fresh, out of Postgres.
+    Metric("freshness_policy", "gauge", ("network", "policy"), "1 for the policy by which a network is kept fresh."),
+    Metric("feed_block_timestamp_seconds", "gauge", _NETWORK, "Time of the last block that the feed has followed."),
+    Metric("feed_behind_since_timestamp_seconds", "gauge", _NETWORK, "Since when the feed is behind its chain."),
+    Metric("feed_missed_total", "counter", ("network", "asset"), "Changes that were read and that no block had told."),
+    Metric("feed_touches", "gauge", _NETWORK, "Reads owed to wallets that a block touched."),
+    Metric("feed_oldest_touch_timestamp_seconds", "gauge", _NETWORK, "Since when the longest of them is owed."),
+    Metric("feed_jumps_total", "counter", _NETWORK, "Gaps after which the feed went on at the head."),
+    Metric("feed_reorganisations_total", "counter", _NETWORK, "Reorganisations that the feed has found."),
     # Endpoints, out of Redis.
     Metric("requests_total", "counter", _ENDPOINT, "Requests that were sent to an endpoint."),
     Metric("failed_reads_total", "counter", (*_ENDPOINT, "error"), "Reads that failed at an endpoint, by the error."),

@@ -11,10 +11,12 @@ from enum import IntEnum
 from typing import Final
 
 from config.network_settings import prefix
+from db.feed_state import FeedState
 from db.freshness_queries import NetworkFreshness
 from ops.picture import NetworkPicture
 from ops.remedies import remedy
 from worker.errors import Unauthorized
+from worker.feed.policy_words import REASONS, is_followed
 from worker.wording import counted, in_words
 
 MANY: Final = 0.1
@@ -149,6 +151,7 @@ def notes(network: NetworkPicture) -> Iterator[Note]:
         yield from _of_the_quota(network.quota.predicted / network.quota.a_day)
     if network.wallets:
         yield from _of_wallets(network.wallets)
+        yield from _of_feed(network.wallets.feed)
     for node in network.nodes or ():
         if node.keys_refused:
             refused = f"{node.name} refuses {counted(node.keys_refused, 'key')} of {node.keys:,}."
@@ -169,6 +172,22 @@ def _of_wallets(wallets: NetworkFreshness) -> Iterator[Note]:
         yield Note(
             Level.WATCH, lost, "They are tried again, apart from others. If it lasts, a wallet kills its workers."
         )
+
+
+def _of_feed(feed: FeedState) -> Iterator[Note]:
+    if feed.reason in A_PERSONS:
+        yield Note(Level.WATCH, REASONS[feed.reason], A_PERSONS[feed.reason])
+    elif is_followed(feed.policy, feed.reason) and feed.good_until and feed.now and feed.good_until <= feed.now:
+        lasted = in_words((feed.now - feed.good_until).total_seconds())
+        behind = f"The feed of blocks is behind for {lasted}: wallets are read by the cadence."
+        yield Note(Level.WATCH, behind, "If it lasts, see the endpoints, and whether a worker serves the queue `feed`.")
+
+
+A_PERSONS: Final = {
+    "deprecated": "Name the token's new contract, and restart the workers.",
+    "quota_too_small": "A larger plan, another key or endpoint, or longer intervals.",
+}
+"""Reasons of a policy that waiting does not change, and what to do."""
 
 
 def _of_the_quota(share: float) -> Iterator[Note]:

@@ -6,7 +6,7 @@ each is a state that is shown.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from config.network_settings import prefix
 from ops.history import History
@@ -15,7 +15,9 @@ from ops.page_processes import Process, Queue, processes, queues
 from ops.page_verdict import Level, Note, Verdict, notes, outdated, verdict
 from ops.picture import NetworkPicture, Picture
 from ops.remedies import Remedy, remedy
+from worker.admin.feed_report import feed_report, policy_report
 from worker.admin.node_states import NodeState
+from worker.feed.policy_words import BLIND_SPOTS
 from worker.reading.request_counts import SPAN_SECONDS
 
 PASSES_MISSED: Final = 3
@@ -77,6 +79,10 @@ class NetworkView:
     """None: Redis is away."""
     variable: str
     """The setting that gives it nodes."""
+    policy: Sequence[str]
+    """How it is kept fresh, and why, in sentences."""
+    feed: Mapping[str, Any] | None
+    """How far its blocks are followed (`worker.admin.feed_report`); None: they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,18 @@ def _network(
         _failing(found.wallets.errors if found.wallets else {}, found.wallets.wallets if found.wallets else 0),
         _nodes(found, picture.at, now),
         f"{prefix(found.name)}RPC_URLS",
+        *_kept_fresh(found, age),
     )
+
+
+def _kept_fresh(found: NetworkPicture, age: float) -> tuple[list[str], dict[str, Any] | None]:
+    """By which policy, and how its feed of blocks is now, `age` seconds after it was looked at."""
+    if found.wallets is None or not found.wallets.wallets or found.wallets.feed.reason is None:
+        return [], None
+    feed = feed_report(found.wallets.feed)
+    words = [*policy_report(found.wallets.feed)["sentences"], *(BLIND_SPOTS[code] for code in feed["blind_spots"])]
+    older = {name: seconds + age for name, seconds in feed.items() if name.endswith("_seconds") and seconds is not None}
+    return words, {**feed, **older} if feed["followed"] else None
 
 
 def _causes(shared: Iterable[Process]) -> list[Note]:

@@ -26,7 +26,8 @@ def wallet_view(found: WalletDetail, *, lease: float) -> WalletView:
     age = None if found.last_synced is None else max((found.now - found.last_synced).total_seconds(), 0.0)
     failing = found.last_error if found.failures else None
     next_read = _next_read(found)
-    return WalletView(found, _verdict(found, age, lease), next_read, age, remedy(failing) if failing else None)
+    told = remedy(failing) if failing else None
+    return WalletView(found, _verdict(found, age, lease), next_read, age, told)
 
 
 def _is_held(found: WalletDetail) -> bool:
@@ -46,6 +47,8 @@ def _next_read(found: WalletDetail) -> str:
     if _is_held(found):
         return "it is being read now"
     due = _due_for(found)
+    if found.touch_due_at is not None:
+        due = max(due, (found.now - found.touch_due_at).total_seconds())
     return f"in {in_words(-due)}" if due < 0 else f"due for {in_words(due)}"
 
 

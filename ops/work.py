@@ -61,7 +61,7 @@ def look(client: Any, settings: WorkerSettings, now: float) -> RedisPart:
     found = RedisPart()
     for network in settings.networks:
         _look_at_network(client, settings, network, now, found)
-    _look_at_queues(client, queues(settings.networks), now, found)
+    _look_at_queues(client, queues(settings.networks, feed=settings.feed), now, found)
     return found
 
 

@@ -15,7 +15,7 @@ from devstack.chain import BALANCE_OF, Chain
 from devstack.seed import SeededWallet
 from devstack.servers import CAP, ServerFailed, wait_for
 from devstack.stack import LocalChain
-from worker.sync.batch import CLAIM_AHEAD
+from worker.schedule.cadence import CLAIM_AHEAD
 
 INTERVAL = float(OFTEN["SYNC_INTERVAL_ACTIVE"])
 TICK = 1.0  # seconds from one tick of beat to the next
@@ -57,7 +57,7 @@ class Changes(threading.Thread):
             self.failure = failure
 
 
-QUEUES = queues(("ethereum", "tron"))
+QUEUES = queues(("ethereum", "tron"), feed=True)
 
 
 class Queues(threading.Thread):

@@ -21,6 +21,7 @@ from tables import Tables
 
 from db.rights import OWNER, WORKER
 from db.session import engine
+from devstack import product
 from devstack.roles import as_role, make_roles
 from devstack.servers import Server, postgres, redis_server
 from devstack.stack import LocalChain, local_ethereum, local_tron
@@ -36,6 +37,17 @@ def _configure_for_now(**options: Any) -> None:
 structlog.configure = _configure_for_now  # type: ignore[assignment]  # it takes whatever that takes
 
 ROOT = Path(__file__).parent.parent
+
+# Most tests are of the cadence, with blocks that nobody follows. A test of the feed says FEED=on.
+BASE = {"FEED": "off"}
+product.DEFAULTS.update(BASE)
+
+
+@pytest.fixture(autouse=True)
+def _base_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in BASE.items():
+        monkeypatch.setenv(name, value)
+
 
 # Whoever starts pytest in the background may have Ctrl-C ignored, and its processes would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,6 +10,8 @@ AUTH = (
     "tests/unit/test_api_token_kinds.py",
 )
 SNAPSHOT = ("tests/unit/test_snapshot.py",)
+FEED = ("tests/unit/test_feed_blocks.py",)
+FEED_READER = ("tests/unit/test_feed_reader.py",)
 CONTACT = ("tests/unit/test_first_contact.py",)
 ROWS = ("tests/integration/test_claims.py", "tests/integration/test_any_state.py")
 SOURCES = ("tests/integration/test_sources.py", "tests/integration/test_any_state.py")
@@ -42,6 +44,167 @@ REQUIRED = '"require": required,'
 KEPT = '"verify_exp": True, "verify_nbf": True, "verify_iat": True, "verify_iss": True,'
 
 GUARDS = (
+    Guard(
+        "a log of another contract is not the token's",
+        "worker/feed/evm_blocks.py",
+        'if log["address"].lower() == token:',
+        "if topics[0] in TOPICS:",
+        FEED,
+    ),
+    Guard("a log of another block", "worker/feed/evm_blocks.py", 'log["blockHash"] != of_block or ', "", FEED),
+    Guard("a log that was taken back", "worker/feed/evm_blocks.py", 'if log.get("removed"):', "if False:", FEED),
+    Guard("a log twice or out of order", "worker/feed/evm_blocks.py", "at <= last or ", "", FEED),
+    Guard(
+        "receipts are those of the block's transactions",
+        "worker/feed/evm_blocks.py",
+        'if [each["transactionHash"] for each in _list(receipts, "receipts")] != whose:',
+        "if False:",
+        FEED,
+    ),
+    Guard(
+        "a block that used gas has transactions",
+        "worker/feed/evm_blocks.py",
+        "if not transactions and block.get(",
+        "if False and block.get(",
+        FEED,
+    ),
+    Guard(
+        "logs that seem to be lacking are asked for elsewhere",
+        "worker/feed/evm_blocks.py",
+        "return bits.bit_count() <= FULL_BLOOM and bits & wanted == wanted",
+        "return False",
+        FEED,
+    ),
+    Guard(
+        "a full filter of logs says nothing",
+        "worker/feed/evm_blocks.py",
+        "bits.bit_count() <= FULL_BLOOM and ",
+        "",
+        FEED,
+    ),
+    Guard(
+        "infos are those of the block's transactions",
+        "worker/feed/tron_blocks.py",
+        'if len(infos) != len(by_id) or {each["id"] for each in infos} != by_id.keys():',
+        "if False:",
+        FEED,
+    ),
+    Guard(
+        "an info twice for one that lacks",
+        "worker/feed/tron_blocks.py",
+        ' or {each["id"] for each in infos} != by_id.keys()',
+        "",
+        FEED,
+    ),
+    Guard(
+        "a block that has transactions is not empty",
+        "worker/feed/tron_blocks.py",
+        'if not transactions and block["block_header"]',
+        'if False and block["block_header"]',
+        FEED,
+    ),
+    Guard(
+        "a Tron block's id is of its number",
+        "worker/feed/tron_blocks.py",
+        "if (int.from_bytes(found.hash[:8]), int.from_bytes(found.parent[:8])) != (number, number - 1):",
+        "if False:",
+        FEED,
+    ),
+    Guard(
+        "of a failed transaction only the owner",
+        "worker/feed/tron_blocks.py",
+        "    if succeeded:\n        parties",
+        "    if True:\n        parties",
+        FEED,
+    ),
+    Guard(
+        "a rejected payment is none", "worker/feed/tron_blocks.py", 'inner.get("rejected", False) is True or ', "", FEED
+    ),
+    Guard(
+        "a transfer of nothing touches nobody",
+        "worker/feed/blocks.py",
+        "if amount := int.from_bytes(value):",
+        "if (amount := int.from_bytes(value)) >= 0:",
+        FEED,
+    ),
+    Guard(
+        "what is issued is never counted",
+        "worker/feed/blocks.py",
+        "if before is None or change is None or account == NOBODY:",
+        "if change is None or account == NOBODY:",
+        FEED,
+    ),
+    Guard("an account of 20 bytes", "worker/feed/blocks.py", "if not word.startswith(_PADDING):", "if False:", FEED),
+    Guard(
+        "blocks are of the configured chain",
+        "worker/feed/attempt.py",
+        "if chain_id != self._facts.chain_id:",
+        "if False:",
+        FEED_READER,
+    ),
+    Guard(
+        "the block that was asked for",
+        "worker/feed/attempt.py",
+        "if header.number != number:",
+        "if False:",
+        FEED_READER,
+    ),
+    Guard(
+        "a block that is not final is not there",
+        "worker/feed/attempt.py",
+        "        if not self._is_asked_by_finality:\n            newest",
+        "        if False:\n            newest",
+        FEED_READER,
+    ),
+    Guard(
+        "a block's time is held against the clock",
+        "worker/feed/attempt.py",
+        "        check(snapshot, Expected(",
+        "        print(snapshot, Expected(",
+        FEED_READER,
+    ),
+    Guard(
+        "what is wrong with blocks stops no reads",
+        "worker/feed/attempt.py",
+        '"rest" if isinstance(failure, OF_THE_NODE) else "feed"',
+        '"rest"',
+        FEED_READER,
+    ),
+    Guard(
+        "slots that a block did not need are given back",
+        "worker/feed/attempt.py",
+        "            self.request.budget.give_back(self.node.id)\n",
+        "",
+        FEED_READER,
+    ),
+    Guard(
+        "a node that is behind is not the only one asked",
+        "worker/feed/reader.py",
+        "return self.number is None or not self.of.is_overdue(self.number)",
+        "return True",
+        FEED_READER,
+    ),
+    Guard(
+        "a block that lacks events is believed only the second time",
+        "worker/feed/reader.py",
+        "if attempt.seems_to_lack and not (",
+        "if False and not (",
+        FEED_READER,
+    ),
+    Guard(
+        "a block that nobody has any more is not waited for",
+        "worker/feed/reader.py",
+        "if number <= self._highest_known() - LEAST_TOLERATED_BLOCKS:",
+        "if False:",
+        FEED_READER,
+    ),
+    Guard(
+        "others' word that a node cannot be followed",
+        "worker/feed/ways.py",
+        "seen = shared.proved(entry_name(node_id))",
+        "seen = shared.get([entry_name(node_id)]).get(entry_name(node_id))",
+        FEED_READER,
+    ),
     Guard("signature", "api/auth.py", REQUIRED, f'{REQUIRED} "verify_signature": False, {KEPT}', AUTH),
     Guard("expiry", "api/auth.py", REQUIRED, f'{REQUIRED} "verify_exp": False,', AUTH),
     Guard("expiry of a token that is remembered", "api/auth.py", " and time() < expires:", ":", AUTH),
@@ -147,7 +310,7 @@ GUARDS = (
     Guard(
         "a worker serves the networks that it has nodes of",
         "worker/app.py",
-        "instance.app.amqp.queues.select(queues(worker_settings().networks))",
+        "instance.app.amqp.queues.select(queues(settings.networks, feed=settings.feed))",
         "pass",
         ("tests/unit/test_messages.py",),
     ),

@@ -10,6 +10,7 @@ from litestar import Litestar
 from litestar.datastructures import State
 
 from config.ops_settings import OpsSettings
+from db.feed_state import FeedState
 from db.freshness_queries import NetworkFreshness
 from db.network_state import SOUND, Condition
 from ops.history import History
@@ -125,6 +126,27 @@ def history(pictures: Sequence[Picture] = (), *, minutes: int = 360, gap: range 
     return made
 
 
+def feed(**more: Any) -> FeedState:
+    """A network whose blocks are followed, with what a test has otherwise."""
+    found = FeedState(
+        "feed",
+        "many_wallets",
+        6.0,
+        1.0,
+        72_889,
+        block_number=81_234_567,
+        block_time=moment(61),
+        covers=True,
+        sees_native=True,
+        good_until=moment(-9),
+        missed_native=12,
+        touches=31,
+        oldest_touch=moment(6),
+        now=moment(4),
+    )
+    return found._replace(**more)
+
+
 BUSY = picture(
     network(
         wallets=wallets(fresh=2090, failed=12, failing=10, never_synced=2, errors={"throttled": 9, "bad_address": 3}),
@@ -199,6 +221,22 @@ STATES: dict[str, Picture | None] = {
         queues=[QueuePicture("ticks", 10, NOW - 250, NOW - 244), QueuePicture("sync", 120, NOW - 246, NOW - 244)],
     ),
     "old": picture(at=NOW - 240),
+    "a feed": picture(
+        network(wallets=wallets(feed=feed(missed_usdt=1))),
+        network("ethereum", wallets=wallets("ethereum", feed=feed(read_every=12.0, sees_native=False))),
+        network("bsc", wallets=wallets("bsc", feed=feed(policy="every_block", reason="few_wallets", read_every=1.0))),
+    ),
+    "a feed behind": picture(
+        network(
+            wallets=wallets(
+                feed=feed(policy="cadence", reason="behind", good_until=moment(190), missed_native=0, jumps=1)
+            )
+        ),
+        network(
+            "ethereum",
+            wallets=wallets("ethereum", feed=feed(policy="cadence", reason="quota_too_small", stretch=4.0)),
+        ),
+    ),
     "a million": picture(
         network(
             wallets=wallets(

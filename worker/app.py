@@ -87,7 +87,8 @@ def find_room_for_temporary_files(own_folder: str) -> None:
 @signals.celeryd_init.connect
 def serve_networks_with_nodes(instance: Any, **_: Any) -> None:
     """The queues of other networks are for workers that have nodes of them. What -Q names overrides this."""
-    instance.app.amqp.queues.select(queues(worker_settings().networks))
+    settings = worker_settings()
+    instance.app.amqp.queues.select(queues(settings.networks, feed=settings.feed))
 
 
 @signals.beat_init.connect

@@ -10,12 +10,14 @@ import structlog
 from celery import Task
 from kombu.exceptions import OperationalError
 
-from config.broker import REFRESH_QUEUE
+from config.broker import FEED_QUEUE, REFRESH_QUEUE, sync_queue
 from config.networks import NetworkName
 from config.settings import worker_settings
 from db.claims import request_user, request_wallets
 from worker.app import app
 from worker.errors import BadArgument, NotConfigured
+from worker.feed.follow import follow
+from worker.reading import reader_for
 from worker.schedule.dispatch import dispatch
 from worker.sync.batch import sync_due
 from worker.sync.on_request import sync_one_batch, sync_requested
@@ -23,6 +25,9 @@ from worker.sync.on_request import sync_one_batch, sync_requested
 log = structlog.get_logger(__name__)
 
 NO_COOLDOWN = timedelta(0)
+
+MOST_BATCHES = 4
+"""Batches that are sent for one round of the feed; the next tick sends for what is left."""
 
 EXPECTED = (BadArgument, NotConfigured)
 """What is wrong with a message or the settings, not with the code: logged as one line, without a traceback."""
@@ -42,6 +47,17 @@ class Refusing(Task[Any, Any]):
 def dispatch_due_wallets() -> None:
     """Beat's tick: a message for each batch that is due."""
     dispatch()
+
+
+@app.task(base=Refusing, throws=EXPECTED)
+def follow_blocks(network: str) -> None:
+    """Beat's too: follow a network's blocks, and have the wallets read that they touched."""
+    known = _network(network)
+    progress = follow(known)
+    if progress.due:
+        _send_batches(known, progress.due)
+    if progress.more:
+        follow_blocks.apply_async(args=(network,), queue=FEED_QUEUE)
 
 
 @app.task(base=Refusing, throws=EXPECTED)
@@ -82,6 +98,16 @@ def _send(network: NetworkName, wallet_ids: Sequence[UUID]) -> bool:
         log.warning("refresh_not_sent", reason=type(error).__name__)
         return False
     return True
+
+
+def _send_batches(network: NetworkName, wallets: int) -> None:
+    """Messages for so many wallets that a block touched. What cannot be sent, beat's next tick sends."""
+    batches = min(-(-wallets // reader_for(network).max_wallets), MOST_BATCHES)
+    try:
+        for _ in range(batches):
+            sync_due_wallets.apply_async(args=(network,), queue=sync_queue(network))
+    except OperationalError as error:
+        log.warning("batch_not_sent", network=network, reason=type(error).__name__)
 
 
 def _network(value: Any) -> NetworkName:

@@ -127,8 +127,8 @@ LINES: dict[str, Line] = {
         database("older"),
         {
             "worker": ends("run `alembic upgrade head` first"),
-            "endpoint": runs("DATABASE_URL: the database has schema 0006, 0007 is wanted: run `alembic upgrade head`"),
-            "check": ends("database: schema 0006, 0007 is wanted"),
+            "endpoint": runs("DATABASE_URL: the database has schema 0006, 0008 is wanted: run `alembic upgrade head`"),
+            "check": ends("database: schema 0006, 0008 is wanted"),
         },
     ),
     "a role without rights": (

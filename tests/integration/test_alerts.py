@@ -141,6 +141,8 @@ def labels(alert: str, **others: str) -> Labels:
 
 NO_TICKS = labels("WorkersMissing", queue="ticks")
 NO_REFRESH = labels("WorkersMissing", queue="refresh")
+NO_FEED = labels("WorkersMissing", queue="feed")
+FEED_BEHIND = labels("FeedBehind", network="tron")
 NO_BSC = labels("WorkersMissing", queue="sync.bsc", network="bsc")
 STALLED = labels("NetworkStalled", network="tron")
 SLOW = labels("RefreshSlow")
@@ -150,6 +152,8 @@ SLOW = labels("RefreshSlow")
     ("cause", "quiet", "told"),
     [
         (NO_TICKS, [STALLED, labels("BeatSilent")], [SLOW, NO_BSC]),
+        (NO_FEED, [FEED_BEHIND], [STALLED, SLOW, labels("FeedMissed", network="tron"), labels("BeatSilent")]),
+        (labels("BeatSilent"), [STALLED, FEED_BEHIND], [SLOW, NO_FEED, labels("FeedMissed", network="tron")]),
         (NO_REFRESH, [SLOW], [STALLED, labels("BeatSilent"), labels("BalancesNotFresh", network="tron")]),
         (NO_BSC, [labels("BalancesStale", network="bsc")], [STALLED, SLOW, labels("BeatSilent")]),
         (labels("RedisAway"), [NO_TICKS, NO_BSC, STALLED, SLOW], [labels("NetworkOut", network="tron")]),

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from solc import compiled
 from vectors import recorded
 
 from devstack import chain as local
+from devstack import contracts
 from devstack.demo import solid_block
 from devstack.seed import fund, wallets
-from devstack.servers import CAP, ROOT, Server, ServerFailed, redis_server, running, wait_for
+from devstack.servers import CAP, ROOT, Server, ServerFailed, anvil, redis_server, running, wait_for
 from devstack.stack import SOLID_LAG, LocalChain, alone_in, base58_address, by_roles
 from worker.reading.contract import encode
 
@@ -27,9 +29,9 @@ NOBODY_BASE58 = "T9yD14Nj9j7xAB4dbGeiX9h8unkKHxuWwb"
 NOTHING_THERE = "4100000000000000000000000000000000dead0001"
 
 
-def test_the_tokens_bytes_are_what_its_source_compiles_to() -> None:
-    source = Path(local.__file__).parent / "token" / "Token.sol"
-    assert compiled(source, "Solidity", "Token").hex() == local.CREATION_CODE
+@pytest.mark.parametrize(("name", "code"), [("Token", contracts.TOKEN), ("Payer", contracts.PAYER)])
+def test_a_contracts_bytes_are_what_its_source_compiles_to(name: str, code: str) -> None:
+    assert compiled(contracts.FOLDER / f"{name}.sol", "Solidity", name).hex() == code
 
 
 def test_funds_are_solidified_as_soon_as_they_are_given(tron: LocalChain) -> None:
@@ -40,14 +42,61 @@ def test_funds_are_solidified_as_soon_as_they_are_given(tron: LocalChain) -> Non
 
 def test_tokens_are_minted_and_move(ethereum: LocalChain) -> None:
     chain, token = ethereum.chain, ethereum.token
-    owner = bytes.fromhex(chain.ask("eth_accounts")[0][2:])
     holders = [(0x51_0000 + number).to_bytes(20) for number in range(300)]
-    chain.mint(token, [(holder, number * 7) for number, holder in enumerate(holders)] + [(owner, 100)])
+    chain.mint(token, [(holder, number * 7) for number, holder in enumerate(holders)] + [(chain.owner, 100)])
     assert [chain.balance_of(token, holders[number]) for number in (0, 1, 299)] == [0, 7, 2093]
     chain.transfer(token, holders[0], 60)
     assert chain.balance_of(token, holders[0]) == 60
     with pytest.raises(local.ChainFailed):
         chain.transfer(token, holders[0], 10**18)
+
+
+@pytest.fixture
+def still(tmp_path: Path) -> Iterator[tuple[local.Chain, bytes]]:
+    """A chain that makes blocks only when it is asked to, and its token."""
+    with anvil(tmp_path, "still", 1337, 1000) as node:
+        chain = local.Chain(node.url)
+        chain.make_no_blocks()
+        yield chain, chain.deploy_token(mined=True)
+
+
+def test_a_block_is_made_of_what_several_accounts_send(still: tuple[local.Chain, bytes]) -> None:
+    chain, token = still
+    sender, receiver = bytes(19) + b"s", bytes(19) + b"r"
+    chain.set_native([(sender, 10**18)])
+    chain.mint(token, [(sender, 100)], mined=True)
+    receipts = chain.make_block(
+        contracts.set_fee(token, 1000, 5),
+        contracts.transfer(token, receiver, 40, sender),
+        contracts.transfer(token, receiver, 1000, sender),
+        contracts.payment(receiver, 7, sender),
+    )
+    assert [receipt["status"] for receipt in receipts] == ["0x1", "0x1", "0x0", "0x1"], "more than the sender has"
+    assert len({receipt["blockNumber"] for receipt in receipts}) == 1
+    # Which of two senders comes first is the node's affair, and so whether the fee was there already.
+    assert chain.balance_of(token, sender) == 60
+    assert chain.balance_of(token, receiver) + chain.balance_of(token, chain.owner) == 41
+    assert chain.native_of(receiver) == 7
+    chain.make_block(contracts.destroy(token, receiver), contracts.issue(token, 50), contracts.redeem(token, 20))
+    assert chain.balance_of(token, receiver) == 0
+    chain.make_block(contracts.transfer(token, receiver, 30), contracts.transfer_from(token, sender, receiver, 60))
+    assert chain.balance_of(token, receiver) == 27 + 55, "without a tenth, of which five are the most"
+
+
+def test_blocks_are_put_in_the_place_of_others(still: tuple[local.Chain, bytes]) -> None:
+    chain, token = still
+    kept, gone, new = (bytes(19) + name for name in (b"k", b"g", b"n"))
+    chain.mint(token, [(kept, 1)], mined=True)
+    chain.mint(token, [(gone, 2)], mined=True)
+    chain.mine(2)
+    before = [chain.ask("eth_getBlockByNumber", hex(number), False) for number in range(chain.head() + 1)]
+    chain.reorganise(3, (contracts.mint(token, [new], [3]), 1))
+    after = [chain.ask("eth_getBlockByNumber", hex(number), False) for number in range(chain.head() + 1)]
+    same = [one["hash"] == other["hash"] for one, other in zip(before, after, strict=True)]
+    assert same == [True] * (len(before) - 3) + [False] * 3
+    assert [block["parentHash"] for block in after[1:]] == [block["hash"] for block in after[:-1]]
+    assert [chain.balance_of(token, each) for each in (kept, gone, new)] == [1, 0, 3]
+    assert chain.balance_of(token, new, hex(chain.head() - 2)) == 0, "it is in the second of the three"
 
 
 def test_nobody_is_let_into_its_database_without_the_password(postgres_server: Server) -> None:

@@ -173,6 +173,21 @@ def test_a_wallets_state_is_said_in_a_word(tables: Tables) -> None:
     assert words(wallet) == ("Not enrolled", "not before a worker has enrolled it")
 
 
+def test_a_wallet_that_a_block_touched_says_so_and_when_it_is_read(tables: Tables) -> None:
+    (wallet,) = tables.add("tron", TRON_ADDRESS)
+    read(tables, wallet)
+    tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '6 hours'")
+    assert words(wallet)[1] == "in 6 h"
+    assert "Touched" not in shown(wallet).body.decode()
+    due = "now() + interval '1 min'"
+    touch = f"INSERT INTO touches (wallet_id, block_number, network, due_at) VALUES (%s, %s, 'tron', {due})"
+    tables.rows(touch, wallet, 81_000_124)
+    tables.rows(touch, wallet, 81_000_126)
+    assert words(wallet)[1] == "in 1 min"
+    body = shown(wallet).body.decode()
+    assert "by block 81,000,126 and 1 before it, which no read has shown yet" in body
+
+
 def test_a_look_up_cannot_change_anything(tables: Tables) -> None:
     tables.add("tron", TRON_ADDRESS)
 

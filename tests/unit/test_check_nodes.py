@@ -22,7 +22,7 @@ USDT, USDT_E = PRESETS["avalanche"].usdt_contract, *PRESETS["avalanche"].other_t
 
 
 def settings(**variables: Any) -> WorkerSettings:
-    return WorkerSettings(database_url="postgresql://nobody/", redis_url="redis://nobody", **variables)
+    return WorkerSettings(database_url="postgresql://nobody/", redis_url="redis://nobody", feed=False, **variables)
 
 
 def finding(node: FakeNode) -> Finding:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from db.feed_state import FeedState
 from db.freshness_queries import NetworkFreshness
 from db.network_state import SOUND
 from worker.admin.freshness import is_late, late_lines, lines, network_report, reads_per_hour, requests_made
@@ -13,6 +14,7 @@ from worker.admin.node_states import NodeState
 from worker.reading.request_counts import SPAN_SECONDS
 
 NOW = 1_795_000_000.0
+MOMENT = datetime(2026, 11, 26, 8, 0, tzinfo=UTC)
 WALLETS = NetworkFreshness(
     network="tron",
     wallets=1000,
@@ -102,6 +104,65 @@ def test_a_network_is_told_in_lines() -> None:
         "  requests   8 an hour (by the cadence, at the least), 190 a day",
         "  endpoint   node:443: ready, by return, 500 wallets a request, 0 requests in the past hour",
     ]
+
+
+FEED = FeedState(
+    "feed",
+    "many_wallets",
+    6.0,
+    1.0,
+    72_889,
+    block_number=81_234_567,
+    block_time=MOMENT - timedelta(seconds=4),
+    covers=True,
+    sees_native=True,
+    good_until=MOMENT + timedelta(seconds=9),
+    missed_native=12,
+    now=MOMENT,
+)
+
+
+def of_feed(**more: Any) -> list[str]:
+    told = lines(report(replace(WALLETS, feed=FEED._replace(**more))))
+    return [line.strip() for line in told if line.split()[0] in {"policy", "feed", "blind"}]
+
+
+def test_how_a_network_is_kept_fresh_is_told_in_sentences() -> None:
+    assert of_feed() == [
+        (
+            "policy     Blocks are followed: wallets that they touch are read, every 6 s, and all others by a sweep."
+            " They are so many that following blocks costs less than reading all of them."
+        ),
+        "feed       followed to block 81,234,567, of 4 s ago, 0 touches to be served, missed: USDT 0, native 12",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"touches": 1, "oldest_touch": MOMENT - timedelta(seconds=2)}, "1 touch to be served, one for 2 s, missed"),
+        ({"good_until": MOMENT - timedelta(minutes=2)}, "behind for 2 min, 0 touches"),
+        ({"block_number": None}, "feed       no block was followed yet"),
+        ({"policy": "cadence", "reason": "behind"}, "feed       followed to block 81,234,567"),
+        ({"policy": "cadence", "reason": "behind"}, "The feed is behind the chain, and catches up."),
+        ({"sees_native": False}, "blind      Blocks do not show here what contracts pay in the native coin"),
+        ({"policy": "cadence", "reason": "blind"}, "celery -A worker check"),
+        ({"policy": "cadence", "reason": "quota", "stretch": 2.0}, "the cadence's intervals are 2 times as long"),
+    ],
+    ids=str,
+)
+def test_a_feed_tells_its_state(more: dict[str, Any], words: str) -> None:
+    assert words in "\n".join(of_feed(**more))
+
+
+def test_nothing_is_said_of_a_feed_that_there_is_not() -> None:
+    assert of_feed(policy="every_block", reason="few_wallets", read_every=3.0) == [
+        (
+            "policy     All wallets are read every 3 s. They are so few that reading all of them costs no more than"
+            " following blocks would."
+        )
+    ]
+    assert [line for line in lines(report()) if line.split()[0] in {"policy", "feed", "blind"}] == []
 
 
 def test_all_but_one_in_a_million_are_not_all() -> None:

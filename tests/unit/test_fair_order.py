@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.broker import queues, sync_queue
+from config.broker import FEED_QUEUE, queues, sync_queue
 from worker.queues.fair_order import FairOrder
 
 TEN = tuple(f"network-{at}" for at in range(10))
-QUEUES = queues(TEN)
+QUEUES = queues(TEN, feed=True)
 NETWORKS = [sync_queue(network) for network in TEN]
 BACKLOG, HANGS, *OTHERS = NETWORKS
 TIME_OUT = 25.0  # seconds for which a batch of a network that hangs occupies a process
@@ -92,6 +92,26 @@ def test_where_one_has_a_backlog_and_one_hangs_the_batches_of_the_others_wait_fo
     waited = [worker.arrive(other) for other in OTHERS * 20]
     assert max(waited) <= TIME_OUT
     assert sum(waited) / len(waited) < 2 * BATCH
+
+
+FOLLOWED = 0.1  # seconds that a message of the feed takes
+BLOCK_TIME = 3.0  # seconds between two of them
+SOME = 10
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_message_of_the_feed_waits_for_a_batch_or_two_and_not_for_one_of_each_network(processes: int) -> None:
+    worker = Worker(processes, dict.fromkeys(NETWORKS, 10**6), {FEED_QUEUE: FOLLOWED}).run(600)
+    waited = []
+    for _ in range(50):
+        waited.append(worker.arrive(FEED_QUEUE))
+        worker.run(worker.now + BLOCK_TIME)
+    assert max(waited[SOME:]) < 3 * BATCH, "once it is known how short they are"
+
+
+def test_a_feed_whose_nodes_hang_has_no_more_of_the_processes_than_a_network_that_has_work() -> None:
+    worker = Worker(2, dict.fromkeys([FEED_QUEUE, *NETWORKS], 10**6), {FEED_QUEUE: TIME_OUT}).run(3600)
+    assert worker.spent[FEED_QUEUE] / sum(worker.spent.values()) < 0.15
 
 
 def test_networks_whose_batches_differ_in_cost_have_as_much_of_the_processes_each() -> None:

@@ -14,6 +14,8 @@ OURS = {"api", "celeryconfig", "config", "db", "devstack", "ops", "worker"}
 PURE = [
     "worker/schedule/cadence.py",
     "worker/errors.py",
+    "worker/feed/policy.py",
+    "worker/feed/policy_words.py",
     "worker/wording.py",
     "worker/reading/contract.py",
     "config/addresses.py",
@@ -27,6 +29,9 @@ PURE = [
     "worker/reading/backoff.py",
     "worker/reading/batch_size.py",
     "worker/reading/shared_entries.py",
+    "worker/feed/blocks.py",
+    "worker/feed/evm_blocks.py",
+    "worker/feed/tron_blocks.py",
     "api/balances.py",
     "config/work_counts.py",
     "ops/exposition.py",
@@ -111,10 +116,11 @@ ANYWHERE = {"config", "worker.errors", "worker.wording"}
 @pytest.mark.parametrize(
     ("room", "others"),
     [
+        ("feed", {"worker.reading", "worker.schedule.cadence", "worker.schedule.sizing", "db"}),
         ("nodes", {"worker.reading"}),  # what a node is to a reader, and the words that it carries
         ("reading", {"worker.nodes"}),
         ("queues", {"worker.liveness", "worker.ops_notes"}),
-        ("sync", {"worker.reading", "worker.schedule", "db"}),
+        ("sync", {"worker.reading", "worker.schedule", "worker.feed", "db"}),
     ],
 )
 def test_a_room_of_the_worker_knows_only_those_that_it_needs(room: str, others: set[str]) -> None:
@@ -124,14 +130,15 @@ def test_a_room_of_the_worker_knows_only_those_that_it_needs(room: str, others: 
         for path in modules(f"worker/{room}")
         for name in imports(path)
         if name.partition(".")[0] in OURS
-        and not allowed & {name, name.partition(".")[0], ".".join(name.split(".")[:2])}
+        and not allowed & {name, name.partition(".")[0], ".".join(name.split(".")[:2]), ".".join(name.split(".")[:3])}
     }
     assert found == set()
 
 
 OF_THE_WORKERS = {
     *("worker.errors", "worker.wording", "worker.reading", "worker.nodes.urls"),
-    *("worker.admin.node_states", "worker.admin.freshness"),
+    *("worker.admin.node_states", "worker.admin.freshness", "worker.admin.feed_report"),
+    "worker.feed.policy_words",
 }
 """What the process of operators knows of workers: what they share of nodes, and how that is told."""
 

@@ -180,12 +180,16 @@ def with_nodes(monkeypatch: pytest.MonkeyPatch, *names: str) -> dict[str, Any]:
 def test_a_worker_serves_the_queues_of_the_networks_that_it_has_nodes_of(
     configured: list[str], served: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert consumed(with_nodes(monkeypatch, *configured)) == ["ticks", "refresh", *served]
+    conf = with_nodes(monkeypatch, *configured)
+    assert consumed(conf) == ["ticks", "refresh", *served]
+    monkeypatch.setenv("FEED", "on")
+    worker_settings.cache_clear()
+    assert consumed(conf) == ["ticks", "refresh", "feed", *served]
 
 
 def test_queues_of_any_known_network_may_be_chosen_whatever_nodes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     conf = with_nodes(monkeypatch, "ETHEREUM")
-    chosen = "ticks,refresh,sync.ethereum,sync.tron"
+    chosen = "ticks,refresh,feed,sync.ethereum,sync.tron"
     assert consumed(conf, chosen) == chosen.split(",")
     with pytest.raises(ImproperlyConfigured):
         consumed(conf, "ticks,sync.etherium")

@@ -4,7 +4,7 @@ import ast
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from config.ops_settings import OpsSettings
 from config.work_counts import BATCH_OUTCOMES, BATCH_SIZES
+from db.feed_state import FeedState
 from db.freshness_queries import NetworkFreshness
 from db.network_state import Condition
 from ops.collector import Collector
@@ -30,6 +31,8 @@ FIXED = {
     "overdue_since_timestamp_seconds": ("network",),
     "last_read_timestamp_seconds": ("network",),
     "block_timestamp_seconds": ("network",),
+    "feed_block_timestamp_seconds": ("network",),
+    "feed_missed_total": ("network", "asset"),
     "requests_total": ("network", "endpoint"),
     "endpoint_resting_until_timestamp_seconds": ("network", "endpoint"),
     "queue_messages": ("queue",),
@@ -38,7 +41,10 @@ FIXED = {
     "redis_up": (),
 }
 """Names that other programs depend on."""
-LABELS = {"network", "endpoint", "error", "state", "queue", "outcome", "name", "route", "status"}
+LABELS = {
+    *("network", "endpoint", "error", "state", "queue", "outcome", "name", "route", "status"),
+    *("policy", "asset"),
+}
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -71,6 +77,23 @@ def node(name: str = "a.example", **more: Any) -> NodeState:
     return NodeState(name, **{**values, **more})
 
 
+FEED = FeedState(
+    "feed",
+    "many_wallets",
+    3.0,
+    1.0,
+    87_000,
+    block_number=7,
+    block_time=AT,
+    good_until=AT,
+    missed_usdt=1,
+    missed_native=2,
+    jumps=3,
+    reorganisations=4,
+    touches=5,
+    oldest_touch=AT,
+    now=AT,
+)
 WALLETS = NetworkFreshness(
     "tron",
     wallets=10,
@@ -90,6 +113,7 @@ WALLETS = NetworkFreshness(
     last_read=AT,
     block_time=AT,
     overdue_since=AT,
+    feed=FEED,
 )
 WORK = Work(
     requests={"a.example": 7},
@@ -176,8 +200,35 @@ def test_a_picture_is_told_number_for_number() -> None:
         (le, "tron"): n for le, n in [("1.0", 0), ("10.0", 1), ("100.0", 1), ("500.0", 3), ("2500.0", 3), ("+Inf", 4)]
     }
     assert (of(found, "batch_wallets_sum"), of(found, "batch_wallets_count")) == ({("tron",): 3500}, {("tron",): 4})
-    for name in ("oldest_read", "last_read", "block", "overdue_since", "network_out_since"):
+    assert of(found, "freshness_policy") == {("tron", "feed"): 1}
+    assert of(found, "feed_missed_total") == {("usdt", "tron"): 1, ("native", "tron"): 2}
+    for name, number in (("jumps_total", 3), ("reorganisations_total", 4), ("touches", 5)):
+        assert of(found, f"feed_{name}") == {("tron",): number}
+    of_feed = ("feed_block", "feed_behind_since", "feed_oldest_touch")
+    for name in (*of_feed, "oldest_read", "last_read", "block", "overdue_since", "network_out_since"):
         assert of(found, f"{name}_timestamp_seconds") == {("tron",): AT.timestamp()}, "a moment, and no age"
+
+
+def of_feed(**more: Any) -> set[str]:
+    """The metrics of a feed that have a sample, by their names."""
+    tron = replace(TRON, wallets=replace(WALLETS, feed=FEED._replace(**more)))
+    return {name for name, _ in samples(rendered(replace(FULL, networks=[tron]), KNOWN)) if name.startswith("feed_")}
+
+
+def test_a_feed_that_is_not_relied_on_is_neither_behind_nor_at_a_block() -> None:
+    moments = {"feed_block_timestamp_seconds", "feed_behind_since_timestamp_seconds"}
+    assert moments <= of_feed()
+    assert moments <= of_feed(policy="cadence", reason="behind"), "it is to be taken up again"
+    for reason in ("off", "blind", "quota", None):
+        assert not moments & of_feed(policy="cadence", reason=reason)
+    assert not moments & of_feed(policy="every_block", reason="few_wallets")
+
+
+def test_a_feed_that_keeps_up_is_not_behind() -> None:
+    later = AT + timedelta(seconds=1)
+    assert "feed_behind_since_timestamp_seconds" not in of_feed(good_until=later)
+    assert "feed_behind_since_timestamp_seconds" not in of_feed(good_until=None)
+    assert "feed_missed_total" in of_feed(good_until=None), "a counter begins at zero, so that its first step is seen"
 
 
 def test_without_redis_its_part_is_absent_and_never_zero() -> None:

@@ -126,6 +126,18 @@ TOLD = [
     ("old", "Nothing was looked at for 4 min. Before: All 2,102 wallets are fresh."),
     ("a million", "991,204 of 1,000,000 wallets are fresh; 8,796 fail."),
     ("a million", "6 <0.1%"),
+    (
+        "a feed",
+        "Blocks are followed: wallets that they touch are read, every 6 s, and all others by a sweep. They are so",
+    ),
+    ("a feed", "Followed to block 81,234,567 1 min 1 s old Touches waiting 31 one for 6 s Missed, USDT 1"),
+    ("a feed", "Blocks do not show here what contracts pay in the native coin: reads by the cadence do."),
+    ("a feed", "All wallets are read every 1 s. They are so few that reading all of them costs no more"),
+    ("a feed behind", "The feed of blocks is behind for 3 min 6 s: wallets are read by the cadence."),
+    ("a feed behind", "Behind for 3 min 10 s"),
+    ("a feed behind", "Gaps 1"),
+    ("a feed behind", "*_DAILY_QUOTA is too small for this many wallets, however seldom they are read."),
+    ("a feed behind", "intervals are 4 times as long."),
 ]
 
 
@@ -146,6 +158,13 @@ def test_what_is_unknown_is_never_told_as_zero(name: str) -> None:
 def test_the_title_says_what_is_wrong() -> None:
     assert "<title>tron: Out ·" in get(STATES["out"]).body.decode()
     assert "<title>tron: Fresh ·" in get(STATES["well"]).body.decode()
+
+
+def test_nothing_is_said_of_a_feed_where_nobody_has_decided_anything() -> None:
+    assert "How it is kept fresh" not in text(get(STATES["well"]))
+    told = text(get(STATES["a feed"]))
+    assert told.count("How it is kept fresh") == 3
+    assert told.count("Followed to block") == 2, "the third one follows none"
 
 
 def test_words_of_strangers_are_shown_as_words() -> None:

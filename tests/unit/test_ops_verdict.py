@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from pictures import LEASE, NOW, moment, network, node, picture, wallets, without_redis
+from pictures import LEASE, NOW, feed, moment, network, node, picture, wallets, without_redis
 
 from db.freshness_queries import NetworkFreshness
 from db.network_state import Condition
@@ -158,6 +158,17 @@ def test_what_was_seen_too_long_ago_is_never_told_as_good() -> None:
         (network(wallets=wallets(condition=Condition(None, None, 3, 0))), Level.WATCH, "3 wallets had a worker"),
         (network(wallets=wallets(condition=Condition(None, None, 0, 1))), Level.WATCH, "1 change is held back"),
         (network(nodes=[node(keys_refused=1)]), Level.ACT, "refuses 1 key of 3"),
+        (network(wallets=wallets(feed=feed(good_until=moment(124)))), Level.WATCH, "is behind for 2 min"),
+        (
+            network(wallets=wallets(feed=feed(policy="cadence", reason="behind", good_until=moment(64)))),
+            Level.WATCH,
+            "is behind for 1 min",
+        ),
+        (
+            network(wallets=wallets(feed=feed(policy="cadence", reason="deprecated"))),
+            Level.WATCH,
+            "moved to another contract",
+        ),
         (
             network(nodes=[node(keys=0, resting_reason="unauthorized", resting_seconds=9.0)]),
             Level.ACT,
@@ -175,6 +186,9 @@ def test_what_else_should_be_known_is_noted(found: NetworkPicture, level: Level,
 @pytest.mark.parametrize("quota", [None, Quota(100), Quota(100, 10, 60.0)])
 def test_a_network_in_good_order_has_no_note(quota: Quota | None) -> None:
     assert list(notes(network(quota=quota))) == []
+    assert list(notes(network(quota=quota, wallets=wallets(feed=feed())))) == []
+    left = feed(policy="every_block", reason="few_wallets", good_until=moment(999))
+    assert list(notes(network(quota=quota, wallets=wallets(feed=left)))) == [], "a feed that was left is not behind"
 
 
 def states(found: Any, now: float = NOW, ticks: float = 1.0) -> dict[str, tuple[Level, str]]:

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from db.claims import Claim, ClaimedWallet
+from db.claimed_wallets import ClaimedWallet
+from db.claims import Claim
 from db.network_state import State
 from worker.errors import OverBudget, ReadFailed, Throttled, TooMuch, Unreachable
 from worker.reading.contract import Balance, Block, Snapshot

@@ -6,7 +6,8 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
-from db.claims import Claim, ClaimedWallet
+from db.claimed_wallets import ClaimedWallet
+from db.claims import Claim
 from db.held_changes import NO_HISTORY
 from worker.errors import Throttled, Unreachable
 from worker.reading.contract import Balance, Block

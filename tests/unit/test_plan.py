@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from worker.admin.plan import advice
 from worker.admin.plan_command import plan
 from worker.admin.provider_plans import PLANS
-from worker.admin.sizing import DAY, reads_a_day, sizing
 from worker.schedule.cadence import Policy
+from worker.schedule.sizing import DAY, reads_a_day, sizing
 
 POLICY = Policy(60, 900)
 
@@ -94,6 +94,36 @@ def test_intervals_budgets_and_quotas_are_those_of_the_settings() -> None:
     assert network["first_pass_seconds"] == 50
     (slower,) = told("--wallets", "100000", SYNC_INTERVAL_IDLE="9000", **env)["networks"]
     assert slower["requests_per_day"] < network["requests_per_day"] / 3
+
+
+@pytest.mark.parametrize(
+    ("wallets", "env", "way", "reason", "a_day"),
+    [
+        ("tron=1500", {}, "every_block", "few_wallets", 86_400),
+        ("tron=100000", {}, "feed", "many_wallets", 87_289),
+        ("tron=100000", {"TRON_DAILY_QUOTA": "100000"}, "feed", "many_wallets_merged", 72_889),
+        ("tron=100000", {"TRON_DAILY_QUOTA": "50000"}, "cadence", "quota", 26_280),
+        ("tron=100000", {"FEED": "off"}, "cadence", "off", 26_280),
+        ("ethereum=100000", {}, "feed", "many_wallets", 27_357),
+        ("arbitrum=100000", {}, "cadence", "budget", 5757),
+        ("tron=100000", {"SYNC_INTERVAL_SWEEP": "1000"}, "feed", "many_wallets", 105_600),
+    ],
+)
+def test_the_way_by_which_a_network_will_be_kept_fresh_is_told_with_what_it_takes(
+    wallets: str, env: dict[str, str], way: str, reason: str, a_day: float
+) -> None:
+    (network,) = told("--wallets", wallets, **env)["networks"]
+    policy = network["policy"]
+    assert (policy["way"], policy["reason"], round(policy["requests_per_day"])) == (way, reason, a_day)
+    quota = env.get("TRON_DAILY_QUOTA")
+    assert policy["share_of_quota"] == (pytest.approx(policy["requests_per_day"] / int(quota)) if quota else None)
+
+
+def test_the_feed_is_told_in_a_sentence_where_it_is_on() -> None:
+    done = run("--wallets", "tron=100000", TRON_DAILY_QUOTA="100000")
+    assert "  policy     Blocks are followed: wallets that they touch are read, every 6 s, and all" in done.stdout
+    assert "             72,889 requests a day at the most, 72.9% of the quota\n" in done.stdout
+    assert "  policy" not in run("--wallets", "tron=100000", FEED="off").stdout
 
 
 def test_what_to_set_is_told_in_sentences() -> None:

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from db.claims import Claim, ClaimedWallet
+from db.claimed_wallets import ClaimedWallet
+from db.claims import Claim
 from db.held_changes import NO_HISTORY
 from worker.errors import Unreachable
 from worker.reading.contract import Balance, Block
-from worker.sync.batch import _read
+from worker.sync.feed_check import FeedCheck
+from worker.sync.judged_read import JudgedRead
 from worker.sync.outcome import Found
 from worker.sync.verify import agrees, believed, confirmed, doubted
 
@@ -105,7 +107,9 @@ def test_no_rise_above_the_sum_is_written_on_one_reads_word(
 
 def found(reading: Reading, above: int | None = 10**3) -> Found:
     claim = claimed(ClaimedWallet(UUID(int=1), accounts(1)[0], "", 0, None, NOW, 977, 5, 90))
-    return _read(reading.reader, claim, accounts(1), monotonic() + 60, confirm_rises=above)[1][0]
+    deadline = monotonic() + 60
+    read = JudgedRead(reading.reader, claim, accounts(1), deadline, FeedCheck(claim, deadline), above)
+    return read.read()[1][0]
 
 
 def test_another_endpoint_confirms_a_rise_or_it_is_not_written() -> None:

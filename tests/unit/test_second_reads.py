@@ -7,11 +7,13 @@ from uuid import UUID
 import pytest
 from fakes import NOW, FakeNode, Reading, accounts, asked, balance_of, fails
 
-from db.claims import Claim, ClaimedWallet
+from db.claimed_wallets import ClaimedWallet
+from db.claims import Claim
 from devstack.servers import CAP
 from worker.errors import Throttled
 from worker.reading.contract import Balance, Block
-from worker.sync.batch import _read
+from worker.sync.feed_check import FeedCheck
+from worker.sync.judged_read import JudgedRead
 from worker.sync.outcome import Found
 
 WALLET = accounts(1)[0]
@@ -25,7 +27,8 @@ def found(reading: Reading, *, wallets: int = 1, block: int = 90) -> list[Found]
         for at, account in enumerate(accounts(wallets))
     )
     claim = Claim("ethereum", UUID(int=99), NOW, claimed)
-    return _read(reading.reader, claim, accounts(wallets), monotonic() + CAP)[1]
+    deadline = monotonic() + CAP
+    return JudgedRead(reading.reader, claim, accounts(wallets), deadline, FeedCheck(claim, deadline)).read()[1]
 
 
 def told(each: Found) -> Balance | str | None:
@@ -89,7 +92,7 @@ def test_wallets_that_were_read_at_a_newer_block_are_read_again_by_another_endpo
 def test_a_second_read_knows_that_time_has_passed_since_the_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     slow, good = FakeNode("slow"), FakeNode("good")
     passed = [0.0]
-    for module in ("worker.sync.batch", "worker.reading.reader", "worker.reading.attempt"):
+    for module in ("worker.sync.judged_read", "worker.reading.reader", "worker.reading.attempt"):
         monkeypatch.setattr(f"{module}.monotonic", lambda: monotonic() + passed[0])
     slow.balances = good.balances = lambda _account: (0, 5)
 

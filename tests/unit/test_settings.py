@@ -101,6 +101,9 @@ def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
         ),
         (WorkerSettings, {**QUEUE, "SYNC_LEASE": "1"}, "SYNC_LEASE: Input should be greater than or equal to 3"),
         (WorkerSettings, {**QUEUE, "SYNC_INTERVAL_IDLE": "30"}, "SYNC_INTERVAL_IDLE must not be shorter than"),
+        (WorkerSettings, {**QUEUE, "SYNC_INTERVAL_SWEEP": "899"}, "SYNC_INTERVAL_SWEEP: must not be shorter than"),
+        (WorkerSettings, {**QUEUE, "SYNC_INTERVAL_SWEEP": "0"}, "SYNC_INTERVAL_SWEEP: Input should be greater than 0"),
+        (WorkerSettings, {**QUEUE, "FEED": "hunter2"}, "FEED: Input should be a valid boolean"),
         (
             WorkerSettings,
             {**QUEUE, "SYNC_INTERVAL_ACTIVE": "0"},
@@ -148,6 +151,33 @@ def test_a_wrong_setting_stops_the_start_with_a_sentence(
         load(kind)
     assert sentence in str(stop.value)
     assert "hunter2" not in str(stop.value)
+
+
+@pytest.mark.parametrize(
+    ("idle", "sweep", "expected"),
+    [("", "", 21_600), ("36000", "", 36_000), ("36000", "36001", 36_001), ("", "900", 900)],
+)
+def test_a_sweep_is_six_hours_unless_the_idle_interval_is_longer_or_it_is_set(
+    idle: str, sweep: str, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, {**QUEUE, "SYNC_INTERVAL_IDLE": idle, "SYNC_INTERVAL_SWEEP": sweep})
+    assert load(WorkerSettings).sync_interval_sweep == expected
+
+
+@pytest.mark.parametrize(
+    ("feed", "idle", "longest"), [("off", "900", 900), ("on", "900", 21_600), ("on", "7200", 28_800)]
+)
+def test_a_balance_is_fresh_for_as_long_as_nobody_has_to_read_it(
+    feed: str, idle: str, longest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, {**API, "FEED": feed, "SYNC_INTERVAL_IDLE": idle})
+    assert load(ApiSettings).longest_interval == longest
+
+
+@pytest.mark.parametrize(("given", "on"), [("", True), ("on", True), ("ON", True), ("off", False), ("false", False)])
+def test_blocks_are_followed_unless_the_feed_is_off(given: str, on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, {**QUEUE, "FEED": given})
+    assert load(WorkerSettings).feed is on
 
 
 def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.claims import Claim, ClaimedWallet
+from db.claimed_wallets import ClaimedWallet
+from db.claims import Claim
 from db.held_changes import NO_HISTORY, HeldChange, History, Rates
 from worker.reading.contract import Balance, Block
 from worker.schedule.cadence import Policy

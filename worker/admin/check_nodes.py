@@ -19,6 +19,7 @@ from config.networks import NetworkName
 from config.settings import WorkerSettings
 from db.networks import with_wallets
 from db.session import clock, transaction
+from worker.admin.check_feed import following
 from worker.admin.finding import Finding
 from worker.errors import ReadFailed, Throttled, Unauthorized
 from worker.reading import nodes_for
@@ -148,6 +149,8 @@ def nodes(network: NetworkName, settings: WorkerSettings, ahead: float, blocks: 
         if found.ok and chain.decimals is None:
             found = replace(found, detail=f"{found.detail}, its token has {reader.decimals} decimals")
         yield found
+        if found.ok and settings.feed:
+            yield following(reader, ahead)
         facts = replace(facts, decimals=reader.decimals)  # as those must be that the others tell
 
 

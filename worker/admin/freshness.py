@@ -10,6 +10,7 @@ other wallets had the same mix, are divided by the wallets a request. That is th
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import time
 from typing import Any
@@ -19,6 +20,7 @@ from config.networks import NetworkName
 from config.settings import WorkerSettings
 from db.freshness_queries import NetworkFreshness, freshness
 from db.session import transaction
+from worker.admin.feed_report import by_settings, feed_lines, feed_report, policy_report
 from worker.admin.node_states import NodeState, node_states, per_request
 from worker.reading import shared_of
 from worker.reading.request_counts import SPAN_SECONDS
@@ -48,6 +50,7 @@ def look(settings: WorkerSettings, *, daily_quota: int | None = None, max_overdu
         if synced or network in found:
             nodes, size = _nodes(network, settings, redis=redis) if synced else ([], None)
             wallets = found.get(network, NetworkFreshness(network))
+            wallets = replace(wallets, feed=by_settings(wallets.feed, enabled=settings.feed))
             quota = daily_quota or (settings.chain(network).daily_quota if synced else None)
             reports.append(network_report(wallets, nodes, synced=synced, size=size, daily_quota=quota))
     late = None if max_overdue is None else [each["network"] for each in reports if is_late(each, max_overdue)]
@@ -114,6 +117,8 @@ def network_report(
         "lost": found.lost,
         "doubted": found.doubted,
         "reads_per_hour": reads,
+        "policy": policy_report(found.feed),
+        "feed": feed_report(found.feed),
         "daily_quota": daily_quota,
         "requests": requests_made(spans, time() if now is None else now, requests, daily_quota),
         "endpoints": None if nodes is None else [node.as_json() for node in nodes],
@@ -166,6 +171,7 @@ def lines(report: Report) -> Iterator[str]:
     if report["failing"]:
         most_first = sorted(report["errors"].items(), key=lambda item: (-item[1], item[0]))
         yield f"  failing    {report['failing']:,}: " + ", ".join(f"{code} {count:,}" for code, count in most_first)
+    yield from feed_lines(report["policy"], report["feed"])
     yield from _lines_of_cost(report)
     for node in report["endpoints"] or ():
         yield f"  endpoint   {node['name']}: {', '.join(_of_node(node))}"

@@ -12,10 +12,11 @@ from config.network_settings import NodeSettings, prefix
 from config.networks import NetworkName
 from config.settings import WorkerSettings
 from worker.admin.provider_plans import plans_of
-from worker.admin.sizing import Sizing, sizing
+from worker.feed.policy import PolicyFacts, choose, requests_a_day, sweep_a_day
+from worker.feed.policy_words import told
 from worker.reading.facts import most_wallets_of
-from worker.schedule.cadence import Policy
-from worker.sync.batch import CLAIM_AHEAD
+from worker.schedule.cadence import CLAIM_AHEAD, Policy
+from worker.schedule.sizing import Sizing, sizing
 from worker.wording import counted, in_words
 
 Plan = dict[str, Any]
@@ -32,6 +33,7 @@ def plan(settings: WorkerSettings, wallets: Mapping[NetworkName, int], *, touche
     ahead = settings.sync_interval_active * CLAIM_AHEAD
     networks = [
         _network(settings.network_settings[network], number, policy, touches=touches, ahead=ahead)
+        | _kept_fresh(settings, network, number, policy, touches=touches, ahead=ahead)
         for network, number in wallets.items()
     ]
     return {
@@ -86,6 +88,41 @@ def _network(own: NodeSettings, wallets: int, policy: Policy, *, touches: int, a
     }
 
 
+def _kept_fresh(
+    settings: WorkerSettings, network: NetworkName, wallets: int, cadence: Policy, *, touches: int, ahead: float
+) -> Plan:
+    """Which way the network will be kept fresh, as far as that follows from settings alone: by a feed that sees what
+    usual nodes show, and is never behind.
+    """
+    own = settings.network_settings[network]
+    size = next(iter(most_wallets_of(own.network).values()))
+    chosen = choose(
+        PolicyFacts(
+            wallets=wallets,
+            per_batch=size,
+            block_seconds=own.network.block_seconds,
+            cadence_a_day=requests_a_day(wallets, size, cadence, ahead=ahead, touches=touches),
+            sweep_a_day=sweep_a_day(wallets, size, settings.sync_interval_sweep),
+            per_second=own.rps * max(len(own.rpc_urls), 1),
+            daily_quota=own.daily_quota,
+            enabled=settings.feed,
+            sees_native=own.network.family == "tron",  # as a rule its nodes tell what contracts pay
+        )
+    )
+    words = told(chosen.way, chosen.reason, read_every=chosen.read_every, stretch=chosen.stretch)
+    return {
+        "policy": {
+            "way": chosen.way,
+            "reason": chosen.reason,
+            "sentences": list(words),
+            "read_every_seconds": chosen.read_every or None,
+            "stretch": chosen.stretch,
+            "requests_per_day": chosen.a_day,
+            "share_of_quota": chosen.a_day / own.daily_quota if own.daily_quota else None,
+        }
+    }
+
+
 def _a_day(strategy: Strategy, sized: Sizing) -> float:
     """Requests a day by a strategy: singly, a batch takes some of its own, and two for each wallet."""
     in_one = sized.reads_a_second / sized.a_second
@@ -105,7 +142,12 @@ def lines(network: Plan) -> Iterator[str]:
     yield f"  reads      {network['reads_per_hour']:,.0f} of wallets an hour"
     quota = "" if network["share_of_quota"] is None else f", {network['share_of_quota']:.1%} of the quota"
     hour, day = network["requests_per_hour"], network["requests_per_day"]
-    yield f"  requests   about {hour:,.0f} an hour, {day:,.0f} a day{quota}"
+    yield f"  requests   by the cadence about {hour:,.0f} an hour, {day:,.0f} a day{quota}"
+    kept = network["policy"]
+    if kept["reason"] != "off":
+        quota = "" if kept["share_of_quota"] is None else f", {kept['share_of_quota']:.1%} of the quota"
+        yield f"  policy     {' '.join(kept['sentences'])}"
+        yield f"             {kept['requests_per_day']:,.0f} requests a day at the most{quota}"
     for name, each in network["strategies"].items():
         size = f"{counted(each['wallets_per_request'], 'wallet')} a request"
         yield f"  by {name:<10}  {each['requests_per_day']:,.0f} a day" + (f", {size}" if name != "single" else "")

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 PLAN_HELP = """Tell what so many wallets will cost: requests, share of a plan, processes, disk.
 
 Asks no node and no database. Counted are reads by the cadence of SYNC_INTERVAL_ACTIVE and _IDLE, for wallets that each
-change or are looked at a few times a day (--touches). Refreshes, second reads and failures come on top. Networks are
-those that have a node, or all that are known where none has; --wallets NAME=NUMBER names them.
+change or are looked at a few times a day (--touches). Where FEED is on, what its policy takes is told too: all wallets
+are read once a block, or blocks are followed. Refreshes, second reads and failures come on top. Networks are those that
+have a node, or all that are known where none has; --wallets NAME=NUMBER names them.
 
 \b
 Examples:

@@ -66,6 +66,7 @@ WORDS = (
         StateGone,
         "missing trie node 4a1b (path ) state 0x4a1b is not available",
     ),
+    words(r"unknown block", StateGone, "unknown block"),  # geth's of logs by the hash of a block that it does not have
     words(r"not currently canonical", StateGone, "hash is not currently canonical"),  # another block took its place
     words(r"block not found", Lagging, "finalized block not found"),
     words(
@@ -128,7 +129,30 @@ class EvmNode:
         """The newest block of the configured finality, which later calls may be pinned to. Two requests."""
         block, found = self._newest(self._finality)
         pin = {"blockHash": found, "requireCanonical": True}  # EIP-1898
-        return Head(block, _number(self._result(self._ask("eth_chainId"))), pin)
+        return Head(block, self.chain_id(), pin)
+
+    def chain_id(self) -> int:
+        """The id of the chain that it serves."""
+        return _number(self._result(self._ask("eth_chainId")))
+
+    def full_block(self, number: int | None) -> Any:
+        """A block with its whole transactions, as the node tells it. None for a number: the newest one of the
+        configured finality. None as an answer: there is none yet.
+        """
+        return self._result(self._ask("eth_getBlockByNumber", self._finality if number is None else hex(number), True))
+
+    def logs_of(self, block_hash: bytes, contracts: Sequence[str], topics: Sequence[str]) -> Any:
+        """The logs of a block that these contracts made, with one of these as the first topic, as the node tells them.
+
+        One contract is sent as a text and not as a list: all nodes take that.
+        """
+        address: Any = contracts[0] if len(contracts) == 1 else list(contracts)
+        asked = {"blockHash": "0x" + block_hash.hex(), "address": address, "topics": [list(topics)]}
+        return self._result(self._ask("eth_getLogs", asked))
+
+    def receipts_of(self, block_hash: bytes) -> Any:
+        """The receipts of a block's transactions, as the node tells them; None: it does not have the block."""
+        return self._result(self._ask("eth_getBlockReceipts", "0x" + block_hash.hex()))
 
     def _newest(self, finality: str) -> tuple[Block, str]:
         """A block, and its hash."""

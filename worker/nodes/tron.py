@@ -29,7 +29,7 @@ from worker.nodes.http import NodeSession, keep_recursion_limit
 from worker.nodes.urls import digest, node_name, secrets_in, takes_keys
 from worker.reading.contract import BaseUnits, Block
 from worker.reading.strategies import ApiKey, Head
-from worker.wording import in_short
+from worker.wording import MAX_DETAIL, in_short
 
 keep_recursion_limit()
 
@@ -131,10 +131,31 @@ class TronNode:
     def head(self) -> Head:
         """The newest block of the configured finality; no later call can be pinned to it. Two requests."""
         newest = self.block(self._finality)
+        return Head(newest, self.chain_id())
+
+    def chain_id(self) -> int:
+        """The id of the network that it serves: the end of its first block's id."""
         genesis = self._ask("getblock", detail=False, id_or_num="0").get("blockID")
         if not isinstance(genesis, str) or not BLOCK_ID.fullmatch(genesis):
             raise BadReply("a genesis block has an id")
-        return Head(newest, int(genesis[-8:], 16))
+        return int(genesis[-8:], 16)
+
+    def full_block(self, number: int | None) -> dict[str, Any]:
+        """A block with its transactions, as the node tells it. None: the newest one. {}: there is none yet."""
+        return self._ask("getnowblock") if number is None else self._ask("getblockbynum", num=number)
+
+    def infos_of(self, number: int) -> Any:
+        """What came of a block's transactions, as the node tells it. []: nothing, or it does not know them yet.
+
+        Raises Unsupported where a node keeps none: it says so in plain text, which the decoder's error has.
+        """
+        with translated(WORDS):
+            try:
+                return self._posted("gettransactioninfobyblocknum", self._finality, {"num": number})
+            except ValueError as error:
+                if isinstance(by_words(getattr(error, "doc", "")[:MAX_DETAIL], WORDS, ""), Unsupported):
+                    raise Unsupported("this node keeps no infos of transactions") from None
+                raise
 
     def native(self, account: bytes, at: Any) -> BaseUnits | None:  # noqa: ARG002  no call can be pinned
         """An account's balance of the native coin. None: nobody has activated it, as far as the node knows."""
@@ -150,12 +171,16 @@ class TronNode:
         return balance
 
     def _ask(self, method: str, finality: str = "", **parameters: Any) -> dict[str, Any]:
-        state = STATES[finality or self._finality]
         with translated(WORDS):
-            reply: Any = self._provider.make_request(f"{state}/{method}", parameters)
+            reply = self._posted(method, finality or self._finality, parameters)
         if not isinstance(reply, dict):
             raise BadReply("a reply is an object")
-        if "Error" in reply:
+        return reply
+
+    def _posted(self, method: str, finality: str, parameters: dict[str, Any]) -> Any:
+        """A reply that is no error. Raises what the library does, too."""
+        reply: Any = self._provider.make_request(f"{STATES[finality]}/{method}", parameters)
+        if isinstance(reply, dict) and "Error" in reply:
             self._refuse(str(reply["Error"]))
         return reply
 

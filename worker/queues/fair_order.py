@@ -1,5 +1,8 @@
-"""The order in which a worker looks at its queues: ticks, then refreshes, then the networks, each of which gets an
-equal share of the worker's time while it has work. Pure.
+"""The order in which a worker looks at its queues: ticks, then refreshes, then the feed and the networks, each of which
+gets an equal share of the worker's time while it has work. Pure.
+
+The feed's messages are short, so that they come before every batch that waits. Where a node hangs that it follows they
+cost a time-out each, and then its share holds them back as it does any other queue.
 
 This is start-time fair queueing (Goyal, Vin, Cheng 1996). Each network's queue has a position, which moves on by what
 its messages cost: the seconds for which each occupies a process. The queue whose position is furthest behind is looked

@@ -38,7 +38,7 @@ MOST_RESTORED = 100
 
 def all_queues() -> tuple[str, ...]:
     """The queues of every known network, whether this process serves it or another."""
-    return queues(worker_settings().known_networks)
+    return queues(worker_settings().known_networks, feed=True)
 
 
 def wrong_type(error: ResponseError) -> bool:

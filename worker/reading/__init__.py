@@ -82,6 +82,12 @@ def reader_for(network: NetworkName) -> ChainReader:
     return made
 
 
+def node_reader_of(network: NetworkName) -> NodeReader:
+    """What `reader_for` gives, for those who ask the same nodes other things. Raises NotConfigured."""
+    reader_for(network)
+    return _readers[network]
+
+
 def send_counts(*, at_the_end: bool = False) -> None:
     """Send what this process has counted and not sent yet. At most one command a network, every few seconds; or at
     once, at the end of the process. Raises nothing.

@@ -76,6 +76,16 @@ class NodeReader:
                 self.shared.prove(f"contact:{node.id}", None, 0)
 
     @property
+    def budget(self) -> Budget:
+        """What its requests count against, and those of whoever asks the same nodes for something else."""
+        return self._budget
+
+    @property
+    def order(self) -> NodeOrder:
+        """Which of its nodes may be asked, best first."""
+        return self._order
+
+    @property
     def _read_limit(self) -> float:
         return self.request_limit * READ_REQUESTS
 

@@ -25,9 +25,11 @@ class Resting:
     shared: Shared
     entries: Mapping[str, Any]
     trial: bool
+    what: str = "rest"
+    """The kind of entry that says for how long the node is left alone: for everything, unless it is another one."""
 
     def node_rests(self, failure: ReadFailed) -> None:
-        name = f"rest:{self.node.id}"
+        name = f"{self.what}:{self.node.id}"
         self._leave_alone(name, failure, Rest.from_entry(self.entries.get(name)), alone=self.request.alone)
 
     def key_rests(self, key: str, failure: ReadFailed, before: Rest) -> Rest:
@@ -42,7 +44,7 @@ class Resting:
         return rest
 
     def node_answers(self) -> None:
-        name = f"rest:{self.node.id}"
+        name = f"{self.what}:{self.node.id}"
         self._end(name, Rest.from_entry(self.entries.get(name)))
 
     def key_answers(self, key: str, rest: Rest) -> None:

@@ -42,6 +42,12 @@ class _Strategy(NamedTuple):
     doubted_from: float = 0.0
 
 
+class _Way(NamedTuple):
+    way: str
+    reason: str
+    doubted_from: Moment
+
+
 class _Refusals(NamedTuple):
     strategy: str
     said: str
@@ -65,6 +71,8 @@ FORMS: Mapping[str, _Form] = {
     "newest": _Form(_Block, NEWEST_HOLDS, "time", FUTURE_TOLERANCE),
     "rest": _RESTS,
     "key": _RESTS,
+    "feed": _RESTS,  # what the feed leaves a node alone for, and reads do not
+    "follow": _Form(_Way, STRATEGY_HOLDS, "doubted_from", STRATEGY_HOLDS + CLOCKS_DIFFER),
     "way": _Form(_Strategy | None, STRATEGY_HOLDS),
     "refusals": _Form(_Refusals, STRIKES_HOLD, "since", CLOCKS_DIFFER),
     "size": _Form(Annotated[int, msgspec.Meta(gt=0)], SIZE_HOLDS),

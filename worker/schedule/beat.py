@@ -1,27 +1,28 @@
 """Beat's scheduler: it sends a tick each DISPATCH_INTERVAL, keeps nothing on disk, and shows that it lives."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import structlog
 from celery import beat
 
-from config.broker import LONGEST_PAUSE, TICKS_QUEUE
+from config.broker import LONGEST_PAUSE
 from worker.liveness import Life, make_life_sign_folder
 
 log = structlog.get_logger(__name__)
 
 MAX_TICKS = 10
-"""Ticks that may wait: one has all to say that ten have."""
+"""Ticks of one queue that may wait: one has all to say that ten have."""
 
 
 class Scheduler(beat.Scheduler):
-    """Celery's base class: with one entry there is nothing to keep, and Celery's default scheduler unpickles a file.
+    """Celery's base class: with so few entries there is nothing to keep, and Celery's default one unpickles a file.
 
     Ticks that nobody takes are held back: without workers for a night, tens of thousands would wait.
     """
 
-    _held = False
+    _held: Mapping[str, bool] = {}
     _answered = True
     """Whether Redis answered when a tick was last to be sent."""
 
@@ -48,11 +49,13 @@ class Scheduler(beat.Scheduler):
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
         """Send a tick, unless enough of them wait. What this raises, beat logs, and goes on."""
         self._answered = False
-        waiting = producer.channel.waiting(TICKS_QUEUE)
+        queue = entry.options["queue"]
+        waiting = producer.channel.waiting(queue)
         self._answered = True
-        held, self._held = self._held, waiting >= MAX_TICKS
-        if self._held:
+        held, holds = self._held.get(queue, False), waiting >= MAX_TICKS
+        self._held = {**self._held, queue: holds}
+        if holds:
             if not held:
-                log.warning("ticks_held", waiting=waiting)
+                log.warning("ticks_held", queue=queue, waiting=waiting)
             return None
         return super().apply_async(entry, producer, advance, **kwargs)

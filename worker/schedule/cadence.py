@@ -18,6 +18,13 @@ RESTING_SPREAD = 0.35
 GROWTH = 0.5
 """An unchanged wallet's interval is this share of the time since its last change."""
 
+CLAIM_AHEAD = 0.25
+"""The share of the active interval within which a wallet that is not yet due travels along with those that are.
+
+Due times are spread, so that hardly any fall on one moment: without this a thousand wallets would come a few at a
+time, and cost a request for each few. The price is that some are read by up to this share too early.
+"""
+
 FIRST_RETRY = 5.0  # seconds
 MAX_DOUBLINGS = 16
 

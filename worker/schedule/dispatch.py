@@ -9,9 +9,11 @@ from config.broker import sync_queue
 from config.networks import NetworkName
 from config.settings import worker_settings
 from db.due_wallets import count_due
+from db.freshness_policy import fall_back
 from db.leases import count_lost
 from db.networks import make_due
 from db.session import transaction
+from db.touches import count_touched
 from worker.app import app
 from worker.ops_notes import ops_notes
 from worker.reading import reader_for
@@ -61,8 +63,8 @@ def dispatch() -> None:
 
 
 def dispatch_network(network: NetworkName) -> int:
-    """Send for one network, and say how many messages. One command to Redis, two statements, and one pipeline; after a
-    change of source it makes some of the network's wallets due first.
+    """Send for one network, and say how many messages. One command to Redis, some statements, and one pipeline; after a
+    change of source, or a gap of the feed, it makes some of the network's wallets due first.
 
     Two of these at once may send twice as many as are due: a message too many finds nothing.
     """
@@ -75,9 +77,12 @@ def dispatch_network(network: NetworkName) -> int:
         if waiting * 2 >= most:
             return 0
         with transaction() as connection:  # alone, for it keeps thousands of rows locked
+            if fall_back(connection, network, spread=worker_settings().sync_interval_idle):
+                log.warning("feed_stands_still", network=network)
             make_due(connection, network)
         with transaction() as connection:
             due = count_due(connection, network, bound=per_batch * most)
+            due += count_touched(connection, network, bound=per_batch * most)
             due += count_lost(connection, network) * per_batch  # a batch each, whatever its size
         batches = batches_to_send(due, per_batch, waiting)
         with producer.batch():

@@ -6,9 +6,10 @@ from time import monotonic
 
 import structlog
 
-from config.settings import worker_settings
+from config.settings import WorkerSettings, worker_settings
 from db.enrolment import Changes, changes, reconcile
 from db.session import transaction
+from worker.feed.policy import STRETCHES
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,7 @@ class Reconciliation:
             found = changes(connection)
         if found is not None and found == self._seen and now - self._passed_at < PASSED_EACH:
             return
-        longest, mended = timedelta(seconds=worker_settings().sync_interval_idle), 0
+        longest, mended = _longest_interval(worker_settings()), 0
         for _ in range(MOST_PIECES):
             with transaction() as connection:
                 some = reconcile(connection, longest)
@@ -47,3 +48,8 @@ class Reconciliation:
                 break
         if mended:
             log.warning("schedules_mended", wallets=mended)
+
+
+def _longest_interval(settings: WorkerSettings) -> timedelta:
+    """No wallet is left alone for longer: by the sweep beside the feed, or a cadence that a small quota stretches."""
+    return timedelta(seconds=max(settings.sync_interval_sweep, settings.sync_interval_idle * max(STRETCHES)))

@@ -14,12 +14,14 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from config.network_settings import Chain
 from config.networks import NetworkName
 from config.settings import WorkerSettings, worker_settings
 from config.work_counts import BatchOutcome
 from db.claims import Claim, claim_due, claim_lost, claim_these
+from db.freshness_policy import count_missed
 from db.held_changes import NO_HISTORY, NO_LESSON, History, Lesson, history, learn
 from db.leases import release
 from db.network_state import lock, note_back, note_out
@@ -29,21 +31,16 @@ from db.session import transaction, until_done
 from worker.errors import FROM_OUTSIDE, OUR_ERROR, OverBudget, ReadFailed
 from worker.reading import ChainReader, reader_for
 from worker.reading.request import Part
-from worker.schedule.cadence import Policy
-from worker.sync.batch_log import log_batch, log_doubts
+from worker.schedule.cadence import CLAIM_AHEAD
+from worker.sync.batch_log import log_batch
+from worker.sync.feed_check import FeedCheck
 from worker.sync.interruption import handed_back_when_interrupted
-from worker.sync.outcome import Found, accounts_of, found_in, outage, outcomes, with_bad_addresses
-from worker.sync.verify import ATTEMPTS, behind, believed, caught_up, confirmed, doubted, lesson
+from worker.sync.judged_read import JudgedRead
+from worker.sync.outcome import Found, accounts_of, outage, outcomes
+from worker.sync.pace import cadence_of, pace_of
+from worker.sync.verify import lesson
 
 log = structlog.get_logger(__name__)
-
-CLAIM_AHEAD = 0.25
-"""The share of the active interval within which a wallet that is not yet due travels along with those that are.
-
-Due times are spread, so that hardly any fall on one moment: without this a thousand wallets would come a few at a
-time, and cost a request for each few. The price is that some are read by up to this share too early.
-"""
-
 
 WAITS_FOR_BUDGET = 1.0
 """Seconds that a batch of what is due waits for a slot in the budget: then beat's next tick asks for another."""
@@ -121,7 +118,8 @@ def _sync(
             return None, ()
         ends = monotonic() + settings.sync_lease
         reader.expect_decimals(claim.state.decimals)
-        parts, decided, learnt = _decide(reader, settings, claim, known, deadline, refresh=refresh)
+        feed = FeedCheck(claim, deadline, enabled=settings.feed)
+        parts, decided, learnt = _decide(reader, settings, claim, known, feed, refresh=refresh)
         out = outage(parts, claim.state)
         if out or not decided:
             until_done(partial(release, token=claim.token), ends)
@@ -130,7 +128,7 @@ def _sync(
                 _note_out(claim.network, out, settings)
             return claim, ()
         back = any(part.snapshot for part in parts)
-        write = _Write(claim, decided, learnt, settings.chain(network), reader.decimals, back)
+        write = _Write(claim, decided, learnt, settings.chain(network), reader.decimals, back, feed)
         recorded = until_done(write, ends)
     _count(reader, "synced" if back else "failed", claim)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
@@ -186,6 +184,7 @@ class _Write:
     decimals: int | None
     back: bool
     """A node has answered."""
+    feed: FeedCheck
     tries: int = 0
 
     def __call__(self, connection: Connection) -> Recorded:
@@ -200,6 +199,9 @@ class _Write:
             by_settings = self.chain.decimals is not None
             note_decimals(connection, source_id, self.decimals, by_settings=by_settings)
         token, pass_over = self.claim.token, self.tries > 1
+        missed = {"usdt": self.feed.usdt_missed, "native": self.feed.native_missed}
+        if any(missed.values()):  # before the wallets' rows: so does whoever follows the network
+            count_missed(connection, self.claim.network, **missed)
         recorded = record(
             connection,
             token,
@@ -207,6 +209,7 @@ class _Write:
             finality=self.chain.finality,
             source_id=source_id,
             pass_over_locked=pass_over,
+            follows=state.freshness.touches or state.freshness.policy == "feed",
         )
         if recorded.recorded and any(self.learnt):
             learn(connection, self.claim.network, self.learnt)
@@ -218,7 +221,7 @@ def _decide(
     settings: WorkerSettings,
     claim: Claim,
     known: History,
-    deadline: float,
+    feed: FeedCheck,
     *,
     refresh: bool,
 ) -> tuple[list[Part], list[Outcome], Lesson]:
@@ -226,73 +229,22 @@ def _decide(
     wallets, which then come back at times of their own: else the same ones would come back together, for ever, before
     all others.
     """
-    policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
+    freshness = claim.state.freshness
+    policy, pace = cadence_of(settings, freshness), pace_of(settings, freshness)
     accounts: list[bytes | None] = [None] * len(claim.wallets)
     try:
         chain = settings.chain(claim.network)
-        accounts, rises = accounts_of(claim, chain.network.family), chain.confirm_rises
-        parts, found = _read(reader, claim, accounts, deadline, confirm_rises=rises, known=known, refresh=refresh)
+        accounts = accounts_of(claim, chain.network.family)
+        feed.watch(accounts, timedelta(seconds=settings.sync_lease))
+        parts, found = JudgedRead(
+            reader, claim, accounts, feed.deadline, feed, chain.confirm_rises, known, refresh=refresh
+        ).read()
         learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
-        made = outcomes(claim, accounts, found, policy=policy, chance=random, finality=reader.finality)
+        made = outcomes(claim, accounts, found, policy=policy, chance=random, finality=reader.finality, pace=pace)
         return parts, made, learnt
-    except FROM_OUTSIDE:
+    except (*FROM_OUTSIDE, DBAPIError):
         raise
     except Exception:
         log.exception("batch_broken", network=claim.network, wallets=len(claim.wallets))
     found = [Found(error=OUR_ERROR, alone=True)] * len(claim.wallets)
     return [], outcomes(claim, accounts, found, policy=policy, chance=random), NO_LESSON
-
-
-def _read(
-    reader: ChainReader,
-    claim: Claim,
-    accounts: Sequence[bytes | None],
-    deadline: float,
-    *,
-    confirm_rises: int | None = None,
-    known: History = NO_HISTORY,
-    refresh: bool = False,
-) -> tuple[list[Part], list[Found]]:
-    """What the nodes say, and for each claimed wallet what is believed of it. `confirm_rises` is in whole tokens."""
-    clock = claim.at - monotonic()
-    parts = reader.read([account for account in accounts if account], claim.at, deadline, refresh=refresh)
-    found = with_bad_addresses(accounts, found_in(parts, len(accounts) - accounts.count(None)))
-    read_again = partial(_read_again, reader, accounts, clock=clock, deadline=deadline, refresh=refresh)
-    if reader.several and (late := behind(claim, found, reader.finality)):
-        found = caught_up(claim, found, read_again(found, late))
-        still = len(behind(claim, found, reader.finality))
-        log.info("older_blocks_read_again", network=claim.network, wallets=len(late), older=still)
-    # By the decimals of what was read. Where nothing was, there are none, and no rise either.
-    rises_above = None if confirm_rises is None else confirm_rises * 10 ** (reader.decimals or 0)
-    doubts = doubted(claim, found, known, rises_above=rises_above, several=reader.several)
-    if not doubts.places:
-        return parts, found
-    settled: dict[int, Found] = {}
-    for _ in range(ATTEMPTS):
-        if places := [place for place in doubts.to_read_again if place not in settled]:
-            settled |= confirmed(claim, doubts, found, read_again(found, places))
-    judged = believed(claim, doubts, found, settled, known)
-    log_doubts(claim, doubts, parts, found, judged)
-    return parts, judged
-
-
-def _read_again(
-    reader: ChainReader,
-    accounts: Sequence[bytes | None],
-    found: Sequence[Found],
-    places: Sequence[int],
-    *,
-    clock: float,
-    deadline: float,
-    refresh: bool,
-) -> dict[int, Found]:
-    """What is found for the wallets at some places, each read by another node than before, where there is one.
-
-    `clock` is the database's time when the monotonic clock began.
-    """
-    again: dict[int, Found] = {}
-    for before in {found[place].node_id for place in places}:
-        those = {place: account for place in places if found[place].node_id == before and (account := accounts[place])}
-        parts = reader.read(list(those.values()), clock + monotonic(), deadline, avoid=(before,), refresh=refresh)
-        again |= zip(those, found_in(parts, len(those)), strict=True)
-    return again

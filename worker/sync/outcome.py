@@ -9,13 +9,15 @@ import structlog
 
 from config import addresses
 from config.addresses import Family
-from db.claims import Claim, ClaimedWallet
+from db.claimed_wallets import ClaimedWallet
+from db.claims import Claim
 from db.network_state import State
 from db.outcomes import Outcome
 from worker.errors import BAD_ADDRESS, OLDER_BLOCK, USDT_CALL_FAILED, OverBudget, ReadFailed, TooMuch
 from worker.reading.contract import Balance, Block
 from worker.reading.request import Part
 from worker.schedule import cadence
+from worker.sync.pace import Pace
 
 log = structlog.get_logger(__name__)
 
@@ -144,10 +146,12 @@ def outcomes(
     policy: cadence.Policy,
     chance: Callable[[], float],
     finality: str | None = None,
+    pace: Pace | None = None,
 ) -> list[Outcome]:
     """What came of each claimed wallet that was tried. `chance` gives a number in [0, 1) for each.
 
-    `finality`: that of the blocks that were read; None: that of the rows.
+    `finality`: that of the blocks that were read; None: that of the rows. `pace`: the intervals of wallets that are
+    kept fresh otherwise than by the cadence, which is `policy`; None: none is.
     """
     return [
         _outcome(
@@ -158,6 +162,7 @@ def outcomes(
             jitter=chance(),
             account=None if wallet.account == account else account,
             keeps=kept(wallet, each, finality),
+            pace=pace,
         )
         for wallet, account, each in zip(claim.wallets, accounts, found, strict=True)
         if not each.untried
@@ -173,6 +178,7 @@ def _outcome(
     jitter: float,
     account: bytes | None,
     keeps: bool,
+    pace: Pace | None,
 ) -> Outcome:
     balance, block, one_block, *_ = found
     now = claim.at
@@ -191,7 +197,8 @@ def _outcome(
     usdt, native = balance.usdt, balance.native
     changed = usdt != wallet.usdt or native != wallet.native
     touched = now if changed else wallet.touched_at
-    due = cadence.due_after_success(now, touched, policy, jitter, overdue=overdue)
+    its = pace.policy if pace and block.number >= pace.since else policy
+    due = cadence.due_after_success(now, touched, its, jitter, overdue=overdue)
     return Outcome(
         wallet.id, wallet.due_at, due, 0, None, changed, usdt, native, block.number, block.time, one_block, account
     )

@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from db.claims import Claim, ClaimedWallet
+from db.claimed_wallets import ClaimedWallet
+from db.claims import Claim
 from db.held_changes import HeldChange, History, Lesson, Rates
 from worker.errors import CHANGE_UNCONFIRMED, RISE_UNCONFIRMED, ZERO_UNCONFIRMED
 from worker.reading.contract import Balance
@@ -45,6 +46,7 @@ class Doubts:
     """The places of a read's wallets that are doubted, and why. `rises_above` and `several` are what it was judged by.
 
     `unlikely`: each is one of so many that change at once, by one node's word, that another one has to say so too.
+    `unexplained`: what the blocks' events say is something else than what one node does (``worker.sync.explained``).
     """
 
     zeros: frozenset[int]
@@ -52,15 +54,21 @@ class Doubts:
     unlikely: frozenset[int]
     rises_above: int | None
     several: bool
+    unexplained: frozenset[int] = frozenset()
 
     @property
     def places(self) -> frozenset[int]:
-        return self.zeros | self.rises | self.unlikely
+        return self.zeros | self.rises | self.for_another_node
+
+    @property
+    def for_another_node(self) -> frozenset[int]:
+        """Where the same node has no more to say: another one has to say the same, or its word is held back."""
+        return self.unlikely | self.unexplained
 
     @property
     def to_read_again(self) -> list[int]:
         """Where there is one node it has no more to say of what changes. That it has not lost, it says again."""
-        return sorted(self.zeros | self.rises | (self.unlikely if self.several else set()))
+        return sorted(self.zeros | self.rises | (self.for_another_node if self.several else set()))
 
 
 def behind(claim: Claim, found: Sequence[Found], finality: str | None = None) -> list[int]:
@@ -75,21 +83,30 @@ def behind(claim: Claim, found: Sequence[Found], finality: str | None = None) ->
 
 
 def caught_up(claim: Claim, found: Sequence[Found], again: Mapping[int, Found]) -> list[Found]:
-    """`found` with those that were read `again`, where they were, at a block that is no older."""
+    """`found` with those that were read `again`, where they were, at a block that is no older than theirs, and than
+    what was found first, if that was not too old.
+    """
     settled = list(found)
     for place, second in again.items():
-        if second.balance and not older(claim.wallets[place], second):
+        wallet, first = claim.wallets[place], found[place]
+        if second.balance and not older(wallet, second) and (older(wallet, first) or _number(second) >= _number(first)):
             settled[place] = second
     return settled
 
 
 def doubted(
-    claim: Claim, found: Sequence[Found], history: History, *, rises_above: int | None, several: bool
+    claim: Claim,
+    found: Sequence[Found],
+    history: History,
+    *,
+    rises_above: int | None,
+    several: bool,
+    unexplained: frozenset[int] = frozenset(),
 ) -> Doubts:
     """The wallets that one node's word is not enough for.
 
     `rises_above`: USDT that rises by more, in base units, is doubted; None: none is. `several`: whether there is
-    another node.
+    another node. `unexplained`: the places where the feed's events say something else.
     """
     places = [
         place
@@ -102,6 +119,7 @@ def doubted(
         unlikely=frozenset(_unlikely(claim, found, places, history)),
         rises_above=rises_above,
         several=several,
+        unexplained=unexplained,
     )
 
 
@@ -196,7 +214,7 @@ def confirmed(claim: Claim, doubts: Doubts, found: Sequence[Found], again: Mappi
     """
     settled = {}
     for place, second in again.items():
-        wallet, first, unlikely = claim.wallets[place], found[place], place in doubts.unlikely
+        wallet, first, unlikely = claim.wallets[place], found[place], place in doubts.for_another_node
         verdict = agrees(wallet, first, second, doubts.rises_above, exactly=unlikely)
         if verdict:
             both = min(first, second, key=_number)
@@ -217,7 +235,7 @@ def believed(
     for place in doubts.places:
         each = settled.get(place)
         if each is None:
-            alone = place in doubts.unlikely and place not in doubts.zeros | doubts.rises
+            alone = place in doubts.for_another_node and place not in doubts.zeros | doubts.rises
             each = _held(found[place]) if alone else Found(error=_error(doubts, place))
         if each.held and _long_enough(history.held.get(claim.wallets[place].id), each, claim.at):
             each = each._replace(balance=each.held, held=None)

@@ -1,0 +1,344 @@
+"""The feed of blocks: up to which block a network was followed, and which wallets its blocks touched. Plain SQL.
+
+One step is one transaction: the touched wallets are noted and the cursor moves, or neither. Whoever moves it has it
+locked and has compared it with what he began from, so two who follow the same network at once do no harm: the second
+finds another cursor, and does nothing. A lease only saves the second one's requests.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from config.network_settings import Source
+from config.networks import NetworkName
+from db.networks import BEGIN
+
+RING = 128
+"""Blocks that are remembered: a reorganisation deeper than this has all wallets read again."""
+
+# Both sides of a comparison with what may have changed are the database's: a step begins from the cursor that is there.
+_ADD = "INSERT INTO feed_cursor (network) VALUES (%(network)s) ON CONFLICT DO NOTHING"
+
+_CURSOR = """
+SELECT block_number, block_hash, date_part('epoch', block_time), since, policy, reason, read_every, stretch,
+       coalesce(requests_a_day, 0), sees_native, deprecated, blind, c.source, finality, orphaned_to, arrival_delay,
+       c.block_seconds, misses, wallets, date_part('epoch', next_at), date_part('epoch', followed_at),
+       date_part('epoch', decided_at), date_part('epoch', counted_at), date_part('epoch', clock_timestamp()),
+       n.source, o.chain_id, o.token
+  FROM feed_cursor AS c LEFT JOIN networks AS n ON n.name = c.network LEFT JOIN sources AS o ON o.id = n.source
+ WHERE c.network = %(network)s
+"""
+
+_TAKE = """
+UPDATE feed_cursor SET lease_token = %(token)s, lease_until = now() + %(lease)s
+ WHERE network = %(network)s AND coalesce(lease_until <= now(), true)
+"""
+_GIVE_BACK = """
+UPDATE feed_cursor SET lease_token = NULL, lease_until = NULL
+ WHERE network = %(network)s AND lease_token = %(token)s
+"""
+
+_LOCK = """
+SELECT 1 FROM feed_cursor
+ WHERE network = %(network)s AND block_number IS NOT DISTINCT FROM %(before)s
+   AND block_hash IS NOT DISTINCT FROM %(before_hash)s
+   FOR UPDATE
+"""
+
+# What the parts make sure of:
+# hit       Whose accounts the block names: one look into a hash index for each account, whatever the wallets are.
+# touched   A row of a later block has been read ahead of the feed. Where the block moved none of the token in it, that
+#           read serves the touch. Where it did, nobody can say any more whether what was read shows it: the wallet is
+#           read once more, and the sum is not known. So it is for what was read from another source, too.
+#           After a reorganisation that is no reason, for some blocks: the row may be of one that is gone.
+# due_at    A wallet that has just been read waits a little (`floor`): one that each block touches costs a place in
+#           every second batch. One that fails waits for as long as its failure says.
+_ADVANCE = """
+WITH changed AS (
+    SELECT * FROM unnest(%(accounts)s::bytea[], %(changes)s::numeric[]) AS a (account, change)
+), hit AS MATERIALIZED (
+    SELECT w.wallet_id, a.change FROM changed AS a JOIN watched AS w ON w.account = a.account
+     WHERE w.network = %(network)s
+), touched AS (
+    SELECT h.wallet_id, greatest(%(number)s, ahead.block_number) AS block_number,
+           CASE WHEN ahead.block_number IS NULL THEN h.change END AS change,
+           CASE WHEN s.failures > 0 THEN greatest(s.next_sync_at, now())
+                ELSE greatest(now() + %(merge)s, least(s.claimed_at, now()) + %(floor)s) END AS due_at
+      FROM hit AS h JOIN sync_schedule AS s ON s.wallet_id = h.wallet_id
+      LEFT JOIN LATERAL (SELECT b.block_number FROM balance_cache AS b JOIN networks AS n ON n.name = %(network)s
+                          WHERE b.wallet_id = h.wallet_id AND b.block_number >= %(number)s
+                            AND coalesce(b.source, n.first_source) IS NOT DISTINCT FROM n.source
+                          LIMIT 1) AS ahead ON true
+     WHERE s.network = %(network)s
+       AND NOT (ahead.block_number IS NOT NULL AND h.change = 0 AND %(number)s > coalesce(%(orphaned_to)s, 0))
+), noted AS (
+    INSERT INTO touches AS t (wallet_id, block_number, network, usdt_change, due_at)
+    SELECT wallet_id, block_number, %(network)s, change, due_at FROM touched ORDER BY wallet_id
+        ON CONFLICT (wallet_id, block_number) DO UPDATE SET usdt_change = NULL
+ RETURNING due_at
+), moved AS (
+    UPDATE feed_cursor
+       SET block_number = %(number)s, block_hash = %(hash)s, block_time = to_timestamp(%(time)s),
+           source = %(source)s::smallint, finality = %(finality)s,
+           sees_native = coalesce(%(sees_native)s, sees_native), deprecated = deprecated OR %(deprecated)s,
+           arrival_delay = %(delay)s, block_seconds = %(block_seconds)s, misses = 0, blind = NULL,
+           followed_at = now(), good_until = now() + %(good_for)s,
+           next_at = to_timestamp(%(next_at)s)
+     WHERE network = %(network)s
+), kept AS (
+    INSERT INTO feed_blocks AS f (network, number, hash, parent, wallet_ids)
+    SELECT %(network)s, %(number)s, %(hash)s, %(parent)s, (SELECT coalesce(array_agg(wallet_id), '{}') FROM hit)
+        ON CONFLICT (network, number) DO UPDATE
+       SET hash = EXCLUDED.hash, parent = EXCLUDED.parent, wallet_ids = EXCLUDED.wallet_ids
+), trimmed AS (
+    DELETE FROM feed_blocks WHERE network = %(network)s AND number <= %(number)s - %(ring)s
+)
+SELECT (SELECT count(*) FROM hit), (SELECT count(*) FROM noted), (SELECT count(*) FROM noted WHERE due_at <= now())
+"""
+
+_NOTE_MISS = """
+UPDATE feed_cursor
+   SET misses = misses + 1, blind = NULL, next_at = now() + %(pause)s, followed_at = now(),
+       good_until = greatest(good_until, now() + %(good_for)s)
+ WHERE network = %(network)s
+"""
+_NOTE_FAILURE = """
+UPDATE feed_cursor SET next_at = now() + %(pause)s, blind = %(blind)s WHERE network = %(network)s
+"""
+
+# The wallets of orphaned blocks are read again, at a block that nothing can be from that was orphaned: the highest that
+# was followed, or their own row's. What the orphaned blocks' events said is not known any more.
+_REWIND = """
+WITH orphaned AS MATERIALIZED (
+    SELECT DISTINCT unnest(wallet_ids) AS wallet_id FROM feed_blocks WHERE network = %(network)s AND number > %(fork)s
+), unknown AS (
+    UPDATE touches AS t SET usdt_change = NULL FROM orphaned AS o WHERE t.wallet_id = o.wallet_id
+), owed AS (
+    INSERT INTO touches AS t (wallet_id, block_number, network, usdt_change, due_at)
+    SELECT s.wallet_id, greatest(%(before)s, b.block_number) AS block_number, %(network)s, NULL, now()
+      FROM orphaned AS o JOIN sync_schedule AS s USING (wallet_id) LEFT JOIN balance_cache AS b USING (wallet_id)
+     WHERE s.network = %(network)s
+       AND NOT EXISTS (SELECT FROM touches AS t WHERE t.wallet_id = o.wallet_id
+                          AND t.block_number = greatest(%(before)s, b.block_number))
+     ORDER BY s.wallet_id
+        ON CONFLICT (wallet_id, block_number) DO NOTHING
+), dropped AS (
+    DELETE FROM feed_blocks WHERE network = %(network)s AND number > %(fork)s
+)
+UPDATE feed_cursor AS c
+   SET block_number = f.number, block_hash = f.hash, reorganisations = reorganisations + 1, next_at = now(),
+       orphaned_to = %(before)s + %(ring)s
+  FROM feed_blocks AS f
+ WHERE c.network = %(network)s AND f.network = c.network AND f.number = %(fork)s
+"""
+
+_KNOWN = "SELECT number, hash FROM feed_blocks WHERE network = %(network)s"
+
+# From here on nothing is missing; what was before may be. So whoever has a row of before is read again, by pieces
+# (db.networks.make_due). The first time, or where all wallets come by the cadence anyway, nobody has to be.
+_JUMP = """
+UPDATE feed_cursor
+   SET block_number = %(number)s, block_hash = %(hash)s, block_time = to_timestamp(%(time)s),
+       source = %(source)s::smallint, finality = %(finality)s, since = %(number)s,
+       sees_native = coalesce(%(sees_native)s, CASE WHEN source IS NOT DISTINCT FROM %(source)s::smallint
+                                                    THEN sees_native ELSE false END),
+       deprecated = %(deprecated)s, arrival_delay = %(delay)s, block_seconds = %(block_seconds)s, misses = 0,
+       blind = NULL,
+           followed_at = now(), good_until = now() + %(good_for)s, next_at = to_timestamp(%(next_at)s), due_spread = 0,
+       jumps = jumps + %(is_gap)s::int
+ WHERE network = %(network)s
+"""
+_EMPTY_RING = "DELETE FROM feed_blocks WHERE network = %(network)s"
+MAKE_ALL_DUE = "UPDATE networks SET due_up_to = %(begin)s WHERE name = %(network)s"
+
+
+class Cursor(NamedTuple):
+    """Where a network's feed stands. Times in unix seconds by the database's clock, of which `now` is the latest.
+
+    `number` is None before the first block, `since` where nothing is covered: no block is missing from there on.
+    `policy` to `a_day` are what was decided last. `blind` is the code of the failure for which no node can be followed.
+    `orphaned_to`: rows of blocks up to it may be of some that are gone. `delay`: seconds from a block's time to when
+    nodes have it; `block_seconds`: from the block before to this one. `misses`: answers in a row that it is not there
+    yet. `source` and `finality` are those of the block, `registered` is what the network is read from.
+    """
+
+    number: int | None
+    hash: bytes | None
+    time: float | None
+    since: int | None
+    policy: str
+    reason: str | None
+    read_every: float
+    stretch: float
+    a_day: float
+    sees_native: bool
+    deprecated: bool
+    blind: str | None
+    source: int | None
+    finality: str | None
+    orphaned_to: int | None
+    delay: float
+    block_seconds: float
+    misses: int
+    wallets: int | None
+    next_at: float
+    followed_at: float | None
+    decided_at: float | None
+    counted_at: float | None
+    now: float
+    registered_id: int | None
+    chain_id: int | None
+    token: str | None
+
+    @property
+    def registered(self) -> Source | None:
+        """What the network is read from; None: nothing was read yet."""
+        return None if self.chain_id is None or self.token is None else Source(self.chain_id, self.token)
+
+
+class Followed(NamedTuple):
+    """What one block came to: wallets that it names, reads that are owed for it, and those of them that are due now."""
+
+    wallets: int
+    touches: int
+    due: int
+
+
+class Step(NamedTuple):
+    """What a step notes beside its block: values of `feed_cursor`. Seconds, and unix seconds for `next_at`.
+
+    `floor`: from a wallet's last read to its next one for a touch. `merge`: for which touches wait for others.
+    """
+
+    source: int | None
+    finality: str
+    delay: float
+    block_seconds: float
+    next_at: float
+    good_for: timedelta
+    floor: timedelta = timedelta(0)
+    merge: timedelta = timedelta(0)
+
+
+class Seen(NamedTuple):
+    """A block as the tables know it: 32 bytes for each of the hashes, unix seconds, and whose balances it changed.
+
+    `changes` has, for each of the `accounts`, the net change of the token in base units; None: by what is not known.
+    """
+
+    number: int
+    hash: bytes
+    parent: bytes
+    time: int
+    accounts: Sequence[bytes]
+    changes: Sequence[int | None]
+    sees_native: bool | None
+    deprecated: bool
+
+
+def cursor(connection: Connection, network: NetworkName) -> Cursor:
+    """Where the feed of a network stands. A network that has none yet gets one."""
+    row = connection.exec_driver_sql(_CURSOR, {"network": network}).one_or_none()
+    if row is None:
+        connection.exec_driver_sql(_ADD, {"network": network})
+        row = connection.exec_driver_sql(_CURSOR, {"network": network}).one()
+    number, block_hash, *more = row
+    return Cursor(number, None if block_hash is None else bytes(block_hash), *more)
+
+
+def take(connection: Connection, network: NetworkName, lease: timedelta) -> UUID | None:
+    """The lease by which one process at a time asks for blocks: its token. None: another one has it."""
+    token = uuid4()
+    taken = connection.exec_driver_sql(_TAKE, {"network": network, "token": token, "lease": lease}).rowcount
+    return token if taken else None
+
+
+def give_back(connection: Connection, network: NetworkName, token: UUID) -> None:
+    """Let another process ask for blocks."""
+    connection.exec_driver_sql(_GIVE_BACK, {"network": network, "token": token})
+
+
+def advance(connection: Connection, network: NetworkName, before: Cursor, block: Seen, step: Step) -> Followed | None:
+    """Note whose balances a block may have changed, and move the cursor to it. None: it is not where it was.
+
+    Two statements: new wallets come to be watched under a lock on the cursor (`db.touches.watch`), so what is looked up
+    here has to be seen after it was had.
+    """
+    if not _locked(connection, network, before):
+        return None
+    parameters = {
+        "network": network,
+        "number": block.number,
+        "hash": block.hash,
+        "parent": block.parent,
+        "time": block.time,
+        "accounts": list(block.accounts),
+        "changes": list(block.changes),
+        "sees_native": block.sees_native,
+        "deprecated": block.deprecated,
+        "ring": RING,
+        "orphaned_to": before.orphaned_to,
+        **step._asdict(),
+    }
+    return Followed(*connection.exec_driver_sql(_ADVANCE, parameters).one())
+
+
+def note_not_there(connection: Connection, network: NetworkName, *, pause: timedelta, good_for: timedelta) -> None:
+    """The next block is not there yet: it is asked for again after a pause."""
+    connection.exec_driver_sql(_NOTE_MISS, {"network": network, "pause": pause, "good_for": good_for})
+
+
+def note_failure(connection: Connection, network: NetworkName, *, pause: timedelta, blind: str | None) -> None:
+    """No node gave the next block: they are asked again after a pause. `blind`: by this code none of them can."""
+    connection.exec_driver_sql(_NOTE_FAILURE, {"network": network, "pause": pause, "blind": blind})
+
+
+def known_blocks(connection: Connection, network: NetworkName) -> dict[int, bytes]:
+    """The hashes that the last blocks had when they were followed, by number."""
+    rows = connection.exec_driver_sql(_KNOWN, {"network": network})
+    return {number: bytes(block_hash) for number, block_hash in rows}
+
+
+def rewind(connection: Connection, network: NetworkName, before: Cursor, fork: int) -> bool:
+    """Go back to the last block that the chain still has, and have those wallets read again that the others touched.
+
+    False: the cursor is not where it was.
+    """
+    if not _locked(connection, network, before):
+        return False
+    undone = {"network": network, "before": before.number, "fork": fork, "ring": RING}
+    return bool(connection.exec_driver_sql(_REWIND, undone).rowcount)
+
+
+def jump(
+    connection: Connection, network: NetworkName, before: Cursor, block: Seen, step: Step, *, all_due: bool
+) -> bool:
+    """Go on at this block, and leave out those before it. `all_due`: whoever was last read before it is read again.
+
+    False: the cursor is not where it was.
+    """
+    if not _locked(connection, network, before):
+        return False
+    to = {
+        "network": network,
+        "number": block.number,
+        "hash": block.hash,
+        "time": block.time,
+        "sees_native": block.sees_native,
+        "deprecated": block.deprecated,
+        "is_gap": all_due,
+        **step._asdict(),
+    }
+    connection.exec_driver_sql(_JUMP, to)
+    connection.exec_driver_sql(_EMPTY_RING, {"network": network})
+    if all_due:
+        connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
+    return True
+
+
+def _locked(connection: Connection, network: NetworkName, before: Cursor) -> bool:
+    where = {"network": network, "before": before.number, "before_hash": before.hash}
+    return connection.exec_driver_sql(_LOCK, where).one_or_none() is not None

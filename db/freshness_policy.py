@@ -1,0 +1,74 @@
+"""How each network is kept fresh: what was decided, and what it was decided by. Plain SQL in the driver's own form."""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from config.networks import NetworkName
+from db.feed import MAKE_ALL_DUE, Cursor
+from db.networks import BEGIN
+
+_DECIDE = """
+UPDATE feed_cursor
+   SET policy = %(policy)s, reason = %(reason)s, read_every = %(read_every)s, stretch = %(stretch)s,
+       requests_a_day = %(requests_a_day)s, decided_at = now(), wallets = %(wallets)s,
+       counted_at = CASE WHEN %(counted)s THEN now() ELSE counted_at END
+ WHERE network = %(network)s
+"""
+_LEAVE = """
+UPDATE feed_cursor SET since = NULL, due_spread = %(spread)s WHERE network = %(network)s AND since IS NOT NULL
+RETURNING 1
+"""
+_FALL_BACK = """
+UPDATE feed_cursor SET policy = 'cadence', reason = 'behind', since = NULL, due_spread = %(spread)s, decided_at = NULL
+ WHERE network = %(network)s AND policy = 'feed' AND coalesce(good_until <= now(), true)
+RETURNING 1
+"""
+
+_COUNT_WALLETS = "SELECT count(*) FROM sync_schedule WHERE network = %(network)s"
+
+_COUNT_MISSED = """
+UPDATE feed_cursor SET missed_usdt = missed_usdt + %(usdt)s, missed_native = missed_native + %(native)s
+ WHERE network = %(network)s
+"""
+
+
+class Decision(NamedTuple):
+    """How a network is kept fresh from now on: columns of `feed_cursor`."""
+
+    policy: str
+    reason: str | None
+    read_every: float
+    stretch: float
+    requests_a_day: int | None
+    wallets: int
+    counted: bool
+
+
+def note_decision(
+    connection: Connection, network: NetworkName, before: Cursor, decision: Decision, *, spread: float
+) -> None:
+    """Note it. Where the feed is left, the wallets that wait for a sweep come within `spread` seconds."""
+    connection.exec_driver_sql(_DECIDE, {"network": network, **decision._asdict()})
+    if before.policy == "feed" and decision.policy != "feed":
+        left = connection.exec_driver_sql(_LEAVE, {"network": network, "spread": spread})
+        if left.scalar_one_or_none():
+            connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
+
+
+def fall_back(connection: Connection, network: NetworkName, *, spread: float) -> bool:
+    """Keep a network fresh by the cadence, if its feed has stood still for too long. Says whether that is news."""
+    fell = connection.exec_driver_sql(_FALL_BACK, {"network": network, "spread": spread}).scalar_one_or_none()
+    if fell:
+        connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
+    return bool(fell)
+
+
+def count_wallets(connection: Connection, network: NetworkName) -> int:
+    """All wallets of a network. It goes through an index: not for each block."""
+    return int(connection.exec_driver_sql(_COUNT_WALLETS, {"network": network}).scalar_one())
+
+
+def count_missed(connection: Connection, network: NetworkName, *, usdt: int, native: int) -> None:
+    """Count changes that were believed and that the feed had not told of."""
+    connection.exec_driver_sql(_COUNT_MISSED, {"network": network, "usdt": usdt, "native": native})

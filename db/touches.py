@@ -1,0 +1,119 @@
+"""Touches: reads that are owed, for a block has changed a wallet's balances, or may have. Plain SQL.
+
+A touch is served by a read at its block or a later one, and by nothing else: only the feed adds touches (``db.feed``),
+and only what a read came to takes them away (``db.outcomes``). So none can be lost, whatever dies in between.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from config.networks import NetworkName
+from db.claimed_wallets import WALLETS
+from db.windows import NAMED
+
+# Whoever holds a wallet is reading it, and its touch is served or stays: so it is passed over, whatever its window is.
+# Two touches of one wallet are one read.
+TOUCHED = f"""
+WITH held AS MATERIALIZED (
+    SELECT unnest(wallet_ids) AS wallet_id FROM leases WHERE network = %(network)s
+), free AS MATERIALIZED (
+    SELECT s.wallet_id, account, failures, last_changed_at, requested_at, forgotten_at, next_sync_at
+      FROM (SELECT DISTINCT wallet_id
+              FROM (SELECT wallet_id FROM touches
+                     WHERE network = %(network)s AND due_at <= now() AND wallet_id NOT IN (SELECT wallet_id FROM held)
+                     ORDER BY due_at LIMIT %(limit)s) AS longest_owed) AS owed
+      JOIN sync_schedule AS s USING (wallet_id) WHERE s.network = %(network)s
+), leased AS (
+    INSERT INTO leases (token, lane, network, claimed_at, lease_until, wallet_ids)
+    SELECT %(token)s, {NAMED}, %(network)s, statement_timestamp(), now() + %(lease)s, array_agg(wallet_id)
+      FROM free HAVING count(*) > 0
+)
+{WALLETS}
+"""
+
+_COUNT_TOUCHED = """
+SELECT count(*) FROM (SELECT FROM touches WHERE network = %(network)s AND due_at <= now() LIMIT %(bound)s) AS owed
+"""
+
+
+# Under a lock on the cursor. Either the feed's next step sees these wallets, or it was before, and then the cursor is
+# at its block already: so from the cursor's block on nothing is missed. A read at that block is owed: until then nobody
+# knows what the blocks have done between the wallet's row and the cursor.
+_WATCH = """
+WITH at AS MATERIALIZED (
+    SELECT block_number FROM feed_cursor WHERE network = %(network)s FOR SHARE
+), new AS (
+    SELECT s.wallet_id, n.account FROM unnest(%(ids)s::uuid[], %(accounts)s::bytea[]) AS n (wallet_id, account)
+      JOIN sync_schedule AS s USING (wallet_id) ORDER BY s.wallet_id FOR KEY SHARE OF s
+), watching AS (
+    INSERT INTO watched AS w (wallet_id, network, account) SELECT wallet_id, %(network)s, account FROM new
+        ON CONFLICT (wallet_id) DO UPDATE SET network = EXCLUDED.network, account = EXCLUDED.account
+)
+INSERT INTO touches AS t (wallet_id, block_number, network, usdt_change, due_at)
+SELECT wallet_id, block_number, %(network)s, NULL, now() + %(lease)s FROM new, at WHERE block_number IS NOT NULL
+    ON CONFLICT (wallet_id, block_number) DO UPDATE SET usdt_change = NULL
+"""
+
+_AT = """
+SELECT block_number, since, policy = 'feed' AND good_until > clock_timestamp()
+  FROM feed_cursor WHERE network = %(network)s
+"""
+
+_TOLD = """
+SELECT a.wallet_id, max(t.block_number),
+       coalesce(sum(t.usdt_change) FILTER (WHERE t.block_number > a.before AND t.block_number <= a.read), 0)::text,
+       bool_or(t.usdt_change IS NULL)
+  FROM unnest(%(ids)s::uuid[], %(row_blocks)s::bigint[], %(read_blocks)s::bigint[]) AS a (wallet_id, before, read)
+  JOIN touches AS t USING (wallet_id)
+ GROUP BY a.wallet_id
+"""
+
+
+class Told(NamedTuple):
+    """What the feed says of a wallet: up to which block a read is owed, and the net change of the token in base units
+    between the block of its row and the block that was read. `unknown`: not all of it was told.
+    """
+
+    owed: int
+    usdt: int
+    unknown: bool
+
+
+class Covered(NamedTuple):
+    """The blocks that a feed has told of: from `since` to `number`, both included. `good`: it is being followed."""
+
+    number: int | None
+    since: int | None
+    good: bool
+
+
+def count_touched(connection: Connection, network: NetworkName, *, bound: int) -> int:
+    """How many reads are owed to touches and due now, up to `bound`."""
+    return int(connection.exec_driver_sql(_COUNT_TOUCHED, {"network": network, "bound": bound}).scalar_one())
+
+
+def watch(connection: Connection, network: NetworkName, accounts: Mapping[UUID, bytes], *, lease: timedelta) -> None:
+    """Have the feed look for these wallets' accounts from now on. Before they are read. One statement."""
+    new = {"ids": list(accounts), "accounts": list(accounts.values()), "network": network, "lease": lease}
+    connection.exec_driver_sql(_WATCH, new)
+
+
+def covered(connection: Connection, network: NetworkName) -> Covered:
+    """Which blocks of a network the feed has told of."""
+    row = connection.exec_driver_sql(_AT, {"network": network}).one_or_none()
+    return Covered(None, None, good=False) if row is None else Covered(row[0], row[1], good=bool(row[2]))
+
+
+def told(connection: Connection, reads: Sequence[tuple[UUID, int, int]]) -> dict[UUID, Told]:
+    """What the feed says of wallets, each with the block of its row and the block that was read.
+
+    Of those that no block has touched since their last read it says nothing: they are not in it.
+    """
+    ids, row_blocks, read_blocks = map(list, zip(*reads, strict=True)) if reads else ([], [], [])
+    asked = {"ids": ids, "row_blocks": row_blocks, "read_blocks": read_blocks}
+    rows = connection.exec_driver_sql(_TOLD, asked)
+    return {wallet: Told(owed, int(usdt), unknown) for wallet, owed, usdt, unknown in rows}

@@ -1,0 +1,82 @@
+"""Deciding how a network is kept fresh: what is known is gathered, ``worker.feed.policy`` chooses, it is noted."""
+
+import structlog
+
+from config.network_settings import Chain
+from config.networks import NetworkName
+from config.settings import WorkerSettings
+from db.feed import Cursor
+from db.freshness_policy import Decision, count_wallets, note_decision
+from db.session import transaction
+from worker.feed.policy import Choice, PolicyFacts, choose, requests_a_day, sweep_a_day
+from worker.reading.reader import NodeReader
+from worker.schedule.cadence import CLAIM_AHEAD, Policy
+
+log = structlog.get_logger(__name__)
+
+DECIDED_EACH = 10.0  # seconds
+COUNTED_EACH = 300.0  # seconds; counting a million wallets takes some tenths of one
+
+
+def decide(network: NetworkName, settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Cursor) -> bool:
+    """Decide anew, if that was long ago, and note it. Whether the network's blocks are to be followed."""
+    so_far = Choice(at.policy, at.reason, at.a_day, at.read_every, at.stretch)  # type: ignore[arg-type]  # checked there
+    # Also as soon as a feed has begun that was wanted before.
+    begun = at.reason == "starting" and at.number is not None and at.since is not None
+    if at.decided_at is not None and 0 <= at.now - at.decided_at < DECIDED_EACH and not begun:
+        return at.policy == "feed" or at.reason in FOLLOWED_ALL_THE_SAME
+    counted = at.wallets is None or at.counted_at is None or not 0 <= at.now - at.counted_at < COUNTED_EACH
+    wallets = at.wallets or 0
+    if counted:
+        with transaction() as connection:
+            wallets = count_wallets(connection, network)
+    choice = choose(_facts(settings, chain, reader, at, wallets), so_far if at.decided_at is not None else None)
+    decision = Decision(
+        choice.way, choice.reason, choice.read_every, choice.stretch, int(choice.a_day), wallets, counted
+    )
+    spread = choice.read_every if choice.way == "every_block" else settings.sync_interval_idle * choice.stretch
+    with transaction() as connection:
+        note_decision(connection, network, at, decision, spread=spread)
+    if (choice.way, choice.reason, choice.read_every, choice.stretch) != (
+        at.policy,
+        at.reason,
+        at.read_every,
+        at.stretch,
+    ):
+        log.info(
+            "freshness_policy",
+            network=network,
+            policy=choice.way,
+            reason=choice.reason,
+            read_every=choice.read_every,
+            stretch=choice.stretch,
+            requests_a_day=decision.requests_a_day,
+            before=at.policy,
+        )
+    return choice.follows
+
+
+FOLLOWED_ALL_THE_SAME = frozenset({"starting", "behind", "blind"})
+"""Reasons for the cadence with which blocks are still asked for, so that the feed can be taken up again."""
+
+
+def _facts(settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Cursor, wallets: int) -> PolicyFacts:
+    policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
+    per_batch, seconds = reader.max_wallets, chain.network.block_seconds
+    ahead = settings.sync_interval_active * CLAIM_AHEAD
+    followed = at.number is not None and at.since is not None
+    return PolicyFacts(
+        wallets=wallets,
+        per_batch=per_batch,
+        block_seconds=seconds,
+        cadence_a_day=requests_a_day(wallets, per_batch, policy, ahead=ahead),
+        sweep_a_day=sweep_a_day(wallets, per_batch, settings.sync_interval_sweep),
+        per_second=chain.per_second * len({node.id for node in reader.nodes}),
+        daily_quota=chain.daily_quota,
+        enabled=settings.feed,
+        blind=at.blind,
+        deprecated=at.deprecated,
+        sees_native=at.sees_native,
+        lag=max(at.now - at.next_at, 0.0) / seconds if followed else None,
+        silent=0.0 if at.followed_at is None else at.now - at.followed_at,
+    )

@@ -1,0 +1,301 @@
+"""Following a network: block after block, once over all workers, and what is done about gaps and reorganisations.
+
+Each step is fetched with no transaction open, and noted in one: the touched wallets and the new place of the cursor, or
+neither (``db.feed``). So whatever dies, and however many follow at once, no block is left out and none is noted twice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from time import monotonic, sleep
+from typing import NamedTuple, TypeVar
+
+import structlog
+
+from config.network_settings import Chain
+from config.networks import NetworkName
+from config.settings import WorkerSettings, worker_settings
+from db import feed
+from db.feed import Cursor, Seen, Step
+from db.session import transaction, until_done
+from worker.errors import OverBudget, ReadFailed, Unsupported
+from worker.feed.blocks import FeedBlock
+from worker.feed.decision import DECIDED_EACH, decide
+from worker.feed.reader import FeedReader, feed_reader_for
+from worker.feed.timing import first_delay, good_for, interval, next_asking, next_delay, pause_after_miss
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+BLOCKS_AT_ONCE = 50
+"""Blocks that are followed by one task: then another one goes on, so that no process is kept for long."""
+
+LEAST_CATCH_UP = 3  # blocks; so few are followed one by one whatever a sweep would cost
+FLOOR_BLOCKS = 2
+"""So many blocks lie between two reads of a wallet that each block touches."""
+LEAST_FLOOR = 1.0  # seconds
+AFTER_FAILURE = 1.0  # seconds
+WAITS_FOR_OTHERS = 2.0  # seconds for which a batch waits for the process that is following just now
+BURST_PAUSE = 2  # blocks' time from one asking to the next where blocks become final in bursts
+ONE_BY_ONE = frozenset({"latest", "solid"})
+"""The finalities that blocks reach one after another. The others are those of epochs: many blocks at once."""
+LOOKS = 0.05  # seconds between two looks at how far it is
+
+
+class Progress(NamedTuple):
+    """What one round came to: reads that are due for touched wallets, and whether there are more blocks already."""
+
+    due: int = 0
+    more: bool = False
+
+
+NOTHING = Progress()
+
+
+def follow(network: NetworkName) -> Progress:
+    """Follow a network up to its newest block, if it is time for that, and decide now and then how it is kept fresh.
+
+    At most one process at a time. Raises NotConfigured; what goes wrong with a node is logged, and tried again.
+    """
+    settings = worker_settings()
+    reader, deadline = feed_reader_for(network), monotonic() + settings.read_limit
+    with transaction() as connection:
+        at = feed.cursor(connection, network)
+        if not _wanted(at, settings, network):
+            return NOTHING
+        token = feed.take(connection, network, timedelta(seconds=settings.sync_lease))
+    if token is None:
+        return NOTHING
+    try:
+        return _Round(network, settings, settings.chain(network), reader, deadline).go()
+    finally:
+        until_done(lambda connection: feed.give_back(connection, network, token), deadline)
+
+
+def reach(network: NetworkName, number: int, deadline: float) -> bool:
+    """Have a network followed up to this block, by this process or by the one that is at it. Whether it was.
+
+    For a batch that has read that block, so it is there: it costs no request that the feed would not make anyway.
+    """
+    settings, patience = worker_settings(), min(deadline, monotonic() + WAITS_FOR_OTHERS)
+    reader = feed_reader_for(network)
+    while True:
+        with transaction() as connection:
+            at = feed.cursor(connection, network)
+            if at.number is None or at.policy != "feed" or number - at.number > BLOCKS_AT_ONCE:
+                return False
+            if at.number >= number:
+                return True
+            token = feed.take(connection, network, timedelta(seconds=settings.sync_lease))
+        if token is not None:
+            try:
+                return _Round(network, settings, settings.chain(network), reader, patience).go_to(number)
+            finally:
+                until_done(lambda connection, token=token: feed.give_back(connection, network, token), deadline)  # type: ignore[misc]
+        if monotonic() + LOOKS > patience:
+            return False
+        sleep(LOOKS)
+
+
+def _wanted(at: Cursor, settings: WorkerSettings, network: NetworkName) -> bool:
+    """Whether there is anything to do. Until the network's first balances have proved its source there is not."""
+    if at.registered != settings.source(network):
+        return False
+    return at.next_at <= at.now or at.decided_at is None or not 0 <= at.now - at.decided_at < DECIDED_EACH
+
+
+@dataclass(slots=True)
+class _Round:
+    """One process's turn at following a network, under its lease. `deadline` is of the monotonic clock."""
+
+    network: NetworkName
+    settings: WorkerSettings
+    chain: Chain
+    reader: FeedReader
+    deadline: float
+    due: int = 0
+    in_a_row: int = 0
+    """Blocks that were there already when they were asked for."""
+
+    def go(self) -> Progress:
+        """Up to the newest block, or as far as the time goes."""
+        for _ in range(BLOCKS_AT_ONCE):
+            with transaction() as connection:
+                at = feed.cursor(connection, self.network)
+            follows = decide(self.network, self.settings, self.chain, self.reader.reader, at)
+            if not follows or at.next_at > at.now or monotonic() >= self.deadline:
+                return Progress(self.due)
+            if not self._step(at):
+                return Progress(self.due)
+        return Progress(self.due, more=True)
+
+    def go_to(self, number: int) -> bool:
+        """Up to this block, which is there. Whether it was reached."""
+        for _ in range(BLOCKS_AT_ONCE):
+            with transaction() as connection:
+                at = feed.cursor(connection, self.network)
+            if at.number is not None and at.number >= number:
+                return True
+            if monotonic() >= self.deadline or not self._step(at):
+                return False
+        return False
+
+    def _step(self, at: Cursor) -> bool:
+        """Follow one block. Whether to go on with the next one."""
+        try:
+            return self._take_up(at) if self._begins(at) else self._next(at)
+        except ReadFailed as failure:
+            self._note_failure(failure)
+            return False
+
+    def _begins(self, at: Cursor) -> bool:
+        """Whether there is nothing to go on from: at first, after another source, and after the feed was left."""
+        same = (at.registered_id, self.chain.finality) == (at.source, at.finality)
+        return at.number is None or at.since is None or not same
+
+    def _next(self, at: Cursor) -> bool:
+        assert at.number is not None
+        block = self._fetch(at.number + 1, at)
+        if block is None:
+            self._note_miss(at)
+            return False
+        if block.parent != at.hash:
+            return self._go_back(at)
+        self.in_a_row += 1
+        if self.in_a_row > LEAST_CATCH_UP and self._sweep_is_cheaper(at, block):
+            return self._take_up(at, gap=True)
+        step = self._step_after(at, block)
+        followed = self._write(lambda connection: feed.advance(connection, self.network, at, _seen(block), step))
+        if followed is None:
+            return False  # another process was faster
+        self.due += followed.due
+        if block.deprecated and not at.deprecated:
+            log.error("token_deprecated", network=self.network, block=block.number)
+        return True
+
+    def _sweep_is_cheaper(self, at: Cursor, block: FeedBlock) -> bool:
+        """Whether it takes fewer requests to read all wallets than to follow every block up to the newest one.
+
+        How many there are is told by the next one's time: a block is as old when it can be read as the last one was.
+        """
+        gap = (at.now - block.time - at.delay) / self.chain.network.block_seconds
+        return gap * 2 > -(-(at.wallets or 0) // self.reader.reader.max_wallets) and gap > LEAST_CATCH_UP
+
+    def _take_up(self, at: Cursor, *, gap: bool = False) -> bool:
+        """Go on at the newest block. After a `gap` nobody knows what was in it: all wallets are read again."""
+        block = self._fetch(None, at)
+        if block is None:
+            self._note_miss(at)
+            return False
+        gap = gap or (at.since is not None and at.policy == "feed")
+        usual = self.chain.network.block_seconds
+        step = Step(
+            source=at.registered_id,
+            finality=self.chain.finality,
+            delay=first_delay(at.now - block.time, usual),
+            block_seconds=usual,
+            next_at=at.now + pause_after_miss(0, usual),
+            good_for=self._good_for,
+        )
+        if not self._write(lambda connection: feed.jump(connection, self.network, at, _seen(block), step, all_due=gap)):
+            return False
+        (log.warning if gap else log.info)(
+            "feed_jumped" if gap else "feed_begins", network=self.network, block=block.number, before=at.number
+        )
+        return False
+
+    def _go_back(self, at: Cursor) -> bool:
+        """The chain has another block where the cursor is: find the last one that it still has, and go on there."""
+        with transaction() as connection:
+            known = feed.known_blocks(connection, self.network)
+        fork = self._fork(at, known)
+        if fork is None:
+            return self._take_up(at, gap=True)
+        depth = (at.number or 0) - fork
+        log.warning("reorganisation", network=self.network, block=at.number, depth=depth, finality=self.chain.finality)
+        return self._write(lambda connection: feed.rewind(connection, self.network, at, fork))
+
+    def _fork(self, at: Cursor, known: dict[int, bytes]) -> int | None:
+        """The number of the newest block that is still the chain's. None: it is deeper than is remembered.
+
+        As a rule one block is gone. Otherwise in halves: below the fork all are known, above it none is.
+        """
+        low, high = min(known, default=0), at.number or 0
+        first = self._fetch(high, at)
+        if first is not None and known.get(high - 1) == first.parent:
+            return high - 1
+        if low not in known:
+            return None
+        lowest = self._fetch(low, at)
+        if lowest is None or lowest.hash != known[low]:
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            block = self._fetch(middle, at)
+            if block is not None and block.hash == known.get(middle):
+                low = middle
+            else:
+                high = middle
+        return low
+
+    def _fetch(self, number: int | None, at: Cursor) -> FeedBlock | None:
+        return self.reader.block(number, at.now, self.deadline)
+
+    def _step_after(self, at: Cursor, block: FeedBlock) -> Step:
+        network = self.chain.network
+        seconds = interval(block.time, at.time, network.block_seconds, network.fastest_block_seconds)
+        delay = next_delay(at.delay, at.now - block.time, seconds, misses=at.misses)
+        merged = max(round(at.read_every / network.block_seconds), 1) - 1
+        return Step(
+            source=at.registered_id,
+            finality=self.chain.finality,
+            delay=delay,
+            block_seconds=seconds,
+            next_at=next_asking(at.now, block.time, delay, seconds) if self._one_by_one else at.now,
+            good_for=self._good_for,
+            floor=timedelta(seconds=max(FLOOR_BLOCKS * seconds, LEAST_FLOOR)),
+            merge=timedelta(seconds=merged * seconds),
+        )
+
+    @property
+    def _one_by_one(self) -> bool:
+        return self.chain.finality in ONE_BY_ONE
+
+    @property
+    def _good_for(self) -> timedelta:
+        return timedelta(seconds=good_for(self.chain.network.block_seconds))
+
+    def _note_miss(self, at: Cursor) -> None:
+        usual = self.chain.network.block_seconds
+        seconds = pause_after_miss(at.misses, at.block_seconds or usual) if self._one_by_one else BURST_PAUSE * usual
+        pause = timedelta(seconds=seconds)
+        self._write(
+            lambda connection: feed.note_not_there(connection, self.network, pause=pause, good_for=self._good_for)
+        )
+
+    def _note_failure(self, failure: ReadFailed) -> None:
+        """The attempts have said it. For how long the feed stands still is what decides (`worker.feed.policy`)."""
+        blind = failure.code if isinstance(failure, Unsupported) else None
+        wait = failure.retry_after or AFTER_FAILURE if isinstance(failure, OverBudget) else AFTER_FAILURE
+        pause = timedelta(seconds=wait if blind is None else DECIDED_EACH)
+        self._write(lambda connection: feed.note_failure(connection, self.network, pause=pause, blind=blind))
+
+    def _write(self, work: Callable[..., T]) -> T:
+        return until_done(work, self.deadline)
+
+
+def _seen(block: FeedBlock) -> Seen:
+    """A block as the tables are told of it: each account once. 0: nothing of the token moved."""
+    accounts = list(block.touched)
+    changes = [block.usdt.get(account, 0) for account in accounts]
+    return Seen(
+        number=block.number,
+        hash=block.hash,
+        parent=block.parent,
+        time=block.time,
+        accounts=accounts,
+        changes=changes,
+        sees_native=block.sees_native,
+        deprecated=block.deprecated,
+    )

@@ -1,0 +1,51 @@
+"""When the next block is asked for, so that hardly a request goes out for one that is not there yet. Pure.
+
+A chain makes blocks at a pace; a node has each of them some time after the block's own: the *delay*, which is learnt.
+A block that was there at the first asking makes the delay a little shorter, one that was not makes it as long as that
+block took. So one request in some hundred comes too early, and each block is had within a moment of being there.
+
+Times are unix seconds by the database's clock, spans seconds.
+"""
+
+SHORTER = 0.002
+"""By this share of a block's time the delay becomes shorter with each block that was there when it was asked for."""
+
+PAUSES = (0.125, 0.125, 0.25, 0.5)
+"""Shares of a block's time from an answer that a block is not there yet to the next asking; then a block's time."""
+
+GOOD_BLOCKS, LEAST_GOOD = 3, 15.0
+"""A feed counts as up to date for so many blocks, or so many seconds, after nodes last answered it."""
+
+
+def first_delay(age: float, block_seconds: float) -> float:
+    """The least that the delay can be, by the newest block there is: it may have been there for a block's time."""
+    return age - block_seconds
+
+
+def interval(block_time: float, before: float | None, usual: float, fastest: float) -> float:
+    """Seconds from a block to the next: as many as there were since the one `before`, and no more than is `usual`."""
+    return usual if before is None else min(max(block_time - before, fastest), usual)
+
+
+def next_asking(now: float, block_time: float, delay: float, block_seconds: float) -> float:
+    """When to ask for the block after this one. Blocks may be of a future that is not ours: not later than usual."""
+    return min(block_time + block_seconds + delay, now + block_seconds)
+
+
+def next_delay(delay: float, age: float, block_seconds: float, *, misses: int) -> float:
+    """The delay after a block that was `age` seconds old when it was had, after so many answers that it is not there.
+
+    A clock that is wrong does no harm: only differences to it count.
+    """
+    return age if misses else delay - SHORTER * block_seconds
+
+
+def pause_after_miss(misses: int, block_seconds: float) -> float:
+    """How long to wait before a block is asked for again. `misses`: answers in a row, before this one."""
+    share = PAUSES[misses] if misses < len(PAUSES) else 1.0
+    return share * block_seconds
+
+
+def good_for(block_seconds: float) -> float:
+    """For how long the feed counts as up to date."""
+    return max(GOOD_BLOCKS * block_seconds, LEAST_GOOD) + block_seconds
