@@ -46,10 +46,10 @@ class Reading:
             name: (settings.usdt_decimals(name), settings.native_decimals(name)) for name in settings.known_networks
         }
         self._patience = settings.api_database_timeout + GRACE
-        active, idle = settings.sync_interval_active, settings.sync_interval_idle
+        active = settings.sync_interval_active
         self._intervals = {
             "patience": timedelta(seconds=active),
-            "oldest": timedelta(seconds=idle + active),
+            "oldest": timedelta(seconds=settings.longest_interval + active),
             "deadline": timedelta(seconds=settings.refresh_deadline),
         }
 

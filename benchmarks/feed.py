@@ -20,9 +20,9 @@ from config.logging import configure_logging
 from config.networks import NetworkName
 from devstack.product import beat, worker
 from devstack.servers import HOST, Server, wait_for
-from worker.admin.sizing import DAY
 from worker.feed.follow import follow
 from worker.feed.policy import sweep_a_day
+from worker.schedule.sizing import DAY
 from worker.sync.batch import sync_due
 
 SIZES = (1_000, 10_000, 200_000, 1_000_000)

@@ -44,6 +44,8 @@ class Settings(BaseSettings):
         return init_settings, Environment(settings_cls), NetworkVariables(settings_cls)
 
 
+MOST_STRETCHED = 4.0
+"""How many times as long the intervals may be that a small quota stretches (``worker.feed.policy``)."""
 SWEEP = 6 * 3600.0  # seconds; a longer SYNC_INTERVAL_IDLE takes its place
 
 OF_NETWORKS = tuple(f"_{name}" for name in NodeSettings.model_fields if name != "network")
@@ -73,6 +75,8 @@ class QueueSettings(Settings):
     sync_interval_idle: Seconds = 900
     sync_interval_sweep: Seconds = Field(default=SWEEP, validate_default=True)
     """Seconds between reads of a wallet whose every change the feed shows."""
+    feed: bool = True
+    """Whether the blocks of a network are followed, where that is the cheapest way to be fresh."""
     refresh_cooldown: Seconds = 5
     refresh_deadline: Seconds = 5
 
@@ -102,6 +106,12 @@ class QueueSettings(Settings):
     def source(self, network: NetworkName) -> Source | None:
         """What balances of a network have to be of to be shown; None where no token is named."""
         return self.network_settings[network].source
+
+    @property
+    def longest_interval(self) -> float:
+        """Seconds from one read of a wallet to the next, at the most: by a sweep, or by a cadence that is stretched."""
+        idle = self.sync_interval_idle
+        return max(self.sync_interval_sweep, idle * MOST_STRETCHED) if self.feed else idle
 
     @model_validator(mode="after")
     def _intervals_are_ordered(self) -> Self:

@@ -68,8 +68,6 @@ class WorkerSettings(QueueSettings):
     of_a_network: ClassVar[type[TokenSettings]] = NodeSettings
     sync_lease: float = Field(default=60, ge=3, le=3600)
     confirm_rises: int | None = Field(default=None, ge=0)
-    feed: bool = True
-    """Whether the blocks of a network are followed, where that is the cheapest way to be fresh."""
     allow_plain_http: bool = False
     dispatch_interval: Seconds = 1
     life_sign_dir: Path = Field(default_factory=_private_folder)

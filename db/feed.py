@@ -362,7 +362,7 @@ def jump(
     }
     connection.exec_driver_sql(_JUMP, to)
     connection.exec_driver_sql(_NEW_RING, to)
-    if before.source not in {None, step.source}:
+    if before.source not in {None, step.source}:  # also what new wallets were owed since the change (db.touches.watch)
         connection.exec_driver_sql(_FORGET_TOUCHES, {"network": network})
     if all_due:
         connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})

@@ -15,27 +15,27 @@ import psycopg
 import requests
 
 from api.openapi import EXAMPLE
+from devstack.arrivals import show_arrival, show_policies
 from devstack.product import Product, check, migrate, product, token
 from devstack.roles import make_roles
-from devstack.seed import BSC_USER, TRON_ADDRESS, TRON_WALLET, USER, SeededWallet, bsc_wallets, seed, wallets
+from devstack.saying import DemoFailed, step
+from devstack.seed import (
+    BSC_USER,
+    ETHEREUM_WALLET,
+    TRON_WALLET,
+    USER,
+    SeededWallet,
+    bsc_wallets,
+    crowds,
+    seed,
+    wallets,
+)
 from devstack.servers import CAP, Server, ServerFailed, wait_for
 from devstack.stack import FOLDER, Stack, by_roles, devstack, node_reads
 
-MOVED = 23_000_000  # 23 USDT
 OF_18_DECIMALS = ("1234.56789012", "0.25000000")
 """What the endpoint shows of 1,234.567890123456789012 USDT and 0.25 BNB: eight places, cut off and never rounded up."""
 COOLDOWN = timedelta(seconds=6)  # the default, and a second that last_synced does not show
-
-
-class DemoFailed(Exception):
-    """Something is not as the contract says."""
-
-
-def step(text: str) -> None:
-    """Say what is being done now."""
-    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
-    print(f"{bold}▸ {text}{plain}", flush=True)
-
 
 PATIENCE = {"REFRESH_DEADLINE": "60"}  # a refresh is shown that was waited for, on a slow machine too
 
@@ -60,7 +60,11 @@ def demo(folder: Path = FOLDER / "demo", more: Mapping[str, str] = PATIENCE) -> 
             show(first)
             check_reply(first)
             show_18_decimals(stack, running.api)
-            show_refresh(stack, running, first)
+            show_policies(stack, running)
+            for network, wallet_id, place in (("tron", TRON_WALLET, 0), ("ethereum", ETHEREUM_WALLET, 1)):
+                show_arrival(stack, running, network, wallet_id)
+                show(ask(stack, running.api, ""), only=place)
+            show_refresh(stack, running)
             print_table(stack, before, seeded, time.monotonic() - began)
         step("Stopping everything …")
 
@@ -69,7 +73,7 @@ def prepare(stack: Stack) -> list[SeededWallet]:
     """A migrated database with wallets, funded on their chains."""
     step("Migrating the database …")
     migrate(stack.env)
-    seeded = [*wallets(), *bsc_wallets()]
+    seeded = [*wallets(), *crowds(), *bsc_wallets()]
     step(f"Seeding {len(seeded):,} wallets: balances on the chains, rows with plain SQL …")
     seed(stack, seeded)
     return seeded
@@ -136,28 +140,18 @@ def without_times(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "balances": entries, "synced_at": "…"}
 
 
-def show_refresh(stack: Stack, running: Product, first: dict[str, Any]) -> None:
-    """Move USDT on the chain; show the cached answer, and with refresh=true the new one. Raises DemoFailed."""
-    tron, old = stack.tron, first["balances"][0]["usdt_balance"]
-    step(f"Moving {MOVED / 10**6:.0f} USDT to {TRON_ADDRESS} on Tron, and waiting until that block is solidified …")
-    account = next(wallet.account for wallet in wallets(0) if wallet.id == TRON_WALLET)
-    tron.chain.mint(tron.token, [(bytes.fromhex(tron.chain.ask("eth_accounts")[0][2:]), MOVED)])
-    block = tron.chain.transfer(tron.token, account, MOVED)
-    wait_for(lambda: solid_block(tron.node.url) >= block, tron.node, what="the transfer to be solidified")
+def show_refresh(stack: Stack, running: Product) -> None:
+    """Ask for a read of the chain, as an API does for whoever does not trust the cache. Raises DemoFailed."""
     step("Waiting until the wallet was last read more than REFRESH_COOLDOWN (5 s) ago …")
-    read_at = datetime.fromisoformat(first["balances"][0]["last_synced"])
+    cached = ask(stack, running.api, "")["balances"][0]
+    read_at = datetime.fromisoformat(cached["last_synced"])
     wait_for(lambda: datetime.now(UTC) - read_at > COOLDOWN, what="the cool-down to pass")
-    step("The cached answer:")
-    cached = ask(stack, running.api, "")
-    show(cached, only=0)
-    step("With refresh=true:")
+    step("With refresh=true the endpoint waits until the chain has been asked:")
     fresh = ask(stack, running.api, "?refresh=true")
     show(fresh, only=0)
-    new = f"{int(old.split('.')[0]) + MOVED // 10**6}.00000000"
-    seen = [(body["balances"][0]["usdt_balance"], body["balances"][0]["is_cached"]) for body in (cached, fresh)]
-    # A wallet that fell due just now may have been read meanwhile: then the cache has the new balance too.
-    if seen[0] not in [(old, True), (new, True)] or seen[1] != (new, False):
-        raise DemoFailed(f"expected {old} from the cache and {new} from the chain, got {seen}")
+    seen = [(each["usdt_balance"], each["is_cached"]) for each in (cached, fresh["balances"][0])]
+    if seen != [(cached["usdt_balance"], True), (cached["usdt_balance"], False)]:
+        raise DemoFailed(f"expected the same balance from the cache and from the chain, got {seen}")
 
 
 def solid_block(url: str) -> int:

@@ -18,6 +18,7 @@ ETHEREUM_WALLET = UUID("de755c09-27e0-41cd-a791-41c5c858459c")
 TRON_ADDRESS = "TAVFvX9tToo1UJ2h7j47jVkgQjZa8LarY8"
 ETHEREUM_ADDRESS = "0x17F4552b0c47F24F88B9569E6305413c5ff5370d"
 MORE_PER_CHAIN = 1000
+CROWDS = {"tron": 600, "ethereum": 6400}
 BSC_USER = UUID("0b5c56aa-5d2c-4f7f-9a43-6f0f3e8d5618")
 BSC_WALLETS = 100
 WALLETS_PER_USER = 4
@@ -53,6 +54,18 @@ def wallets(per_chain: int = MORE_PER_CHAIN) -> list[SeededWallet]:
         user = users[number // WALLETS_PER_USER]
         seeded.append(SeededWallet(uuid4(), user, network, address, account, usdt, native))
     return seeded
+
+
+def crowds() -> list[SeededWallet]:
+    """So many more on both chains that following blocks is cheaper there than to read all wallets once a block."""
+    dice = random.Random(1)  # noqa: S311  the same balances at each run
+    made = []
+    for network, count in CROWDS.items():
+        for _ in range(count):
+            account = dice.randbytes(20)
+            address = base58_address(account) if network == "tron" else "0x" + account.hex()
+            made.append(SeededWallet(uuid4(), uuid4(), network, address, account, dice.randrange(10**9), 0))
+    return made
 
 
 def bsc_wallets() -> list[SeededWallet]:

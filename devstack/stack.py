@@ -3,6 +3,7 @@
 import fcntl
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ TRON_CHAIN_ID = 3_735_928_559  # of nobody else's network
 BSC_CHAIN_ID = 56  # BNB Smart Chain's own, whose USDT has 18 decimals
 BSC_DECIMALS = 18
 BLOCK_TIME = 1.0  # seconds; Ethereum has 12, Tron 3
+ASKED_BY_THE_PRODUCT = {"eth_call", "eth_chainId", "eth_getBlockByNumber", "eth_getBlockReceipts", "eth_getLogs"}
+"""Of an EVM node: its log has what the devstack asks for as well."""
 SOLID_LAG = 2  # blocks; mainnet's solidified block is 18 to 19 behind its head
 
 
@@ -60,19 +63,17 @@ class Stack:
 
 def node_reads(chains: Mapping[str, LocalChain]) -> dict[str, int]:
     """How many calls of a contract each chain's node has answered, by its own account."""
-    return {
-        network: _tron_reads(chain) if network == "tron" else _evm_reads(chain) for network, chain in chains.items()
-    }
+    read = "triggerconstantcontract", "eth_call"
+    return {network: sum(map(node_requests(chain).__getitem__, read)) for network, chain in chains.items()}
 
 
-def _evm_reads(chain: LocalChain) -> int:
+def node_requests(chain: LocalChain) -> Counter[str]:
+    """How often a chain's node was asked for what the product asks for, by its own account and by methods."""
+    if chain.node is not chain.evm:
+        return Counter(requests.get(f"{chain.node.url}/devstack/requests", timeout=CAP).json())
     # anvil logs the name of each method that it is asked for.
-    return sum(line.strip() == "eth_call" for line in chain.node.log.read_text(errors="replace").splitlines())
-
-
-def _tron_reads(chain: LocalChain) -> int:
-    asked = requests.get(f"{chain.node.url}/devstack/requests", timeout=CAP).json()
-    return int(asked.get("triggerconstantcontract", 0))
+    names = map(str.strip, chain.node.log.read_text(errors="replace").splitlines())
+    return Counter(name for name in names if name in ASKED_BY_THE_PRODUCT)
 
 
 def base58_address(account: bytes) -> str:

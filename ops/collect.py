@@ -4,7 +4,7 @@ Each of the two is asked though the other is away, and what one does not answer 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from time import monotonic, time
 from typing import Any
@@ -25,6 +25,7 @@ from ops import wallets, work
 from ops.picture import NetworkPicture, Picture, Quota
 from ops.quota import predicted
 from ops.work import RedisPart
+from worker.admin.feed_report import by_settings
 from worker.admin.freshness import reads_per_hour
 from worker.admin.node_states import NodeState
 
@@ -135,6 +136,8 @@ def _network(
     """One network, out of both parts. Pure."""
     chain = settings.chain(name) if name in settings.networks else None
     freshness = None if of_wallets is None else of_wallets.get(name, NetworkFreshness(name))
+    if freshness is not None:
+        freshness = replace(freshness, feed=by_settings(freshness.feed, enabled=settings.feed))
     nodes = found.nodes.get(name) if found else None
     used = found.used_today.get(name) if found else None
     quota = None

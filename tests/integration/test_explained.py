@@ -78,7 +78,8 @@ def tron_block(book: Ledger, number: int) -> FeedBlock:
 
 def happen(book: Ledger, history: list[list[Step]]) -> tuple[list[Balances], list[Told]]:
     """Make the blocks: the balances before the first and after each, and what is told of each."""
-    reads, told = [book.balances(book.chain.head())], []
+    reads: list[Balances] = [book.balances(book.chain.head())]
+    told = []
     for steps in history:
         receipts = book.chain.make_block(*map(book.call, steps))
         number = book.chain.head()

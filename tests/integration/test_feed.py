@@ -5,12 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from followed import Followed
-from network import SOLID_LAG, address_on
+from network import NETWORKS, SOLID_LAG, address_on
 from running import await_lock_wait
 from structlog.testing import capture_logs
 
+from db.session import transaction
+from db.touches import count_touched
 from devstack import contracts
 from worker.feed.follow import LEAST_FLOOR, follow
+from worker.sync.batch import sync_due
 
 
 def test_a_transfer_is_in_the_table_after_one_block_and_one_read(followed: Followed) -> None:
@@ -135,16 +138,23 @@ def test_a_wallet_with_another_address_is_looked_for_there(followed: Followed) -
 
 
 def test_what_is_owed_to_a_wallet_of_another_network_by_now_is_owed_no_more(followed: Followed) -> None:
+    (other,) = set(NETWORKS) - {followed.network}
     followed.begin()
     followed.happens(followed.give(0, 1))
     followed.follow()
     followed.rows(
-        "UPDATE wallets SET network = 'bsc', address = %s WHERE id = %s",
-        address_on("bsc", followed.holders[0]),
+        "UPDATE wallets SET network = %s, address = %s WHERE id = %s",
+        other,
+        address_on(other, followed.holders[0]),
         followed.ids[0],
     )
     followed.due()
+    with transaction() as connection:
+        assert count_touched(connection, followed.network, bound=10) == 0
+    asked = followed.net.proxy.requests
     followed.read()
+    assert followed.net.proxy.requests == asked, "there is nothing to be read"
+    sync_due(other)
     assert followed.touches() == []
 
 

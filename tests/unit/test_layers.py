@@ -116,7 +116,7 @@ ANYWHERE = {"config", "worker.errors", "worker.wording"}
 @pytest.mark.parametrize(
     ("room", "others"),
     [
-        ("feed", {"worker.reading", "worker.schedule.cadence", "worker.admin.sizing", "db"}),
+        ("feed", {"worker.reading", "worker.schedule.cadence", "worker.schedule.sizing", "db"}),
         ("nodes", {"worker.reading"}),  # what a node is to a reader, and the words that it carries
         ("reading", {"worker.nodes"}),
         ("queues", {"worker.liveness", "worker.ops_notes"}),

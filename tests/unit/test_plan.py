@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from worker.admin.plan import advice
 from worker.admin.plan_command import plan
 from worker.admin.provider_plans import PLANS
-from worker.admin.sizing import DAY, reads_a_day, sizing
 from worker.schedule.cadence import Policy
+from worker.schedule.sizing import DAY, reads_a_day, sizing
 
 POLICY = Policy(60, 900)
 

@@ -164,6 +164,16 @@ def test_a_sweep_is_six_hours_unless_the_idle_interval_is_longer_or_it_is_set(
     assert load(WorkerSettings).sync_interval_sweep == expected
 
 
+@pytest.mark.parametrize(
+    ("feed", "idle", "longest"), [("off", "900", 900), ("on", "900", 21_600), ("on", "7200", 28_800)]
+)
+def test_a_balance_is_fresh_for_as_long_as_nobody_has_to_read_it(
+    feed: str, idle: str, longest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_all(monkeypatch, {**API, "FEED": feed, "SYNC_INTERVAL_IDLE": idle})
+    assert load(ApiSettings).longest_interval == longest
+
+
 @pytest.mark.parametrize(("given", "on"), [("", True), ("on", True), ("ON", True), ("off", False), ("false", False)])
 def test_blocks_are_followed_unless_the_feed_is_off(given: str, on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, {**QUEUE, "FEED": given})

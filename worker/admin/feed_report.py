@@ -14,6 +14,13 @@ from worker.wording import counted, in_words
 Report = dict[str, Any]
 
 
+def by_settings(found: FeedState, *, enabled: bool) -> FeedState:
+    """The state as it counts under these settings: with FEED=off nobody follows blocks, whatever was decided before."""
+    if enabled or found.reason is None:
+        return found
+    return found._replace(policy="cadence", reason="off", read_every=0.0, stretch=1.0, requests_a_day=None)
+
+
 def policy_report(found: FeedState) -> Report:
     """Which way the network is kept fresh, and why."""
     words = told(found.policy, found.reason, read_every=found.read_every, stretch=found.stretch)

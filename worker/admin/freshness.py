@@ -10,6 +10,7 @@ other wallets had the same mix, are divided by the wallets a request. That is th
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import time
 from typing import Any
@@ -19,7 +20,7 @@ from config.networks import NetworkName
 from config.settings import WorkerSettings
 from db.freshness_queries import NetworkFreshness, freshness
 from db.session import transaction
-from worker.admin.feed_report import feed_lines, feed_report, policy_report
+from worker.admin.feed_report import by_settings, feed_lines, feed_report, policy_report
 from worker.admin.node_states import NodeState, node_states, per_request
 from worker.reading import shared_of
 from worker.reading.request_counts import SPAN_SECONDS
@@ -49,6 +50,7 @@ def look(settings: WorkerSettings, *, daily_quota: int | None = None, max_overdu
         if synced or network in found:
             nodes, size = _nodes(network, settings, redis=redis) if synced else ([], None)
             wallets = found.get(network, NetworkFreshness(network))
+            wallets = replace(wallets, feed=by_settings(wallets.feed, enabled=settings.feed))
             quota = daily_quota or (settings.chain(network).daily_quota if synced else None)
             reports.append(network_report(wallets, nodes, synced=synced, size=size, daily_quota=quota))
     late = None if max_overdue is None else [each["network"] for each in reports if is_late(each, max_overdue)]

@@ -210,7 +210,9 @@ class _Round:
 
         if not self._write(jump):
             return False
-        log.warning("feed_jumped" if gap else "feed_begins", network=self.network, block=block.number, before=at.number)
+        (log.warning if gap else log.info)(
+            "feed_jumped" if gap else "feed_begins", network=self.network, block=block.number, before=at.number
+        )
         return False
 
     def _go_back(self, at: Cursor) -> bool:

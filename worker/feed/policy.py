@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal, TypeAlias
 
-from worker.admin.sizing import DAY, sizing
 from worker.schedule.cadence import Policy
+from worker.schedule.sizing import DAY, sizing
 
 Way: TypeAlias = Literal["every_block", "feed", "cadence"]
 Reason: TypeAlias = Literal[
@@ -226,7 +226,10 @@ def _illness(facts: PolicyFacts, so_far: Choice | None) -> Reason | None:
 
 
 def _cadence(facts: PolicyFacts, reason: Reason, *, follows: bool = False) -> Choice:
-    """The cadence, no more stretched than the quota wants. Beside it a feed may be followed that is behind."""
+    """The cadence, no more stretched than the quota wants.
+
+    Beside it a feed may be followed that is behind: for that while the day may come to more than the quota.
+    """
     followed = DAY / facts.block_seconds * FEED_REQUESTS if follows and reason != "blind" else 0.0
     choices = [
         Choice("cadence", reason, facts.cadence_a_day / stretch + followed, stretch=stretch, follows=follows)
@@ -234,4 +237,4 @@ def _cadence(facts: PolicyFacts, reason: Reason, *, follows: bool = False) -> Ch
     ]
     allowed = _allowed(facts.daily_quota)
     within = next((each for each in choices if each.a_day <= allowed), choices[-1])
-    return replace(within, reason="quota_too_small") if within.a_day - followed > allowed else within
+    return replace(within, reason="quota_too_small") if within.a_day > allowed and not follows else within

@@ -122,7 +122,7 @@ class _Found:
 
     def note(self, info: Mapping[str, Any], transaction: Mapping[str, Any], token: str) -> None:
         contract = _contract(transaction)
-        succeeded = _result(transaction) in SUCCEEDED
+        succeeded = _succeeded(transaction)
         parties = _parties(contract, info, succeeded=succeeded)
         self.named.update(parties)
         for topics, data in _events(info, token):
@@ -143,11 +143,11 @@ def _contract(transaction: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _result(transaction: Mapping[str, Any]) -> str:
-    found: str = transaction["ret"][0].get("contractRet", "DEFAULT")
-    if not RESULT.fullmatch(found):
+def _succeeded(transaction: Mapping[str, Any]) -> bool:
+    result = transaction["ret"][0].get("contractRet", "DEFAULT")
+    if result not in SUCCEEDED and not RESULT.fullmatch(result):
         raise BadReply("a transaction's result is a word in capitals")
-    return found
+    return result in SUCCEEDED
 
 
 def _parties(contract: Mapping[str, Any], info: Mapping[str, Any], *, succeeded: bool) -> list[str]:
