@@ -74,6 +74,7 @@ WITH changed AS (
                           LIMIT 1) AS ahead ON true
      WHERE s.network = %(network)s
        AND NOT (ahead.block_number IS NOT NULL AND h.change = 0 AND %(number)s > coalesce(%(orphaned_to)s, 0))
+       FOR KEY SHARE OF s
 ), noted AS (
     INSERT INTO touches AS t (wallet_id, block_number, network, usdt_change, due_at)
     SELECT wallet_id, block_number, %(network)s, change, due_at FROM touched ORDER BY wallet_id
