@@ -16,9 +16,11 @@ from sqlalchemy import Connection
 from config.network_settings import Chain
 from config.networks import NetworkName
 from config.settings import WorkerSettings, worker_settings
-from db import feed
-from db.feed import Cursor, Seen, Step
+from db import feed, feed_cursor
+from db.feed import Seen, Step
+from db.feed_cursor import Cursor
 from db.session import transaction, until_done
+from db.touches import watch_more
 from worker.errors import OverBudget, ReadFailed, Unsupported
 from worker.feed.blocks import FeedBlock
 from worker.feed.decision import DECIDED_EACH, decide
@@ -64,16 +66,16 @@ def follow(network: NetworkName) -> Progress:
     settings = worker_settings()
     reader, deadline = feed_reader_for(network), monotonic() + settings.read_limit
     with transaction() as connection:
-        at = feed.cursor(connection, network)
+        at = feed_cursor.cursor(connection, network)
         if not _wanted(at, settings, network):
             return NOTHING
-        token = feed.take(connection, network, timedelta(seconds=settings.sync_lease))
+        token = feed_cursor.take(connection, network, timedelta(seconds=settings.sync_lease))
     if token is None:
         return NOTHING
     try:
         return _Round(network, settings, settings.chain(network), reader, deadline).go()
     finally:
-        until_done(lambda connection: feed.give_back(connection, network, token), deadline)
+        until_done(lambda connection: feed_cursor.give_back(connection, network, token), deadline)
 
 
 def reach(network: NetworkName, number: int, deadline: float) -> bool:
@@ -85,17 +87,17 @@ def reach(network: NetworkName, number: int, deadline: float) -> bool:
     reader = feed_reader_for(network)
     while True:
         with transaction() as connection:
-            at = feed.cursor(connection, network)
+            at = feed_cursor.cursor(connection, network)
             if at.number is None or at.policy != "feed" or number - at.number > BLOCKS_AT_ONCE:
                 return False
             if at.number >= number:
                 return True
-            token = feed.take(connection, network, timedelta(seconds=settings.sync_lease))
+            token = feed_cursor.take(connection, network, timedelta(seconds=settings.sync_lease))
         if token is not None:
             try:
                 return _Round(network, settings, settings.chain(network), reader, patience).go_to(number)
             finally:
-                until_done(lambda connection, token=token: feed.give_back(connection, network, token), deadline)  # type: ignore[misc]
+                until_done(lambda connection, token=token: feed_cursor.give_back(connection, network, token), deadline)  # type: ignore[misc]
         if monotonic() + LOOKS > patience:
             return False
         sleep(LOOKS)
@@ -105,6 +107,8 @@ def _wanted(at: Cursor, settings: WorkerSettings, network: NetworkName) -> bool:
     """Whether there is anything to do. Until the network's first balances have proved its source there is not."""
     if at.registered != settings.source(network):
         return False
+    if at.since is not None and not at.watches_all:
+        return True
     return at.next_at <= at.now or at.decided_at is None or not 0 <= at.now - at.decided_at < DECIDED_EACH
 
 
@@ -125,8 +129,10 @@ class _Round:
         """Up to the newest block, or as far as the time goes."""
         for _ in range(BLOCKS_AT_ONCE):
             with transaction() as connection:
-                at = feed.cursor(connection, self.network)
+                at = feed_cursor.cursor(connection, self.network)
             follows = decide(self.network, self.settings, self.chain, self.reader.reader, at)
+            if follows and at.since is not None and not at.watches_all:
+                self._write(lambda connection: watch_more(connection, self.network))
             if not follows or at.next_at > at.now or monotonic() >= self.deadline:
                 return Progress(self.due)
             if not self._step(at):
@@ -137,7 +143,7 @@ class _Round:
         """Up to this block, which is there. Whether it was reached."""
         for _ in range(BLOCKS_AT_ONCE):
             with transaction() as connection:
-                at = feed.cursor(connection, self.network)
+                at = feed_cursor.cursor(connection, self.network)
             if at.number is not None and at.number >= number:
                 return True
             if monotonic() >= self.deadline or not self._step(at):
@@ -282,7 +288,9 @@ class _Round:
         seconds = pause_after_miss(at.misses, at.block_seconds or usual) if self._one_by_one else BURST_PAUSE * usual
         pause = timedelta(seconds=seconds)
         self._write(
-            lambda connection: feed.note_not_there(connection, self.network, pause=pause, good_for=self._good_for)
+            lambda connection: feed_cursor.note_not_there(
+                connection, self.network, pause=pause, good_for=self._good_for
+            )
         )
 
     def _note_failure(self, failure: ReadFailed) -> None:
@@ -290,7 +298,7 @@ class _Round:
         blind = failure.code if isinstance(failure, Unsupported) else None
         wait = failure.retry_after or AFTER_FAILURE if isinstance(failure, OverBudget) else AFTER_FAILURE
         pause = timedelta(seconds=wait if blind is None else DECIDED_EACH)
-        self._write(lambda connection: feed.note_failure(connection, self.network, pause=pause, blind=blind))
+        self._write(lambda connection: feed_cursor.note_failure(connection, self.network, pause=pause, blind=blind))
 
     def _write(self, work: Callable[..., T]) -> T:
         return until_done(work, self.deadline)
