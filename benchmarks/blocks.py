@@ -153,7 +153,12 @@ def tron_block(number: int, time: int, wallets: int, per_block: int) -> tuple[An
         }
         for at, account in enumerate(inside)
     ]
-    raw: dict[str, Any] = {"number": number, "txTrieRoot": hash_of(number), "witness_address": "41" + "ba" * 20, "version": 32}
+    raw: dict[str, Any] = {
+        "number": number,
+        "txTrieRoot": hash_of(number),
+        "witness_address": "41" + "ba" * 20,
+        "version": 32,
+    }
     raw |= {"parentHash": hash_of(number - 1), "timestamp": time * 1000}
     header = {"raw_data": raw, "witness_signature": SIGNATURE * 2}
     return {"blockID": hash_of(number), "block_header": header, "transactions": transactions}, infos
