@@ -53,7 +53,9 @@ SELECT 1 FROM feed_cursor
 # touched   A row of a later block has been read ahead of the feed. Where the block moved none of the token in it, that
 #           read serves the touch. Where it did, nobody can say any more whether what was read shows it: the wallet is
 #           read once more, and the sum is not known. So it is for what was read from another source, too.
-#           After a reorganisation that is no reason, for some blocks: the row may be of one that is gone.
+#           That holds only where no other block can come in the place of the row's (`settled`), and not for some blocks
+#           after a reorganisation: the row may be of one that is gone, which the feed has perhaps never seen.
+#           A wallet that is being deleted is waited for: a touch of it would have nothing to refer to.
 # due_at    A wallet that has just been read waits a little (`floor`): one that each block touches costs a place in
 #           every second batch. One that fails waits for as long as its failure says.
 _ADVANCE = """
@@ -73,7 +75,9 @@ WITH changed AS (
                             AND coalesce(b.source, n.first_source) IS NOT DISTINCT FROM n.source
                           LIMIT 1) AS ahead ON true
      WHERE s.network = %(network)s
-       AND NOT (ahead.block_number IS NOT NULL AND h.change = 0 AND %(number)s > coalesce(%(orphaned_to)s, 0))
+       AND NOT (ahead.block_number IS NOT NULL AND h.change = 0
+                AND %(settled)s AND %(number)s > coalesce(%(orphaned_to)s, 0))
+       FOR KEY SHARE OF s
 ), noted AS (
     INSERT INTO touches AS t (wallet_id, block_number, network, usdt_change, due_at)
     SELECT wallet_id, block_number, %(network)s, change, due_at FROM touched ORDER BY wallet_id
@@ -123,7 +127,7 @@ WITH orphaned AS MATERIALIZED (
      WHERE s.network = %(network)s
        AND NOT EXISTS (SELECT FROM touches AS t WHERE t.wallet_id = o.wallet_id
                           AND t.block_number = greatest(%(before)s, b.block_number))
-     ORDER BY s.wallet_id
+     ORDER BY s.wallet_id FOR KEY SHARE OF s
         ON CONFLICT (wallet_id, block_number) DO NOTHING
 ), dropped AS (
     DELETE FROM feed_blocks WHERE network = %(network)s AND number > %(fork)s
@@ -142,16 +146,26 @@ _KNOWN = "SELECT number, hash FROM feed_blocks WHERE network = %(network)s"
 _JUMP = """
 UPDATE feed_cursor
    SET block_number = %(number)s, block_hash = %(hash)s, block_time = to_timestamp(%(time)s),
-       source = %(source)s::smallint, finality = %(finality)s, since = %(number)s,
+       source = %(source)s::smallint, finality = %(finality)s, since = %(since)s,
+       orphaned_to = CASE WHEN %(is_orphaned)s THEN %(since)s - 1
+                          WHEN source IS NOT DISTINCT FROM %(source)s::smallint THEN orphaned_to END,
        sees_native = coalesce(%(sees_native)s, CASE WHEN source IS NOT DISTINCT FROM %(source)s::smallint
                                                     THEN sees_native ELSE false END),
        deprecated = %(deprecated)s, arrival_delay = %(delay)s, block_seconds = %(block_seconds)s, misses = 0,
-       blind = NULL,
-           followed_at = now(), good_until = now() + %(good_for)s, next_at = to_timestamp(%(next_at)s), due_spread = 0,
-       jumps = jumps + %(is_gap)s::int
+       blind = NULL, followed_at = now(), good_until = now() + %(good_for)s,
+       next_at = to_timestamp(%(next_at)s), due_spread = 0, jumps = jumps + %(is_gap)s::int
  WHERE network = %(network)s
 """
-_EMPTY_RING = "DELETE FROM feed_blocks WHERE network = %(network)s"
+_NEW_RING = """
+WITH gone AS (
+    DELETE FROM feed_blocks WHERE network = %(network)s AND number <> %(number)s
+)
+INSERT INTO feed_blocks AS f (network, number, hash, parent, wallet_ids)
+SELECT %(network)s, %(number)s, %(hash)s, %(parent)s, '{}'
+    ON CONFLICT (network, number) DO UPDATE
+   SET hash = EXCLUDED.hash, parent = EXCLUDED.parent, wallet_ids = EXCLUDED.wallet_ids
+"""
+_FORGET_TOUCHES = "DELETE FROM touches WHERE network = %(network)s"
 MAKE_ALL_DUE = "UPDATE networks SET due_up_to = %(begin)s WHERE name = %(network)s"
 
 
@@ -211,6 +225,7 @@ class Step(NamedTuple):
     """What a step notes beside its block: values of `feed_cursor`. Seconds, and unix seconds for `next_at`.
 
     `floor`: from a wallet's last read to its next one for a touch. `merge`: for which touches wait for others.
+    `settled`: no other block can come in this one's place.
     """
 
     source: int | None
@@ -221,6 +236,7 @@ class Step(NamedTuple):
     good_for: timedelta
     floor: timedelta = timedelta(0)
     merge: timedelta = timedelta(0)
+    settled: bool = False
 
 
 class Seen(NamedTuple):
@@ -314,11 +330,20 @@ def rewind(connection: Connection, network: NetworkName, before: Cursor, fork: i
 
 
 def jump(
-    connection: Connection, network: NetworkName, before: Cursor, block: Seen, step: Step, *, all_due: bool
+    connection: Connection,
+    network: NetworkName,
+    before: Cursor,
+    block: Seen,
+    step: Step,
+    *,
+    all_due: bool,
+    orphaned: bool = False,
 ) -> bool:
     """Go on at this block, and leave out those before it. `all_due`: whoever was last read before it is read again.
 
-    False: the cursor is not where it was.
+    `orphaned`: rows may be of blocks that are gone, also of numbers that the chain has not come to again. Those are all
+    read again, and nothing is covered before the chain is beyond them. What was owed to another source is owed no more:
+    all wallets are read anew from the new one. False: the cursor is not where it was.
     """
     if not _locked(connection, network, before):
         return False
@@ -326,14 +351,19 @@ def jump(
         "network": network,
         "number": block.number,
         "hash": block.hash,
+        "parent": block.parent,
         "time": block.time,
+        "since": max(block.number, (before.number or 0) + RING + 1) if orphaned else block.number,
+        "is_orphaned": orphaned,
         "sees_native": block.sees_native,
         "deprecated": block.deprecated,
         "is_gap": all_due,
         **step._asdict(),
     }
     connection.exec_driver_sql(_JUMP, to)
-    connection.exec_driver_sql(_EMPTY_RING, {"network": network})
+    connection.exec_driver_sql(_NEW_RING, to)
+    if before.source not in {None, step.source}:  # also what new wallets were owed since the change (db.touches.watch)
+        connection.exec_driver_sql(_FORGET_TOUCHES, {"network": network})
     if all_due:
         connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
     return True

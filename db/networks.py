@@ -51,7 +51,8 @@ UPDATE networks AS n
 RETURNING n.source
 """
 
-# What usually changes on one chain says nothing of another.
+# What usually changes on one chain says nothing of another, and its blocks may never be reached there.
+_FORGET_TOUCHES = "DELETE FROM touches WHERE network = %(network)s"
 _FORGET_RATES = "UPDATE change_rates SET wallets = 0, changed = 0, fallen = 0 WHERE network = %(network)s"
 
 _NOTE_DECIMALS = """
@@ -141,6 +142,7 @@ def register(connection: Connection, chain: Chain) -> Registered:
     if changed:
         release_all(connection, network.name)
         connection.exec_driver_sql(_FORGET_RATES, {"network": network.name})
+        connection.exec_driver_sql(_FORGET_TOUCHES, {"network": network.name})
     return Registered(was, of, source_id)
 
 

@@ -15,6 +15,10 @@ from config.networks import NetworkName
 from db.claimed_wallets import WALLETS
 from db.windows import NAMED
 
+# A wallet whose network was changed is another wallet: its touches are taken away with its next read.
+DUE_TOUCHES = """touches AS t JOIN sync_schedule AS of_wallet ON of_wallet.wallet_id = t.wallet_id
+                     WHERE t.network = %(network)s AND of_wallet.network = t.network AND t.due_at <= now()"""
+
 # Whoever holds a wallet is reading it, and its touch is served or stays: so it is passed over, whatever its window is.
 # Two touches of one wallet are one read.
 TOUCHED = f"""
@@ -23,10 +27,10 @@ WITH held AS MATERIALIZED (
 ), free AS MATERIALIZED (
     SELECT s.wallet_id, account, failures, last_changed_at, requested_at, forgotten_at, next_sync_at
       FROM (SELECT DISTINCT wallet_id
-              FROM (SELECT wallet_id FROM touches
-                     WHERE network = %(network)s AND due_at <= now() AND wallet_id NOT IN (SELECT wallet_id FROM held)
-                     ORDER BY due_at LIMIT %(limit)s) AS longest_owed) AS owed
-      JOIN sync_schedule AS s USING (wallet_id) WHERE s.network = %(network)s
+              FROM (SELECT t.wallet_id FROM {DUE_TOUCHES}
+                       AND t.wallet_id NOT IN (SELECT wallet_id FROM held)
+                     ORDER BY t.due_at LIMIT %(limit)s) AS longest_owed) AS owed
+      JOIN sync_schedule AS s USING (wallet_id)
 ), leased AS (
     INSERT INTO leases (token, lane, network, claimed_at, lease_until, wallet_ids)
     SELECT %(token)s, {NAMED}, %(network)s, statement_timestamp(), now() + %(lease)s, array_agg(wallet_id)
@@ -35,9 +39,7 @@ WITH held AS MATERIALIZED (
 {WALLETS}
 """
 
-_COUNT_TOUCHED = """
-SELECT count(*) FROM (SELECT FROM touches WHERE network = %(network)s AND due_at <= now() LIMIT %(bound)s) AS owed
-"""
+_COUNT_TOUCHED = f"SELECT count(*) FROM (SELECT FROM {DUE_TOUCHES} LIMIT %(bound)s) AS owed"
 
 
 # Under a lock on the cursor. Either the feed's next step sees these wallets, or it was before, and then the cursor is

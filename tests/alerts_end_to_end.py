@@ -22,7 +22,7 @@ from alert_watch import Watch, scrape, tell, watched
 from faults import CHAIN, hangs, header, of_each, said
 from faults import wallets as of_wallets
 from json_rpc_faults import asks, result
-from proxy import Proxy, proxy
+from proxy import Exchange, Proxy, proxy
 from running import hung
 from scene import Restartable
 
@@ -35,6 +35,7 @@ QUICK = {
     "SYNC_LEASE": "12",
     "SYNC_INTERVAL_ACTIVE": "3",
     "SYNC_INTERVAL_IDLE": "30",
+    "FEED": "off",
     "COLLECT_INTERVAL": "5",
     "DISPATCH_INTERVAL": "2",
 }
@@ -106,6 +107,14 @@ class Deployment:
         before.stop()
 
     @contextmanager
+    def kills_readers(self, network: str) -> Iterator[None]:
+        """Whoever reads a network dies. Afterwards its wallets are due as if nobody had, and not after an hour."""
+        with self.nodes[network].faulty(kill_who_asks):
+            yield
+        with psycopg.connect(self.stack.env["DATABASE_URL"]) as connection:
+            connection.execute("DELETE FROM leases WHERE network = %s", [network])
+
+    @contextmanager
     def locked(self, network: str) -> Iterator[None]:
         """Somebody holds the rows of all balances of a network."""
         rows = "SELECT FROM balance_cache b JOIN wallets w ON w.id = b.wallet_id WHERE w.network = %s FOR UPDATE OF b"
@@ -113,6 +122,15 @@ class Deployment:
             connection.execute(rows, [network])
             yield
             connection.rollback()
+
+
+def kill_who_asks(exchange: Exchange) -> None:
+    """End the process that has the other end of a request's connection."""
+    port = exchange.handler.client_address[1]
+    for found in psutil.net_connections("tcp"):
+        if found.pid and found.laddr[1:] == (port,):
+            psutil.Process(found.pid).kill()
+    exchange.end()
 
 
 @dataclass(frozen=True)
@@ -155,6 +173,13 @@ DISASTERS = (
         lambda all_: all_.faulty("ethereum", of_wallets(lambda _: 0)),
     ),
     Disaster("somebody locks the rows of a network", "NetworkStalled", "tron", lambda all_: all_.locked("tron")),
+    Disaster(
+        "whoever reads a network dies",
+        "WorkersKilled",
+        "tron",
+        lambda all_: all_.kills_readers("tron"),
+        also="NetworkStalled",
+    ),
     Disaster("ops is stopped", "ExporterBlind", "", lambda all_: all_.stopped("ops")),
     Disaster("the endpoint is stopped", "ApiDown", "", lambda all_: all_.stopped("api")),
 )

@@ -172,6 +172,7 @@ class Serving(Replay):
         self.blocks = {each.number: each for each in blocks}
         self.final, self.chain_id = final, chain_id
         self.asked: list[str] = []
+        self.sent: list[tuple[str, Any]] = []
         self.keys: list[str | None] = []
         self.faults: dict[str, Answer] = {}
 
@@ -186,6 +187,7 @@ class Serving(Replay):
         asked = json.loads(request.body or b"{}")
         method = asked["method"] if "method" in asked else str(request.url).rpartition("/")[2]
         self.asked.append(method)
+        self.sent.append((str(request.url), asked))
         self.keys.append(request.headers.get("TRON-PRO-API-KEY"))
         self.status, self.headers = 200, {}
         if method in self.faults:

@@ -18,6 +18,12 @@ SOURCES = ("tests/integration/test_sources.py", "tests/integration/test_any_stat
 WORK = ("tests/unit/test_work_counts.py",)
 METRICS = ("tests/unit/test_ops_metrics.py",)
 METRICS_RUN = ("tests/integration/test_ops.py",)
+REASONS = ("tests/unit/test_reasons.py", "tests/integration/test_no_value_shown.py")
+FIRST_CONNECTION = ("tests/integration/test_first_connection.py",)
+CHECK_REDIS = ("tests/integration/test_check_redis.py",)
+CERTIFICATES = ("tests/unit/test_certificate_files.py",)
+PAGE = ("tests/unit/test_ops_page.py",)
+FRESHNESS = ("tests/integration/test_freshness.py",)
 LOST = ("tests/integration/test_lost_batches.py",)
 RIGHTS = ("tests/integration/test_rights.py",)
 CLOSED_FUNCTIONS = "db/migrations/versions/0004_closed_functions.py"
@@ -117,8 +123,8 @@ GUARDS = (
     Guard(
         "a transfer of nothing touches nobody",
         "worker/feed/blocks.py",
-        "        if value:  #",
-        "        if True:  #",
+        "if amount := int.from_bytes(value):",
+        "if (amount := int.from_bytes(value)) >= 0:",
         FEED,
     ),
     Guard(
@@ -435,7 +441,11 @@ GUARDS = (
         SOURCES,
     ),
     Guard(
-        "a claim knows no balance of another source", "db/claims.py", " AND {OF_SOURCE} LIMIT 1", " LIMIT 1", SOURCES
+        "a claim knows no balance of another source",
+        "db/claimed_wallets.py",
+        " AND {OF_SOURCE} LIMIT 1",
+        " LIMIT 1",
+        SOURCES,
     ),
     Guard(
         "a change of source ends the leases of before",
@@ -642,12 +652,12 @@ GUARDS = (
     ),
     Guard(
         "a claim takes the address from the wallet itself",
-        "db/claims.py",
+        "db/claimed_wallets.py",
         ADDRESS,
         "(SELECT s.address FROM sync_schedule s WHERE s.wallet_id = f.wallet_id)",
         RIGHTS,
     ),
-    Guard("a claim takes no address of another network", "db/claims.py", ADDRESS, "w.address", RIGHTS),
+    Guard("a claim takes no address of another network", "db/claimed_wallets.py", ADDRESS, "w.address", RIGHTS),
     Guard(
         "closed functions: that not everybody runs them",
         CLOSED_FUNCTIONS,
@@ -935,5 +945,145 @@ GUARDS = (
         "if counts and not given_up:",
         "if not given_up:",
         ("tests/integration/test_refreshes_counted.py",),
+    ),
+    Guard(
+        "a start waits for no database by a wrong setting",
+        "db/reasons.py",
+        "    return 0.0 if why in wrong else inf",
+        "    return inf",
+        REASONS,
+    ),
+    Guard(
+        "a server that has just been made is waited for",
+        "db/reasons.py",
+        "    if why in YOUNG:\n        return YOUNG_SECONDS\n",
+        "",
+        REASONS,
+    ),
+    Guard(
+        "what a pooler repeats says nothing of now",
+        "db/reasons.py",
+        "        if words in said:\n            return meaning\n    if state",
+        "        pass\n    if state",
+        REASONS,
+    ),
+    Guard(
+        "drivers' own words are not shown",
+        "db/reasons.py",
+        "if isinstance(error, kind)), type(error).__name__)",
+        "if isinstance(error, kind)), str(error))",
+        REASONS,
+    ),
+    Guard(
+        "a start tells once what it waits for",
+        "worker/sync/first_connection.py",
+        "        if sentence != said:\n            log.",
+        "        if True:\n            log.",
+        FIRST_CONNECTION,
+    ),
+    Guard(
+        "a command's right is not asked of a worker",
+        "worker/sync/first_connection.py",
+        "missing(connection, WORKER) if right != FORGET]",
+        "missing(connection, WORKER)]",
+        FIRST_CONNECTION,
+    ),
+    Guard(
+        "the schema is told of before the rights that its migration gives",
+        "worker/sync/first_connection.py",
+        "if READ_SCHEMA not in lacking and not",
+        "if not lacking and not",
+        FIRST_CONNECTION,
+    ),
+    Guard(
+        "a Redis that takes no writes is waited for at a start",
+        "worker/admin/redis_at_start.py",
+        "elif finding.passing:",
+        "elif False:",
+        CHECK_REDIS,
+    ),
+    Guard(
+        "a right at Redis that no message needs stops no start",
+        "worker/admin/redis_at_start.py",
+        "if finding.warning:",
+        "if False:",
+        CHECK_REDIS,
+    ),
+    Guard(
+        "a Redis that no waiting mends ends a start",
+        "worker/admin/redis_at_start.py",
+        "            raise SystemExit(_sentence(finding))",
+        "            pass",
+        CHECK_REDIS,
+    ),
+    Guard(
+        "a certificate without its key is refused",
+        "config/postgres_parameters.py",
+        '    if not key:\n        return "names a certificate in sslcert, and no key in sslkey: name both"\n',
+        '    if not key:\n        return ""\n',
+        CERTIFICATES,
+    ),
+    Guard(
+        "a key that does not belong to its certificate is told of",
+        "config/certificates.py",
+        "        return _why(error, certificate, key, names, closed=bool(asked))\n",
+        '        return ""\n',
+        CERTIFICATES,
+    ),
+    Guard(
+        "libpq's other form of a key is taken",
+        "config/postgres_parameters.py",
+        '    if _is_der(key) and not wrong_authorities(certificate, POSTGRES):\n        return ""\n',
+        "",
+        CERTIFICATES,
+    ),
+    Guard(
+        "an empty token opens no page",
+        "ops/page_access.py",
+        "    if not token:",
+        "    if token is None:",
+        PAGE,
+    ),
+    Guard(
+        "two tokens are none",
+        "ops/page_access.py",
+        "if len(authorization) == 1 and compare_digest",
+        "if authorization and compare_digest",
+        PAGE,
+    ),
+    Guard(
+        "the page takes nothing from elsewhere",
+        "ops/page.py",
+        "\"default-src 'none'; style-src 'self'; script-src 'self';",
+        '"default-src *; style-src *; script-src *;',
+        PAGE,
+    ),
+    Guard(
+        "who looks for a wallet has the token",
+        "ops/page.py",
+        '@get("/find", include_in_schema=False, before_request=check_access,',
+        '@get("/find", include_in_schema=False,',
+        PAGE,
+    ),
+    Guard(
+        "a share is cut off and not rounded up",
+        "ops/page_words.py",
+        "int(share * 1000 + 1e-9) / 10",
+        "round(share * 1000) / 10",
+        ("tests/unit",),
+    ),
+    Guard(
+        "a failed wallet that is overdue is counted once",
+        "db/freshness_queries.py",
+        "count(*) FILTER (WHERE overdue AND failures = 0)",
+        "count(*) FILTER (WHERE overdue)",
+        FRESHNESS,
+    ),
+    Guard(
+        "balances of wallets without an address are counted one by one",
+        "db/freshness_queries.py",
+        " AND coalesce(t.hopeless_read, 0) = 0",
+        "",
+        FRESHNESS,
     ),
 )

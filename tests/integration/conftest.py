@@ -11,7 +11,8 @@ import redis
 from checking import Env, Look
 from endpoint import ENV, IMPATIENT, Endpoint, StartEndpoint
 from environment import forget_settings
-from network import SOLID_LAG, Net, ahead, multicall3_of
+from followed import Followed
+from network import NETWORKS, SOLID_LAG, Net, ahead, multicall3_of
 from proxy import Proxy, proxy
 from tables import Tables
 
@@ -172,6 +173,13 @@ def settings(
         forget_settings()
 
     return configured
+
+
+@pytest.fixture(params=NETWORKS)
+def followed(request: pytest.FixtureRequest, nets: dict[NetworkName, Net], settings: Any, tables: Tables) -> Followed:
+    """A network with FEED=on, and some wallets that nobody has read yet."""
+    settings(FEED="on")
+    return Followed(nets[request.param], tables)
 
 
 @pytest.fixture

@@ -116,6 +116,25 @@ def test_the_cases_notice_each_change_of_an_alert(alert: str, tmp_path: Path) ->
     assert {name: (rule["expr"], rule["for"]) for name, rule in changed.items() if name not in noticed} == {}
 
 
+def test_a_prometheus_without_containers_has_the_same_but_for_where_the_processes_are() -> None:
+    """The file of a host, and that of compose."""
+    host, compose = (yaml.safe_load((FOLDER / name).read_text()) for name in ("prometheus.host.yml", "prometheus.yml"))
+    names = [[job["job_name"] for job in made["scrape_configs"]] for made in (host, compose)]
+    assert names[0] == names[1]
+    targets = [each for job in host["scrape_configs"] for found in job["static_configs"] for each in found["targets"]]
+    assert targets == ["127.0.0.1:8001", "127.0.0.1:8000"]
+    assert {name: host[name] for name in ("global", "rule_files")} == {
+        name: compose[name] for name in ("global", "rule_files")
+    }
+
+
+@with_promtool
+@pytest.mark.parametrize("name", ["prometheus.host.yml", "prometheus.yml"])
+def test_prometheus_takes_its_settings(name: str) -> None:
+    checked = promtool("check", "config", FOLDER / name)
+    assert checked.returncode == 0, printed(checked)
+
+
 def labels(alert: str, **others: str) -> Labels:
     return {"alertname": alert, **others}
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import pytest
 import requests
-from endpoint import ETHEREUM, TRON, Endpoint
+from endpoint import ETHEREUM, TRON, Endpoint, StartEndpoint
 from leases import claim, only
 from network import NETWORKS
 
@@ -225,6 +225,21 @@ def test_a_wallet_that_nobody_has_read_for_long_is_stale_even_while_it_is_claime
     for network in NETWORKS:
         only(claim(network))
     assert {entry["status"] for entry in endpoint.get("?detail=full").json()["balances"]} == {"stale"}
+
+
+def test_a_balance_that_no_block_has_touched_for_hours_is_fresh_where_the_feed_is_on(
+    start_endpoint: StartEndpoint,
+) -> None:
+    intervals = {"SYNC_INTERVAL_ACTIVE": "60", "SYNC_INTERVAL_IDLE": "900"}
+    seen = {}
+    for feed in ("off", "on"):
+        with start_endpoint(FEED=feed, **intervals) as endpoint:
+            endpoint.read_all()
+            endpoint.tables.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '1 hour'")
+            for hours in (2, 7):
+                endpoint.tables.rows("UPDATE balance_cache SET last_synced = now() - %s * interval '1 hour'", hours)
+                seen[feed, hours] = endpoint.get("?detail=full").json()["balances"][0]["status"]
+    assert seen == {("off", 2): "stale", ("off", 7): "stale", ("on", 2): "fresh", ("on", 7): "stale"}
 
 
 def test_a_foreign_user_gets_the_same_answer_whether_or_not_they_exist(endpoint: Endpoint) -> None:

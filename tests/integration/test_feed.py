@@ -1,103 +1,176 @@
 """A network is followed block by block, on real nodes and tables: who was touched is read, and nobody is missed."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
-from network import NETWORKS, Net
-from tables import Tables
+from followed import Followed
+from network import NETWORKS, SOLID_LAG, address_on
+from running import await_lock_wait
+from structlog.testing import capture_logs
 
-from config.networks import NetworkName
+from db.session import transaction
+from db.touches import count_touched
 from devstack import contracts
-from worker.feed.follow import follow
-from worker.feed.reader import feed_reader_for
+from worker.feed.follow import LEAST_FLOOR, follow
 from worker.sync.batch import sync_due
-
-Settings = Callable[..., None]
-
-
-class Followed:
-    """One network that is followed, whatever its wallets' number would have chosen, and wallets of it."""
-
-    def __init__(self, net: Net, tables: Tables) -> None:
-        self.net, self.tables, self.network = net, tables, net.network
-        self.holders = net.new_holders()
-        net.chain.mint(net.token, [(holder, 1000 + at) for at, holder in enumerate(self.holders)])
-        self.settle()
-        self.ids = tables.add(net.network, *map(net.address, self.holders))
-
-    def settle(self) -> None:
-        """What happened has the finality that is read."""
-        if self.network == "tron":
-            self.net.chain.mine()
-
-    def read(self) -> None:
-        sync_due(self.network)
-
-    def begin(self) -> None:
-        """The wallets have been read, and are read no more by themselves; the feed has begun, and covers them."""
-        self.read()
-        self.follow()
-        self.rows("UPDATE sync_schedule SET next_sync_at = now()")
-        self.read()
-        assert self.touches() == []
-        self.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '1 hour'")
-
-    def follow(self, rounds: int = 3) -> None:
-        """Up to the newest block."""
-        for _ in range(rounds):
-            self.rows(
-                "INSERT INTO feed_cursor (network, policy) VALUES (%s, 'feed') ON CONFLICT (network) DO UPDATE"
-                " SET policy = 'feed', decided_at = now(), next_at = now() - interval '1 second', wallets = 1000000",
-                self.network,
-            )
-            self.rows("UPDATE feed_cursor SET decided_at = now() WHERE network = %s", self.network)
-            follow(self.network)
-
-    def due(self) -> None:
-        """Time passes: touches that wait for others are due."""
-        self.rows("UPDATE touches SET due_at = now()")
-
-    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
-        return self.tables.rows(query, *parameters)
-
-    def cursor(self) -> dict[str, Any]:
-        (row,) = self.rows("SELECT * FROM feed_cursor WHERE network = %s", self.network)
-        return row
-
-    def touches(self) -> list[tuple[int, int | None]]:
-        """Of each touch, which wallet it is of and what its events say."""
-        found = self.rows("SELECT wallet_id, usdt_change FROM touches ORDER BY block_number, wallet_id")
-        return sorted((self.ids.index(row["wallet_id"]), _whole(row["usdt_change"])) for row in found)
-
-    def usdt(self) -> list[int]:
-        return [int((self.tables.balance(wallet) or {"usdt_balance": -1})["usdt_balance"]) for wallet in self.ids]
-
-
-def _whole(amount: Any) -> int | None:
-    return None if amount is None else int(amount)
-
-
-@pytest.fixture(params=NETWORKS)
-def followed(
-    request: pytest.FixtureRequest, nets: dict[NetworkName, Net], settings: Settings, tables: Tables
-) -> Iterator[Followed]:
-    settings(FEED="on")
-    feed_reader_for.cache_clear()
-    yield Followed(nets[request.param], tables)
 
 
 def test_a_transfer_is_in_the_table_after_one_block_and_one_read(followed: Followed) -> None:
     followed.begin()
-    net, (first, second, third) = followed.net, followed.holders
+    net, (first, second, _) = followed.net, followed.holders
     net.chain.set_native([(first, 10**18)])
-    net.chain.transact(contracts.transfer(net.token, second, 7, sender=first))
-    followed.settle()
+    followed.happens(contracts.transfer(net.token, second, 7, sender=first))
     followed.follow()
     assert followed.touches() == [(0, -7), (1, 7)]
-    followed.due()
-    followed.read()
+    followed.serve()
     assert followed.usdt() == [993, 1008, 1002]
-    assert followed.touches() == []
     assert followed.cursor()["missed_usdt"] == 0
-    assert third
+
+
+def test_a_hot_wallet_in_each_block_costs_a_place_in_one_read(followed: Followed) -> None:
+    followed.begin()
+    followed.happens(*[followed.give(at % 2, 1) for at in range(10)])
+    asked = followed.net.proxy.requests
+    followed.follow()
+    blocks = followed.newest() - (followed.cursor()["since"])
+    assert followed.net.proxy.requests - asked <= 2 * blocks + 2, "and one or two for what is not there yet"
+    assert len(followed.touches()) == 10
+    followed.due()
+    asked = followed.net.proxy.requests
+    followed.read()
+    assert followed.net.proxy.requests - asked == 1
+    assert followed.touches() == []
+    assert followed.usdt() == [1005, 1006, 1002]
+
+
+def test_a_touched_wallet_waits_for_others_but_not_below_its_floor(followed: Followed) -> None:
+    followed.begin()
+    followed.happens(followed.give(0, 1), followed.pay(1, 1))
+    followed.rows(
+        "UPDATE sync_schedule SET claimed_at = now() - interval '1 minute' WHERE wallet_id = %s", followed.ids[1]
+    )
+    followed.follow()
+    waits = {
+        followed.ids.index(row["wallet_id"]): row["seconds"]
+        for row in followed.rows(
+            "SELECT t.wallet_id, date_part('epoch', t.due_at - s.claimed_at) AS seconds"
+            " FROM touches AS t JOIN sync_schedule AS s USING (wallet_id)"
+        )
+    }
+    assert waits[0] >= LEAST_FLOOR
+    assert waits[1] >= 60, "at once, for it was read long ago"
+    due = followed.rows("SELECT wallet_id FROM touches WHERE due_at <= now()")
+    assert [row["wallet_id"] for row in due][-1:] == [followed.ids[1]]
+
+
+def test_a_wallet_that_fails_waits_for_as_long_as_its_failure_says(followed: Followed) -> None:
+    followed.begin()
+    followed.rows(
+        "UPDATE sync_schedule SET failures = 3, last_error = 'usdt_call_failed',"
+        " next_sync_at = now() + interval '1 hour' WHERE wallet_id = %s",
+        followed.ids[0],
+    )
+    followed.happens(followed.give(0, 1))
+    followed.follow()
+    (row,) = followed.rows("SELECT due_at = next_sync_at AS same FROM touches JOIN sync_schedule USING (wallet_id)")
+    assert row["same"]
+
+
+def test_a_wallet_that_is_deleted_takes_its_touches_along(followed: Followed) -> None:
+    followed.begin()
+    followed.net.chain.mine()
+    followed.happens(followed.move(0, 1, 5))
+    followed.follow()
+    followed.rows("DELETE FROM wallets WHERE id = %s", followed.ids[0])
+    assert followed.touches() == [(1, 5)]
+    lag = SOLID_LAG if followed.network == "tron" else 0
+    followed.net.chain.reorganise(1 + lag)
+    followed.net.chain.mine()
+    followed.follow()
+    assert followed.touched() == {1}, "and no reorganisation brings them back"
+    followed.serve()
+    assert followed.usdt() == [-1, 1001, 1002]
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_wallet_that_is_being_deleted_is_waited_for(followed: Followed, *, back: bool) -> None:
+    """A touch of it would have nothing to refer to, and the whole step would fail."""
+    followed.begin()
+    followed.net.chain.mine()
+    followed.happens(followed.move(0, 1, 5))
+    if back:
+        followed.follow()
+        followed.net.chain.reorganise(1 + (SOLID_LAG if followed.network == "tron" else 0))
+        followed.net.chain.mine()
+        followed.rows("DELETE FROM touches")
+    with psycopg.connect(followed.tables.dsn) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("DELETE FROM wallets WHERE id = %s", (followed.ids[0],))
+        followed.is_time()
+        following = pool.submit(follow, followed.network)
+        await_lock_wait(followed.rows)
+        other.commit()
+        following.result()
+    followed.follow()
+    assert followed.touched() == {1}
+    assert followed.cursor()["block_number"] == followed.newest()
+
+
+def test_a_wallet_with_another_address_is_looked_for_there(followed: Followed) -> None:
+    followed.begin()
+    followed.happens(followed.give(0, 1))
+    followed.follow()
+    (other,) = followed.net.new_holders()[:1]
+    followed.rows("UPDATE wallets SET address = %s WHERE id = %s", followed.net.address(other), followed.ids[0])
+    followed.read()  # it is due, as each wallet with another address
+    followed.serve()
+    assert followed.usdt() == [0, 1001, 1002]
+    followed.is_quiet()
+    before, followed.holders[0] = followed.holders[0], other
+    followed.happens(contracts.mint(followed.net.token, [before], [5]))
+    followed.follow()
+    assert followed.touches() == []
+    followed.happens(followed.give(0, 6))
+    followed.follow()
+    assert followed.touches() == [(0, 6)]
+    followed.serve()
+    assert followed.usdt() == [6, 1001, 1002]
+
+
+def test_what_is_owed_to_a_wallet_of_another_network_by_now_is_owed_no_more(followed: Followed) -> None:
+    (other,) = set(NETWORKS) - {followed.network}
+    followed.begin()
+    followed.happens(followed.give(0, 1))
+    followed.follow()
+    followed.rows(
+        "UPDATE wallets SET network = %s, address = %s WHERE id = %s",
+        other,
+        address_on(other, followed.holders[0]),
+        followed.ids[0],
+    )
+    followed.due()
+    with transaction() as connection:
+        assert count_touched(connection, followed.network, bound=10) == 0
+    asked = followed.net.proxy.requests
+    followed.read()
+    assert followed.net.proxy.requests == asked, "there is nothing to be read"
+    sync_due(other)
+    assert followed.touches() == []
+
+
+def test_a_token_that_has_a_successor_is_followed_no_more_and_said_so(followed: Followed) -> None:
+    followed.begin()
+    before = followed.net.chain.ask("evm_snapshot")
+    try:
+        followed.happens(contracts.deprecate(followed.net.token, followed.holders[0]))
+        with capture_logs() as logs:
+            followed.follow()
+        assert [log["log_level"] for log in logs if log["event"] == "token_deprecated"] == ["error"]
+        followed.rows("UPDATE feed_cursor SET decided_at = NULL, counted_at = now()")
+        with capture_logs() as logs:
+            follow(followed.network)
+        cursor = followed.cursor()
+        assert (cursor["policy"], cursor["reason"], cursor["since"]) == ("cadence", "deprecated", None)
+        assert [log["reason"] for log in logs if log["event"] == "freshness_policy"] == ["deprecated"]
+    finally:
+        followed.net.chain.ask("evm_revert", before)

@@ -13,6 +13,7 @@ from worker.errors import (
     ClockSkewed,
     Lagging,
     OverBudget,
+    ReadFailed,
     Refused,
     StateGone,
     Throttled,
@@ -72,6 +73,51 @@ def test_a_block_is_two_requests_once_the_chain_is_known(family: Family) -> None
     assert one.asked == [chain_id, *[block, rest] * 6]
     counts = feed.reader.reader.shared.requests
     assert sum(counts._spans.values()) == 13
+
+
+@pytest.mark.parametrize(("finality", "state"), [("solid", "walletsolidity"), ("latest", "wallet")])
+def test_blocks_of_tron_are_asked_for_in_the_state_of_the_finality(finality: str, state: str) -> None:
+    one = node()
+    feed = Feed(one, family="tron", finality=finality)
+    assert feed.block(LAST)
+    assert feed.block(None)
+    assert [(url.removeprefix("https://node-0.example/rpc/"), asked) for url, asked in one.sent[1:4]] == [
+        (f"{state}/getblockbynum", {"num": LAST}),
+        (f"{state}/gettransactioninfobyblocknum", {"num": LAST}),
+        (f"{state}/getnowblock", {}),
+    ]
+
+
+@pytest.mark.parametrize("finality", ["latest", "finalized"])
+def test_blocks_of_evm_are_asked_for_whole_and_the_newest_by_its_finality(finality: str) -> None:
+    one = node(final=LAST)
+    feed = Feed(one, finality=finality)
+    assert feed.block(None)
+    assert feed.block(LAST - 1)
+    blocks = [asked["params"] for _, asked in one.sent if asked["method"] == "eth_getBlockByNumber"]
+    assert blocks == [[finality, True], [hex(LAST - 1), True]]
+
+
+@pytest.mark.parametrize("junk", [0, "", "zz", True, [[]], [{}], {"a": 1}, ["0x"]], ids=repr)
+@pytest.mark.parametrize(("family", "method"), [(family, method) for family in FAMILIES for method in METHODS[family]])
+def test_a_node_that_answers_with_junk_is_believed_in_nothing(family: Family, method: str, junk: Any) -> None:
+    one = node()
+    one.faults[method] = to_be(junk)
+    with pytest.raises(ReadFailed):
+        Feed(one, family=family).block(LAST)
+
+
+def test_a_chain_that_was_thrown_back_is_followed_from_its_newest_block_on() -> None:
+    one, other = node(), node()
+    feed = Feed(one, other)
+    assert feed.block(LAST)
+    for each in (one, other):
+        each.blocks = {at: made for at, made in each.blocks.items() if at <= LAST - 3}
+    found = feed.block(None)
+    assert found
+    del one.asked[:], other.asked[:]
+    assert feed.block(LAST - 2) is None
+    assert by_requests([one, other]) == [1, 0]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -79,3 +79,7 @@ def test_a_code_tells_what_words_in_another_language_do_not(
     error = Coded(state, said)
     assert reason(error).startswith(meaning)
     assert patience(error) == seconds
+
+
+def test_words_that_nobody_knows_are_not_shown() -> None:
+    assert reason(OSError(f"{ADDRESS}something new of hunter2")) == "OSError"

@@ -5,9 +5,8 @@ A plan is the object that ``--json`` prints, with the keys of docs/operations.md
 
 from collections.abc import Iterator, Mapping
 from math import ceil
-from typing import Any, Final
+from typing import Any
 
-from config.addresses import Family
 from config.families import Strategy
 from config.network_settings import NodeSettings, prefix
 from config.networks import NetworkName
@@ -107,7 +106,7 @@ def _kept_fresh(
             per_second=own.rps * max(len(own.rpc_urls), 1),
             daily_quota=own.daily_quota,
             enabled=settings.feed,
-            sees_native=own.network.family in SHOWS_NATIVE,
+            sees_native=own.network.family == "tron",  # as a rule its nodes tell what contracts pay
         )
     )
     words = told(chosen.way, chosen.reason, read_every=chosen.read_every, stretch=chosen.stretch)
@@ -122,10 +121,6 @@ def _kept_fresh(
             "share_of_quota": chosen.a_day / own.daily_quota if own.daily_quota else None,
         }
     }
-
-
-SHOWS_NATIVE: Final[frozenset[Family]] = frozenset({"tron"})
-"""Families whose nodes, as a rule, show what contracts pay in the native coin."""
 
 
 def _a_day(strategy: Strategy, sized: Sizing) -> float:

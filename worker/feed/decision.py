@@ -75,7 +75,7 @@ def _facts(settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Curso
         daily_quota=chain.daily_quota,
         enabled=settings.feed,
         blind=at.blind,
-        deprecated=at.deprecated,
+        deprecated=at.deprecated and at.source == at.registered_id,
         sees_native=at.sees_native,
         lag=max(at.now - at.next_at, 0.0) / seconds if followed else None,
         silent=0.0 if at.followed_at is None else at.now - at.followed_at,

@@ -11,6 +11,7 @@ from time import monotonic, sleep
 from typing import NamedTuple, TypeVar
 
 import structlog
+from sqlalchemy import Connection
 
 from config.network_settings import Chain
 from config.networks import NetworkName
@@ -37,6 +38,8 @@ FLOOR_BLOCKS = 2
 LEAST_FLOOR = 1.0  # seconds
 AFTER_FAILURE = 1.0  # seconds
 WAITS_FOR_OTHERS = 2.0  # seconds for which a batch waits for the process that is following just now
+SETTLED = frozenset({"solid", "finalized"})
+"""The finalities at which no other block comes in the place of one."""
 BURST_PAUSE = 2  # blocks' time from one asking to the next where blocks become final in bursts
 ONE_BY_ONE = frozenset({"latest", "solid"})
 """The finalities that blocks reach one after another. The others are those of epochs: many blocks at once."""
@@ -182,8 +185,11 @@ class _Round:
         gap = (at.now - block.time - at.delay) / self.chain.network.block_seconds
         return gap * 2 > -(-(at.wallets or 0) // self.reader.reader.max_wallets) and gap > LEAST_CATCH_UP
 
-    def _take_up(self, at: Cursor, *, gap: bool = False) -> bool:
-        """Go on at the newest block. After a `gap` nobody knows what was in it: all wallets are read again."""
+    def _take_up(self, at: Cursor, *, gap: bool = False, orphaned: bool = False) -> bool:
+        """Go on at the newest block. After a `gap` nobody knows what was in it: all wallets are read again.
+
+        `orphaned`: the block that was followed last is not the chain's any more.
+        """
         block = self._fetch(None, at)
         if block is None:
             self._note_miss(at)
@@ -198,7 +204,11 @@ class _Round:
             next_at=at.now + pause_after_miss(0, usual),
             good_for=self._good_for,
         )
-        if not self._write(lambda connection: feed.jump(connection, self.network, at, _seen(block), step, all_due=gap)):
+
+        def jump(connection: Connection) -> bool:
+            return feed.jump(connection, self.network, at, _seen(block), step, all_due=gap, orphaned=orphaned)
+
+        if not self._write(jump):
             return False
         (log.warning if gap else log.info)(
             "feed_jumped" if gap else "feed_begins", network=self.network, block=block.number, before=at.number
@@ -211,7 +221,7 @@ class _Round:
             known = feed.known_blocks(connection, self.network)
         fork = self._fork(at, known)
         if fork is None:
-            return self._take_up(at, gap=True)
+            return self._take_up(at, gap=True, orphaned=True)
         depth = (at.number or 0) - fork
         log.warning("reorganisation", network=self.network, block=at.number, depth=depth, finality=self.chain.finality)
         return self._write(lambda connection: feed.rewind(connection, self.network, at, fork))
@@ -256,6 +266,7 @@ class _Round:
             good_for=self._good_for,
             floor=timedelta(seconds=max(FLOOR_BLOCKS * seconds, LEAST_FLOOR)),
             merge=timedelta(seconds=merged * seconds),
+            settled=self.chain.finality in SETTLED,
         )
 
     @property

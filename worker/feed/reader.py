@@ -63,7 +63,8 @@ class FeedReader:
         """What the nodes' answers come to. Raises ReadFailed."""
         number, found = attempts.number, attempts.found or attempts.believed()
         if found:
-            self._highest = max(self._highest, found.number)
+            # The newest of all is lower than before where the chain was thrown back.
+            self._highest = found.number if number is None else max(self._highest, found.number)
             for behind in attempts.without if number is not None else ():
                 behind.is_behind(found.number)
             return found
