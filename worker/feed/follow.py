@@ -38,6 +38,7 @@ LEAST_CATCH_UP = 3  # blocks; so few are followed one by one whatever a sweep wo
 FLOOR_BLOCKS = 2
 """So many blocks lie between two reads of a wallet that each block touches."""
 LEAST_FLOOR = 1.0  # seconds
+PATIENCE = 1.0  # seconds for which a round waits for a block that is late
 AFTER_FAILURE = 1.0  # seconds
 WAITS_FOR_OTHERS = 2.0  # seconds for which a batch waits for the process that is following just now
 SETTLED = frozenset({"solid", "finalized"})
@@ -122,6 +123,7 @@ class _Round:
     reader: FeedReader
     deadline: float
     due: int = 0
+    patience: float = PATIENCE
     in_a_row: int = 0
     """Blocks that were there already when they were asked for."""
 
@@ -133,11 +135,25 @@ class _Round:
             follows = decide(self.network, self.settings, self.chain, self.reader.reader, at)
             if follows and at.since is not None and not at.watches_all:
                 self._write(lambda connection: watch_more(connection, self.network))
-            if not follows or at.next_at > at.now or monotonic() >= self.deadline:
+            if not follows or monotonic() >= self.deadline:
                 return Progress(self.due)
-            if not self._step(at):
+            if at.next_at > at.now:
+                if not self._waits(at):
+                    return Progress(self.due)
+            elif not self._step(at):
                 return Progress(self.due)
         return Progress(self.due, more=True)
+
+    def _waits(self, at: Cursor) -> bool:
+        """Wait for the next block, if it is late and may come any moment: beat's next tick would be too slow to learn
+        when it came. Otherwise another round is for it.
+        """
+        pause = at.next_at - at.now
+        if not at.misses or pause > self.patience:
+            return False
+        self.patience -= pause
+        sleep(pause)
+        return True
 
     def go_to(self, number: int) -> bool:
         """Up to this block, which is there. Whether it was reached."""
@@ -146,7 +162,8 @@ class _Round:
                 at = feed_cursor.cursor(connection, self.network)
             if at.number is not None and at.number >= number:
                 return True
-            if monotonic() >= self.deadline or not self._step(at):
+            late = at.misses > 0 and at.next_at > at.now  # the node that follows is behind the one that was read
+            if monotonic() >= self.deadline or not (self._waits(at) if late else self._step(at)):
                 return False
         return False
 
@@ -168,7 +185,7 @@ class _Round:
         block = self._fetch(at.number + 1, at)
         if block is None:
             self._note_miss(at)
-            return False
+            return True
         if block.parent != at.hash:
             return self._go_back(at)
         self.in_a_row += 1
