@@ -169,7 +169,7 @@ def show(body: dict[str, Any], only: int | None = None) -> None:
 def print_table(stack: Stack, before: dict[str, int], seeded: list[SeededWallet], seconds: float) -> None:
     """What happened, in a few numbers."""
     reads = {network: count - before[network] for network, count in node_reads(stack.chains).items()}
-    print(f"\n  {'network':<10} {'wallets':>8} {'requests to its node':>22}")
+    print(f"\n  {'network':<10} {'wallets':>8} {'reads of its node':>22}")
     for network in stack.chains:
         count = sum(wallet.network == network for wallet in seeded)
         print(f"  {network:<10} {count:>8,} {reads[network]:>22}")

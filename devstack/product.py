@@ -80,8 +80,17 @@ def migrate(env: Mapping[str, str]) -> None:
 
 def check(env: Mapping[str, str]) -> str:
     """What `celery -A worker check` says. Raises ServerFailed when something is not as the settings say."""
+    return _admin(env, "check")
+
+
+def resync_all(env: Mapping[str, str]) -> str:
+    """What `celery -A worker resync --all --wait` says: every wallet has been read anew. Raises ServerFailed."""
+    return _admin(env, "resync", "--all", "--wait")
+
+
+def _admin(env: Mapping[str, str], command: str, *options: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "worker", "check"],
+        [sys.executable, "-m", "celery", "-A", "worker", command, *options],
         cwd=ROOT,
         env=environment(env, WORKER_ROLE),
         capture_output=True,
@@ -89,7 +98,7 @@ def check(env: Mapping[str, str]) -> str:
         check=False,
     )
     if done.returncode:
-        raise ServerFailed(f"the check failed:\n{done.stdout}{done.stderr[-2000:]}")
+        raise ServerFailed(f"the {command} failed:\n{done.stdout}{done.stderr[-2000:]}")
     return done.stdout
 
 

@@ -441,7 +441,11 @@ GUARDS = (
         SOURCES,
     ),
     Guard(
-        "a claim knows no balance of another source", "db/claims.py", " AND {OF_SOURCE} LIMIT 1", " LIMIT 1", SOURCES
+        "a claim knows no balance of another source",
+        "db/claimed_wallets.py",
+        " AND {OF_SOURCE} LIMIT 1",
+        " LIMIT 1",
+        SOURCES,
     ),
     Guard(
         "a change of source ends the leases of before",
@@ -648,12 +652,12 @@ GUARDS = (
     ),
     Guard(
         "a claim takes the address from the wallet itself",
-        "db/claims.py",
+        "db/claimed_wallets.py",
         ADDRESS,
         "(SELECT s.address FROM sync_schedule s WHERE s.wallet_id = f.wallet_id)",
         RIGHTS,
     ),
-    Guard("a claim takes no address of another network", "db/claims.py", ADDRESS, "w.address", RIGHTS),
+    Guard("a claim takes no address of another network", "db/claimed_wallets.py", ADDRESS, "w.address", RIGHTS),
     Guard(
         "closed functions: that not everybody runs them",
         CLOSED_FUNCTIONS,
@@ -1066,7 +1070,7 @@ GUARDS = (
         "ops/page_words.py",
         "int(share * 1000 + 1e-9) / 10",
         "round(share * 1000) / 10",
-        ("tests/unit",),
+        ("tests/unit/test_ops_verdict.py",),
     ),
     Guard(
         "a failed wallet that is overdue is counted once",

@@ -393,6 +393,24 @@ def test_a_queue_has_its_length_and_the_moment_of_its_oldest_message(
     assert (found.dispatched, found.workers) == (now, {"w@one": now - 5, "w@two": now})
 
 
+def test_the_queue_of_the_feed_is_looked_at_where_the_feed_is_on(passes: Callable[..., Passes]) -> None:
+    found = passes(FEED="on").run()
+    assert [queue.name for queue in found.queues or ()] == ["ticks", "refresh", "feed", "sync.ethereum", "sync.tron"]
+
+
+def test_a_policy_of_before_counts_for_nothing_where_the_feed_is_off(
+    passes: Callable[..., Passes], tables: Tables
+) -> None:
+    tables.add("tron", ADDRESS)
+    tables.rows("INSERT INTO feed_cursor (network, policy, reason) VALUES ('tron', 'feed', 'many_wallets')")
+    told = {}
+    for feed in ("on", "off"):
+        wallets = of(passes(FEED=feed).run(), "tron").wallets
+        assert wallets
+        told[feed] = (wallets.feed.policy, wallets.feed.reason)
+    assert told == {"on": ("feed", "many_wallets"), "off": ("cadence", "off")}
+
+
 @pytest.mark.parametrize("lies", ["text", "list", "hash", "zset", "future"])
 def test_whatever_a_stranger_puts_into_redis_a_pass_ends_well(
     passes: Callable[..., Passes], redis_process: Server, lies: str

@@ -125,15 +125,20 @@ class _Found:
         succeeded = _succeeded(transaction)
         parties = _parties(contract, info, succeeded=succeeded)
         self.named.update(parties)
-        for topics, data in _events(info, token):
+        if "log" in info:
+            self._note_events(info["log"], parties, token, succeeded=succeeded)
+        if "internal_transactions" in info:
+            self.internal = True
+            inner = _list(info["internal_transactions"])
+            self.named.update(chain.from_iterable(map(_paid_inside, inner if succeeded else ())))
+        elif succeeded and contract["type"] == CALL and PREFIX + token not in parties:
+            self.calls += 1
+
+    def _note_events(self, logs: Any, parties: list[str], token: str, *, succeeded: bool) -> None:
+        for topics, data in _events(logs, token):
             if not succeeded:
                 raise BadReply("an event of a transaction that failed")
             self.changes.note(topics, data, partial(accounts, parties, ACCOUNTS))
-        self.internal |= "internal_transactions" in info
-        if succeeded:
-            inner = _list_in(info, "internal_transactions")
-            self.named.update(chain.from_iterable(map(_paid_inside, inner)))
-            self.calls += contract["type"] == CALL and PREFIX + token not in parties
 
 
 def _contract(transaction: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -161,9 +166,9 @@ def _parties(contract: Mapping[str, Any], info: Mapping[str, Any], *, succeeded:
     return parties
 
 
-def _events(info: Mapping[str, Any], token: str) -> Iterator[tuple[list[str], str]]:
+def _events(logs: Any, token: str) -> Iterator[tuple[list[str], str]]:
     """The topics and the data of the token's own events."""
-    for log in _list_in(info, "log"):
+    for log in _list(logs):
         if not ADDRESS.fullmatch(log["address"]):
             raise BadReply("a log's contract is 40 hexadecimal digits")
         if log["address"] == token:
@@ -184,12 +189,10 @@ def _paid_inside(inner: Mapping[str, Any]) -> list[str]:
     return [inner[name] for name in ("caller_address", "transferTo_address") if name in inner]
 
 
-def _list_in(info: Mapping[str, Any], name: str) -> list[Any]:
-    """java-tron leaves an empty list out."""
-    found = info.get(name, [])
-    if not isinstance(found, list):
-        raise BadReply(f"{name} is a list")
-    return found
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise BadReply("logs and internal transactions are lists")
+    return value
 
 
 def _hash(value: Any) -> bytes:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from config.settings import WorkerSettings
 from db.network_state import Freshness
-from worker.schedule.cadence import Policy
+from worker.schedule.cadence import SPREAD, Policy
 
 
 class Pace(NamedTuple):
@@ -29,7 +29,9 @@ def pace_of(settings: WorkerSettings, freshness: Freshness) -> Pace | None:
     if not settings.feed:
         return None
     if freshness.policy == "every_block":
-        return Pace(Policy(freshness.read_every, freshness.read_every), 0)
+        # Chance makes some due a little earlier, and the first one takes all others along: it is due after a block.
+        slowest = freshness.read_every / (1 - SPREAD)
+        return Pace(Policy(slowest, slowest), 0)
     if freshness.policy == "feed" and freshness.sees_native and freshness.since is not None:
         return Pace(Policy(settings.sync_interval_sweep, settings.sync_interval_sweep), freshness.since)
     return None
