@@ -23,6 +23,7 @@ from running import await_lock_wait
 
 from db import feed
 from db.feed import Seen, Step
+from db.feed_cursor import cursor as cursor_of
 from db.session import engine, transaction
 from db.touches import watch
 from devstack.servers import wait_for
@@ -209,7 +210,7 @@ def test_a_block_that_comes_while_a_wallet_begins_to_be_watched_waits_and_finds_
     wallet, account = watched_later(followed)
     network, block = followed.network, block_after(followed, account)
     with transaction() as connection:
-        at = feed.cursor(connection, network)
+        at = cursor_of(connection, network)
     with ThreadPoolExecutor(1) as pool, engine().begin() as first:
         watch(first, network, {wallet: account}, lease=timedelta(minutes=1))
 
@@ -230,7 +231,7 @@ def test_a_wallet_that_begins_to_be_watched_while_a_block_is_noted_is_owed_a_rea
     wallet, account = watched_later(followed)
     network, block = followed.network, block_after(followed, account)
     with transaction() as connection:
-        at = feed.cursor(connection, network)
+        at = cursor_of(connection, network)
     with ThreadPoolExecutor(1) as pool, engine().begin() as first:
         assert feed.advance(first, network, at, block, STEP)
 

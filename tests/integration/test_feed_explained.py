@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from devstack import contracts
 from devstack.servers import CAP, tron_node
-from worker.sync.verify import HOLD_BLOCKS, HOLD_READS, HOLD_SECONDS
+from worker.sync.verify import HOLD_BLOCKS, HOLD_READS, HOLD_SECONDS, NEVER_UNLIKELY
 
 Settings = Callable[..., None]
 USDT = 1 << 128  # one base unit in a wallet's word
@@ -269,3 +269,24 @@ def test_where_one_node_is_behind_another_one_is_asked(followed: Followed, setti
     followed.read()
     assert followed.usdt() == [1007, 1001, 1002]
     assert followed.touches() == []
+
+
+def test_so_many_touched_wallets_change_at_once_that_it_would_be_unlikely_without_their_events(
+    followed: Followed,
+) -> None:
+    for _ in range(8):
+        more_holders = followed.net.new_holders()
+        followed.holders += more_holders
+        followed.ids += followed.tables.add(followed.network, *map(followed.net.address, more_holders))
+    followed.begin()
+    assert len(followed.ids) > NEVER_UNLIKELY
+    amounts = [5] * len(followed.holders)
+    followed.happens(contracts.mint(followed.net.token, followed.holders, amounts))
+    followed.follow()
+    followed.due()
+    with capture_logs() as logs:
+        followed.read()
+    assert followed.shown() == followed.really()
+    assert held(followed) == 0
+    assert logged(logs, "unlikely_changes") == []
+    assert sum(row["changed"] for row in followed.rows("SELECT changed FROM change_rates")) <= 3, "it teaches nothing"

@@ -9,11 +9,13 @@ from structlog.testing import capture_logs
 
 from config.settings import worker_settings
 from db import feed
+from db.feed_cursor import cursor as cursor_of
 from db.freshness_policy import Decision, fall_back, note_decision
 from db.networks import make_due
 from db.session import transaction
 from devstack import contracts
 from worker.feed.follow import follow
+from worker.schedule.cadence import SPREAD
 
 Settings = Callable[..., None]
 
@@ -82,21 +84,19 @@ def test_so_few_wallets_are_read_once_a_block_and_no_block_is_followed(followed:
     followed.read_all()
     block_seconds = worker_settings().chain(followed.network).network.block_seconds
     assert cursor["read_every"] == max(block_seconds, 1)
-    assert all(seconds <= cursor["read_every"] for seconds in seconds_until_due(followed))
-    followed.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '1 minute'")
-    first, *others = followed.ids
-    followed.rows("UPDATE sync_schedule SET next_sync_at = now() WHERE wallet_id = %s", first)
-    followed.rows("UPDATE sync_schedule SET next_sync_at = now() + %s WHERE wallet_id <> %s", timedelta(0), first)
-    followed.happens(followed.give(0, 5))
+    waits = seconds_until_due(followed)
+    assert max(waits) <= cursor["read_every"] / (1 - SPREAD), "the first one takes the others along"
+    followed.rows("UPDATE sync_schedule SET next_sync_at = now() + make_interval(secs => %s)", block_seconds * 0.4)
+    followed.rows("UPDATE sync_schedule SET next_sync_at = now() WHERE wallet_id = %s", followed.ids[0])
+    followed.happens(*(followed.give(at, 5) for at in range(3)))
     followed.read()
-    assert others
-    assert followed.usdt() == [1005, 1001, 1002]
+    assert followed.usdt() == [1005, 1006, 1007], "they travel together"
 
 
 def test_after_a_gap_those_are_due_that_were_read_before_it(followed: Followed) -> None:
     waits_for_its_sweep(followed)
     with transaction() as connection:
-        at = feed.cursor(connection, followed.network)
+        at = cursor_of(connection, followed.network)
         block = feed.Seen(
             followed.newest() + 5, bytes(32), bytes(32), 1_795_000_000, [], [], sees_native=None, deprecated=False
         )
@@ -140,7 +140,7 @@ def test_a_feed_that_stands_still_counts_for_nothing_before_anybody_has_noticed(
 def test_one_that_came_to_be_read_by_every_block_waits_for_no_sweep(followed: Followed) -> None:
     waits_for_its_sweep(followed)
     with transaction() as connection:
-        at = feed.cursor(connection, followed.network)
+        at = cursor_of(connection, followed.network)
         few = Decision("every_block", "few_wallets", 12.0, 1.0, 7200, 3, counted=True)
         note_decision(connection, followed.network, at, few, spread=12.0)
     ticks(followed)
