@@ -11,6 +11,8 @@ AUTH = (
 )
 SNAPSHOT = ("tests/unit/test_snapshot.py",)
 FEED = ("tests/unit/test_feed_blocks.py",)
+EXPLAINED = ("tests/unit/test_explained.py",)
+TIMING = ("tests/unit/test_feed_timing.py",)
 FEED_READER = ("tests/unit/test_feed_reader.py",)
 CONTACT = ("tests/unit/test_first_contact.py",)
 ROWS = ("tests/integration/test_claims.py", "tests/integration/test_any_state.py")
@@ -204,6 +206,62 @@ GUARDS = (
         "seen = shared.proved(entry_name(node_id))",
         "seen = shared.get([entry_name(node_id)]).get(entry_name(node_id))",
         FEED_READER,
+    ),
+    Guard(
+        "what events do not say is not explained",
+        "worker/sync/explained.py",
+        "changed = each.balance.usdt - (wallet.usdt or 0) != (its.usdt if its else 0)",
+        "changed = each.balance.usdt != wallet.usdt and its is None",
+        EXPLAINED,
+    ),
+    Guard(
+        "a block that was not followed yet may explain it",
+        "worker/sync/explained.py",
+        "is_ahead = covered.number is None or number > covered.number",
+        "is_ahead = False",
+        EXPLAINED,
+    ),
+    Guard(
+        "a row of before the feed is not explained",
+        "worker/sync/explained.py",
+        "        and (wallet.block_number or 0) >= covered.since\n",
+        "",
+        EXPLAINED,
+    ),
+    Guard(
+        "what the events do not tell whole",
+        "worker/sync/explained.py",
+        " or (its and its.unknown)",
+        "",
+        EXPLAINED,
+    ),
+    Guard(
+        "changes as told are not unlikely",
+        "worker/sync/verify.py",
+        "sorted(set(places) - as_told)",
+        "places",
+        EXPLAINED,
+    ),
+    Guard(
+        "changes as told do not hide others",
+        "worker/sync/verify.py",
+        "untold = [Found() if place in as_told else each for place, each in enumerate(found)]",
+        "untold = [Found(Balance(0, 0)) if place in as_told else each for place, each in enumerate(found)]",
+        EXPLAINED,
+    ),
+    Guard(
+        "the delay of blocks is learnt",
+        "worker/feed/timing.py",
+        "return age if misses else",
+        "return delay if misses else",
+        TIMING,
+    ),
+    Guard(
+        "a block of the future is not waited for",
+        "worker/feed/timing.py",
+        "return min(block_time + block_seconds + delay, now + block_seconds)",
+        "return block_time + block_seconds + delay",
+        TIMING,
     ),
     Guard("signature", "api/auth.py", REQUIRED, f'{REQUIRED} "verify_signature": False, {KEPT}', AUTH),
     Guard("expiry", "api/auth.py", REQUIRED, f'{REQUIRED} "verify_exp": False,', AUTH),

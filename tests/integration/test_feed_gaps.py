@@ -14,6 +14,7 @@ from config.settings import worker_settings
 from db import feed
 from db.networks import make_due, register
 from db.session import transaction
+from worker.feed.follow import follow
 
 Settings = Callable[..., None]
 
@@ -166,14 +167,17 @@ def test_after_a_change_of_source_the_feed_begins_anew_and_nothing_of_the_other_
 ) -> None:
     followed.begin()
     a_touch_is_left(followed, 10**9)  # its chain was further than this one will be
-    followed.rows("UPDATE feed_cursor SET deprecated = true, orphaned_to = 1000000000")
+    followed.rows("UPDATE feed_cursor SET deprecated = true, orphaned_to = 1000000000, policy = 'cadence'")
     other = followed.net.chain.deploy_token()
     followed.net.chain.mint(other, [(followed.holders[0], 77)])
     followed.settle()
     settings(**{f"{followed.network.upper()}_USDT_CONTRACT": followed.net.address(other)})
     with transaction() as connection:
         register(connection, worker_settings().chain(followed.network))
-    followed.follow_once()
+    assert followed.touches() == []
+    a_touch_is_left(followed, 10**9)  # of a wallet that came since then
+    followed.rows("UPDATE feed_cursor SET decided_at = NULL, next_at = now(), counted_at = now(), wallets = 1000000")
+    follow(followed.network)
     cursor = followed.cursor()
     assert (cursor["block_number"], cursor["since"]) == (followed.newest(), followed.newest())
     assert (cursor["deprecated"], cursor["orphaned_to"], followed.touches()) == (False, None, [])

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from db.claimed_wallets import ClaimedWallet
 from db.claims import Claim
+from db.held_changes import NO_HISTORY, HeldChange, History, Rates
 from db.touches import Covered, Told
 from worker.reading.contract import Balance, Block
 from worker.sync.explained import Explained, explained
 from worker.sync.outcome import Found
+from worker.sync.verify import NEVER_UNLIKELY, doubted, lesson
 
 NOW = 1_795_000_000.0
 WALLET = UUID(int=1)
@@ -119,3 +121,30 @@ def test_no_change_is_called_explained_that_the_events_do_not_say(
         assert number is not None
         assert block <= number
     assert len({"unexplained", "undecided", "unseen", "as_told"} & said.keys()) <= 1
+
+
+def many(count: int) -> tuple[Claim, list[Found]]:
+    """So many wallets, each of which has one base unit more."""
+    wallets = tuple(ClaimedWallet(UUID(int=at), bytes(20), "", 0, None, NOW, 977, 5, 90) for at in range(count))
+    return Claim("ethereum", UUID(int=10**9), NOW, wallets), [Found(Balance(978, 5), Block(100, 1))] * count
+
+
+def test_changes_that_are_as_told_are_not_unlikely_and_the_others_are_judged_by_themselves() -> None:
+    claim, found = many(3 * NEVER_UNLIKELY)
+    everywhere = frozenset(range(len(found)))
+    some = frozenset(range(2 * NEVER_UNLIKELY - 1))
+
+    def unlikely(as_told: frozenset[int], held: History = NO_HISTORY) -> frozenset[int]:
+        return doubted(claim, found, held, rises_above=None, several=False, as_told=as_told).unlikely
+
+    assert unlikely(frozenset()) == everywhere
+    assert unlikely(everywhere) == frozenset()
+    assert unlikely(some) == everywhere - some, "of these, too many have changed"
+    held = History(NO_HISTORY.rates, {claim.wallets[0].id: HeldChange(1, 2, 3, 4.0, 5)})
+    assert unlikely(everywhere, held) == frozenset(), "also one that was held until now"
+
+
+def test_what_changed_as_told_teaches_nothing_of_how_many_change() -> None:
+    claim, found = many(10)
+    assert lesson(claim, found, NO_HISTORY, chance=0.0).rates == Rates(10, 10, 0)
+    assert lesson(claim, found, NO_HISTORY, chance=0.0, as_told=frozenset(range(4))).rates == Rates(6, 6, 0)
