@@ -167,7 +167,7 @@ def tron_block(number: int, time: int, wallets: int, per_block: int) -> tuple[An
 def _tron_transaction(number: int, at: int, value: dict[str, Any], time: int) -> Any:
     kind = "TransferContract" if "amount" in value else "TriggerSmartContract"
     parameter = {"value": value, "type_url": f"type.googleapis.com/protocol.{kind}"}
-    raw = {"contract": [{"parameter": parameter, "type": kind}], "ref_block_bytes": "0214"}
+    raw: dict[str, Any] = {"contract": [{"parameter": parameter, "type": kind}], "ref_block_bytes": "0214"}
     raw |= {"ref_block_hash": "55c1d759ea367265", "expiration": time * 1000, "timestamp": time * 1000}
     return {
         "ret": [{"contractRet": "SUCCESS"}],

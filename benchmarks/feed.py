@@ -88,14 +88,9 @@ def followed(scene: Stage, networks: Sequence[str], wallets: int) -> Iterator[tu
         scene.database.execute("UPDATE feed_cursor SET counted_at = NULL, decided_at = NULL")
         wait_for(lambda: decided(scene, networks, wallets), *running, what="a decision")
         # How a wallet is kept fresh, and whether it is looked for in blocks, is settled with its next read.
-        began = scene.now()
-        scene.database.execute(
-            "UPDATE sync_schedule SET next_sync_at = now() WHERE network = ANY(%s)", (list(networks),)
-        )
-        read = "SELECT bool_and(last_synced > %s) FROM balance_cache JOIN wallets ON id = wallet_id WHERE network = ANY(%s)"
-        wait_for(
-            lambda: scene.value(read, began, list(networks)), *running, what="them to be read", seconds=900, pause=1
-        )
+        began, of = scene.now(), list(networks)
+        scene.database.execute("UPDATE sync_schedule SET next_sync_at = now() WHERE network = ANY(%s)", (of,))
+        wait_for(lambda: bool(scene.value(READ, began, of)), *running, what="them to be read", seconds=900, pause=1)
         yield running
 
 
