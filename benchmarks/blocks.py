@@ -125,13 +125,14 @@ def tron_block(number: int, time: int, wallets: int, per_block: int) -> tuple[An
     """A block with its transactions, and their infos."""
     token = account_bytes("tron", str(PRESETS["tron"].usdt_contract)).hex()
     paid, others = touched(number, wallets, per_block), strangers(number)
-    transactions, infos = [], []
+    transactions: list[Any] = []
+    infos: list[Any] = []
     for at in range(TRANSACTIONS):
         sender, receiver = next(others), next(others)
         is_token, is_payment = at < OF_THE_TOKEN, OF_THE_TOKEN <= at < OF_THE_TOKEN + min(PAYMENTS, len(paid))
         contract = token if is_token else receiver
         if is_payment:
-            value = {"amount": 1, "to_address": "41" + paid[at - OF_THE_TOKEN].hex()}
+            value: dict[str, Any] = {"amount": 1, "to_address": "41" + paid[at - OF_THE_TOKEN].hex()}
         else:
             value = {"data": CALLDATA[2:], "contract_address": "41" + contract}
         transactions.append(_tron_transaction(number, at, {**value, "owner_address": "41" + sender}, time))

@@ -8,38 +8,15 @@ finds another cursor, and does nothing. A lease only saves the second one's requ
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
-from uuid import UUID, uuid4
 
 from sqlalchemy import Connection
 
-from config.network_settings import Source
 from config.networks import NetworkName
+from db.feed_cursor import Cursor
 from db.networks import BEGIN
 
 RING = 128
 """Blocks that are remembered: a reorganisation deeper than this has all wallets read again."""
-
-# Both sides of a comparison with what may have changed are the database's: a step begins from the cursor that is there.
-_ADD = "INSERT INTO feed_cursor (network) VALUES (%(network)s) ON CONFLICT DO NOTHING"
-
-_CURSOR = """
-SELECT block_number, block_hash, date_part('epoch', block_time), since, policy, reason, read_every, stretch,
-       coalesce(requests_a_day, 0), sees_native, deprecated, blind, c.source, finality, orphaned_to, arrival_delay,
-       c.block_seconds, misses, wallets, date_part('epoch', next_at), date_part('epoch', followed_at),
-       date_part('epoch', decided_at), date_part('epoch', counted_at), date_part('epoch', clock_timestamp()),
-       n.source, o.chain_id, o.token
-  FROM feed_cursor AS c LEFT JOIN networks AS n ON n.name = c.network LEFT JOIN sources AS o ON o.id = n.source
- WHERE c.network = %(network)s
-"""
-
-_TAKE = """
-UPDATE feed_cursor SET lease_token = %(token)s, lease_until = now() + %(lease)s
- WHERE network = %(network)s AND coalesce(lease_until <= now(), true)
-"""
-_GIVE_BACK = """
-UPDATE feed_cursor SET lease_token = NULL, lease_until = NULL
- WHERE network = %(network)s AND lease_token = %(token)s
-"""
 
 _LOCK = """
 SELECT 1 FROM feed_cursor
@@ -87,7 +64,10 @@ WITH changed AS (
     UPDATE feed_cursor
        SET block_number = %(number)s, block_hash = %(hash)s, block_time = to_timestamp(%(time)s),
            source = %(source)s::smallint, finality = %(finality)s,
-           sees_native = coalesce(%(sees_native)s, sees_native), deprecated = deprecated OR %(deprecated)s,
+           sees_native = CASE WHEN %(sees_native)s AND native_unseen_at > now() - interval '10 minutes' THEN sees_native
+                              ELSE coalesce(%(sees_native)s, sees_native) END,
+           native_unseen_at = CASE WHEN NOT %(sees_native)s THEN now() ELSE native_unseen_at END,
+           deprecated = deprecated OR %(deprecated)s,
            arrival_delay = %(delay)s, block_seconds = %(block_seconds)s, misses = 0, blind = NULL,
            followed_at = now(), good_until = now() + %(good_for)s,
            next_at = to_timestamp(%(next_at)s)
@@ -101,16 +81,6 @@ WITH changed AS (
     DELETE FROM feed_blocks WHERE network = %(network)s AND number <= %(number)s - %(ring)s
 )
 SELECT (SELECT count(*) FROM hit), (SELECT count(*) FROM noted), (SELECT count(*) FROM noted WHERE due_at <= now())
-"""
-
-_NOTE_MISS = """
-UPDATE feed_cursor
-   SET misses = misses + 1, blind = NULL, next_at = now() + %(pause)s, followed_at = now(),
-       good_until = greatest(good_until, now() + %(good_for)s)
- WHERE network = %(network)s
-"""
-_NOTE_FAILURE = """
-UPDATE feed_cursor SET next_at = now() + %(pause)s, blind = %(blind)s WHERE network = %(network)s
 """
 
 # The wallets of orphaned blocks are read again, at a block that nothing can be from that was orphaned: the highest that
@@ -147,12 +117,14 @@ _JUMP = """
 UPDATE feed_cursor
    SET block_number = %(number)s, block_hash = %(hash)s, block_time = to_timestamp(%(time)s),
        source = %(source)s::smallint, finality = %(finality)s, since = %(since)s,
+       watched_up_to = %(begin)s,
        orphaned_to = CASE WHEN %(is_orphaned)s THEN %(since)s - 1
                           WHEN source IS NOT DISTINCT FROM %(source)s::smallint THEN orphaned_to END,
        sees_native = coalesce(%(sees_native)s, CASE WHEN source IS NOT DISTINCT FROM %(source)s::smallint
                                                     THEN sees_native ELSE false END),
-       deprecated = %(deprecated)s, arrival_delay = %(delay)s, block_seconds = %(block_seconds)s, misses = 0,
-       blind = NULL, followed_at = now(), good_until = now() + %(good_for)s,
+       deprecated = %(deprecated)s OR (deprecated AND source IS NOT DISTINCT FROM %(source)s::smallint),
+       arrival_delay = %(delay)s, block_seconds = %(block_seconds)s, misses = 0, blind = NULL,
+       followed_at = now(), good_until = now() + %(good_for)s,
        next_at = to_timestamp(%(next_at)s), due_spread = 0, jumps = jumps + %(is_gap)s::int
  WHERE network = %(network)s
 """
@@ -167,50 +139,6 @@ SELECT %(network)s, %(number)s, %(hash)s, %(parent)s, '{}'
 """
 _FORGET_TOUCHES = "DELETE FROM touches WHERE network = %(network)s"
 MAKE_ALL_DUE = "UPDATE networks SET due_up_to = %(begin)s WHERE name = %(network)s"
-
-
-class Cursor(NamedTuple):
-    """Where a network's feed stands. Times in unix seconds by the database's clock, of which `now` is the latest.
-
-    `number` is None before the first block, `since` where nothing is covered: no block is missing from there on.
-    `policy` to `a_day` are what was decided last. `blind` is the code of the failure for which no node can be followed.
-    `orphaned_to`: rows of blocks up to it may be of some that are gone. `delay`: seconds from a block's time to when
-    nodes have it; `block_seconds`: from the block before to this one. `misses`: answers in a row that it is not there
-    yet. `source` and `finality` are those of the block, `registered` is what the network is read from.
-    """
-
-    number: int | None
-    hash: bytes | None
-    time: float | None
-    since: int | None
-    policy: str
-    reason: str | None
-    read_every: float
-    stretch: float
-    a_day: float
-    sees_native: bool
-    deprecated: bool
-    blind: str | None
-    source: int | None
-    finality: str | None
-    orphaned_to: int | None
-    delay: float
-    block_seconds: float
-    misses: int
-    wallets: int | None
-    next_at: float
-    followed_at: float | None
-    decided_at: float | None
-    counted_at: float | None
-    now: float
-    registered_id: int | None
-    chain_id: int | None
-    token: str | None
-
-    @property
-    def registered(self) -> Source | None:
-        """What the network is read from; None: nothing was read yet."""
-        return None if self.chain_id is None or self.token is None else Source(self.chain_id, self.token)
 
 
 class Followed(NamedTuple):
@@ -255,28 +183,6 @@ class Seen(NamedTuple):
     deprecated: bool
 
 
-def cursor(connection: Connection, network: NetworkName) -> Cursor:
-    """Where the feed of a network stands. A network that has none yet gets one."""
-    row = connection.exec_driver_sql(_CURSOR, {"network": network}).one_or_none()
-    if row is None:
-        connection.exec_driver_sql(_ADD, {"network": network})
-        row = connection.exec_driver_sql(_CURSOR, {"network": network}).one()
-    number, block_hash, *more = row
-    return Cursor(number, None if block_hash is None else bytes(block_hash), *more)
-
-
-def take(connection: Connection, network: NetworkName, lease: timedelta) -> UUID | None:
-    """The lease by which one process at a time asks for blocks: its token. None: another one has it."""
-    token = uuid4()
-    taken = connection.exec_driver_sql(_TAKE, {"network": network, "token": token, "lease": lease}).rowcount
-    return token if taken else None
-
-
-def give_back(connection: Connection, network: NetworkName, token: UUID) -> None:
-    """Let another process ask for blocks."""
-    connection.exec_driver_sql(_GIVE_BACK, {"network": network, "token": token})
-
-
 def advance(connection: Connection, network: NetworkName, before: Cursor, block: Seen, step: Step) -> Followed | None:
     """Note whose balances a block may have changed, and move the cursor to it. None: it is not where it was.
 
@@ -300,16 +206,6 @@ def advance(connection: Connection, network: NetworkName, before: Cursor, block:
         **step._asdict(),
     }
     return Followed(*connection.exec_driver_sql(_ADVANCE, parameters).one())
-
-
-def note_not_there(connection: Connection, network: NetworkName, *, pause: timedelta, good_for: timedelta) -> None:
-    """The next block is not there yet: it is asked for again after a pause."""
-    connection.exec_driver_sql(_NOTE_MISS, {"network": network, "pause": pause, "good_for": good_for})
-
-
-def note_failure(connection: Connection, network: NetworkName, *, pause: timedelta, blind: str | None) -> None:
-    """No node gave the next block: they are asked again after a pause. `blind`: by this code none of them can."""
-    connection.exec_driver_sql(_NOTE_FAILURE, {"network": network, "pause": pause, "blind": blind})
 
 
 def known_blocks(connection: Connection, network: NetworkName) -> dict[int, bytes]:
@@ -358,6 +254,7 @@ def jump(
         "sees_native": block.sees_native,
         "deprecated": block.deprecated,
         "is_gap": all_due,
+        "begin": BEGIN,
         **step._asdict(),
     }
     connection.exec_driver_sql(_JUMP, to)

@@ -5,7 +5,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from config.networks import NetworkName
-from db.feed import MAKE_ALL_DUE, Cursor
+from db.feed import MAKE_ALL_DUE
+from db.feed_cursor import Cursor
 from db.networks import BEGIN
 
 _DECIDE = """

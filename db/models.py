@@ -290,7 +290,9 @@ feed_cursor = Table(
         server_default=text("0"),
         comment="seconds over which wallets that are not covered are made due",
     ),
+    Column("watched_up_to", Uuid, comment="wallets up to this id are watched; NULL: all"),
     Column("sees_native", Boolean, nullable=False, server_default=false()),
+    Column("native_unseen_at", Moment, comment="when a block last did not show what contracts pay"),
     Column("deprecated", Boolean, nullable=False, server_default=false()),
     Column("blind", Text, comment="the code of the failure for which no endpoint can be followed"),
     Column(

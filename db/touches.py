@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from config.networks import NetworkName
 from db.claimed_wallets import WALLETS
+from db.networks import PIECE
 from db.windows import NAMED
 
 # A wallet whose network was changed is another wallet: its touches are taken away with its next read.
@@ -60,6 +61,34 @@ SELECT wallet_id, block_number, %(network)s, NULL, now() + %(lease)s FROM new, a
     ON CONFLICT (wallet_id, block_number) DO UPDATE SET usdt_change = NULL
 """
 
+# The wallets of before there was a feed, along their ids. What was read of one after the feed began may lack a change
+# of the blocks between that read and the cursor. Rows that somebody keeps locked are watched when they are claimed.
+_WATCH_MORE = f"""
+WITH at AS MATERIALIZED (
+    SELECT block_number, since, watched_up_to FROM feed_cursor
+     WHERE network = %(network)s AND watched_up_to IS NOT NULL FOR SHARE
+), piece AS MATERIALIZED (
+    SELECT wallet_id FROM sync_schedule WHERE wallet_id > (SELECT watched_up_to FROM at)
+     ORDER BY wallet_id LIMIT {PIECE}
+), known AS (
+    SELECT s.wallet_id, s.account FROM piece JOIN sync_schedule AS s USING (wallet_id)
+     WHERE s.network = %(network)s AND s.account IS NOT NULL
+       AND NOT EXISTS (SELECT FROM watched AS w WHERE w.wallet_id = s.wallet_id)
+       FOR KEY SHARE OF s SKIP LOCKED
+), new AS (
+    INSERT INTO watched (wallet_id, network, account) SELECT wallet_id, %(network)s, account FROM known
+        ON CONFLICT DO NOTHING
+ RETURNING wallet_id
+), owed AS (
+    INSERT INTO touches AS t (wallet_id, block_number, network, usdt_change, due_at)
+    SELECT b.wallet_id, at.block_number, %(network)s, NULL, now()
+      FROM new JOIN balance_cache AS b USING (wallet_id), at WHERE b.block_number >= at.since ORDER BY b.wallet_id
+        ON CONFLICT (wallet_id, block_number) DO UPDATE SET usdt_change = NULL
+)
+UPDATE feed_cursor SET watched_up_to = (SELECT wallet_id FROM piece ORDER BY wallet_id DESC LIMIT 1)
+ WHERE network = %(network)s AND watched_up_to IS NOT NULL
+"""
+
 _AT = """
 SELECT block_number, since, policy = 'feed' AND good_until > clock_timestamp()
   FROM feed_cursor WHERE network = %(network)s
@@ -102,6 +131,11 @@ def watch(connection: Connection, network: NetworkName, accounts: Mapping[UUID, 
     """Have the feed look for these wallets' accounts from now on. Before they are read. One statement."""
     new = {"ids": list(accounts), "accounts": list(accounts.values()), "network": network, "lease": lease}
     connection.exec_driver_sql(_WATCH, new)
+
+
+def watch_more(connection: Connection, network: NetworkName) -> bool:
+    """Have the next thousands of known wallets watched. False: all are."""
+    return bool(connection.exec_driver_sql(_WATCH_MORE, {"network": network}).rowcount)
 
 
 def covered(connection: Connection, network: NetworkName) -> Covered:

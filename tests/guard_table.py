@@ -1070,7 +1070,7 @@ GUARDS = (
         "ops/page_words.py",
         "int(share * 1000 + 1e-9) / 10",
         "round(share * 1000) / 10",
-        ("tests/unit",),
+        ("tests/unit/test_ops_verdict.py",),
     ),
     Guard(
         "a failed wallet that is overdue is counted once",

@@ -42,6 +42,8 @@ def tasks() -> ModuleType:
 @pytest.mark.parametrize(
     ("task", "arguments"),
     [
+        ("follow_blocks", ["doge"]),
+        ("follow_blocks", [None]),
         ("sync_due_wallets", ["doge"]),
         ("sync_due_wallets", [None]),
         ("sync_due_wallets", [["tron"]]),
@@ -79,7 +81,10 @@ def test_tasks_have_the_names_that_other_programs_send(tasks: ModuleType) -> Non
     names = {name for name in tasks.app.tasks if not name.startswith("celery.")}
     assert names == {
         f"worker.tasks.{task}"
-        for task in ("dispatch_due_wallets", "sync_due_wallets", "sync_wallets", "sync_wallet", "refresh_user")
+        for task in (
+            *("dispatch_due_wallets", "follow_blocks", "sync_due_wallets", "sync_wallets"),
+            *("sync_wallet", "refresh_user"),
+        )
     }
 
 
@@ -140,6 +145,17 @@ def test_a_tick_that_nobody_took_expires_some_seconds_after_the_next_one_is_due(
     assert tick["options"]["queue"] == "ticks", "never behind a batch, nor behind refreshes"
     assert tick["schedule"] == float(interval)
     assert tick["options"]["expires"] == float(interval) + 10, "beat's clock may be behind a worker's"
+
+
+def test_each_network_with_a_node_is_followed_where_the_feed_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEED", "on")
+    schedule = with_nodes(monkeypatch, "TRON", "ETHEREUM")["beat_schedule"]
+    followed = {entry["args"]: entry for entry in schedule.values() if "args" in entry}
+    assert set(followed) == {("tron",), ("ethereum",)}
+    assert {entry["options"]["queue"] for entry in followed.values()} == {"feed"}
+    assert len(schedule) == 3
+    monkeypatch.setenv("FEED", "off")
+    assert len(with_nodes(monkeypatch, "TRON", "ETHEREUM")["beat_schedule"]) == 1
 
 
 def test_compose_gives_a_worker_the_time_that_a_shutdown_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import structlog
 from config.network_settings import Chain
 from config.networks import NetworkName
 from config.settings import WorkerSettings
-from db.feed import Cursor
+from db.feed_cursor import Cursor
 from db.freshness_policy import Decision, count_wallets, note_decision
 from db.session import transaction
 from worker.feed.policy import Choice, PolicyFacts, choose, requests_a_day, sweep_a_day

@@ -16,9 +16,11 @@ from sqlalchemy import Connection
 from config.network_settings import Chain
 from config.networks import NetworkName
 from config.settings import WorkerSettings, worker_settings
-from db import feed
-from db.feed import Cursor, Seen, Step
+from db import feed, feed_cursor
+from db.feed import Seen, Step
+from db.feed_cursor import Cursor
 from db.session import transaction, until_done
+from db.touches import watch_more
 from worker.errors import OverBudget, ReadFailed, Unsupported
 from worker.feed.blocks import FeedBlock
 from worker.feed.decision import DECIDED_EACH, decide
@@ -36,6 +38,7 @@ LEAST_CATCH_UP = 3  # blocks; so few are followed one by one whatever a sweep wo
 FLOOR_BLOCKS = 2
 """So many blocks lie between two reads of a wallet that each block touches."""
 LEAST_FLOOR = 1.0  # seconds
+PATIENCE = 1.0  # seconds for which a round waits for a block that is late
 AFTER_FAILURE = 1.0  # seconds
 WAITS_FOR_OTHERS = 2.0  # seconds for which a batch waits for the process that is following just now
 SETTLED = frozenset({"solid", "finalized"})
@@ -64,16 +67,16 @@ def follow(network: NetworkName) -> Progress:
     settings = worker_settings()
     reader, deadline = feed_reader_for(network), monotonic() + settings.read_limit
     with transaction() as connection:
-        at = feed.cursor(connection, network)
+        at = feed_cursor.cursor(connection, network)
         if not _wanted(at, settings, network):
             return NOTHING
-        token = feed.take(connection, network, timedelta(seconds=settings.sync_lease))
+        token = feed_cursor.take(connection, network, timedelta(seconds=settings.sync_lease))
     if token is None:
         return NOTHING
     try:
         return _Round(network, settings, settings.chain(network), reader, deadline).go()
     finally:
-        until_done(lambda connection: feed.give_back(connection, network, token), deadline)
+        until_done(lambda connection: feed_cursor.give_back(connection, network, token), deadline)
 
 
 def reach(network: NetworkName, number: int, deadline: float) -> bool:
@@ -85,17 +88,17 @@ def reach(network: NetworkName, number: int, deadline: float) -> bool:
     reader = feed_reader_for(network)
     while True:
         with transaction() as connection:
-            at = feed.cursor(connection, network)
+            at = feed_cursor.cursor(connection, network)
             if at.number is None or at.policy != "feed" or number - at.number > BLOCKS_AT_ONCE:
                 return False
             if at.number >= number:
                 return True
-            token = feed.take(connection, network, timedelta(seconds=settings.sync_lease))
+            token = feed_cursor.take(connection, network, timedelta(seconds=settings.sync_lease))
         if token is not None:
             try:
                 return _Round(network, settings, settings.chain(network), reader, patience).go_to(number)
             finally:
-                until_done(lambda connection, token=token: feed.give_back(connection, network, token), deadline)  # type: ignore[misc]
+                until_done(lambda connection, token=token: feed_cursor.give_back(connection, network, token), deadline)  # type: ignore[misc]
         if monotonic() + LOOKS > patience:
             return False
         sleep(LOOKS)
@@ -105,6 +108,8 @@ def _wanted(at: Cursor, settings: WorkerSettings, network: NetworkName) -> bool:
     """Whether there is anything to do. Until the network's first balances have proved its source there is not."""
     if at.registered != settings.source(network):
         return False
+    if at.since is not None and not at.watches_all:
+        return True
     return at.next_at <= at.now or at.decided_at is None or not 0 <= at.now - at.decided_at < DECIDED_EACH
 
 
@@ -118,6 +123,7 @@ class _Round:
     reader: FeedReader
     deadline: float
     due: int = 0
+    patience: float = PATIENCE
     in_a_row: int = 0
     """Blocks that were there already when they were asked for."""
 
@@ -125,22 +131,39 @@ class _Round:
         """Up to the newest block, or as far as the time goes."""
         for _ in range(BLOCKS_AT_ONCE):
             with transaction() as connection:
-                at = feed.cursor(connection, self.network)
+                at = feed_cursor.cursor(connection, self.network)
             follows = decide(self.network, self.settings, self.chain, self.reader.reader, at)
-            if not follows or at.next_at > at.now or monotonic() >= self.deadline:
+            if follows and at.since is not None and not at.watches_all:
+                self._write(lambda connection: watch_more(connection, self.network))
+            if not follows or monotonic() >= self.deadline:
                 return Progress(self.due)
-            if not self._step(at):
+            if at.next_at > at.now:
+                if not self._waits(at):
+                    return Progress(self.due)
+            elif not self._step(at):
                 return Progress(self.due)
         return Progress(self.due, more=True)
+
+    def _waits(self, at: Cursor) -> bool:
+        """Wait for the next block, if it is late and may come any moment: beat's next tick would be too slow to learn
+        when it came. Otherwise another round is for it.
+        """
+        pause = at.next_at - at.now
+        if not at.misses or pause > self.patience:
+            return False
+        self.patience -= pause
+        sleep(pause)
+        return True
 
     def go_to(self, number: int) -> bool:
         """Up to this block, which is there. Whether it was reached."""
         for _ in range(BLOCKS_AT_ONCE):
             with transaction() as connection:
-                at = feed.cursor(connection, self.network)
+                at = feed_cursor.cursor(connection, self.network)
             if at.number is not None and at.number >= number:
                 return True
-            if monotonic() >= self.deadline or not self._step(at):
+            late = at.misses > 0 and at.next_at > at.now  # the node that follows is behind the one that was read
+            if monotonic() >= self.deadline or not (self._waits(at) if late else self._step(at)):
                 return False
         return False
 
@@ -162,7 +185,7 @@ class _Round:
         block = self._fetch(at.number + 1, at)
         if block is None:
             self._note_miss(at)
-            return False
+            return True
         if block.parent != at.hash:
             return self._go_back(at)
         self.in_a_row += 1
@@ -282,7 +305,9 @@ class _Round:
         seconds = pause_after_miss(at.misses, at.block_seconds or usual) if self._one_by_one else BURST_PAUSE * usual
         pause = timedelta(seconds=seconds)
         self._write(
-            lambda connection: feed.note_not_there(connection, self.network, pause=pause, good_for=self._good_for)
+            lambda connection: feed_cursor.note_not_there(
+                connection, self.network, pause=pause, good_for=self._good_for
+            )
         )
 
     def _note_failure(self, failure: ReadFailed) -> None:
@@ -290,7 +315,7 @@ class _Round:
         blind = failure.code if isinstance(failure, Unsupported) else None
         wait = failure.retry_after or AFTER_FAILURE if isinstance(failure, OverBudget) else AFTER_FAILURE
         pause = timedelta(seconds=wait if blind is None else DECIDED_EACH)
-        self._write(lambda connection: feed.note_failure(connection, self.network, pause=pause, blind=blind))
+        self._write(lambda connection: feed_cursor.note_failure(connection, self.network, pause=pause, blind=blind))
 
     def _write(self, work: Callable[..., T]) -> T:
         return until_done(work, self.deadline)

@@ -2,12 +2,12 @@
 
 A chain makes blocks at a pace; a node has each of them some time after the block's own: the *delay*, which is learnt.
 A block that was there at the first asking makes the delay a little shorter, one that was not makes it as long as that
-block took. So one request in some hundred comes too early, and each block is had within a moment of being there.
+block took. So hardly a request in fifty comes too early, and each block is had within a moment of being there.
 
 Times are unix seconds by the database's clock, spans seconds.
 """
 
-SHORTER = 0.002
+SHORTER = 0.005
 """By this share of a block's time the delay becomes shorter with each block that was there when it was asked for."""
 
 PAUSES = (0.125, 0.125, 0.25, 0.5)
