@@ -56,14 +56,17 @@ class Followed:
         self.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '1 hour'")
 
     def is_time(self, wallets: int = MANY) -> None:
-        """The next block may be asked for, and how the network is kept fresh is decided: by the feed."""
+        """The next block may be asked for, once, and how the network is kept fresh is decided: by the feed.
+
+        Blocks come slowly, as far as anybody knows: no round waits for one that is not there.
+        """
         self.rows(
             "INSERT INTO feed_cursor (network, policy) VALUES (%s, 'feed') ON CONFLICT (network) DO UPDATE"
             " SET policy = 'feed', decided_at = now(), next_at = now() - interval '1 second', wallets = %s",
             self.network,
             wallets,
         )
-        self.rows("UPDATE feed_cursor SET decided_at = now() WHERE network = %s", self.network)
+        self.rows("UPDATE feed_cursor SET decided_at = now(), block_seconds = 1000 WHERE network = %s", self.network)
 
     def follow(self, wallets: int = MANY) -> None:
         """Up to the newest block, however many tasks that takes."""

@@ -106,12 +106,10 @@ def test_a_wallet_that_is_being_deleted_is_waited_for(followed: Followed, *, bac
         followed.rows("DELETE FROM touches")
     with psycopg.connect(followed.tables.dsn) as other, ThreadPoolExecutor(1) as pool:
         other.execute("DELETE FROM wallets WHERE id = %s", (followed.ids[0],))
-        followed.is_time()
-        following = pool.submit(follow, followed.network)
+        following = pool.submit(followed.follow)
         await_lock_wait(followed.rows)
         other.commit()
         following.result()
-    followed.follow()
     assert followed.touched() == {1}
     assert followed.cursor()["block_number"] == followed.newest()
 
@@ -154,6 +152,9 @@ def test_what_is_owed_to_a_wallet_of_another_network_by_now_is_owed_no_more(foll
     asked = followed.net.proxy.requests
     followed.read()
     assert followed.net.proxy.requests == asked, "there is nothing to be read"
+    followed.rows(
+        "INSERT INTO feed_cursor (network, policy, good_until) VALUES (%s, 'feed', now() + interval '1 hour')", other
+    )
     sync_due(other)
     assert followed.touches() == []
 

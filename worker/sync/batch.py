@@ -239,7 +239,8 @@ def _decide(
         parts, found = JudgedRead(
             reader, claim, accounts, feed.deadline, feed, chain.confirm_rises, known, refresh=refresh
         ).read()
-        learnt = lesson(claim, found, known, chance=random())  # noqa: S311  which batches are counted
+        counted = random()  # noqa: S311  which batches are counted
+        learnt = lesson(claim, found, known, chance=counted, as_told=feed.as_told)
         made = outcomes(claim, accounts, found, policy=policy, chance=random, finality=reader.finality, pace=pace)
         return parts, made, learnt
     except (*FROM_OUTSIDE, DBAPIError):

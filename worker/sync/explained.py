@@ -23,12 +23,14 @@ class Explained(NamedTuple):
     undecided    the block that was read is after the feed's, so the change may yet be explained
     unseen       the native coin changed, and no block had touched the wallet
     lagging      the block that was read is before one that touched the wallet
+    as_told      a block touched the wallet, and its token changed by what the events say
     """
 
     unexplained: frozenset[int] = frozenset()
     undecided: frozenset[int] = frozenset()
     unseen: frozenset[int] = frozenset()
     lagging: frozenset[int] = frozenset()
+    as_told: frozenset[int] = frozenset()
     ahead: int = 0
     """The highest block that was read at which something changed, where the feed has not told of it; or 0."""
 
@@ -38,7 +40,7 @@ NOTHING_TOLD = Explained()
 
 def explained(claim: Claim, found: Sequence[Found], told: Mapping[UUID, Told], covered: Covered) -> Explained:
     """What the feed says of what was read."""
-    places: dict[str, set[int]] = {"unexplained": set(), "undecided": set(), "unseen": set(), "lagging": set()}
+    places: dict[str, set[int]] = {name: set() for name in Explained._fields if name != "ahead"}
     ahead = 0
     for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True)):
         if each.balance is None or each.block is None:
@@ -55,8 +57,8 @@ def explained(claim: Claim, found: Sequence[Found], told: Mapping[UUID, Told], c
             ahead = max(ahead, number)
         if changed:
             places["undecided" if is_ahead else "unexplained"].add(place)
-        elif native and not is_ahead:
-            places["unseen"].add(place)
+        elif not is_ahead and (native or its):
+            places["as_told" if its else "unseen"].add(place)
     return Explained(**{name: frozenset(those) for name, those in places.items()}, ahead=ahead)
 
 

@@ -25,6 +25,8 @@ class FeedCheck:
     """FEED."""
     usdt_missed: int = 0
     native_missed: int = 0
+    as_told: frozenset[int] = frozenset()
+    """The places of wallets that changed by what the events say."""
 
     @property
     def follows(self) -> bool:
@@ -62,7 +64,8 @@ class FeedCheck:
         return {place: each for place, each in again.items() if each.balance and place not in doubtful}
 
     def note_missed(self, judged: Explained, found: Sequence[Found], believed: Sequence[Found]) -> None:
-        """Count what was believed though the feed had not told of it."""
+        """Count what was believed though the feed had not told of it, and keep what is as it has told."""
+        self.as_told = judged.as_told
         kept = [
             first.balance is not None and first.balance == last.balance
             for first, last in zip(found, believed, strict=True)

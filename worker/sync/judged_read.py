@@ -59,6 +59,7 @@ class JudgedRead:
             rises_above=None if self.rises is None else self.rises * 10 ** (reader.decimals or 0),
             several=reader.several,
             unexplained=told.unexplained | told.undecided,
+            as_told=told.as_told,
         )
         judged = self._settled(doubts, found, read_again) if doubts.places else found
         self.feed.note_missed(told, found, judged)

@@ -102,21 +102,24 @@ def doubted(
     rises_above: int | None,
     several: bool,
     unexplained: frozenset[int] = frozenset(),
+    as_told: frozenset[int] = frozenset(),
 ) -> Doubts:
     """The wallets that one node's word is not enough for.
 
     `rises_above`: USDT that rises by more, in base units, is doubted; None: none is. `several`: whether there is
-    another node. `unexplained`: the places where the feed's events say something else.
+    another node. `unexplained`: the places where the feed's events say something else; `as_told`: where they say the
+    same, so these changes are not unlikely, however many there are.
     """
     places = [
         place
         for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True))
         if each.balance and each.balance != (wallet.usdt, wallet.native) and not older(wallet, each)
     ]
+    untold = [Found() if place in as_told else each for place, each in enumerate(found)]
     return Doubts(
         zeros=frozenset(place for place in places if any(_zeros(claim.wallets[place], found[place]))),
         rises=frozenset(place for place in places if _rises(claim.wallets[place], found[place], rises_above)),
-        unlikely=frozenset(_unlikely(claim, found, places, history)),
+        unlikely=frozenset(_unlikely(claim, untold, sorted(set(places) - as_told), history)),
         rises_above=rises_above,
         several=several,
         unexplained=unexplained,
@@ -274,8 +277,12 @@ def _number(found: Found) -> int:
     return found.block.number if found.block else 0
 
 
-def lesson(claim: Claim, found: Sequence[Found], history: History, *, chance: float) -> Lesson:
-    """What is to be remembered of a batch whose doubts are settled. `chance` is in [0, 1): few batches are counted."""
+def lesson(
+    claim: Claim, found: Sequence[Found], history: History, *, chance: float, as_told: frozenset[int] = frozenset()
+) -> Lesson:
+    """What is to be remembered of a batch whose doubts are settled. `chance` is in [0, 1): few batches are counted, and
+    not what changed `as_told` by events: wallets are read for that, so it does not say how many change by themselves.
+    """
     pairs = list(zip(claim.wallets, found, strict=True))
     hold = {wallet.id: (*each.held, _number(each)) for wallet, each in pairs if each.held}
     forget, believed_late = [], False
@@ -289,8 +296,8 @@ def lesson(claim: Claim, found: Sequence[Found], history: History, *, chance: fl
         return Lesson(hold, forget)
     known = [
         (wallet, each)
-        for wallet, each in pairs
-        if each.balance and wallet.block_number is not None and not older(wallet, each)
+        for place, (wallet, each) in enumerate(pairs)
+        if each.balance and wallet.block_number is not None and not older(wallet, each) and place not in as_told
     ]
     changed = sum(each.balance != (wallet.usdt, wallet.native) for wallet, each in known)
     # No sweep makes zeros usual: it would count sixteen times what it is, and the next lie would be likely.
