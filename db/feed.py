@@ -33,6 +33,7 @@ SELECT 1 FROM feed_cursor
 #           That holds only where no other block can come in the place of the row's (`settled`), and not for some blocks
 #           after a reorganisation: the row may be of one that is gone, which the feed has perhaps never seen.
 #           A wallet that is being deleted is waited for: a touch of it would have nothing to refer to.
+# together  Where reads are merged, wallets that are touched wait for those that wait already, and are read with them.
 # due_at    A wallet that has just been read waits a little (`floor`): one that each block touches costs a place in
 #           every second batch. One that fails waits for as long as its failure says.
 _ADVANCE = """
@@ -41,11 +42,15 @@ WITH changed AS (
 ), hit AS MATERIALIZED (
     SELECT w.wallet_id, a.change FROM changed AS a JOIN watched AS w ON w.account = a.account
      WHERE w.network = %(network)s
+), together AS MATERIALIZED (
+    SELECT coalesce((SELECT min(t.due_at) FROM touches AS t
+                      WHERE t.network = %(network)s AND t.due_at > now() AND t.due_at < now() + %(merge)s),
+                    now() + %(merge)s) AS due_at
 ), touched AS (
     SELECT h.wallet_id, greatest(%(number)s, ahead.block_number) AS block_number,
            CASE WHEN ahead.block_number IS NULL THEN h.change END AS change,
            CASE WHEN s.failures > 0 THEN greatest(s.next_sync_at, now())
-                ELSE greatest(now() + %(merge)s, least(s.claimed_at, now()) + %(floor)s) END AS due_at
+                ELSE greatest((SELECT due_at FROM together), least(s.claimed_at, now()) + %(floor)s) END AS due_at
       FROM hit AS h JOIN sync_schedule AS s ON s.wallet_id = h.wallet_id
       LEFT JOIN LATERAL (SELECT b.block_number FROM balance_cache AS b JOIN networks AS n ON n.name = %(network)s
                           WHERE b.wallet_id = h.wallet_id AND b.block_number >= %(number)s

@@ -16,10 +16,7 @@ UPDATE feed_cursor
        counted_at = CASE WHEN %(counted)s THEN now() ELSE counted_at END
  WHERE network = %(network)s
 """
-_LEAVE = """
-UPDATE feed_cursor SET since = NULL, due_spread = %(spread)s WHERE network = %(network)s AND since IS NOT NULL
-RETURNING 1
-"""
+_LEAVE = "UPDATE feed_cursor SET since = NULL, due_spread = %(spread)s WHERE network = %(network)s"
 _FALL_BACK = """
 UPDATE feed_cursor SET policy = 'cadence', reason = 'behind', since = NULL, due_spread = %(spread)s, decided_at = NULL
  WHERE network = %(network)s AND policy = 'feed' AND coalesce(good_until <= now(), true)
@@ -49,12 +46,13 @@ class Decision(NamedTuple):
 def note_decision(
     connection: Connection, network: NetworkName, before: Cursor, decision: Decision, *, spread: float
 ) -> None:
-    """Note it. Where the feed is left, the wallets that wait for a sweep come within `spread` seconds."""
+    """Note it. The wallets that would come later than by the way from now on come within `spread` seconds: those that
+    wait for a sweep, where the feed is left, and all where they are read once a block.
+    """
     connection.exec_driver_sql(_DECIDE, {"network": network, **decision._asdict()})
-    if before.policy == "feed" and decision.policy != "feed":
-        left = connection.exec_driver_sql(_LEAVE, {"network": network, "spread": spread})
-        if left.scalar_one_or_none():
-            connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
+    if decision.policy != before.policy and (decision.policy == "every_block" or before.policy == "feed"):
+        connection.exec_driver_sql(_LEAVE, {"network": network, "spread": spread})
+        connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
 
 
 def fall_back(connection: Connection, network: NetworkName, *, spread: float) -> bool:

@@ -19,6 +19,7 @@ PER_CHAIN = MAX_WAITING + 10  # read one by one, they fill a queue
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=1, help="how often in a row each disaster of test_chaos.py comes")
+    parser.addoption("--crowd", type=int, default=80, help="wallets of both networks in test_feed_chaos.py")
 
 
 @pytest.fixture(scope="module")

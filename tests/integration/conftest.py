@@ -29,6 +29,7 @@ from devstack.stack import settings as stack_settings
 from worker.admin import check
 from worker.admin.check import findings
 from worker.admin.finding import Finding
+from worker.feed import follow
 from worker.reading import shared_redis
 
 
@@ -176,9 +177,16 @@ def settings(
 
 
 @pytest.fixture(params=NETWORKS)
-def followed(request: pytest.FixtureRequest, nets: dict[NetworkName, Net], settings: Any, tables: Tables) -> Followed:
-    """A network with FEED=on, and some wallets that nobody has read yet."""
+def followed(
+    request: pytest.FixtureRequest,
+    nets: dict[NetworkName, Net],
+    settings: Any,
+    tables: Tables,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Followed:
+    """A network with FEED=on, and some wallets that nobody has read yet. Blocks are made by the test: none is late."""
     settings(FEED="on")
+    monkeypatch.setattr(follow, "PATIENCE", 0.0)
     return Followed(nets[request.param], tables)
 
 

@@ -16,6 +16,8 @@ log = structlog.get_logger(__name__)
 
 DECIDED_EACH = 10.0  # seconds
 COUNTED_EACH = 300.0  # seconds; counting a million wallets takes some tenths of one
+FEW_COUNTED_EACH = 20.0  # the same of fewer than FEW: an import may make them many
+FEW = 50_000
 
 
 def decide(network: NetworkName, settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Cursor) -> bool:
@@ -25,7 +27,8 @@ def decide(network: NetworkName, settings: WorkerSettings, chain: Chain, reader:
     begun = at.reason == "starting" and at.number is not None and at.since is not None
     if at.decided_at is not None and 0 <= at.now - at.decided_at < DECIDED_EACH and not begun:
         return at.policy == "feed" or at.reason in FOLLOWED_ALL_THE_SAME
-    counted = at.wallets is None or at.counted_at is None or not 0 <= at.now - at.counted_at < COUNTED_EACH
+    each = FEW_COUNTED_EACH if (at.wallets or 0) < FEW else COUNTED_EACH
+    counted = at.wallets is None or at.counted_at is None or not 0 <= at.now - at.counted_at < each
     wallets = at.wallets or 0
     if counted:
         with transaction() as connection:

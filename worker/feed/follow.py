@@ -123,7 +123,7 @@ class _Round:
     reader: FeedReader
     deadline: float
     due: int = 0
-    patience: float = PATIENCE
+    waited: float = 0.0
     in_a_row: int = 0
     """Blocks that were there already when they were asked for."""
 
@@ -149,9 +149,9 @@ class _Round:
         when it came. Otherwise another round is for it.
         """
         pause = at.next_at - at.now
-        if not at.misses or pause > self.patience:
+        if not at.misses or self.waited + pause > PATIENCE:
             return False
-        self.patience -= pause
+        self.waited += pause
         sleep(pause)
         return True
 
