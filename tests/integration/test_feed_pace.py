@@ -15,7 +15,9 @@ from db.networks import make_due
 from db.session import transaction
 from devstack import contracts
 from worker.feed.follow import follow
+from worker.feed.reader import feed_reader_for
 from worker.schedule.cadence import SPREAD
+from worker.schedule.sizing import DAY
 
 Settings = Callable[..., None]
 
@@ -91,6 +93,23 @@ def test_so_few_wallets_are_read_once_a_block_and_no_block_is_followed(followed:
     followed.happens(*(followed.give(at, 5) for at in range(3)))
     followed.read()
     assert followed.usdt() == [1005, 1006, 1007], "they travel together"
+
+
+def test_where_each_wallet_is_asked_for_singly_the_policy_counts_each_request(followed: Followed) -> None:
+    followed.read()
+
+    def requests_a_block() -> float:
+        followed.rows("UPDATE feed_cursor SET decided_at = NULL, reason = NULL, policy = 'cadence'")
+        follow(followed.network)
+        cursor = followed.cursor()
+        assert cursor["policy"] == "every_block"
+        return float(cursor["requests_a_day"] * cursor["read_every"] / DAY)
+
+    assert requests_a_block() == pytest.approx(1, rel=0.01)
+    reader = feed_reader_for(followed.network).reader
+    for node in reader.nodes:
+        reader.shared.put(f"way:{node.id}", ["single", ""], 3600)
+    assert requests_a_block() == pytest.approx(2 + 2 * len(followed.ids), rel=0.01)
 
 
 def test_after_a_gap_those_are_due_that_were_read_before_it(followed: Followed) -> None:

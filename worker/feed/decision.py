@@ -65,15 +65,16 @@ FOLLOWED_ALL_THE_SAME = frozenset({"starting", "behind", "blind"})
 
 def _facts(settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Cursor, wallets: int) -> PolicyFacts:
     policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
-    per_batch, seconds = reader.max_wallets, chain.network.block_seconds
+    (per_batch, batch_requests), seconds = reader.full_batch, chain.network.block_seconds
     ahead = settings.sync_interval_active * CLAIM_AHEAD
     followed = at.number is not None and at.since is not None
     return PolicyFacts(
         wallets=wallets,
         per_batch=per_batch,
+        batch_requests=batch_requests,
         block_seconds=seconds,
-        cadence_a_day=requests_a_day(wallets, per_batch, policy, ahead=ahead),
-        sweep_a_day=sweep_a_day(wallets, per_batch, settings.sync_interval_sweep),
+        cadence_a_day=requests_a_day(wallets, per_batch, policy, ahead=ahead, batch_requests=batch_requests),
+        sweep_a_day=sweep_a_day(wallets, per_batch, settings.sync_interval_sweep, batch_requests=batch_requests),
         per_second=chain.per_second * len({node.id for node in reader.nodes}),
         daily_quota=chain.daily_quota,
         enabled=settings.feed,

@@ -19,7 +19,6 @@ REASONS: Mapping[str, str] = {
     "many_wallets": "They are so many that following blocks costs less than reading all of them.",
     "many_wallets_merged": "To read them after each block there is no room in `*_DAILY_QUOTA` or `*_RPS`.",
     "off": "`FEED` is off.",
-    "finality": "Nodes do not give the blocks of this finality one by one.",
     "deprecated": "The token has moved to another contract, whose events are not looked at: set `*_USDT_CONTRACT`.",
     "blind": "No endpoint gives blocks with their events: `celery -A worker check` says what each of them lacks.",
     "starting": "The feed has not followed a block yet.",
