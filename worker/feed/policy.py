@@ -35,6 +35,9 @@ Reason: TypeAlias = Literal[
     "quota_too_small",
 ]
 
+FOLLOWED_ALL_THE_SAME: frozenset[Reason] = frozenset({"starting", "behind", "blind"})
+"""The reasons for the cadence with which blocks are still asked for, so that the feed can be taken up again."""
+
 FEED_REQUESTS = 2  # that a followed block costs
 TOUCHED_READS = 1  # a block, of the wallets that it touched: all of them fit into one
 
