@@ -45,7 +45,9 @@ UPDATE feed_cursor
  WHERE network = %(network)s
 """
 _NOTE_FAILURE = """
-UPDATE feed_cursor SET next_at = now() + %(pause)s, blind = %(blind)s WHERE network = %(network)s
+UPDATE feed_cursor
+   SET next_at = now() + %(pause)s, blind = %(blind)s, good_until = coalesce(good_until, now())
+ WHERE network = %(network)s
 """
 
 
@@ -54,10 +56,10 @@ class Cursor(NamedTuple):
 
     `number` is None before the first block, `since` where nothing is covered: no block is missing from there on.
     `policy` to `a_day` are what was decided last. `blind` is the code of the failure for which no node can be followed.
-    `orphaned_to`: rows of blocks up to it may be of some that are gone. `watches_all`: no wallet of before the
-    feed is left to be watched. `delay`: seconds from a block's time to when nodes have it; `block_seconds`: from the
-    block before to this one. `misses`: answers in a row that it is not there yet. `source` and `finality` are those of
-    the block, `registered` is what the network is read from.
+    `orphaned_to`: a reorganisation happened; a balance stored at a block up to this number may come from a block that
+    was replaced. `watches_all`: no wallet of before the feed is left to be watched. `delay`: seconds from a block's
+    time to when nodes have it; `block_seconds`: from the block before to this one. `misses`: answers in a row that it
+    is not there yet. `source` and `finality` are those of the block, `registered` is what the network is read from.
     """
 
     number: int | None
@@ -123,7 +125,10 @@ def note_not_there(connection: Connection, network: NetworkName, *, pause: timed
 
 
 def note_failure(connection: Connection, network: NetworkName, *, pause: timedelta, blind: str | None) -> None:
-    """No node gave the next block: they are asked again after a pause. `blind`: by this code none of them can."""
+    """No node gave the next block: they are asked again after a pause. `blind`: by this code none of them can.
+
+    A feed that has never followed a block is behind from its first failure on, so that somebody hears of it.
+    """
     connection.exec_driver_sql(_NOTE_FAILURE, {"network": network, "pause": pause, "blind": blind})
 
 

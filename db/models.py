@@ -278,7 +278,12 @@ feed_cursor = Table(
     Column("counted_at", Moment),
     Column("source", SmallInteger),
     Column("finality", Text),
-    Column("orphaned_to", BigInteger, comment="rows of blocks up to it may be of some that are gone"),
+    Column(
+        "orphaned_to",
+        BigInteger,
+        comment="a reorganisation happened; a balance stored at a block up to this number may come from a block that"
+        " was replaced",
+    ),
     Column("block_number", BigInteger),
     Column("block_hash", LargeBinary),
     Column("block_time", Moment),

@@ -38,9 +38,9 @@ def in_words(seconds: float) -> str:
     return f"{whole} s"
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things, each a `what`."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+def counted(number: int, what: str, several: str | None = None) -> str:
+    """A number of things, each a `what`; `several` is its plural, where that is not made by an s."""
+    return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
 
 def _name(unit: str) -> str:

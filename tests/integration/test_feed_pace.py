@@ -3,19 +3,24 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+import json_rpc_faults
 import pytest
-from followed import Followed
+from followed import MANY, Followed
 from structlog.testing import capture_logs
 
 from config.settings import worker_settings
 from db import feed
 from db.feed_cursor import cursor as cursor_of
+from db.feed_state import feed_states
 from db.freshness_policy import Decision, fall_back, note_decision
 from db.networks import make_due
 from db.session import transaction
 from devstack import contracts
+from worker.admin.feed_report import feed_report
 from worker.feed.follow import follow
+from worker.feed.reader import feed_reader_for
 from worker.schedule.cadence import SPREAD
+from worker.schedule.sizing import DAY
 
 Settings = Callable[..., None]
 
@@ -91,6 +96,45 @@ def test_so_few_wallets_are_read_once_a_block_and_no_block_is_followed(followed:
     followed.happens(*(followed.give(at, 5) for at in range(3)))
     followed.read()
     assert followed.usdt() == [1005, 1006, 1007], "they travel together"
+
+
+def test_where_each_wallet_is_asked_for_singly_the_policy_counts_each_request(followed: Followed) -> None:
+    followed.read()
+
+    def requests_a_block() -> float:
+        followed.rows("UPDATE feed_cursor SET decided_at = NULL, reason = NULL, policy = 'cadence'")
+        follow(followed.network)
+        cursor = followed.cursor()
+        assert cursor["policy"] == "every_block"
+        return float(cursor["requests_a_day"] * cursor["read_every"] / DAY)
+
+    assert requests_a_block() == pytest.approx(1, rel=0.01)
+    reader = feed_reader_for(followed.network).reader
+    for node in reader.nodes:
+        reader.shared.put(f"way:{node.id}", ["single", ""], 3600)
+    assert requests_a_block() == pytest.approx(2 + 2 * len(followed.ids), rel=0.01)
+
+
+@pytest.mark.parametrize("followed", ["ethereum"], indirect=True)
+def test_a_network_that_no_endpoint_ever_gives_blocks_of_is_behind_for_as_long_as_that_lasts(
+    followed: Followed,
+) -> None:
+    followed.read()
+    soon = "UPDATE feed_cursor SET decided_at = NULL, next_at = now(), counted_at = now(), wallets = %s"
+    with followed.net.proxy.faulty(json_rpc_faults.error(-32601, "method not found")):
+        followed.is_time()
+        followed.rows(soon, MANY)
+        follow(followed.network)
+        first = followed.cursor()
+        assert (first["block_number"], first["blind"]) == (None, "unsupported")
+        followed.rows(soon, MANY)
+        follow(followed.network)
+    with transaction() as connection:
+        state = feed_states(connection)[followed.network]
+    assert (state.policy, state.reason, state.good_until) == ("cadence", "blind", first["good_until"])
+    told = feed_report(state)
+    assert told["followed"]
+    assert told["behind_seconds"] > 0, "the alert FeedBehind goes by it"
 
 
 def test_after_a_gap_those_are_due_that_were_read_before_it(followed: Followed) -> None:

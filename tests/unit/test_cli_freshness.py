@@ -147,6 +147,15 @@ def test_how_a_network_is_kept_fresh_is_told_in_sentences() -> None:
         ({"policy": "cadence", "reason": "behind"}, "The feed is behind the chain, and catches up."),
         ({"sees_native": False}, "blind      Blocks do not show here what contracts pay in the native coin"),
         ({"policy": "cadence", "reason": "blind"}, "celery -A worker check"),
+        (
+            {
+                "policy": "cadence",
+                "reason": "blind",
+                "block_number": None,
+                "good_until": MOMENT - timedelta(minutes=2),
+            },
+            "feed       no block was followed yet, behind for 2 min",
+        ),
         ({"policy": "cadence", "reason": "quota", "stretch": 2.0}, "the cadence's intervals are 2 times as long"),
     ],
     ids=str,

@@ -71,7 +71,6 @@ TABLE = {
     # What keeps a network from being followed.
     "off": (tron(100_000, enabled=False), "cadence", "off"),
     "off, and few": (tron(5, enabled=False), "cadence", "off"),
-    "a finality of no blocks": (tron(100_000, finality_known=False), "cadence", "finality"),
     "a token that moved": (tron(100_000, deprecated=True), "cadence", "deprecated"),
     "no endpoint with events": (tron(100_000, blind="unsupported"), "cadence", "blind"),
     "nothing followed yet": (tron(100_000, lag=None), "cadence", "starting"),
@@ -93,6 +92,11 @@ TABLE = {
     # Nodes that are asked for each wallet singly, two requests each and two for the block.
     "one by one": (known(5, 20, 3.0, batch_requests=42), "every_block", "few_wallets"),
     "one by one, two batches": (known(21, 20, 3.0, batch_requests=42), "feed", "many_wallets"),
+    "one by one, a budget for one request a batch": (
+        known(20, 20, 3.0, batch_requests=42, per_second=10),
+        "cadence",
+        "budget",
+    ),
 }
 
 
@@ -174,14 +178,13 @@ facts = st.builds(
     PolicyFacts,
     wallets=st.integers(0, 10**7),
     per_batch=st.integers(1, 2447),
-    batch_requests=st.just(1),
+    batch_requests=st.just(1) | st.integers(2, 100),
     block_seconds=st.floats(0.1, 60),
     cadence_a_day=st.floats(0, 10**7),
     sweep_a_day=st.floats(0, 10**5),
     per_second=st.just(0.0) | st.floats(0.1, 1000),
     daily_quota=st.none() | st.integers(1, 10**7),
     enabled=st.booleans() | st.just(True),
-    finality_known=st.just(True) | st.booleans(),
     blind=st.none() | st.just("unsupported"),
     deprecated=st.just(False) | st.booleans(),
     sees_native=st.booleans(),
@@ -260,7 +263,7 @@ def test_what_was_stretched_is_said() -> None:
 @given(facts)
 def test_what_is_said_to_be_followed_is(known: PolicyFacts) -> None:
     chosen = choose(known)
-    assert is_followed(chosen.way, chosen.reason) == (chosen.follows and chosen.reason != "blind")
+    assert is_followed(chosen.way, chosen.reason) == chosen.follows
 
 
 def test_blind_spots_are_those_of_a_feed_that_is_relied_on() -> None:
@@ -268,6 +271,19 @@ def test_blind_spots_are_those_of_a_feed_that_is_relied_on() -> None:
     assert blind_spots("feed", sees_native=False, deprecated=False) == ["native_by_contracts"]
     assert blind_spots("cadence", sees_native=False, deprecated=True) == ["deprecated"]
     assert set(BLIND_SPOTS) == {*blind_spots("feed", sees_native=False, deprecated=True)}
+
+
+@pytest.mark.parametrize(("wallets", "a_block"), [(1, 4), (5, 12), (20, 42)])
+def test_nodes_that_are_asked_for_each_wallet_singly_are_asked_two_requests_for_each_and_two_more(
+    wallets: int, a_block: int
+) -> None:
+    assert choose(known(wallets, 20, 3.0, batch_requests=42)).a_day == a_block * DAY / 3
+    # Of a thousand wallets each batch is full, and of one none is.
+    for number, batch in ((1000, 42), (1, 1 + 41 / 20)):
+        by_one = requests_a_day(number, 20, Policy(60, 900), ahead=0 if number == 1 else 900)
+        singly = requests_a_day(number, 20, Policy(60, 900), ahead=0 if number == 1 else 900, batch_requests=42)
+        assert singly == pytest.approx(by_one * batch)
+    assert sweep_a_day(10_000, 20, SWEEP, batch_requests=42) == pytest.approx(42 * sweep_a_day(10_000, 20, SWEEP))
 
 
 def test_the_cadence_has_what_it_had_before_and_a_sweep_of_it_little() -> None:

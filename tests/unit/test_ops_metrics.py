@@ -22,6 +22,7 @@ from ops.exposition import Known, rendered
 from ops.metrics import ENDPOINT_METRICS, METRICS, PREFIX, SETTINGS, WALLET_STATES, Metric
 from ops.picture import NetworkPicture, Picture, QueuePicture, Quota, Work
 from worker.admin.node_states import NodeState
+from worker.feed.policy import FOLLOWED_ALL_THE_SAME
 from worker.reading.backoff import Rest
 
 AT = datetime(2026, 11, 26, 8, tzinfo=UTC)
@@ -218,8 +219,10 @@ def of_feed(**more: Any) -> set[str]:
 def test_a_feed_that_is_not_relied_on_is_neither_behind_nor_at_a_block() -> None:
     moments = {"feed_block_timestamp_seconds", "feed_behind_since_timestamp_seconds"}
     assert moments <= of_feed()
-    assert moments <= of_feed(policy="cadence", reason="behind"), "it is to be taken up again"
-    for reason in ("off", "blind", "quota", None):
+    for wanted in FOLLOWED_ALL_THE_SAME:
+        assert moments <= of_feed(policy="cadence", reason=wanted), "it is to be taken up again"
+    assert "feed_behind_since_timestamp_seconds" in of_feed(policy="cadence", reason="blind", block_time=None)
+    for reason in ("off", "deprecated", "quota", None):
         assert not moments & of_feed(policy="cadence", reason=reason)
     assert not moments & of_feed(policy="every_block", reason="few_wallets")
 

@@ -170,6 +170,11 @@ def test_what_was_seen_too_long_ago_is_never_told_as_good() -> None:
             "moved to another contract",
         ),
         (
+            network(wallets=wallets(feed=feed(policy="cadence", reason="blind", good_until=moment(64)))),
+            Level.WATCH,
+            "No endpoint gives blocks with their events",
+        ),
+        (
             network(nodes=[node(keys=0, resting_reason="unauthorized", resting_seconds=9.0)]),
             Level.ACT,
             "does not know its key",

@@ -71,6 +71,18 @@ def test_a_network_without_calls_without_a_contract_goes_straight_to_what_it_has
     assert asked(node)[-1] == "single"
 
 
+def test_a_batch_of_single_requests_is_as_many_as_are_sent() -> None:
+    node = FakeNode()
+    reading = Reading(node)
+    reading.all_right(4)
+    assert reading.reader.full_batch == (node.strategies["revert"], 1)
+    node.fault = only("single")
+    later(reading, node, 100)
+    reading.reader.shared.put(f"way:{node.id}", ["single", ""], 3600)
+    wallets = node.strategies["single"]
+    assert reading.reader.full_batch == (wallets, 2 + 2 * wallets)
+
+
 def later(reading: Reading, node: FakeNode, seconds: float) -> None:
     reading.clock.now += seconds
     node.newest = Block(node.newest.number + int(seconds) // 12 + 1, int(reading.clock.now) - 4)

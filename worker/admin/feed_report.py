@@ -66,12 +66,14 @@ def feed_lines(policy: Report, feed: Report) -> Iterator[str]:
 def _of_feed(feed: Report) -> Iterator[str]:
     if feed["block_number"] is None:
         yield "no block was followed yet"
-        return
-    yield f"followed to block {feed['block_number']:,}, of {in_words(feed['block_age_seconds'] or 0)} ago"
+    else:
+        yield f"followed to block {feed['block_number']:,}, of {in_words(feed['block_age_seconds'] or 0)} ago"
     if feed["behind_seconds"] is not None:
         yield f"behind for {in_words(feed['behind_seconds'])}"
+    if feed["block_number"] is None:
+        return
     waits = "" if feed["oldest_touch_seconds"] is None else f", one for {in_words(feed['oldest_touch_seconds'])}"
-    yield f"{counted(feed['touches'], 'touch').replace('touchs', 'touches')} to be served{waits}"
+    yield f"{counted(feed['touches'], 'touch', 'touches')} to be served{waits}"
     yield f"missed: USDT {feed['missed_usdt']:,}, native {feed['missed_native']:,}"
 
 

@@ -15,6 +15,7 @@ from worker.admin.provider_plans import plans_of
 from worker.feed.policy import PolicyFacts, choose, requests_a_day, sweep_a_day
 from worker.feed.policy_words import told
 from worker.reading.facts import most_wallets_of
+from worker.reading.strategies import requests_of
 from worker.schedule.cadence import CLAIM_AHEAD, Policy
 from worker.schedule.sizing import Sizing, sizing
 from worker.wording import counted, in_words
@@ -95,14 +96,16 @@ def _kept_fresh(
     usual nodes show, and is never behind.
     """
     own = settings.network_settings[network]
-    size = next(iter(most_wallets_of(own.network).values()))
+    strategy, size = next(iter(most_wallets_of(own.network).items()))
+    requests = requests_of(strategy, size)
     chosen = choose(
         PolicyFacts(
             wallets=wallets,
             per_batch=size,
+            batch_requests=requests,
             block_seconds=own.network.block_seconds,
-            cadence_a_day=requests_a_day(wallets, size, cadence, ahead=ahead, touches=touches),
-            sweep_a_day=sweep_a_day(wallets, size, settings.sync_interval_sweep),
+            cadence_a_day=requests_a_day(wallets, size, cadence, ahead=ahead, touches=touches, batch_requests=requests),
+            sweep_a_day=sweep_a_day(wallets, size, settings.sync_interval_sweep, batch_requests=requests),
             per_second=own.rps * max(len(own.rpc_urls), 1),
             daily_quota=own.daily_quota,
             enabled=settings.feed,

@@ -9,6 +9,7 @@ from db.feed_cursor import Cursor
 from db.freshness_policy import Decision, count_wallets, note_decision
 from db.session import transaction
 from worker.feed.policy import Choice, PolicyFacts, choose, requests_a_day, sweep_a_day
+from worker.feed.policy_words import is_followed
 from worker.reading.reader import NodeReader
 from worker.schedule.cadence import CLAIM_AHEAD, Policy
 
@@ -26,7 +27,7 @@ def decide(network: NetworkName, settings: WorkerSettings, chain: Chain, reader:
     # Also as soon as a feed has begun that was wanted before.
     begun = at.reason == "starting" and at.number is not None and at.since is not None
     if at.decided_at is not None and 0 <= at.now - at.decided_at < DECIDED_EACH and not begun:
-        return at.policy == "feed" or at.reason in FOLLOWED_ALL_THE_SAME
+        return is_followed(at.policy, at.reason)
     each = FEW_COUNTED_EACH if (at.wallets or 0) < FEW else COUNTED_EACH
     counted = at.wallets is None or at.counted_at is None or not 0 <= at.now - at.counted_at < each
     wallets = at.wallets or 0
@@ -59,21 +60,18 @@ def decide(network: NetworkName, settings: WorkerSettings, chain: Chain, reader:
     return choice.follows
 
 
-FOLLOWED_ALL_THE_SAME = frozenset({"starting", "behind", "blind"})
-"""Reasons for the cadence with which blocks are still asked for, so that the feed can be taken up again."""
-
-
 def _facts(settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Cursor, wallets: int) -> PolicyFacts:
     policy = Policy(settings.sync_interval_active, settings.sync_interval_idle)
-    per_batch, seconds = reader.max_wallets, chain.network.block_seconds
+    (per_batch, batch_requests), seconds = reader.full_batch, chain.network.block_seconds
     ahead = settings.sync_interval_active * CLAIM_AHEAD
     followed = at.number is not None and at.since is not None
     return PolicyFacts(
         wallets=wallets,
         per_batch=per_batch,
+        batch_requests=batch_requests,
         block_seconds=seconds,
-        cadence_a_day=requests_a_day(wallets, per_batch, policy, ahead=ahead),
-        sweep_a_day=sweep_a_day(wallets, per_batch, settings.sync_interval_sweep),
+        cadence_a_day=requests_a_day(wallets, per_batch, policy, ahead=ahead, batch_requests=batch_requests),
+        sweep_a_day=sweep_a_day(wallets, per_batch, settings.sync_interval_sweep, batch_requests=batch_requests),
         per_second=chain.per_second * len({node.id for node in reader.nodes}),
         daily_quota=chain.daily_quota,
         enabled=settings.feed,

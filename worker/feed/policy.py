@@ -26,7 +26,6 @@ Reason: TypeAlias = Literal[
     "many_wallets",
     "many_wallets_merged",
     "off",
-    "finality",
     "deprecated",
     "blind",
     "starting",
@@ -35,6 +34,9 @@ Reason: TypeAlias = Literal[
     "budget",
     "quota_too_small",
 ]
+
+FOLLOWED_ALL_THE_SAME: frozenset[Reason] = frozenset({"starting", "behind", "blind"})
+"""The reasons for the cadence with which blocks are still asked for, so that the feed can be taken up again."""
 
 FEED_REQUESTS = 2  # that a followed block costs
 TOUCHED_READS = 1  # a block, of the wallets that it touched: all of them fit into one
@@ -68,14 +70,13 @@ class PolicyFacts:
 
     wallets          those that are read
     per_batch        how many of them are read together
-    batch_requests   requests that such a read takes: one, but for nodes that are asked for each wallet singly
+    batch_requests   requests that a full batch takes: one, but for nodes that are asked for each wallet singly
     block_seconds    usual seconds from a block to the next
     per_second       requests a second of all its nodes together; 0: there is no bound
     daily_quota      requests a day that its plan allows; None: nobody has said
     cadence_a_day    requests a day that the cadence takes (`requests_a_day`)
     sweep_a_day      those that the sweep takes (`sweep_a_day`)
     enabled          FEED
-    finality_known   whether nodes give the blocks of the configured finality one by one
     blind            the code of the failure for which no node can be followed; None: one can
     deprecated       the token's events have left its contract
     sees_native      blocks show the native coin that contracts pay
@@ -92,7 +93,6 @@ class PolicyFacts:
     per_second: float = 0.0
     daily_quota: int | None = None
     enabled: bool = True
-    finality_known: bool = True
     blind: str | None = None
     deprecated: bool = False
     sees_native: bool = True
@@ -128,8 +128,8 @@ def choose(facts: PolicyFacts, so_far: Choice | None = None) -> Choice:
         return Choice("cadence", "off", facts.cadence_a_day)
     if _are_few(facts, so_far):
         return _first_within(facts, _every_block(facts), so_far) or _cadence(facts, _what_is_short(facts, so_far))
-    if not facts.finality_known or facts.deprecated:
-        return _cadence(facts, "deprecated" if facts.finality_known else "finality")
+    if facts.deprecated:
+        return _cadence(facts, "deprecated")
     feed = _first_within(facts, _feed(facts), so_far)
     if feed is None:
         return _cadence(facts, _what_is_short(facts, so_far))
@@ -138,21 +138,30 @@ def choose(facts: PolicyFacts, so_far: Choice | None = None) -> Choice:
     return feed
 
 
-def requests_a_day(wallets: int, per_batch: int, policy: Policy, *, ahead: float, touches: int = 2) -> float:
+def requests_a_day(
+    wallets: int, per_batch: int, policy: Policy, *, ahead: float, touches: int = 2, batch_requests: int = 1
+) -> float:
     """Requests a day in which every wallet is read by intervals.
 
     `ahead`: seconds before their time in which wallets may fill a batch up; `touches`: how often in a day each wallet
-    changes or is looked at.
+    changes or is looked at; `batch_requests`: requests that a full batch takes.
     """
-    return sizing(wallets, per_batch, policy, touches=touches, ahead=ahead, budget=0).a_day
+    found = sizing(wallets, per_batch, policy, touches=touches, ahead=ahead, budget=0)
+    return _requests(found.a_day, found.reads_a_second * DAY, per_batch, batch_requests)
 
 
-def sweep_a_day(wallets: int, per_batch: int, interval: float) -> float:
+def sweep_a_day(wallets: int, per_batch: int, interval: float, *, batch_requests: int = 1) -> float:
     """Requests a day of a sweep, in full batches: its wallets fill up the reads of those that were touched.
 
     A wallet that was touched is read then, and its sweep begins anew: this is the most that it takes.
     """
-    return sizing(wallets, per_batch, Policy(interval, interval), touches=0, ahead=interval, budget=0).a_day
+    policy = Policy(interval, interval)
+    return requests_a_day(wallets, per_batch, policy, ahead=interval, touches=0, batch_requests=batch_requests)
+
+
+def _requests(batches: float, wallets: float, per_batch: int, batch_requests: int) -> float:
+    """Requests of so many batches of so many wallets: one a batch, and what a full one takes beyond it by wallets."""
+    return batches + (batch_requests - 1) * wallets / per_batch
 
 
 def _are_few(facts: PolicyFacts, so_far: Choice | None) -> bool:
@@ -163,7 +172,8 @@ def _are_few(facts: PolicyFacts, so_far: Choice | None) -> bool:
 
 def _requests_for_all(facts: PolicyFacts, margin: float = 1.0) -> int:
     """Requests that it takes to read so many times the wallets that there are."""
-    return ceil(facts.wallets * margin / facts.per_batch) * facts.batch_requests
+    wallets = facts.wallets * margin
+    return ceil(_requests(ceil(wallets / facts.per_batch), wallets, facts.per_batch, facts.batch_requests))
 
 
 def _every_block(facts: PolicyFacts) -> Iterator[Choice]:

@@ -5,6 +5,7 @@ Operators' pages and commands show them; the codes are those of ``worker.feed.po
 
 from collections.abc import Iterator, Mapping
 
+from worker.feed.policy import FOLLOWED_ALL_THE_SAME
 from worker.wording import in_words
 
 WAYS: Mapping[str, str] = {
@@ -19,7 +20,6 @@ REASONS: Mapping[str, str] = {
     "many_wallets": "They are so many that following blocks costs less than reading all of them.",
     "many_wallets_merged": "To read them after each block there is no room in `*_DAILY_QUOTA` or `*_RPS`.",
     "off": "`FEED` is off.",
-    "finality": "Nodes do not give the blocks of this finality one by one.",
     "deprecated": "The token has moved to another contract, whose events are not looked at: set `*_USDT_CONTRACT`.",
     "blind": "No endpoint gives blocks with their events: `celery -A worker check` says what each of them lacks.",
     "starting": "The feed has not followed a block yet.",
@@ -30,9 +30,6 @@ REASONS: Mapping[str, str] = {
 }
 UNKNOWN = "This version does not know the reason: another version wrote it."
 
-FOLLOWING = frozenset({"behind", "starting"})
-"""The reasons for the cadence for which blocks are followed all the same, so that the feed can be taken up again."""
-
 BLIND_SPOTS: Mapping[str, str] = {
     "native_by_contracts": ("Blocks do not show here what contracts pay in the native coin: reads by the cadence do."),
     "deprecated": "The token's events come from another contract, which is not looked at.",
@@ -40,8 +37,8 @@ BLIND_SPOTS: Mapping[str, str] = {
 
 
 def is_followed(way: str, reason: str | None) -> bool:
-    """Whether blocks are followed."""
-    return way == "feed" or reason in FOLLOWING
+    """Whether blocks are asked for: also while the feed is not relied on, if it is to be taken up again."""
+    return way == "feed" or reason in FOLLOWED_ALL_THE_SAME
 
 
 def blind_spots(way: str, *, sees_native: bool, deprecated: bool) -> list[str]:

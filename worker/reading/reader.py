@@ -91,11 +91,17 @@ class NodeReader:
 
     @property
     def max_wallets(self) -> int:
-        """How many wallets the node that is asked next takes in one request."""
+        """How many wallets the node that is asked next takes in one request, or in a batch of single ones."""
+        return self.full_batch[0]
+
+    @property
+    def full_batch(self) -> tuple[int, int]:
+        """How many wallets the node that is asked next takes together, and how many requests it is asked for them."""
         entries = self._entries()
         node = self._order.first(entries)
         strategy = strategy_of(self.facts, node, entries, self.shared.clock())
-        return size_of(self.facts, node, strategy, entries, self._budget)
+        wallets = size_of(self.facts, node, strategy, entries, self._budget)
+        return wallets, requests_of(strategy, wallets)
 
     @property
     def several(self) -> bool:

@@ -13,7 +13,7 @@ from worker.liveness import Life, make_life_sign_folder
 log = structlog.get_logger(__name__)
 
 MAX_TICKS = 10
-"""Ticks of one queue that may wait: one has all to say that ten have."""
+"""Ticks of one entry of the schedule that may wait in its queue: one has all to say that ten have."""
 
 
 class Scheduler(beat.Scheduler):
@@ -52,10 +52,16 @@ class Scheduler(beat.Scheduler):
         queue = entry.options["queue"]
         waiting = producer.channel.waiting(queue)
         self._answered = True
-        held, holds = self._held.get(queue, False), waiting >= MAX_TICKS
+        held, holds = self._held.get(queue, False), waiting >= self._most(queue)
         self._held = {**self._held, queue: holds}
         if holds:
             if not held:
                 log.warning("ticks_held", queue=queue, waiting=waiting)
             return None
         return super().apply_async(entry, producer, advance, **kwargs)
+
+    def _most(self, queue: str) -> int:
+        """How many ticks may wait in a queue: each network's feed is an entry of its own, and all share one queue."""
+        return MAX_TICKS * len(
+            [entry for entry in self.schedule.values() if (entry.options or {}).get("queue") == queue]
+        )

@@ -90,7 +90,13 @@ COMMENTS = (
     ("COLUMN feed_cursor.reason", "why by this policy, a code of worker.feed.policy"),
     ("COLUMN feed_cursor.read_every", "seconds over which reads of touched wallets are merged"),
     ("COLUMN feed_cursor.stretch", "the cadence is so many times as long, for want of requests"),
-    ("COLUMN feed_cursor.orphaned_to", "rows of blocks up to it may be of some that are gone"),
+    (
+        "COLUMN feed_cursor.orphaned_to",
+        (
+            "a reorganisation happened; a balance stored at a block up to this number may come from a block that was"
+            " replaced"
+        ),
+    ),
     ("COLUMN feed_cursor.since", "no block is missing from this one to the cursor; NULL: nothing is covered"),
     ("COLUMN feed_cursor.due_below", "wallets with rows of older blocks are made due; NULL: all"),
     ("COLUMN feed_cursor.due_spread", "seconds over which these are made due"),
