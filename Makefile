@@ -25,12 +25,12 @@ test: lint types tools ## Lint, types, and all tests: some 25 minutes on two cor
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 stress: $(VENV)/installed node_modules/.installed ## All tests beside four busy loops, three times in a row: an hour
-	$(BIN)/python tests/stress.py -- $(SIDE_BY_SIDE)
+	$(BIN)/python tests/stress.py -- $(SIDE_BY_SIDE) --crowd 5000
 
 guards: $(VENV)/installed node_modules/.installed ## Switch guards off one at a time: a test must fail for each; takes minutes
 	@$(BIN)/python tests/guards.py
 
-mutants: $(VENV)/installed ## Change the code in one place at a time, and list what no test notices; takes half an hour
+mutants: $(VENV)/installed ## Change the code in one place at a time, and list what no test notices; takes an hour
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
