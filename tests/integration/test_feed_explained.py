@@ -251,6 +251,7 @@ def test_a_lone_node_that_is_behind_leaves_the_touch_open_until_it_has_the_block
     followed.due()
     followed.read()
     assert followed.usdt()[0] == 1000
+    assert followed.row(0)["block_number"] == followed.newest() - 3, "it was read"
     assert followed.touches() == [(0, 7)]
     (row,) = followed.rows("SELECT due_at > now() AND due_at < now() + interval '10 seconds' AS soon FROM touches")
     assert row["soon"]

@@ -118,16 +118,21 @@ def test_after_a_reorganisation_deeper_than_is_remembered_every_wallet_is_read_a
 ) -> None:
     monkeypatch.setattr(feed, "RING", 8)
     followed.begin()
+    before = followed.net.chain.ask("evm_snapshot")
     followed.happens(followed.give(0, 50), followed.pay(1, 9))
     followed.net.chain.mine(12)
     followed.follow()
     followed.serve()
-    followed.read_all()  # all rows are of a block that will be gone
+    at = followed.newest()
+    followed.net.chain.mine(3)
+    followed.read_all()  # all rows are of a block that will be gone, and that has not been followed
     followed.is_quiet()
-    reorganise(followed, 14)
+    followed.net.chain.ask("evm_revert", before)
+    followed.net.chain.mine(at + 1 - followed.newest())
     followed.follow_once()
     assert followed.cursor()["jumps"] == 1
     assert all_made_due(followed) == {0, 1, 2}
+    followed.net.chain.mine(4)  # no row is overwritten by one of a lower block
     followed.read()
     assert followed.shown() == followed.really() == [(1000, 0), (1001, 0), (1002, 0)]
 
