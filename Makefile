@@ -30,7 +30,7 @@ stress: $(VENV)/installed node_modules/.installed ## All tests beside four busy 
 guards: $(VENV)/installed node_modules/.installed ## Switch guards off one at a time: a test must fail for each; takes minutes
 	@$(BIN)/python tests/guards.py
 
-mutants: $(VENV)/installed ## Change the code in one place at a time, and list what no test notices; takes half an hour
+mutants: $(VENV)/installed ## Change the code in one place at a time, and list what no test notices; takes an hour
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 

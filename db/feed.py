@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from config.networks import NetworkName
-from db.feed_cursor import Cursor
+from db.feed_cursor import LEASE, Cursor
 from db.networks import BEGIN
 
 RING = 128
@@ -75,7 +75,8 @@ WITH changed AS (
            deprecated = deprecated OR %(deprecated)s,
            arrival_delay = %(delay)s, block_seconds = %(block_seconds)s, misses = 0, blind = NULL,
            followed_at = now(), good_until = now() + %(good_for)s,
-           next_at = to_timestamp(%(next_at)s)
+           next_at = to_timestamp(%(next_at)s),
+           lease_until = CASE WHEN lease_token IS NOT NULL THEN now() + %(lease)s END
      WHERE network = %(network)s
 ), kept AS (
     INSERT INTO feed_blocks AS f (network, number, hash, parent, wallet_ids)
@@ -130,7 +131,9 @@ UPDATE feed_cursor
        deprecated = %(deprecated)s OR (deprecated AND source IS NOT DISTINCT FROM %(source)s::smallint),
        arrival_delay = %(delay)s, block_seconds = %(block_seconds)s, misses = 0, blind = NULL,
        followed_at = now(), good_until = now() + %(good_for)s,
-       next_at = to_timestamp(%(next_at)s), due_spread = 0, jumps = jumps + %(is_gap)s::int
+       next_at = to_timestamp(%(next_at)s),
+       due_below = CASE WHEN %(is_gap)s THEN %(since)s ELSE due_below END,
+       due_spread = CASE WHEN %(is_gap)s THEN 0 ELSE due_spread END, jumps = jumps + %(is_gap)s::int
  WHERE network = %(network)s
 """
 _NEW_RING = """
@@ -207,6 +210,7 @@ def advance(connection: Connection, network: NetworkName, before: Cursor, block:
         "sees_native": block.sees_native,
         "deprecated": block.deprecated,
         "ring": RING,
+        "lease": LEASE,
         "orphaned_to": before.orphaned_to,
         **step._asdict(),
     }

@@ -10,6 +10,9 @@ from config.network_settings import Source
 from config.networks import NetworkName
 
 # Both sides of a comparison with what may have changed are the database's: a step begins from the cursor that is there.
+LEASE = timedelta(seconds=10)
+"""Renewed with each block. Short, for nothing hangs on it: two who follow at once only ask for a block twice."""
+
 _ADD = "INSERT INTO feed_cursor (network) VALUES (%(network)s) ON CONFLICT DO NOTHING"
 
 _CURSOR = """
@@ -25,8 +28,11 @@ SELECT block_number, block_hash, date_part('epoch', block_time), since, policy, 
 
 _TAKE = """
 UPDATE feed_cursor SET lease_token = %(token)s, lease_until = now() + %(lease)s
- WHERE network = %(network)s AND coalesce(lease_until <= now(), true)
+ WHERE network = (SELECT network FROM feed_cursor WHERE network = %(network)s AND coalesce(lease_until <= now(), true)
+                     FOR UPDATE SKIP LOCKED)
 """
+_LOCK_SINCE = "SELECT since FROM feed_cursor WHERE network = %(network)s FOR SHARE"
+
 _GIVE_BACK = """
 UPDATE feed_cursor SET lease_token = NULL, lease_until = NULL
  WHERE network = %(network)s AND lease_token = %(token)s
@@ -99,10 +105,10 @@ def cursor(connection: Connection, network: NetworkName) -> Cursor:
     return Cursor(number, None if block_hash is None else bytes(block_hash), *more)
 
 
-def take(connection: Connection, network: NetworkName, lease: timedelta) -> UUID | None:
+def take(connection: Connection, network: NetworkName) -> UUID | None:
     """The lease by which one process at a time asks for blocks: its token. None: another one has it."""
     token = uuid4()
-    taken = connection.exec_driver_sql(_TAKE, {"network": network, "token": token, "lease": lease}).rowcount
+    taken = connection.exec_driver_sql(_TAKE, {"network": network, "token": token, "lease": LEASE}).rowcount
     return token if taken else None
 
 
@@ -119,3 +125,9 @@ def note_not_there(connection: Connection, network: NetworkName, *, pause: timed
 def note_failure(connection: Connection, network: NetworkName, *, pause: timedelta, blind: str | None) -> None:
     """No node gave the next block: they are asked again after a pause. `blind`: by this code none of them can."""
     connection.exec_driver_sql(_NOTE_FAILURE, {"network": network, "pause": pause, "blind": blind})
+
+
+def lock_since(connection: Connection, network: NetworkName) -> int | None:
+    """From which block on the feed has told everything, until the transaction ends: no jump comes in between."""
+    found: int | None = connection.exec_driver_sql(_LOCK_SINCE, {"network": network}).scalar_one_or_none()
+    return found

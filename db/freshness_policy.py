@@ -16,9 +16,19 @@ UPDATE feed_cursor
        counted_at = CASE WHEN %(counted)s THEN now() ELSE counted_at END
  WHERE network = %(network)s
 """
-_LEAVE = "UPDATE feed_cursor SET since = NULL, due_spread = %(spread)s WHERE network = %(network)s"
+# A feed that is behind keeps its place: it may catch up, and then it covers what it covered before.
+_LEAVE = """
+UPDATE feed_cursor SET since = CASE WHEN %(keeps)s THEN since END, due_below = NULL, due_spread = %(spread)s
+ WHERE network = %(network)s
+"""
+# Wallets whose network was changed are read there, and owe nothing here.
+_FORGET_STRAYS = """
+DELETE FROM touches AS t USING sync_schedule AS s
+ WHERE t.network = %(network)s AND s.wallet_id = t.wallet_id AND s.network <> t.network
+"""
 _FALL_BACK = """
-UPDATE feed_cursor SET policy = 'cadence', reason = 'behind', since = NULL, due_spread = %(spread)s, decided_at = NULL
+UPDATE feed_cursor
+   SET policy = 'cadence', reason = 'behind', due_below = NULL, due_spread = %(spread)s, decided_at = NULL
  WHERE network = %(network)s AND policy = 'feed' AND coalesce(good_until <= now(), true)
 RETURNING 1
 """
@@ -29,6 +39,10 @@ _COUNT_MISSED = """
 UPDATE feed_cursor SET missed_usdt = missed_usdt + %(usdt)s, missed_native = missed_native + %(native)s
  WHERE network = %(network)s
 """
+
+
+KEEP_THEIR_PLACE = frozenset({"behind", "blind"})
+"""Reasons for which a feed is left that may go on where it stands."""
 
 
 class Decision(NamedTuple):
@@ -50,8 +64,10 @@ def note_decision(
     wait for a sweep, where the feed is left, and all where they are read once a block.
     """
     connection.exec_driver_sql(_DECIDE, {"network": network, **decision._asdict()})
+    connection.exec_driver_sql(_FORGET_STRAYS, {"network": network})
     if decision.policy != before.policy and (decision.policy == "every_block" or before.policy == "feed"):
-        connection.exec_driver_sql(_LEAVE, {"network": network, "spread": spread})
+        keeps = decision.reason in KEEP_THEIR_PLACE
+        connection.exec_driver_sql(_LEAVE, {"network": network, "spread": spread, "keeps": keeps})
         connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
 
 

@@ -16,7 +16,8 @@ class Freshness(NamedTuple):
     """How a network is kept fresh (``worker.feed.policy``), and what its feed has told of."""
 
     policy: str = "cadence"
-    """`cadence`, `every_block` or `feed`. It is no `feed` where that has stood still."""
+    """`cadence`, `every_block` or `feed`. It is the cadence where nobody has decided for a minute, or the feed stands
+    still."""
     read_every: float = 0.0
     """Seconds over which reads are merged."""
     stretch: float = 1.0
@@ -71,8 +72,11 @@ SELECT out_since, network_state.reason, coalesce(back_at > now() - interval '1 m
                   ORDER BY next_sync_at LIMIT 1), false),
        n.source, o.chain_id, o.token, o.decimals,
        CASE WHEN f.policy = 'feed' AND coalesce(f.good_until <= now(), true) THEN 'cadence'
-            ELSE coalesce(f.policy, 'cadence') END,
-       coalesce(f.read_every, 0), coalesce(f.stretch, 1), f.block_number, f.since, coalesce(f.sees_native, false),
+            WHEN coalesce(f.decided_at <= now() - interval '1 minute', true) THEN 'cadence'
+            ELSE f.policy END,
+       coalesce(f.read_every, 0),
+       CASE WHEN f.decided_at > now() - interval '1 minute' THEN f.stretch ELSE 1 END,
+       f.block_number, f.since, coalesce(f.sees_native, false),
        EXISTS (SELECT FROM touches WHERE network = %(network)s),
        EXISTS (SELECT FROM touches WHERE network = %(network)s AND due_at <= now())
   FROM network_state LEFT JOIN networks n ON n.name = network_state.network LEFT JOIN sources o ON o.id = n.source

@@ -79,7 +79,7 @@ WITH piece AS MATERIALIZED (
                           LIMIT 1) AS kept ON true
      WHERE s.wallet_id IN (SELECT wallet_id FROM piece) AND s.network = %(network)s AND s.next_sync_at > now()
        AND (kept.block_number IS NULL
-            OR (kept.block_number < coalesce(f.since, {2**63 - 1})
+            OR (kept.block_number < coalesce(f.due_below, {2**63 - 1})
                 AND s.next_sync_at > now() + f.due_spread * interval '1 second'))
        AND NOT EXISTS (SELECT FROM {HOLDER} AS h)
        FOR NO KEY UPDATE OF s SKIP LOCKED

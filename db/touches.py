@@ -89,6 +89,15 @@ UPDATE feed_cursor SET watched_up_to = (SELECT wallet_id FROM piece ORDER BY wal
  WHERE network = %(network)s AND watched_up_to IS NOT NULL
 """
 
+# Whoever was read ahead of the feed at a block that may be undone is read once more.
+_OWE = """
+INSERT INTO touches AS t (wallet_id, block_number, network, usdt_change, due_at)
+SELECT s.wallet_id, o.block_number, %(network)s, NULL, now() + interval '2 seconds'
+  FROM unnest(%(ids)s::uuid[], %(blocks)s::bigint[]) AS o (wallet_id, block_number)
+  JOIN sync_schedule AS s USING (wallet_id) WHERE s.network = %(network)s ORDER BY s.wallet_id FOR KEY SHARE OF s
+    ON CONFLICT (wallet_id, block_number) DO UPDATE SET usdt_change = NULL
+"""
+
 _AT = """
 SELECT block_number, since, policy = 'feed' AND good_until > clock_timestamp()
   FROM feed_cursor WHERE network = %(network)s
@@ -136,6 +145,11 @@ def watch(connection: Connection, network: NetworkName, accounts: Mapping[UUID, 
 def watch_more(connection: Connection, network: NetworkName) -> bool:
     """Have the next thousands of known wallets watched. False: all are."""
     return bool(connection.exec_driver_sql(_WATCH_MORE, {"network": network}).rowcount)
+
+
+def owe(connection: Connection, network: NetworkName, blocks: Mapping[UUID, int]) -> None:
+    """Have wallets read again, each at the block that it was read at or later: the feed has not told of it yet."""
+    connection.exec_driver_sql(_OWE, {"network": network, "ids": list(blocks), "blocks": list(blocks.values())})
 
 
 def covered(connection: Connection, network: NetworkName) -> Covered:

@@ -57,7 +57,10 @@ def follow_blocks(network: str) -> None:
     if progress.due:
         _send_batches(known, progress.due)
     if progress.more:
-        follow_blocks.apply_async(args=(network,), queue=FEED_QUEUE)
+        try:
+            follow_blocks.apply_async(args=(network,), queue=FEED_QUEUE)
+        except OperationalError as error:  # beat sends another one in a second
+            log.warning("batch_not_sent", network=network, reason=type(error).__name__)
 
 
 @app.task(base=Refusing, throws=EXPECTED)

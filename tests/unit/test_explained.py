@@ -79,7 +79,7 @@ UNKNOWN = Told(95, 0, unknown=True)
         (None, {"block": 101}, NOTHING),
         (None, {"block": 101, "usdt": 978}, {**UNDECIDED, "ahead": 101}),
         (None, {"block": 101, "native": 6}, {"ahead": 101}),
-        (PAID, {"block": 101, "usdt": 984}, NOTHING),
+        (PAID, {"block": 101, "usdt": 984}, {"ahead": 101}),
         (PAID, {"block": 101, "usdt": 977}, {**UNDECIDED, "ahead": 101}),
         # Nothing can be said of these.
         (None, {"usdt": 978, "row": None}, NOTHING),

@@ -372,6 +372,14 @@ def test_a_fee_that_is_paid_in_a_token_leaves_open_what_its_payer_has() -> None:
     assert parsed_evm(reply, block.logs()).usdt == {OWNER: None, BOB: 5, PRODUCER: None}
 
 
+def test_who_pays_the_fee_of_somebody_elses_transaction_is_touched() -> None:
+    block = MadeBlock(100, Transaction(transfer(OWNER, BOB, 5)))
+    reply = block.evm()
+    reply["transactions"][0]["feePayer"] = "0x" + CAROL.hex()
+    assert CAROL in parsed_evm(reply, block.logs()).touched
+    assert CAROL not in parsed_evm(block.evm(), block.logs()).touched
+
+
 # What nodes get wrong
 
 BUSY = MadeBlock(

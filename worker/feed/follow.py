@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic, sleep
 from typing import NamedTuple, TypeVar
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from config.network_settings import Chain
 from config.networks import NetworkName
@@ -65,27 +67,37 @@ def follow(network: NetworkName) -> Progress:
     At most one process at a time. Raises NotConfigured; what goes wrong with a node is logged, and tried again.
     """
     settings = worker_settings()
+    if not settings.feed:
+        return NOTHING
     reader, deadline = feed_reader_for(network), monotonic() + settings.read_limit
     with transaction() as connection:
         at = feed_cursor.cursor(connection, network)
         if not _wanted(at, settings, network):
             return NOTHING
-        token = feed_cursor.take(connection, network, timedelta(seconds=settings.sync_lease))
+        token = feed_cursor.take(connection, network)
     if token is None:
         return NOTHING
     try:
         return _Round(network, settings, settings.chain(network), reader, deadline).go()
     finally:
-        until_done(lambda connection: feed_cursor.give_back(connection, network, token), deadline)
+        _give_back(network, token, deadline)
 
 
 def reach(network: NetworkName, number: int, deadline: float) -> bool:
     """Have a network followed up to this block, by this process or by the one that is at it. Whether it was.
 
-    For a batch that has read that block, so it is there: it costs no request that the feed would not make anyway.
+    For a batch that has read that block, so it is there: it costs no request that the feed would not make anyway. What
+    goes wrong here is the feed's, and no reason for the batch to fail.
     """
-    settings, patience = worker_settings(), min(deadline, monotonic() + WAITS_FOR_OTHERS)
-    reader = feed_reader_for(network)
+    try:
+        return _reach(network, number, min(deadline, monotonic() + WAITS_FOR_OTHERS))
+    except DBAPIError as error:
+        log.warning("feed_not_reached", network=network, reason=type(error.orig).__name__)
+        return False
+
+
+def _reach(network: NetworkName, number: int, patience: float) -> bool:
+    settings, reader = worker_settings(), feed_reader_for(network)
     while True:
         with transaction() as connection:
             at = feed_cursor.cursor(connection, network)
@@ -93,15 +105,19 @@ def reach(network: NetworkName, number: int, deadline: float) -> bool:
                 return False
             if at.number >= number:
                 return True
-            token = feed_cursor.take(connection, network, timedelta(seconds=settings.sync_lease))
+            token = feed_cursor.take(connection, network)
         if token is not None:
             try:
                 return _Round(network, settings, settings.chain(network), reader, patience).go_to(number)
             finally:
-                until_done(lambda connection, token=token: feed_cursor.give_back(connection, network, token), deadline)  # type: ignore[misc]
+                _give_back(network, token, patience)
         if monotonic() + LOOKS > patience:
             return False
         sleep(LOOKS)
+
+
+def _give_back(network: NetworkName, token: UUID, deadline: float) -> None:
+    until_done(lambda connection: feed_cursor.give_back(connection, network, token), deadline)
 
 
 def _wanted(at: Cursor, settings: WorkerSettings, network: NetworkName) -> bool:
@@ -217,7 +233,7 @@ class _Round:
         if block is None:
             self._note_miss(at)
             return False
-        gap = gap or (at.since is not None and at.policy == "feed")
+        gap = gap or at.since is not None
         usual = self.chain.network.block_seconds
         step = Step(
             source=at.registered_id,
@@ -303,12 +319,11 @@ class _Round:
     def _note_miss(self, at: Cursor) -> None:
         usual = self.chain.network.block_seconds
         seconds = pause_after_miss(at.misses, at.block_seconds or usual) if self._one_by_one else BURST_PAUSE * usual
-        pause = timedelta(seconds=seconds)
-        self._write(
-            lambda connection: feed_cursor.note_not_there(
-                connection, self.network, pause=pause, good_for=self._good_for
-            )
-        )
+        pause, oldest = timedelta(seconds=seconds), self.chain.max_head_age
+        # A node that says so for longer than a block may be old has stopped.
+        stopped = oldest > 0 and at.time is not None and at.now - at.time > oldest + self.chain.network.block_seconds
+        good_for = timedelta(0) if stopped else self._good_for
+        self._write(lambda of: feed_cursor.note_not_there(of, self.network, pause=pause, good_for=good_for))
 
     def _note_failure(self, failure: ReadFailed) -> None:
         """The attempts have said it. For how long the feed stands still is what decides (`worker.feed.policy`)."""

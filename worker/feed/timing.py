@@ -10,6 +10,9 @@ Times are unix seconds by the database's clock, spans seconds.
 SHORTER = 0.005
 """By this share of a block's time the delay becomes shorter with each block that was there when it was asked for."""
 
+LONGER = 0.25
+"""By this share it becomes longer at the most with a block that came very late."""
+
 PAUSES = (0.125, 0.125, 0.25, 0.5)
 """Shares of a block's time from an answer that a block is not there yet to the next asking; then a block's time."""
 
@@ -35,9 +38,12 @@ def next_asking(now: float, block_time: float, delay: float, block_seconds: floa
 def next_delay(delay: float, age: float, block_seconds: float, *, misses: int) -> float:
     """The delay after a block that was `age` seconds old when it was had, after so many answers that it is not there.
 
-    A clock that is wrong does no harm: only differences to it count.
+    A clock that is wrong does no harm: only differences to it count. A block that was late for longer than the pauses
+    last was so because a node stood still, which says little of the next one.
     """
-    return age if misses else delay - SHORTER * block_seconds
+    if not misses:
+        return delay - SHORTER * block_seconds
+    return age if misses <= len(PAUSES) else min(age, delay + LONGER * block_seconds)
 
 
 def pause_after_miss(misses: int, block_seconds: float) -> float:

@@ -21,6 +21,7 @@ from config.networks import NetworkName
 from config.settings import WorkerSettings, worker_settings
 from config.work_counts import BatchOutcome
 from db.claims import Claim, claim_due, claim_lost, claim_these
+from db.feed_cursor import lock_since
 from db.freshness_policy import count_missed
 from db.held_changes import NO_HISTORY, NO_LESSON, History, Lesson, history, learn
 from db.leases import release
@@ -28,6 +29,7 @@ from db.network_state import lock, note_back, note_out
 from db.networks import note_decimals, source_of_first_balances
 from db.outcomes import Outcome, Recorded, record
 from db.session import transaction, until_done
+from db.touches import owe
 from worker.errors import FROM_OUTSIDE, OUR_ERROR, OverBudget, ReadFailed
 from worker.reading import ChainReader, reader_for
 from worker.reading.request import Part
@@ -128,7 +130,8 @@ def _sync(
                 _note_out(claim.network, out, settings)
             return claim, ()
         back = any(part.snapshot for part in parts)
-        write = _Write(claim, decided, learnt, settings.chain(network), reader.decimals, back, feed)
+        longest = cadence_of(settings, claim.state.freshness).idle
+        write = _Write(claim, decided, learnt, settings.chain(network), reader.decimals, back, feed, longest)
         recorded = until_done(write, ends)
     _count(reader, "synced" if back else "failed", claim)
     changed, failed = sum(each.changed for each in decided), sum(each.error is not None for each in decided)
@@ -185,6 +188,8 @@ class _Write:
     back: bool
     """A node has answered."""
     feed: FeedCheck
+    longest: float
+    """Seconds that the cadence leaves a wallet alone for at the most."""
     tries: int = 0
 
     def __call__(self, connection: Connection) -> Recorded:
@@ -199,21 +204,34 @@ class _Write:
             by_settings = self.chain.decimals is not None
             note_decimals(connection, source_id, self.decimals, by_settings=by_settings)
         token, pass_over = self.claim.token, self.tries > 1
+        decided = self.decided
+        if follows := state.freshness.touches or state.freshness.policy == "feed":
+            # Under a lock on the cursor: a jump sees what is written here, or is seen by it.
+            since = lock_since(connection, self.claim.network)
+            decided = [self._by_cadence(each, since) for each in decided]
         missed = {"usdt": self.feed.usdt_missed, "native": self.feed.native_missed}
         if any(missed.values()):  # before the wallets' rows: so does whoever follows the network
             count_missed(connection, self.claim.network, **missed)
         recorded = record(
             connection,
             token,
-            self.decided,
+            decided,
             finality=self.chain.finality,
             source_id=source_id,
             pass_over_locked=pass_over,
-            follows=state.freshness.touches or state.freshness.policy == "feed",
+            follows=follows,
         )
+        if self.feed.owed:
+            owe(connection, self.claim.network, self.feed.owed)
         if recorded.recorded and any(self.learnt):
             learn(connection, self.claim.network, self.learnt)
         return recorded
+
+    def _by_cadence(self, outcome: Outcome, since: int | None) -> Outcome:
+        """Not left to a sweep where the feed does not cover its block any more."""
+        latest = self.claim.at + self.longest
+        covered = since is not None and (outcome.block_number or 0) >= since
+        return outcome if covered or outcome.due <= latest or outcome.error else outcome._replace(due=latest)
 
 
 def _decide(

@@ -39,7 +39,11 @@ NOTHING_TOLD = Explained()
 
 
 def explained(claim: Claim, found: Sequence[Found], told: Mapping[UUID, Told], covered: Covered) -> Explained:
-    """What the feed says of what was read."""
+    """What the feed says of what was read.
+
+    Whatever differs from its row is to be told of before it is written: a block that was read and is undone before the
+    feed has seen it would leave a balance that nothing touches any more.
+    """
     places: dict[str, set[int]] = {name: set() for name in Explained._fields if name != "ahead"}
     ahead = 0
     for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True)):
@@ -48,13 +52,14 @@ def explained(claim: Claim, found: Sequence[Found], told: Mapping[UUID, Told], c
         its, number = told.get(wallet.id), each.block.number
         if its and its.owed > number:
             places["lagging"].add(place)
+        is_ahead = covered.number is None or number > covered.number
+        differs = each.balance != (wallet.usdt, wallet.native) or (its is not None and its.usdt != 0)
+        if is_ahead and differs and covered.since is not None:
+            ahead = max(ahead, number)
         if not _can_be_told(wallet, each, covered) or (its and its.unknown):
             continue
         changed = each.balance.usdt - (wallet.usdt or 0) != (its.usdt if its else 0)
         native = each.balance.native != wallet.native and its is None
-        is_ahead = covered.number is None or number > covered.number
-        if is_ahead and (changed or native):
-            ahead = max(ahead, number)
         if changed:
             places["undecided" if is_ahead else "unexplained"].add(place)
         elif not is_ahead and (native or its):

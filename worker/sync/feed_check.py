@@ -1,7 +1,7 @@
 """Holding a batch against the feed: what the tables say of its wallets. I/O; ``worker.sync.explained`` judges."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
@@ -25,8 +25,11 @@ class FeedCheck:
     """FEED."""
     usdt_missed: int = 0
     native_missed: int = 0
+    owed: Mapping[UUID, int] = field(default_factory=dict)
+    """Wallets that were read ahead of the feed, with their blocks: a read at or after it is owed to them."""
     as_told: frozenset[int] = frozenset()
     """The places of wallets that changed by what the events say."""
+    _at: Covered | None = None
 
     @property
     def follows(self) -> bool:
@@ -50,7 +53,7 @@ class FeedCheck:
         if not self.follows and not self.claim.state.freshness.touches:
             return NOTHING_TOLD
         judged = self._look(found)
-        if judged.ahead and reach(self.claim.network, judged.ahead, self.deadline):
+        if judged.ahead and self.follows and reach(self.claim.network, judged.ahead, self.deadline):
             judged = self._look(found)
         return judged
 
@@ -70,6 +73,13 @@ class FeedCheck:
             first.balance is not None and first.balance == last.balance
             for first, last in zip(found, believed, strict=True)
         ]
+        at = self._at.number if self._at and self.follows else None
+        self.owed = {
+            wallet.id: each.block.number
+            for wallet, each in zip(self.claim.wallets, believed, strict=True)
+            if at is not None and each.balance and each.block and each.block.number > at
+            if each.balance != (wallet.usdt, wallet.native)
+        }
         self.usdt_missed = sum(kept[place] for place in judged.unexplained)
         self.native_missed = sum(kept[place] for place in judged.unseen)
 
@@ -84,4 +94,5 @@ class FeedCheck:
             return covered(connection, self.claim.network), told(connection, reads)
 
         at, of_wallets = until_done(ask, self.deadline)
-        return explained(self.claim, found, of_wallets, at if self.follows else Covered(None, None, good=False))
+        self._at = at if self.follows else Covered(None, None, good=False)
+        return explained(self.claim, found, of_wallets, self._at)

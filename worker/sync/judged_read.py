@@ -58,12 +58,15 @@ class JudgedRead:
             self.known,
             rises_above=None if self.rises is None else self.rises * 10 ** (reader.decimals or 0),
             several=reader.several,
-            unexplained=told.unexplained | told.undecided,
+            unexplained=told.unexplained,
             as_told=told.as_told,
         )
-        judged = self._settled(doubts, found, read_again) if doubts.places else found
+        judged = self._settled(doubts, found, read_again) if doubts.places else list(found)
+        for place in told.undecided:  # nothing is wrong: its next read, in a moment, can be told of
+            if judged[place].balance:
+                judged[place] = judged[place]._replace(balance=None, held=judged[place].balance, soon=True)
         self.feed.note_missed(told, found, judged)
-        if doubts.places:
+        if doubts.places or told.undecided:
             log_doubts(claim, doubts, told, parts=parts, found=found, judged=judged)
         return parts, judged
 

@@ -28,7 +28,7 @@ class Found(NamedTuple):
     `node_id`: of the node that said so; `unknown`: that it does not know the account. `alone`: the fault is this
     wallet's, and no other's. `untried`: no node was asked for it, for the budget had no room in time. `told`:
     seconds for which the nodes want to be left alone. `held`: what was read, and is not believed yet
-    (``worker.sync.verify``); then there is no balance.
+    (``worker.sync.verify``); then there is no balance. `soon`: only because the feed has not told of its block yet.
     """
 
     balance: Balance | None = None
@@ -41,8 +41,10 @@ class Found(NamedTuple):
     told: float = 0.0
     untried: bool = False
     held: Balance | None = None
+    soon: bool = False
 
 
+SOON = 2.0  # seconds
 MOST_FAILURES = 1_000_000  # beyond any that count
 
 
@@ -183,7 +185,9 @@ def _outcome(
     balance, block, one_block, *_ = found
     now = claim.at
     if found.held:
-        # The row keeps what it has. Nothing failed: the wallet is read again as one that is in use.
+        # The row keeps what it has. Nothing failed: the wallet is read again as one that is in use, or in a moment.
+        if found.soon:
+            return Outcome(wallet.id, wallet.due_at, now + SOON, 0)
         return Outcome(wallet.id, wallet.due_at, cadence.due_after_success(now, now, policy, jitter), 0)
     # While it failed it got one due time after another: it is as late as everything else that failed with it.
     overdue = inf if wallet.failures else now - wallet.due_at

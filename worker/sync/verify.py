@@ -284,7 +284,7 @@ def lesson(
     not what changed `as_told` by events: wallets are read for that, so it does not say how many change by themselves.
     """
     pairs = list(zip(claim.wallets, found, strict=True))
-    hold = {wallet.id: (*each.held, _number(each)) for wallet, each in pairs if each.held}
+    hold = {wallet.id: (*each.held, _number(each)) for wallet, each in pairs if each.held and not each.soon}
     forget, believed_late = [], False
     if history.held:
         # A read that failed says nothing; one that shows something else, or that another node contradicts, does.
