@@ -252,8 +252,8 @@ GUARDS = (
     Guard(
         "the delay of blocks is learnt",
         "worker/feed/timing.py",
-        "return age if misses else",
-        "return delay if misses else",
+        "return age if misses <= len(PAUSES) else",
+        "return delay if misses <= len(PAUSES) else",
         TIMING,
     ),
     Guard(

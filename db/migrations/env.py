@@ -15,8 +15,8 @@ from sqlalchemy.pool import NullPool
 from config.logging import configure_logging
 from config.settings import database_settings
 from db.claims import limit_wallets
+from db import feed_models
 from db.migration_lock import take_the_lock
-from db.models import metadata
 from db.networks import add_missing
 from db.reasons import out_of_reach
 from db.rights import grant
@@ -89,7 +89,7 @@ def run() -> None:
         connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT}"))
         become_the_owner(connection)
         connection.commit()
-        context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
+        context.configure(connection=connection, target_metadata=feed_models.metadata, transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
         limit_wallets(connection, database_settings().max_wallets_per_user)

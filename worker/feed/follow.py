@@ -13,7 +13,6 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
 from config.network_settings import Chain
 from config.networks import NetworkName
@@ -26,6 +25,7 @@ from db.touches import watch_more
 from worker.errors import OverBudget, ReadFailed, Unsupported
 from worker.feed.blocks import FeedBlock
 from worker.feed.decision import DECIDED_EACH, decide
+from worker.feed.fork import newest_common
 from worker.feed.reader import FeedReader, feed_reader_for
 from worker.feed.timing import first_delay, good_for, interval, next_asking, next_delay, pause_after_miss
 
@@ -42,13 +42,11 @@ FLOOR_BLOCKS = 2
 LEAST_FLOOR = 1.0  # seconds
 PATIENCE = 1.0  # seconds for which a round waits for a block that is late
 AFTER_FAILURE = 1.0  # seconds
-WAITS_FOR_OTHERS = 2.0  # seconds for which a batch waits for the process that is following just now
 SETTLED = frozenset({"solid", "finalized"})
 """The finalities at which no other block comes in the place of one."""
 BURST_PAUSE = 2  # blocks' time from one asking to the next where blocks become final in bursts
 ONE_BY_ONE = frozenset({"latest", "solid"})
 """The finalities that blocks reach one after another. The others are those of epochs: many blocks at once."""
-LOOKS = 0.05  # seconds between two looks at how far it is
 
 
 class Progress(NamedTuple):
@@ -78,45 +76,13 @@ def follow(network: NetworkName) -> Progress:
     if token is None:
         return NOTHING
     try:
-        return _Round(network, settings, settings.chain(network), reader, deadline).go()
+        return Round(network, settings, settings.chain(network), reader, deadline).go()
     finally:
-        _give_back(network, token, deadline)
+        give_back(network, token, deadline)
 
 
-def reach(network: NetworkName, number: int, deadline: float) -> bool:
-    """Have a network followed up to this block, by this process or by the one that is at it. Whether it was.
-
-    For a batch that has read that block, so it is there: it costs no request that the feed would not make anyway. What
-    goes wrong here is the feed's, and no reason for the batch to fail.
-    """
-    try:
-        return _reach(network, number, min(deadline, monotonic() + WAITS_FOR_OTHERS))
-    except DBAPIError as error:
-        log.warning("feed_not_reached", network=network, reason=type(error.orig).__name__)
-        return False
-
-
-def _reach(network: NetworkName, number: int, patience: float) -> bool:
-    settings, reader = worker_settings(), feed_reader_for(network)
-    while True:
-        with transaction() as connection:
-            at = feed_cursor.cursor(connection, network)
-            if at.number is None or at.policy != "feed" or number - at.number > BLOCKS_AT_ONCE:
-                return False
-            if at.number >= number:
-                return True
-            token = feed_cursor.take(connection, network)
-        if token is not None:
-            try:
-                return _Round(network, settings, settings.chain(network), reader, patience).go_to(number)
-            finally:
-                _give_back(network, token, patience)
-        if monotonic() + LOOKS > patience:
-            return False
-        sleep(LOOKS)
-
-
-def _give_back(network: NetworkName, token: UUID, deadline: float) -> None:
+def give_back(network: NetworkName, token: UUID, deadline: float) -> None:
+    """Let another process follow."""
     until_done(lambda connection: feed_cursor.give_back(connection, network, token), deadline)
 
 
@@ -130,7 +96,7 @@ def _wanted(at: Cursor, settings: WorkerSettings, network: NetworkName) -> bool:
 
 
 @dataclass(slots=True)
-class _Round:
+class Round:
     """One process's turn at following a network, under its lease. `deadline` is of the monotonic clock."""
 
     network: NetworkName
@@ -258,35 +224,12 @@ class _Round:
         """The chain has another block where the cursor is: find the last one that it still has, and go on there."""
         with transaction() as connection:
             known = feed.known_blocks(connection, self.network)
-        fork = self._fork(at, known)
+        fork = newest_common(known, at.number or 0, lambda number: self._fetch(number, at))
         if fork is None:
             return self._take_up(at, gap=True, orphaned=True)
         depth = (at.number or 0) - fork
         log.warning("reorganisation", network=self.network, block=at.number, depth=depth, finality=self.chain.finality)
         return self._write(lambda connection: feed.rewind(connection, self.network, at, fork))
-
-    def _fork(self, at: Cursor, known: dict[int, bytes]) -> int | None:
-        """The number of the newest block that is still the chain's. None: it is deeper than is remembered.
-
-        As a rule one block is gone. Otherwise in halves: below the fork all are known, above it none is.
-        """
-        low, high = min(known, default=0), at.number or 0
-        first = self._fetch(high, at)
-        if first is not None and known.get(high - 1) == first.parent:
-            return high - 1
-        if low not in known:
-            return None
-        lowest = self._fetch(low, at)
-        if lowest is None or lowest.hash != known[low]:
-            return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            block = self._fetch(middle, at)
-            if block is not None and block.hash == known.get(middle):
-                low = middle
-            else:
-                high = middle
-        return low
 
     def _fetch(self, number: int | None, at: Cursor) -> FeedBlock | None:
         return self.reader.block(number, at.now, self.deadline)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from db.claims import Claim
 from db.session import until_done
 from db.touches import Covered, Told, covered, told, watch
-from worker.feed.follow import reach
+from worker.feed.reach import reach
 from worker.sync.explained import NOTHING_TOLD, Explained, explained
 from worker.sync.outcome import Found
 
