@@ -184,7 +184,7 @@ def _of_feed(feed: FeedState) -> Iterator[Note]:
 
 
 A_PERSONS: Final = {
-    "blind": "Another endpoint beside these, or `FEED=off`.",
+    "blind": "Another endpoint beside these. Until then wallets are read by the cadence.",
     "deprecated": "Name the token's new contract, and restart the workers.",
     "quota_too_small": "A larger plan, another key or endpoint, or longer intervals.",
 }

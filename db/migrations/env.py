@@ -14,8 +14,8 @@ from sqlalchemy.pool import NullPool
 
 from config.logging import configure_logging
 from config.settings import database_settings
-from db.claims import limit_wallets
 from db import feed_models
+from db.claims import limit_wallets
 from db.migration_lock import take_the_lock
 from db.networks import add_missing
 from db.reasons import out_of_reach

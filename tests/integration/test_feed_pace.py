@@ -9,6 +9,7 @@ from followed import MANY, Followed
 from structlog.testing import capture_logs
 
 from config.settings import worker_settings
+from config.work_counts import day_key
 from db import feed
 from db.feed_cursor import cursor as cursor_of
 from db.feed_state import feed_states
@@ -113,6 +114,24 @@ def test_where_each_wallet_is_asked_for_singly_the_policy_counts_each_request(fo
     for node in reader.nodes:
         reader.shared.put(f"way:{node.id}", ["single", ""], 3600)
     assert requests_a_block() == pytest.approx(2 + 2 * len(followed.ids), rel=0.01)
+
+
+@pytest.mark.parametrize("followed", ["tron"], indirect=True)
+def test_a_quota_that_was_used_up_before_its_time_is_kept_by_what_is_left(
+    followed: Followed, settings: Settings
+) -> None:
+    settings(TRON_DAILY_QUOTA="100000")
+    followed.read()
+    shared = feed_reader_for(followed.network).reader.shared
+    decided = []
+    for used in (0, 100_000):
+        with shared.redis() as client:
+            client.set(day_key(followed.network, shared.clock()), used)
+        followed.rows("UPDATE feed_cursor SET decided_at = NULL, reason = NULL, policy = 'cadence'")
+        follow(followed.network)
+        cursor = followed.cursor()
+        decided.append((cursor["policy"], cursor["reason"]))
+    assert decided == [("every_block", "few_wallets"), ("cadence", "quota_too_small")]
 
 
 @pytest.mark.parametrize("followed", ["ethereum"], indirect=True)

@@ -20,6 +20,7 @@ from worker.feed.policy import (
     Reason,
     Way,
     choose,
+    left_of,
     requests_a_day,
     sweep_a_day,
 )
@@ -234,6 +235,28 @@ def test_reads_are_merged_less_only_where_that_stays_clear_of_the_quota() -> Non
     barely = tron(100_000, daily_quota=round(87_300 / (1 - RESERVE)) + 1)
     assert (choose(barely, merged).read_every, choose(barely, FEED).read_every) == (6, 3)
     assert choose(replace(barely, daily_quota=115_000), merged).read_every == 3
+
+
+@pytest.mark.parametrize(
+    ("used", "gone", "left"),
+    [
+        (0, 0.0, 100_000),
+        (50_000, 0.5, 100_000),
+        (60_000, 0.5, 80_000),
+        (1, 0.0, 99_999),
+        (90_000, 0.1, 11_111),
+        (100_000, 0.99, 0),
+        (300_000, 0.5, 0),
+    ],
+)
+def test_a_quota_of_which_too_much_was_used_is_what_its_rest_allows(used: int, gone: float, left: int) -> None:
+    assert left_of(100_000, used, gone) == left
+
+
+def test_what_was_sent_beyond_the_forecast_stretches_what_may_be_stretched() -> None:
+    facts = tron(100_000, daily_quota=100_000)
+    ways = [choose(replace(facts, daily_quota=left_of(100_000, used, 0.5))) for used in (50_000, 58_500, 80_000)]
+    assert [(each.way, each.read_every) for each in ways] == [("feed", 6), ("feed", 9), ("cadence", 0)]
 
 
 SOME_WALLETS = 100

@@ -96,6 +96,21 @@ def test_a_days_requests_are_counted_for_the_day_on_which_they_were_sent(
     assert (client.get(day_key("tron", NOW)), client.get(day_key("tron", NOW + DAY))) == (b"3", b"4")
 
 
+def test_the_days_requests_of_all_processes_can_be_asked_for(known: Shared, client: Spying, clock: Clock) -> None:
+    assert known.requests.of_the_day(NOW) is None, "nobody knows"
+    known.requests.add("a", 3)
+    Shared("tron:1:digest:solid", "redis://given", clock, _client=client).requests.add("a", 4)
+    assert (known.requests.of_the_day(NOW), known.requests.of_the_day(NOW + DAY)) == (7, None)
+    for strange in ("x", "9" * 5000):
+        client.set(day_key("tron", NOW), strange)
+        assert known.requests.of_the_day(NOW) is None
+    client.delete(day_key("tron", NOW))
+    client.rpush(day_key("tron", NOW), "x")
+    with capture_logs() as logs:
+        assert known.requests.of_the_day(NOW) is None
+    assert logs == [], "Redis is not left alone for it"
+
+
 @pytest.mark.parametrize("lies", ["text", "list", "no number", "near the end"])
 def test_what_cannot_be_a_counter_of_ours_is_begun_anew(known: Shared, client: Spying, lies: str) -> None:
     key = counts_key("tron")

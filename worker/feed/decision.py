@@ -8,10 +8,11 @@ from config.settings import WorkerSettings
 from db.feed_cursor import Cursor
 from db.freshness_policy import Decision, count_wallets, note_decision
 from db.session import transaction
-from worker.feed.policy import Choice, PolicyFacts, choose, requests_a_day, sweep_a_day
+from worker.feed.policy import Choice, PolicyFacts, choose, left_of, requests_a_day, sweep_a_day
 from worker.feed.policy_words import is_followed
 from worker.reading.reader import NodeReader
 from worker.schedule.cadence import CLAIM_AHEAD, Policy
+from worker.schedule.sizing import DAY
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +74,7 @@ def _facts(settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Curso
         cadence_a_day=requests_a_day(wallets, per_batch, policy, ahead=ahead, batch_requests=batch_requests),
         sweep_a_day=sweep_a_day(wallets, per_batch, settings.sync_interval_sweep, batch_requests=batch_requests),
         per_second=chain.per_second * len({node.id for node in reader.nodes}),
-        daily_quota=chain.daily_quota,
+        daily_quota=_quota(chain, reader),
         enabled=settings.feed,
         blind=at.blind,
         deprecated=at.deprecated and at.source == at.registered_id,
@@ -81,3 +82,12 @@ def _facts(settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Curso
         lag=max(at.now - at.next_at, 0.0) / seconds if followed else None,
         silent=0.0 if at.followed_at is None else at.now - at.followed_at,
     )
+
+
+def _quota(chain: Chain, reader: NodeReader) -> int | None:
+    """The day's quota, or what its rest allows, where more was sent today than was to be."""
+    if chain.daily_quota is None:
+        return None
+    now = reader.shared.clock()
+    used = reader.shared.requests.of_the_day(now)
+    return chain.daily_quota if used is None else left_of(chain.daily_quota, used, now % DAY / DAY)

@@ -73,7 +73,7 @@ class PolicyFacts:
     batch_requests   requests that a full batch takes: one, but for nodes that are asked for each wallet singly
     block_seconds    usual seconds from a block to the next
     per_second       requests a second of all its nodes together; 0: there is no bound
-    daily_quota      requests a day that its plan allows; None: nobody has said
+    daily_quota      requests a day that its plan allows, or leaves (`left_of`); None: nobody has said
     cadence_a_day    requests a day that the cadence takes (`requests_a_day`)
     sweep_a_day      those that the sweep takes (`sweep_a_day`)
     enabled          FEED
@@ -157,6 +157,16 @@ def sweep_a_day(wallets: int, per_batch: int, interval: float, *, batch_requests
     """
     policy = Policy(interval, interval)
     return requests_a_day(wallets, per_batch, policy, ahead=interval, touches=0, batch_requests=batch_requests)
+
+
+def left_of(quota: int, used: int, gone: float) -> int:
+    """A day's quota; or, where more of it is used than of the day has gone by, what is left of it, as of a whole day.
+
+    `gone`: the share of the day that has gone by.
+    """
+    if used <= quota * gone:
+        return quota
+    return int(max(quota - used, 0) / (1 - gone))
 
 
 def _requests(batches: float, wallets: float, per_batch: int, batch_requests: int) -> float:

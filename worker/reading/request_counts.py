@@ -36,6 +36,7 @@ SPAN_SECONDS = 300  # the time over which one key counts
 SPANS = 12  # an hour, less what the running span lacks
 KEY_HOLDS = SPAN_SECONDS * (SPANS + 1)
 DAY_HOLDS = 2 * 86_400
+DIGITS = 19  # of the greatest number that Redis counts to
 
 # KEYS[1] is the hash of counters, the others are counts of a span or a day. ARGV: for each of these what to add and for
 # how many seconds it is kept, then the counters' fields, each with what to add. A key that cannot be ours begins anew.
@@ -139,6 +140,13 @@ class RequestCounts:
         if became == "refused" and not self._refused:
             log.warning("counts_refused", network=self.network, reason="Redis' user lacks HINCRBY: config/redis.acl")
         self._refused = became == "refused"
+
+    def of_the_day(self, moment: float) -> int | None:
+        """Requests of all processes on the day (UTC) of a moment in unix seconds. None: nobody knows. One command."""
+        with self.shared.redis() as client:
+            (raw,) = client.mget([day_key(self.network, moment)]) if client else (None,)
+            return int(raw) if raw is not None and raw.isdigit() and len(raw) <= DIGITS else None
+        return None
 
     def of_the_past_hour(self, nodes: Sequence[str]) -> dict[str, dict[float, int]]:
         """For each node its counts by the starts, in unix seconds, of the spans that had any. One command."""
