@@ -218,6 +218,7 @@ class Gate:
 
     def __init__(self, behind_proxy: Proxy, *, lags: int = 0) -> None:
         self.proxy, self.lags = behind_proxy, lags
+        self.reads_lag = 0  # blocks, more than the node's blocks do
         self.reads: Counter[str] = Counter()
         self._lock, self._open = threading.Lock(), threading.Event()
         self._open.set()
@@ -237,9 +238,11 @@ class Gate:
         with self._lock:
             self.reads.update(ACCOUNT.findall(asked))
         self._open.wait()
-        if self.lags and exchange.json.get("method") in {"eth_call", "eth_getBlockByNumber"}:
-            newest = Chain(self.proxy.node).head() - self.lags
-            parameters, place = exchange.json["params"], int(exchange.json["method"] == "eth_call")
+        method = exchange.json.get("method")
+        lags = self.lags + (self.reads_lag if method == "eth_call" else 0)
+        if lags and method in {"eth_call", "eth_getBlockByNumber"}:
+            newest = Chain(self.proxy.node).head() - lags
+            parameters, place = exchange.json["params"], int(method == "eth_call")
             if parameters[place] == "latest":
                 parameters[place] = hex(newest)
             elif int(parameters[place], 16) > newest:

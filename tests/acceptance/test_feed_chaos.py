@@ -206,6 +206,16 @@ def every_endpoint_lags(chaos: Chaos) -> None:
     chaos.best.lags = 0
 
 
+def every_read_lags(chaos: Chaos) -> None:
+    """As behind a balancer: blocks come from one machine, and balances from others that are behind it."""
+    chaos.await_blocks(2 * LAGS)  # so that most rows are of blocks before those that are shown then
+    for gate in (chaos.best, chaos.lagging):
+        gate.reads_lag = 2 * LAGS
+    chaos.await_blocks()
+    for gate in (chaos.best, chaos.lagging):
+        gate.reads_lag = 0
+
+
 def forked(depth: int, chaos: Chaos) -> None:
     for _ in range(2):
         chaos.await_blocks(1)
@@ -213,11 +223,14 @@ def forked(depth: int, chaos: Chaos) -> None:
 
 
 def followed_and_gone(chaos: Chaos, depth: int) -> None:
-    """So many blocks are gone, all of which had been followed."""
+    """So many blocks are gone, all of which had been followed, and whose wallets had been read."""
     market = chaos.markets["ethereum"]
     at = "SELECT block_number FROM feed_cursor WHERE network = 'ethereum'"
     with market.making:
+        for _ in range(min(depth, LAGS)):
+            market.make_block(market.transfers)
         chaos.scene.wait_for(lambda: bool(chaos.scene.value(at) == market.head), "the newest block to be followed")
+        chaos.scene.wait_for(lambda: not chaos.audit.wrong_rows("ethereum"), "its wallets to be read")
         market.reorganise(depth)
 
 
@@ -246,6 +259,7 @@ DISASTERS: list[tuple[str, Callable[[Chaos], None]]] = [
     ("best_endpoint_hung", best_endpoint_hung),
     ("every_node_hung", every_node_hung),
     ("every_endpoint_lags", every_endpoint_lags),
+    ("every_read_lags", every_read_lags),
     ("a_fork_of_1", partial(forked, 1)),
     ("a_fork_of_2", partial(forked, 2)),
     ("a_fork_of_70", forked_deeply),
