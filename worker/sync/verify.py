@@ -213,7 +213,7 @@ def confirmed(claim: Claim, doubts: Doubts, found: Sequence[Found], again: Mappi
 
     Of two reads that agree the older one counts: the other confirms it at a later block, whichever came first. So an
     node that is always a block behind can be asked too. Of an unlikely change that another node knows nothing
-    of, the other one's word counts: it is the row's.
+    of, the other one's word counts: that is what the row has.
     """
     settled = {}
     for place, second in again.items():
