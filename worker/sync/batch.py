@@ -204,14 +204,16 @@ class _Write:
             by_settings = self.chain.decimals is not None
             note_decimals(connection, source_id, self.decimals, by_settings=by_settings)
         token, pass_over = self.claim.token, self.tries > 1
+        # Before the wallets' rows, as by whoever follows the network. The counts first: two batches that both had a shared
+        # lock on the cursor would wait for each other with them.
+        missed = {"usdt": self.feed.usdt_missed, "native": self.feed.native_missed}
+        if any(missed.values()):
+            count_missed(connection, self.claim.network, **missed)
         decided = self.decided
         if follows := state.freshness.touches or state.freshness.policy == "feed":
             # Under a lock on the cursor: a jump sees what is written here, or is seen by it.
             since = lock_since(connection, self.claim.network)
             decided = [self._by_cadence(each, since) for each in decided]
-        missed = {"usdt": self.feed.usdt_missed, "native": self.feed.native_missed}
-        if any(missed.values()):  # before the wallets' rows: so does whoever follows the network
-            count_missed(connection, self.claim.network, **missed)
         recorded = record(
             connection,
             token,
