@@ -204,8 +204,8 @@ class _Write:
             by_settings = self.chain.decimals is not None
             note_decimals(connection, source_id, self.decimals, by_settings=by_settings)
         token, pass_over = self.claim.token, self.tries > 1
-        # Before the wallets' rows, as by whoever follows the network. The counts first: two batches that both had a shared
-        # lock on the cursor would wait for each other with them.
+        # Before the wallets' rows, as by whoever follows the network. The counts first: two batches that both had a
+        # shared lock on the cursor would wait for each other with them.
         missed = {"usdt": self.feed.usdt_missed, "native": self.feed.native_missed}
         if any(missed.values()):
             count_missed(connection, self.claim.network, **missed)
