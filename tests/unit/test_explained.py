@@ -81,6 +81,10 @@ UNKNOWN = Told(95, 0, unknown=True)
         (None, {"block": 101, "native": 6}, {"ahead": 101}),
         (PAID, {"block": 101, "usdt": 984}, {"ahead": 101}),
         (PAID, {"block": 101, "usdt": 977}, {**UNDECIDED, "ahead": 101}),
+        # A block touched it, and what the row lacks of before the feed nobody can say.
+        (PAID, {"usdt": 12345, "row": 49}, {"untold": PLACE}),
+        (TOUCHED, {"native": 6, "row": 49}, {"untold": PLACE}),
+        (UNKNOWN, {"usdt": 12345, "row": 49}, NOTHING),
         # Nothing can be said of these.
         (None, {"usdt": 978, "row": None}, NOTHING),
         (None, {"usdt": 978, "row": 0}, NOTHING),

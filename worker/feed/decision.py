@@ -17,6 +17,7 @@ from worker.schedule.sizing import DAY
 log = structlog.get_logger(__name__)
 
 DECIDED_EACH = 10.0  # seconds
+CATCHES_UP = 30.0  # the same while there are blocks to be followed: a feed is not given up before it has tried
 COUNTED_EACH = 300.0  # seconds; counting a million wallets takes some tenths of one
 FEW_COUNTED_EACH = 20.0  # the same of fewer than FEW: an import may make them many
 FEW = 50_000
@@ -25,12 +26,14 @@ FEW = 50_000
 def decide(network: NetworkName, settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Cursor) -> bool:
     """Decide anew, if that was long ago, and note it. Whether the network's blocks are to be followed."""
     so_far = Choice(at.policy, at.reason, at.a_day, at.read_every, at.stretch)  # type: ignore[arg-type]  # checked there
-    # Also as soon as a feed has begun that was wanted before.
-    begun = at.reason == "starting" and at.number is not None and at.since is not None
-    if at.decided_at is not None and 0 <= at.now - at.decided_at < DECIDED_EACH and not begun:
-        return is_followed(at.policy, at.reason)
-    each = FEW_COUNTED_EACH if (at.wallets or 0) < FEW else COUNTED_EACH
-    counted = at.wallets is None or at.counted_at is None or not 0 <= at.now - at.counted_at < each
+    follows, caught_up = is_followed(at.policy, at.reason), at.next_at > at.now
+    # Also as soon as a feed has begun, or has caught up, that was wanted before.
+    taken_up = at.reason in {"starting", "behind"} and at.since is not None and caught_up
+    each = CATCHES_UP if follows and not caught_up else DECIDED_EACH
+    if at.decided_at is not None and 0 <= at.now - at.decided_at < each and not taken_up:
+        return follows
+    counted_each = FEW_COUNTED_EACH if (at.wallets or 0) < FEW else COUNTED_EACH
+    counted = at.wallets is None or at.counted_at is None or not 0 <= at.now - at.counted_at < counted_each
     wallets = at.wallets or 0
     if counted:
         with transaction() as connection:

@@ -68,7 +68,7 @@ class FeedCheck:
 
     def note_missed(self, judged: Explained, found: Sequence[Found], believed: Sequence[Found]) -> None:
         """Count what was believed though the feed had not told of it, and keep what is as it has told."""
-        self.as_told = judged.as_told
+        self.as_told = judged.likely
         kept = [
             first.balance is not None and first.balance == last.balance
             for first, last in zip(found, believed, strict=True)

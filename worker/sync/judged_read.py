@@ -59,7 +59,7 @@ class JudgedRead:
             rises_above=None if self.rises is None else self.rises * 10 ** (reader.decimals or 0),
             several=reader.several,
             unexplained=told.unexplained,
-            as_told=told.as_told,
+            as_told=told.likely,
         )
         judged = self._settled(doubts, found, read_again) if doubts.places else list(found)
         for place in told.undecided:  # nothing is wrong: its next read, in a moment, can be told of
