@@ -231,8 +231,8 @@ GUARDS = (
     Guard(
         "what the events do not tell whole",
         "worker/sync/explained.py",
-        "if its and its.unknown:\n        return\n",
-        "",
+        "if its and its.unknown:",
+        "if False:",
         EXPLAINED,
     ),
     Guard(
