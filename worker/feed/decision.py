@@ -28,7 +28,8 @@ def decide(network: NetworkName, settings: WorkerSettings, chain: Chain, reader:
     so_far = Choice(at.policy, at.reason, at.a_day, at.read_every, at.stretch)  # type: ignore[arg-type]  # checked there
     follows, caught_up = is_followed(at.policy, at.reason), at.next_at > at.now
     # Also as soon as a feed has begun, or has caught up, that was wanted before.
-    taken_up = at.reason in {"starting", "behind"} and at.since is not None and caught_up
+    left = at.policy == "cadence" and at.reason in {"starting", "behind"}
+    taken_up = left and at.since is not None and caught_up
     each = CATCHES_UP if follows and not caught_up else DECIDED_EACH
     if at.decided_at is not None and 0 <= at.now - at.decided_at < each and not taken_up:
         return follows
