@@ -134,7 +134,7 @@ def _named(block: Any, transactions: Iterable[Any]) -> set[str]:
     for each in transactions:
         named.add(each["from"])
         named.add(each["to"])
-        named.add(each.get("feePayer"))  # Kaia's: somebody else may pay a transaction's fee
+        named.add(each.get("feePayer"))  # on some chains somebody else may pay a transaction's fee
     named.discard(None)  # of transactions that create a contract, and of those that pay for themselves
     withdrawals = block.get("withdrawals")  # chains without stakes have none
     return named.union(each["address"] for each in _list([] if withdrawals is None else withdrawals, "withdrawals"))
