@@ -181,7 +181,7 @@ def _events(logs: Any, token: str) -> Iterator[tuple[list[str], str]]:
 
 def _paid_inside(inner: Mapping[str, Any]) -> list[str]:
     """Who pays and who is paid by an internal transaction, in the native coin."""
-    values = [each.get("callValue", 0) for each in inner["callValueInfo"] if "tokenId" not in each]
+    values = [each.get("callValue", 0) for each in _list(inner["callValueInfo"]) if "tokenId" not in each]
     if not all(type(each) is int for each in values):
         raise BadReply("an internal transaction's value is a whole number")
     if inner.get("rejected", False) is True or (not any(values) and inner["note"] == PLAIN_CALL):
