@@ -9,7 +9,6 @@ from sqlalchemy import Connection
 from config.network_settings import Source
 from config.networks import NetworkName
 
-# Both sides of a comparison with what may have changed are the database's: a step begins from the cursor that is there.
 LEASE = timedelta(seconds=10)
 """Renewed with each block. Short, for nothing hangs on it: two who follow at once only ask for a block twice."""
 

@@ -18,7 +18,7 @@ UPDATE feed_cursor
 """
 # A feed that is behind keeps its place: it may catch up, and then it covers what it covered before.
 _LEAVE = """
-UPDATE feed_cursor SET since = CASE WHEN %(keeps)s THEN since END, due_below = NULL, due_spread = %(spread)s
+UPDATE feed_cursor SET since = CASE WHEN %(follows)s THEN since END, due_below = NULL, due_spread = %(spread)s
  WHERE network = %(network)s
 """
 # Wallets whose network was changed are read there, and owe nothing here.
@@ -41,10 +41,6 @@ UPDATE feed_cursor SET missed_usdt = missed_usdt + %(usdt)s, missed_native = mis
 """
 
 
-KEEP_THEIR_PLACE = frozenset({"behind", "blind"})
-"""Reasons for which a feed is left that may go on where it stands."""
-
-
 class Decision(NamedTuple):
     """How a network is kept fresh from now on: columns of `feed_cursor`."""
 
@@ -55,6 +51,8 @@ class Decision(NamedTuple):
     requests_a_day: int | None
     wallets: int
     counted: bool
+    follows: bool = False
+    """Blocks are followed, also where that is not relied on."""
 
 
 def note_decision(
@@ -66,8 +64,7 @@ def note_decision(
     connection.exec_driver_sql(_DECIDE, {"network": network, **decision._asdict()})
     connection.exec_driver_sql(_FORGET_STRAYS, {"network": network})
     if decision.policy != before.policy and (decision.policy == "every_block" or before.policy == "feed"):
-        keeps = decision.reason in KEEP_THEIR_PLACE
-        connection.exec_driver_sql(_LEAVE, {"network": network, "spread": spread, "keeps": keeps})
+        connection.exec_driver_sql(_LEAVE, {"network": network, "spread": spread, "follows": decision.follows})
         connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})
 
 

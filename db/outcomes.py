@@ -48,7 +48,7 @@ WITH ended AS (
       FROM claim c, {outcome} o
      WHERE s.wallet_id = o.wallet_id AND c.claimed_at IS NOT NULL
        AND date_part('epoch', s.next_sync_at) = o.was_due
- RETURNING s.wallet_id, s.network, s.claimed_at, s.forgotten_at,
+ RETURNING s.wallet_id, s.claimed_at, s.forgotten_at,
            s.requested_at > s.claimed_at AND s.requested_at <= clock_timestamp() AS asked_again,
            s.requested_at > s.claimed_at - interval '1 minute' AS awaited,
            o.usdt, o.native, o.block_number, o.block_time, o.one_block, o.due
@@ -87,14 +87,13 @@ _RECORD_FREE = {"locked": _FREE, "outcome": "free"}
 _TOUCHES = """, served AS (
     DELETE FROM touches AS t USING recorded AS r
      WHERE t.wallet_id = r.wallet_id
-       AND (t.network <> r.network OR (r.usdt IS NOT NULL AND t.block_number <= r.block_number))
+       AND r.usdt IS NOT NULL AND t.block_number <= r.block_number
 ), owed AS (
     UPDATE touches AS t
        SET due_at = CASE WHEN r.usdt IS NULL THEN to_timestamp(r.due)
                          ELSE now() + interval '1 second' * least(t.block_number - r.block_number, 60) END
       FROM recorded AS r
-     WHERE t.wallet_id = r.wallet_id AND t.network = r.network
-       AND NOT coalesce(r.usdt IS NOT NULL AND t.block_number <= r.block_number, false)
+     WHERE t.wallet_id = r.wallet_id AND NOT coalesce(r.usdt IS NOT NULL AND t.block_number <= r.block_number, false)
 )"""
 _STATEMENTS = {
     (pass_over, follows): _RECORD.format(**way, touches=_TOUCHES if follows else "")

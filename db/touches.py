@@ -1,7 +1,9 @@
 """Touches: reads that are owed, for a block has changed a wallet's balances, or may have. Plain SQL.
 
-A touch is served by a read at its block or a later one, and by nothing else: only the feed adds touches (``db.feed``),
-and only what a read came to takes them away (``db.outcomes``). So none can be lost, whatever dies in between.
+A touch is served by a read at its block or a later one, and by nothing else: only what a read came to takes it away
+(``db.outcomes``). So none can be lost, whatever dies in between. The feed adds them (``db.feed``), and a batch whose
+wallets come to be watched, or were read ahead of the feed. Where a wallet's network has changed, or what a network is
+read from, they are of blocks that say nothing any more, and go.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,7 @@ from db.claimed_wallets import WALLETS
 from db.networks import PIECE
 from db.windows import NAMED
 
-# A wallet whose network was changed is another wallet: its touches are taken away with its next read.
+# A wallet whose network was changed is another wallet: its touches go with the next decision (db.freshness_policy).
 DUE_TOUCHES = """touches AS t JOIN sync_schedule AS of_wallet ON of_wallet.wallet_id = t.wallet_id
                      WHERE t.network = %(network)s AND of_wallet.network = t.network AND t.due_at <= now()"""
 
@@ -98,10 +100,7 @@ SELECT s.wallet_id, o.block_number, %(network)s, NULL, now() + interval '2 secon
     ON CONFLICT (wallet_id, block_number) DO UPDATE SET usdt_change = NULL
 """
 
-_AT = """
-SELECT block_number, since, policy = 'feed' AND good_until > clock_timestamp()
-  FROM feed_cursor WHERE network = %(network)s
-"""
+_AT = "SELECT block_number, since FROM feed_cursor WHERE network = %(network)s"
 
 _TOLD = """
 SELECT a.wallet_id, max(t.block_number),
@@ -124,11 +123,13 @@ class Told(NamedTuple):
 
 
 class Covered(NamedTuple):
-    """The blocks that a feed has told of: from `since` to `number`, both included. `good`: it is being followed."""
+    """The blocks that a feed has told of: from `since` to `number`, both included. None: of none."""
 
-    number: int | None
-    since: int | None
-    good: bool
+    number: int | None = None
+    since: int | None = None
+
+
+NOT_COVERED = Covered()
 
 
 def count_touched(connection: Connection, network: NetworkName, *, bound: int) -> int:
@@ -155,7 +156,7 @@ def owe(connection: Connection, network: NetworkName, blocks: Mapping[UUID, int]
 def covered(connection: Connection, network: NetworkName) -> Covered:
     """Which blocks of a network the feed has told of."""
     row = connection.exec_driver_sql(_AT, {"network": network}).one_or_none()
-    return Covered(None, None, good=False) if row is None else Covered(row[0], row[1], good=bool(row[2]))
+    return NOT_COVERED if row is None else Covered(*row)
 
 
 def told(connection: Connection, reads: Sequence[tuple[UUID, int, int]]) -> dict[UUID, Told]:

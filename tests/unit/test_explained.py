@@ -18,7 +18,7 @@ from worker.sync.verify import NEVER_UNLIKELY, doubted, lesson
 
 NOW = 1_795_000_000.0
 WALLET = UUID(int=1)
-COVERED = Covered(number=100, since=50, good=True)
+COVERED = Covered(number=100, since=50)
 
 
 def judged(
@@ -92,8 +92,8 @@ UNKNOWN = Told(95, 0, unknown=True)
         (None, {"usdt": 978, "row": 50}, UNEXPLAINED),
         (None, {"usdt": 978, "block": 89}, NOTHING),
         (None, {"usdt": 978, "one_block": False}, NOTHING),
-        (None, {"usdt": 978, "covered": Covered(None, None, good=False)}, NOTHING),
-        (None, {"usdt": 978, "covered": Covered(100, None, good=False)}, NOTHING),
+        (None, {"usdt": 978, "covered": Covered(None, None)}, NOTHING),
+        (None, {"usdt": 978, "covered": Covered(100, None)}, NOTHING),
     ],
 )
 def test_what_is_said_of_a_read(told: Told | None, read: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ def test_of_a_read_that_failed_nothing_is_said() -> None:
 def test_no_change_is_called_explained_that_the_events_do_not_say(
     *, told: Told | None, usdt: int, block: int, row: int | None, since: int | None, number: int | None
 ) -> None:
-    said = judged(told, usdt=usdt, block=block, row=row, covered=Covered(number, since, good=True))
+    said = judged(told, usdt=usdt, block=block, row=row, covered=Covered(number, since))
     if "as_told" in said:
         assert told is not None
         assert usdt - 977 == told.usdt

@@ -107,9 +107,7 @@ def test_no_rise_above_the_sum_is_written_on_one_reads_word(
 
 def found(reading: Reading, above: int | None = 10**3) -> Found:
     claim = claimed(ClaimedWallet(UUID(int=1), accounts(1)[0], "", 0, None, NOW, 977, 5, 90))
-    deadline = monotonic() + 60
-    read = JudgedRead(reading.reader, claim, accounts(1), deadline, FeedCheck(claim, deadline), above)
-    return read.read()[1][0]
+    return JudgedRead(reading.reader, FeedCheck(claim, monotonic() + 60), accounts(1), above).read()[1][0]
 
 
 def test_another_endpoint_confirms_a_rise_or_it_is_not_written() -> None:

@@ -27,8 +27,7 @@ def found(reading: Reading, *, wallets: int = 1, block: int = 90) -> list[Found]
         for at, account in enumerate(accounts(wallets))
     )
     claim = Claim("ethereum", UUID(int=99), NOW, claimed)
-    deadline = monotonic() + CAP
-    return JudgedRead(reading.reader, claim, accounts(wallets), deadline, FeedCheck(claim, deadline)).read()[1]
+    return JudgedRead(reading.reader, FeedCheck(claim, monotonic() + CAP), accounts(wallets)).read()[1]
 
 
 def told(each: Found) -> Balance | str | None:

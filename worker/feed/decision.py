@@ -41,7 +41,14 @@ def decide(network: NetworkName, settings: WorkerSettings, chain: Chain, reader:
             wallets = count_wallets(connection, network)
     choice = choose(_facts(settings, chain, reader, at, wallets), so_far if at.decided_at is not None else None)
     decision = Decision(
-        choice.way, choice.reason, choice.read_every, choice.stretch, int(choice.a_day), wallets, counted
+        policy=choice.way,
+        reason=choice.reason,
+        read_every=choice.read_every,
+        stretch=choice.stretch,
+        requests_a_day=int(choice.a_day),
+        wallets=wallets,
+        counted=counted,
+        follows=choice.follows,
     )
     spread = choice.read_every if choice.way == "every_block" else settings.sync_interval_idle * choice.stretch
     with transaction() as connection:

@@ -256,9 +256,7 @@ def _decide(
         chain = settings.chain(claim.network)
         accounts = accounts_of(claim, chain.network.family)
         feed.watch(accounts, timedelta(seconds=settings.sync_lease))
-        parts, found = JudgedRead(
-            reader, claim, accounts, feed.deadline, feed, chain.confirm_rises, known, refresh=refresh
-        ).read()
+        parts, found = JudgedRead(reader, feed, accounts, chain.confirm_rises, known, refresh=refresh).read()
         counted = random()  # noqa: S311  which batches are counted
         learnt = lesson(claim, found, known, chance=counted, as_told=feed.as_told)
         made = outcomes(claim, accounts, found, policy=policy, chance=random, finality=reader.finality, pace=pace)

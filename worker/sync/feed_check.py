@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from db.claims import Claim
 from db.session import until_done
-from db.touches import Covered, Told, covered, told, watch
+from db.touches import NOT_COVERED, Covered, Told, covered, told, watch
 from worker.feed.reach import reach
 from worker.sync.explained import NOTHING_TOLD, Explained, explained
 from worker.sync.outcome import Found
@@ -94,5 +94,5 @@ class FeedCheck:
             return covered(connection, self.claim.network), told(connection, reads)
 
         at, of_wallets = until_done(ask, self.deadline)
-        self._at = at if self.follows else Covered(None, None, good=False)
+        self._at = at if self.follows else NOT_COVERED
         return explained(self.claim, found, of_wallets, self._at)

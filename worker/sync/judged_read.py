@@ -7,7 +7,6 @@ from time import monotonic
 
 import structlog
 
-from db.claims import Claim
 from db.held_changes import NO_HISTORY, History
 from worker.reading import ChainReader
 from worker.reading.request import Part
@@ -23,27 +22,25 @@ ReadAgain = Callable[[Sequence[Found], Sequence[int]], dict[int, Found]]
 
 @dataclass(frozen=True, slots=True)
 class JudgedRead:
-    """One read of a claim. `accounts` are those of its wallets, in their order; None: the address is none.
+    """One read of the claim that `feed` is about, up to its deadline. `accounts` are those of the claim's wallets, in
+    their order; None: the address is none.
 
-    `known` is what is known of the network, `rises` is in whole tokens, `deadline` is of the monotonic clock.
-    `refresh`: somebody waits for it.
+    `known` is what is known of the network, `rises` is in whole tokens. `refresh`: somebody waits for it.
     """
 
     reader: ChainReader
-    claim: Claim
-    accounts: Sequence[bytes | None]
-    deadline: float
     feed: FeedCheck
+    accounts: Sequence[bytes | None]
     rises: int | None = None
     known: History = NO_HISTORY
     refresh: bool = False
 
     def read(self) -> tuple[list[Part], list[Found]]:
         """What the nodes say, and for each claimed wallet what is believed of it."""
-        reader, claim, accounts = self.reader, self.claim, self.accounts
+        reader, claim, accounts = self.reader, self.feed.claim, self.accounts
         read_again = partial(self._read_again, clock=claim.at - monotonic())
         asked = [account for account in accounts if account]
-        parts = reader.read(asked, claim.at, self.deadline, refresh=self.refresh)
+        parts = reader.read(asked, claim.at, self.feed.deadline, refresh=self.refresh)
         found = with_bad_addresses(accounts, found_in(parts, len(asked)))
         told = self.feed.look(found)
         if reader.several and (late := sorted({*behind(claim, found, reader.finality), *told.lagging})):
@@ -76,13 +73,13 @@ class JudgedRead:
         for _ in range(ATTEMPTS):
             if places := [place for place in doubts.to_read_again if place not in settled]:
                 again = read_again(found, places)
-                settled |= confirmed(self.claim, doubts, found, again)
+                settled |= confirmed(self.feed.claim, doubts, found, again)
                 if doubts.unexplained:
                     # One that the events explain needs no third one to say so.
                     explained = self.feed.look_again(found, again)
                     only = doubts.unexplained - doubts.zeros - doubts.rises - doubts.unlikely
                     settled |= {place: each for place, each in explained.items() if place in only}
-        return believed(self.claim, doubts, found, settled, self.known)
+        return believed(self.feed.claim, doubts, found, settled, self.known)
 
     def _read_again(self, found: Sequence[Found], places: Sequence[int], *, clock: float) -> dict[int, Found]:
         """What is found for the wallets at some places, each read by another node than before, where there is one.
@@ -97,7 +94,7 @@ class JudgedRead:
                 if found[place].node_id == before and (account := self.accounts[place])
             }
             parts = self.reader.read(
-                list(those.values()), clock + monotonic(), self.deadline, avoid=(before,), refresh=self.refresh
+                list(those.values()), clock + monotonic(), self.feed.deadline, avoid=(before,), refresh=self.refresh
             )
             again |= zip(those, found_in(parts, len(those)), strict=True)
         return again

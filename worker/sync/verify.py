@@ -107,19 +107,19 @@ def doubted(
     """The wallets that one node's word is not enough for.
 
     `rises_above`: USDT that rises by more, in base units, is doubted; None: none is. `several`: whether there is
-    another node. `unexplained`: the places where the feed's events say something else; `as_told`: where they say the
-    same, so these changes are not unlikely, however many there are.
+    another node. `unexplained`: where the feed's events say something else; `as_told`: where they do not, and a block
+    touched the wallet, so that a change is not unlikely, however many there are.
     """
     places = [
         place
         for place, (wallet, each) in enumerate(zip(claim.wallets, found, strict=True))
         if each.balance and each.balance != (wallet.usdt, wallet.native) and not older(wallet, each)
     ]
-    untold = [Found() if place in as_told else each for place, each in enumerate(found)]
+    others = [Found() if place in as_told else each for place, each in enumerate(found)]
     return Doubts(
         zeros=frozenset(place for place in places if any(_zeros(claim.wallets[place], found[place]))),
         rises=frozenset(place for place in places if _rises(claim.wallets[place], found[place], rises_above)),
-        unlikely=frozenset(_unlikely(claim, untold, sorted(set(places) - as_told), history)),
+        unlikely=frozenset(_unlikely(claim, others, sorted(set(places) - as_told), history)),
         rises_above=rises_above,
         several=several,
         unexplained=unexplained,

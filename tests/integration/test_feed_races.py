@@ -1,0 +1,117 @@
+"""What happens between a batch's claim and its writing, and between two workers with other settings."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+from followed import Followed
+from proxy import Exchange, passed_on
+from structlog.testing import capture_logs
+
+from config.settings import worker_settings
+from db.claims import claim_due
+from db.feed_cursor import cursor as cursor_of
+from db.freshness_policy import fall_back
+from db.networks import PIECE, make_due
+from db.session import transaction
+from worker.feed.follow import follow
+from worker.feed.reach import reach
+
+Settings = Callable[..., None]
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def covered(followed: Followed) -> Iterator[Followed]:
+    """All wallets wait for their sweep."""
+    followed.begin()
+    followed.rows("UPDATE feed_cursor SET sees_native = true")
+    followed.read_all()
+    yield followed
+    followed.net.proxy.fault = passed_on
+
+
+def seconds_until_due(followed: Followed) -> list[float]:
+    wait = "SELECT date_part('epoch', next_sync_at - now()) AS seconds FROM sync_schedule"
+    return [row["seconds"] for row in followed.rows(wait)]
+
+
+def test_a_batch_that_was_claimed_before_a_jump_leaves_no_wallet_to_the_sweep(covered: Followed) -> None:
+    def jumps_meanwhile(exchange: Exchange) -> None:
+        covered.rows("UPDATE feed_cursor SET since = block_number + 1000")
+        passed_on(exchange)
+
+    covered.net.proxy.fault = jumps_meanwhile
+    covered.read_all()
+    assert all(seconds <= worker_settings().sync_interval_idle for seconds in seconds_until_due(covered))
+
+
+def test_what_is_written_ahead_of_the_feed_is_read_once_more(covered: Followed) -> None:
+    """Here of the native coin, which no event tells of: its block cannot be followed just now."""
+    covered.happens(covered.pay(0, 6))
+    covered.rows("UPDATE feed_cursor SET policy = 'feed', decided_at = now()")
+    with psycopg.connect(covered.tables.dsn) as other:
+        other.execute("SELECT FROM feed_cursor FOR UPDATE")
+        assert not reach(covered.network, covered.newest(), 0.0)
+    covered.rows("UPDATE feed_cursor SET lease_token = gen_random_uuid(), lease_until = now() + interval '1 hour'")
+    covered.read_all()
+    assert covered.row(0)["block_number"] == covered.newest()
+    assert covered.touches() == [(0, None)]
+    covered.serve()
+
+
+def test_a_cursor_that_somebody_keeps_locked_is_no_reason_for_a_batch_to_fail(covered: Followed) -> None:
+    covered.net.chain.mine()
+    with psycopg.connect(covered.tables.dsn) as other:
+        other.execute("LOCK feed_cursor IN ACCESS EXCLUSIVE MODE")
+        with capture_logs() as logs:
+            assert not reach(covered.network, covered.newest() + 1, 1e12)
+    assert [log["event"] for log in logs] == ["feed_not_reached"]
+
+
+def test_a_worker_without_the_feed_decides_nothing(covered: Followed, settings: Settings) -> None:
+    settings(FEED="off")
+    covered.rows("UPDATE feed_cursor SET decided_at = NULL, next_at = now()")
+    before = covered.cursor()
+    follow(covered.network)
+    assert covered.cursor() == before
+
+
+def test_a_policy_that_nobody_has_decided_on_for_a_minute_is_the_cadence(covered: Followed) -> None:
+    covered.rows("UPDATE feed_cursor SET policy = 'every_block', read_every = 1, stretch = 4, decided_at = now()")
+    with transaction() as connection:
+        claim_due(connection, covered.network, limit=1, lease=HOUR, ahead=2 * HOUR)
+    assert covered.rows("SELECT FROM leases") == [], "it looks half a second ahead"
+    covered.rows("UPDATE feed_cursor SET decided_at = now() - interval '2 minutes'")
+    covered.read_all()
+    idle, active = worker_settings().sync_interval_idle, worker_settings().sync_interval_active
+    assert all(active * 0.5 <= seconds <= idle for seconds in seconds_until_due(covered))
+
+
+def test_after_a_jump_wallets_that_were_to_come_by_and_by_do_not_come_at_once(covered: Followed) -> None:
+    """It was fallen back from, some wallets were spread, and then it began anew: it covers nothing that it had not."""
+    idle = worker_settings().sync_interval_idle
+    covered.rows("UPDATE feed_cursor SET good_until = now()")
+    with transaction() as connection:
+        assert fall_back(connection, covered.network, spread=idle)
+    covered.rows("UPDATE feed_cursor SET since = NULL")
+    covered.follow()
+    with transaction() as connection:
+        assert cursor_of(connection, covered.network).since is not None
+    assert len(covered.ids) < PIECE
+    with transaction() as connection:
+        make_due(connection, covered.network)
+    assert covered.cursor()["due_spread"] == idle
+
+
+def test_a_node_that_says_not_yet_for_longer_than_a_block_may_be_old_keeps_no_feed_good(
+    covered: Followed, settings: Settings
+) -> None:
+    covered.rows("UPDATE feed_cursor SET good_until = now(), block_time = now() - interval '1 year'")
+    settings(**{f"{covered.network.upper()}_MAX_HEAD_AGE": "60"})
+    covered.follow_once()
+    assert covered.rows("SELECT good_until <= now() AS over FROM feed_cursor") == [{"over": True}]
+    settings(**{f"{covered.network.upper()}_MAX_HEAD_AGE": "0"})
+    covered.follow_once()
+    assert covered.rows("SELECT good_until <= now() AS over FROM feed_cursor") == [{"over": False}]
