@@ -21,7 +21,7 @@ up: $(VENV)/installed node_modules/.installed ## The same stack, left running un
 quick: lint types ## Lint, types, and the unit tests: about a minute (the first time types take longer)
 	$(BIN)/python -m pytest -q -n 2 --hypothesis-profile=quick tests/unit
 
-test: lint types tools ## Lint, types, and all tests: some 25 minutes on two cores
+test: lint types tools ## Lint, types, and all tests: about half an hour on two cores
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 stress: $(VENV)/installed node_modules/.installed ## All tests beside four busy loops, three times in a row: an hour
