@@ -245,8 +245,8 @@ GUARDS = (
     Guard(
         "changes as told do not hide others",
         "worker/sync/verify.py",
-        "untold = [Found() if place in as_told else each for place, each in enumerate(found)]",
-        "untold = [Found(Balance(0, 0)) if place in as_told else each for place, each in enumerate(found)]",
+        "others = [Found() if place in as_told else each for place, each in enumerate(found)]",
+        "others = [Found(Balance(0, 0)) if place in as_told else each for place, each in enumerate(found)]",
         EXPLAINED,
     ),
     Guard(
