@@ -113,6 +113,8 @@ def test_the_cheapest_way_that_is_fresh_within_a_block(facts: PolicyFacts, expec
         (tron(100_000, daily_quota=150_000), 3, 1, 87_300),
         (tron(100_000, daily_quota=100_000), 6, 1, 75_000),  # TronGrid's free plan
         (tron(100_000, daily_quota=82_000), 9, 1, 68_100),
+        (tron(100_000, settled=True), 6, 1, 75_000),
+        (tron(100_000, settled=True, daily_quota=82_000), 9, 1, 68_100),
         (tron(1500, daily_quota=100_000), 6, 1, 43_200),
         (tron(1500, daily_quota=102_000), 3, 1, 86_400),
         (ethereum(100_000), 12, 1, 27_400),
@@ -126,6 +128,13 @@ def test_reads_are_merged_and_then_the_cadence_is_stretched_to_keep_a_quota(
     chosen = choose(facts)
     assert (chosen.way != "cadence", chosen.read_every, chosen.stretch) == (True, read_every, stretch)
     assert most * 0.9 < chosen.a_day <= most
+
+
+def test_reads_of_settled_blocks_are_merged_over_two_without_a_quota() -> None:
+    at_once, settled = choose(tron(100_000)), choose(tron(100_000, settled=True))
+    assert (at_once.read_every, settled.read_every) == (3, 6)
+    assert settled.reason == at_once.reason == "many_wallets", "nothing is short"
+    assert choose(tron(100_000, settled=True, daily_quota=82_000)).reason == "many_wallets_merged"
 
 
 @pytest.mark.parametrize(

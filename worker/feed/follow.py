@@ -26,8 +26,9 @@ from worker.errors import OverBudget, ReadFailed, Unsupported
 from worker.feed.blocks import FeedBlock
 from worker.feed.decision import DECIDED_EACH, decide
 from worker.feed.fork import newest_common
+from worker.feed.policy import SETTLED
 from worker.feed.reader import FeedReader, feed_reader_for
-from worker.feed.timing import first_delay, good_for, interval, next_asking, next_delay, pause_after_miss
+from worker.feed.timing import first_delay, good_for, interval, merging, next_asking, next_delay, pause_after_miss
 
 T = TypeVar("T")
 
@@ -42,8 +43,6 @@ FLOOR_BLOCKS = 2
 LEAST_FLOOR = 1.0  # seconds
 PATIENCE = 1.0  # seconds for which a round waits for a block that is late
 AFTER_FAILURE = 1.0  # seconds
-SETTLED = frozenset({"solid", "finalized"})
-"""The finalities at which no other block comes in the place of one."""
 BURST_PAUSE = 2  # blocks' time from one asking to the next where blocks become final in bursts
 ONE_BY_ONE = frozenset({"latest", "solid"})
 """The finalities that blocks reach one after another. The others are those of epochs: many blocks at once."""
@@ -238,7 +237,7 @@ class Round:
         network = self.chain.network
         seconds = interval(block.time, at.time, network.block_seconds, network.fastest_block_seconds)
         delay = next_delay(at.delay, at.now - block.time, seconds, misses=at.misses)
-        merged = max(round(at.read_every / network.block_seconds), 1) - 1
+        wait, gathered = merging(block.number, at.read_every, network.block_seconds)
         return Step(
             source=at.registered_id,
             finality=self.chain.finality,
@@ -247,7 +246,8 @@ class Round:
             next_at=next_asking(at.now, block.time, delay, seconds) if self._one_by_one else at.now,
             good_for=self._good_for,
             floor=timedelta(seconds=max(FLOOR_BLOCKS * seconds, LEAST_FLOOR)),
-            merge=timedelta(seconds=merged * seconds),
+            merge=timedelta(seconds=wait),
+            gathered=timedelta(seconds=gathered),
             settled=self.chain.finality in SETTLED,
         )
 

@@ -50,6 +50,10 @@ EVERY_BLOCKS = (1, 2)
 """How many blocks may pass from one read of all wallets to the next."""
 MERGED_BLOCKS = (1, 2, 3)
 """Over how many blocks reads of touched wallets may be merged."""
+SETTLED = frozenset({"solid", "finalized"})
+"""The finalities at which no other block comes in the place of one. Such a block is a minute old or more when it can be
+read, so that one block's time more is no matter: touched wallets are read after every second one, by half the requests.
+"""
 LEAST_READ_EVERY = 1.0  # seconds; blocks may come faster, and nobody looks at a balance more often
 FEED_STRETCHES = (1.0, 2.0)
 """What the cadence may be stretched by that a feed leaves to wallets paid in the native coin by contracts."""
@@ -80,6 +84,7 @@ class PolicyFacts:
     blind            the code of the failure for which no node can be followed; None: one can
     deprecated       the token's events have left its contract
     sees_native      blocks show the native coin that contracts pay
+    settled          blocks are followed that no other one can come in the place of
     lag              blocks that were there and not yet followed when the feed last stopped; None: it has not begun
     silent           seconds since a node last answered the feed
     """
@@ -96,6 +101,7 @@ class PolicyFacts:
     blind: str | None = None
     deprecated: bool = False
     sees_native: bool = True
+    settled: bool = False
     lag: float | None = 0
     silent: float = 0.0
 
@@ -196,11 +202,12 @@ def _every_block(facts: PolicyFacts) -> Iterator[Choice]:
 def _feed(facts: PolicyFacts) -> Iterator[Choice]:
     """The feed, the freshest first. What it cannot see stays with the cadence."""
     followed = DAY / facts.block_seconds * FEED_REQUESTS
-    for blocks in MERGED_BLOCKS:
+    merged = MERGED_BLOCKS[1:] if facts.settled else MERGED_BLOCKS
+    for blocks in merged:
         read_every = max(blocks * facts.block_seconds, LEAST_READ_EVERY)
         a_day = followed + DAY / read_every * TOUCHED_READS * facts.batch_requests
         rest = facts.sweep_a_day if facts.sees_native else facts.cadence_a_day
-        reason: Reason = "many_wallets" if blocks == MERGED_BLOCKS[0] else "many_wallets_merged"
+        reason: Reason = "many_wallets" if blocks == merged[0] else "many_wallets_merged"
         yield Choice("feed", reason, a_day + rest, read_every, follows=True)
     if not facts.sees_native:
         for stretch in FEED_STRETCHES[1:]:
