@@ -117,7 +117,8 @@ class FeedAudit:
             ledger = market.ledger
             assert shown in had, f"{row} where there was {had}: {ledger.entries[account]}, forks {ledger.forks}"
         assert self.scene.rows("SELECT * FROM lost") == [], "touches that no read has served"
-        assert self.served_twice() == []
+        twice = self.served_twice()
+        assert twice == [], f"served twice: {twice[:5]}"
         for market in self.markets.values():
             if market.failure:
                 raise ServerFailed("no blocks are made any more") from market.failure
