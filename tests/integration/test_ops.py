@@ -250,6 +250,7 @@ def test_a_postgres_that_hangs_is_given_up_and_redis_is_still_asked(
         with hung_with_its_backends(own), capture_logs() as logs:
             found = made.run()
         assert (found.database, found.redis) == (False, True)
+        assert found.why == "Postgres: it does not answer", "it is we who end the connection"
         assert found.queues
         assert "collection_failed" in [line["event"] for line in logs]
         monkeypatch.setattr(collect, "STATEMENT_INTERVALS", CAP)
