@@ -283,6 +283,15 @@ def test_one_network_needs_no_overview_and_two_have_one() -> None:
     assert 'aria-label="Networks"' in get(picture(network(), network("bsc"))).body.decode()
 
 
+def test_no_network_has_the_id_of_something_else_on_the_page_whatever_its_name() -> None:
+    names = ["main", "live", "q", "announcement", "x", "x-name", "ethereum"]
+    body = get(picture(*map(network, names))).body.decode()
+    ids = re.findall(r'\bid="([^"]*)"', body)
+    assert len(ids) == len(set(ids))
+    assert {each[1:] for each in re.findall(r'href="(#[^"]+)"', body)} <= set(ids)
+    assert set(re.findall(r'aria-labelledby="([^"]+)"', body)) <= set(ids)
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [
