@@ -1,17 +1,15 @@
 """Following blocks: requests, how soon a change shows, what a block and a day cost."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from http.client import HTTPConnection
 from statistics import median
-from time import monotonic, process_time, sleep, time
-from typing import Any
-from urllib.parse import urlsplit
+from time import monotonic, sleep, time
 
 import psutil
 
-from benchmarks.blocks import hash_of, touched
+from benchmarks.blocks import touched
+from benchmarks.feed_blocks import followed_at_once
+from benchmarks.feed_writes import written
 from benchmarks.nodes import BLOCK_SECONDS, newest, time_of
 from benchmarks.reading import Figure
 from benchmarks.scale import SHARED_BUFFERS, tree_cpu, until
@@ -19,16 +17,13 @@ from benchmarks.stage import NETWORKS, Stage, Unsound, insert, stage
 from config.logging import configure_logging
 from config.networks import NetworkName
 from devstack.product import beat, worker
-from devstack.servers import HOST, Server, wait_for
-from worker.feed.follow import follow
-from worker.feed.policy import sweep_a_day
+from devstack.servers import Server, wait_for
 from worker.schedule.sizing import DAY
-from worker.sync.batch import sync_due
 
 SIZES = (1_000, 10_000, 200_000, 1_000_000)
 """Wallets, on an Ethereum and a Tron together."""
 PLAN = 200_000  # of these, half of which are on Tron, that one's requests a day are told
-A_DAY = 100_000  # requests that Tron's node allows: its policy keeps to them
+A_DAY = 100_000  # requests that a free plan of Tron's allows
 TOUCHED = 0.001  # of the wallets, by each block
 RARELY_TOUCHED = 0.0001
 WATCHED_SECONDS = 72  # six blocks of an Ethereum, 24 of a Tron
@@ -38,15 +33,12 @@ QUICK: NetworkName = "avalanche"
 QUICK_WALLETS, QUICK_TOUCHED = 10_000, 10
 QUICK_BLOCKS = 30
 
-CAUGHT_UP = 100  # blocks that are followed one after the other
-BATCHES = 40
 SWEEP = 21_600.0  # seconds
 CPU_SECONDS = 120.0
 
 SETTINGS = {
     "FEED": "on",
     "SYNC_INTERVAL_SWEEP": f"{SWEEP:g}",
-    "TRON_DAILY_QUOTA": str(A_DAY),
     f"{QUICK.upper()}_FINALITY": "latest",
     f"{QUICK.upper()}_RPS": "10000",
 }
@@ -65,10 +57,12 @@ def figures(tell: Callable[[str], None]) -> Iterator[Figure]:
             there = each
             with followed(scene, NETWORKS, each) as running:
                 yield from requests(scene, running, each, tell)
+            if size == PLAN:
+                yield from a_day(scene, each, tell)
         tell("the CPU of all processes …")
         yield from all_cpu(scene, there)
         tell("following many blocks at once …")
-        yield from followed_at_once(scene, there)
+        yield from followed_at_once(scene, there, RARELY_TOUCHED)
         yield from written(scene)
         tell("how soon a change shows …")
         insert(scene.database, QUICK_WALLETS, networks=(QUICK,))
@@ -76,13 +70,20 @@ def figures(tell: Callable[[str], None]) -> Iterator[Figure]:
             yield from delays(scene, running)
 
 
+_SPREAD = "UPDATE sync_schedule SET next_sync_at = now() + random() * %s * interval '1 s'"
 READ = "SELECT bool_and(last_synced > %s) FROM balance_cache JOIN wallets ON id = wallet_id WHERE network = ANY(%s)"
 
 
 @contextmanager
-def followed(scene: Stage, networks: Sequence[str], wallets: int) -> Iterator[tuple[Server, ...]]:
-    """Worker and beat at work, all wallets read, and it decided how the networks are kept fresh."""
-    with worker(scene.folder, scene.env) as working, beat(scene.folder, scene.env) as ticking:
+def followed(
+    scene: Stage, networks: Sequence[str], wallets: int, more: Mapping[str, str] | None = None
+) -> Iterator[tuple[Server, ...]]:
+    """Worker and beat at work, all wallets read, and it decided how the networks are kept fresh.
+
+    `more`: settings beside those of the stage.
+    """
+    env = {**scene.env, **(more or {})}
+    with worker(scene.folder, env) as working, beat(scene.folder, env) as ticking:
         running = (working, ticking)
         wait_for(scene.all_read, *running, what="every wallet to be read", seconds=900, pause=1)
         scene.database.execute("UPDATE feed_cursor SET counted_at = NULL, decided_at = NULL")
@@ -112,10 +113,21 @@ def requests(scene: Stage, running: Sequence[Server], each: int, tell: Callable[
     scene.touch(**{network: (each, max(int(each * TOUCHED), 1)) for network in NETWORKS})
     for network, count in a_block(scene, running).items():
         yield Figure(f"requests a block, one of 1,000 touched: {names[network]}", count, 3)
-    if each == PLAN // 2:
-        scene.touch(tron=(each, max(round(each * BLOCK_SECONDS["tron"] / DAY), 1)))
-        a_day = a_block(scene, running)["tron"] * DAY / BLOCK_SECONDS["tron"] + sweep_a_day(each, 500, SWEEP)
-        yield Figure(f"requests a day: {names['tron']}, each touched once a day, and the sweep", a_day, 75_000)
+
+
+def a_day(scene: Stage, each: int, tell: Callable[[str], None]) -> Iterator[Figure]:
+    """A Tron's requests a day, of wallets that are each touched once a day and swept, without a quota and with one."""
+    seconds = BLOCK_SECONDS["tron"]
+    for name, more in (("no quota", {}), (f"TRON_DAILY_QUOTA={A_DAY}", {"TRON_DAILY_QUOTA": str(A_DAY)})):
+        tell(f"a day of {each:,} Tron wallets, {name} …")
+        scene.touch(ethereum=(0, 0), tron=(each, max(round(each * seconds / DAY), 1)))
+        with followed(scene, NETWORKS, each, more) as running:
+            scene.database.execute(_SPREAD, (SWEEP,))
+            counted = a_block(scene, running)["tron"] * DAY / seconds
+            told = scene.value("SELECT requests_a_day FROM feed_cursor WHERE network = 'tron'")
+        of = f"{each:,} wallets of tron, {name}"
+        yield Figure(f"requests a day, counted and scaled: {of}", counted, 75_000)
+        yield Figure(f"requests a day at the most, by the policy: {of}", float(told), 75_000)
 
 
 def a_block(scene: Stage, running: Sequence[Server]) -> dict[str, float]:
@@ -138,8 +150,7 @@ def all_cpu(scene: Stage, each: int) -> Iterator[Figure]:
     few = max(int(each * RARELY_TOUCHED), 1)
     scene.touch(**dict.fromkeys(NETWORKS, (each, few)))
     with followed(scene, NETWORKS, each) as running:
-        spread = "UPDATE sync_schedule SET next_sync_at = now() + random() * %s * interval '1 s'"
-        scene.database.execute(spread, (SWEEP,))
+        scene.database.execute(_SPREAD, (SWEEP,))
         servers = (*running, scene.postgres, scene.redis)
         until(monotonic() + 30, *running)
         before, began = {server.name: cpu(server) for server in servers}, monotonic()
@@ -152,119 +163,6 @@ def all_cpu(scene: Stage, each: int) -> Iterator[Figure]:
 
 def cpu(server: Server) -> float:
     return tree_cpu(psutil.Process(server.process.pid))
-
-
-def followed_at_once(scene: Stage, each: int) -> Iterator[Figure]:
-    """Blocks that are there already, followed one after the other, beside a loop that fetches and parses them."""
-    scene.touch(**{network: (each, max(int(each * RARELY_TOUCHED), 1)) for network in NETWORKS})
-    for network in NETWORKS:
-        first = go_back(scene, network)
-        jumps = scene.value("SELECT jumps FROM feed_cursor WHERE network = %s", network)
-        postgres, began = cpu(scene.postgres), process_time()
-        while (place := at(scene, network)) < first + CAUGHT_UP - 1:
-            follow(network)
-            if at(scene, network) == place:
-                raise Unsound(f"{network} is not followed")
-        ours, postgres = process_time() - began, cpu(scene.postgres) - postgres
-        if scene.value("SELECT jumps FROM feed_cursor WHERE network = %s", network) != jumps:
-            raise Unsound(f"{network} has so few wallets that blocks were left out")
-        count = at(scene, network) - first
-        floor = straight_loop(scene, network, first, count)
-        name = f"a block of {network} against {each:,} wallets"
-        yield Figure(f"CPU of following {name} ÷ a straight loop that parses it", ours / floor, 2)
-        yield Figure(f"milliseconds of Postgres for {name}", 1000 * postgres / count, 10)
-
-
-def go_back(scene: Stage, network: str) -> int:
-    """Set the cursor back to where it was some blocks ago; which block that is."""
-    first = newest(network) - CAUGHT_UP
-    scene.database.execute("DELETE FROM touches WHERE network = %s", (network,))
-    scene.database.execute("DELETE FROM feed_blocks WHERE network = %s", (network,))
-    scene.database.execute(
-        "UPDATE feed_cursor SET block_number = %s, block_hash = decode(%s, 'hex'), block_time = to_timestamp(%s),"
-        " next_at = to_timestamp(0), lease_token = NULL, lease_until = NULL, decided_at = now() WHERE network = %s",
-        (first, hash_of(first), time_of(network, first), network),
-    )
-    return first
-
-
-def at(scene: Stage, network: str) -> int:
-    """The block up to which a network was followed."""
-    return int(scene.value("SELECT block_number FROM feed_cursor WHERE network = %s", network))
-
-
-def straight_loop(scene: Stage, network: str, first: int, count: int) -> float:
-    """CPU seconds of fetching and parsing the same blocks, and nothing else."""
-    parts = urlsplit(scene.nodes.url)
-    node = HTTPConnection(parts.hostname or HOST, parts.port)
-
-    def ask(path: str, body: Any) -> Any:
-        node.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-        return json.loads(node.getresponse().read())
-
-    def call(method: str, *parameters: Any) -> Any:
-        return ask("/", {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})["result"]
-
-    began = process_time()
-    for number in range(first + 1, first + 1 + count):
-        if network == "tron":
-            block = ask("/walletsolidity/getblockbynum", {"num": number})
-            _tron_accounts(block, ask("/walletsolidity/gettransactioninfobyblocknum", {"num": number}))
-        else:
-            block = call("eth_getBlockByNumber", hex(number), True)
-            _evm_accounts(block, call("eth_getLogs", {"blockHash": block["hash"]}))
-    return process_time() - began
-
-
-def _evm_accounts(block: Any, logs: Any) -> set[bytes]:
-    found = {block["miner"]}
-    for transaction in block["transactions"]:
-        found.add(transaction["from"])
-        found.add(transaction["to"])
-    for log in logs:
-        found.add("0x" + log["topics"][1][26:])
-        found.add("0x" + log["topics"][2][26:])
-    return {bytes.fromhex(each[2:]) for each in found}
-
-
-def _tron_accounts(block: Any, infos: Any) -> set[bytes]:
-    found = set()
-    for transaction in block["transactions"]:
-        value = transaction["raw_data"]["contract"][0]["parameter"]["value"]
-        found.add(value["owner_address"])
-        found.add(value.get("to_address") or value["contract_address"])
-    for info in infos:
-        for log in info.get("log", ()):
-            found.add("41" + log["topics"][1][24:])
-            found.add("41" + log["topics"][2][24:])
-        for inner in info.get("internal_transactions", ()):
-            found.add(inner["transferTo_address"])
-    return {bytes.fromhex(each[2:]) for each in found}
-
-
-def written(scene: Stage) -> Iterator[Figure]:
-    """What reads write, by batches that nothing but the schedule makes due."""
-    scene.database.execute("DELETE FROM touches")
-    scene.all_due()
-    sync_due("ethereum")
-    scene.all_due()
-    scene.database.execute("CHECKPOINT")
-    counted = "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'sync_schedule'"
-    read = "SELECT count(*) FROM sync_schedule WHERE network = 'ethereum' AND next_sync_at > now()"
-    wal = "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn"
-    before, due, began = scene.value(wal), scene.value(read), flushed(scene, counted)
-    for _ in range(BATCHES):
-        sync_due("ethereum")
-    written, reads = scene.value(wal) - before, scene.value(read) - due
-    yield Figure("writes to sync_schedule per read", (flushed(scene, counted) - began) / reads, 2)
-    yield Figure("bytes of the write-ahead log per read", float(written) / reads, 800)
-
-
-def flushed(scene: Stage, query: Any) -> int:
-    """A count of Postgres' statistics, once its processes have told what they did."""
-    scene.database.execute("SELECT pg_stat_force_next_flush()")
-    sleep(2)
-    return int(scene.value(query))
 
 
 def delays(scene: Stage, running: Sequence[Server]) -> Iterator[Figure]:

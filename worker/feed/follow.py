@@ -27,7 +27,7 @@ from worker.feed.blocks import FeedBlock
 from worker.feed.decision import DECIDED_EACH, decide
 from worker.feed.fork import newest_common
 from worker.feed.reader import FeedReader, feed_reader_for
-from worker.feed.timing import first_delay, good_for, interval, next_asking, next_delay, pause_after_miss
+from worker.feed.timing import first_delay, good_for, interval, merging, next_asking, next_delay, pause_after_miss
 
 T = TypeVar("T")
 
@@ -238,7 +238,7 @@ class Round:
         network = self.chain.network
         seconds = interval(block.time, at.time, network.block_seconds, network.fastest_block_seconds)
         delay = next_delay(at.delay, at.now - block.time, seconds, misses=at.misses)
-        merged = max(round(at.read_every / network.block_seconds), 1) - 1
+        wait, gathered = merging(block.number, at.read_every, network.block_seconds)
         return Step(
             source=at.registered_id,
             finality=self.chain.finality,
@@ -247,7 +247,8 @@ class Round:
             next_at=next_asking(at.now, block.time, delay, seconds) if self._one_by_one else at.now,
             good_for=self._good_for,
             floor=timedelta(seconds=max(FLOOR_BLOCKS * seconds, LEAST_FLOOR)),
-            merge=timedelta(seconds=merged * seconds),
+            merge=timedelta(seconds=wait),
+            gathered=timedelta(seconds=gathered),
             settled=self.chain.finality in SETTLED,
         )
 

@@ -8,11 +8,13 @@ In comes what is known of a network (`PolicyFacts`), out goes a `Choice` with it
 ``worker.feed.policy_words`` has the sentences. Pure.
 
 A plan's quota is kept by what may be stretched, in this order: wallets are read every second and third block, the
-intervals of the cadence become longer. What is too dear then gives way to the cadence.
+intervals of the cadence become longer. What is too dear then gives way to the cadence. Where nobody has named a quota,
+touched wallets are read every second block if that alone keeps to what usual free plans allow.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import ceil
 from typing import Literal, TypeAlias
 
@@ -50,6 +52,10 @@ EVERY_BLOCKS = (1, 2)
 """How many blocks may pass from one read of all wallets to the next."""
 MERGED_BLOCKS = (1, 2, 3)
 """Over how many blocks reads of touched wallets may be merged."""
+FREE_PLAN = 100_000
+"""Requests a day that providers' free plans usually allow (``worker.admin.provider_plans``)."""
+MERGED_UNASKED = 2
+"""How many of MERGED_BLOCKS may be tried to keep to it where nobody has named a quota: no change waits for longer."""
 LEAST_READ_EVERY = 1.0  # seconds; blocks may come faster, and nobody looks at a balance more often
 FEED_STRETCHES = (1.0, 2.0)
 """What the cadence may be stretched by that a feed leaves to wallets paid in the native coin by contracts."""
@@ -130,7 +136,7 @@ def choose(facts: PolicyFacts, so_far: Choice | None = None) -> Choice:
         return _first_within(facts, _every_block(facts), so_far) or _cadence(facts, _what_is_short(facts, so_far))
     if facts.deprecated:
         return _cadence(facts, "deprecated")
-    feed = _first_within(facts, _feed(facts), so_far)
+    feed = _of_a_free_plan(facts, so_far) or _first_within(facts, _feed(facts), so_far)
     if feed is None:
         return _cadence(facts, _what_is_short(facts, so_far))
     if (ill := _illness(facts, so_far)) is not None:
@@ -205,6 +211,14 @@ def _feed(facts: PolicyFacts) -> Iterator[Choice]:
     if not facts.sees_native:
         for stretch in FEED_STRETCHES[1:]:
             yield Choice("feed", reason, a_day + rest / stretch, read_every, stretch, follows=True)
+
+
+def _of_a_free_plan(facts: PolicyFacts, so_far: Choice | None) -> Choice | None:
+    """The feed, where nobody has named a quota and merging some reads keeps it within what usual plans allow."""
+    if facts.daily_quota is not None:
+        return None
+    choices = islice(_feed(facts), MERGED_UNASKED)
+    return _first_within(replace(facts, daily_quota=FREE_PLAN), choices, so_far)
 
 
 def _first_within(facts: PolicyFacts, choices: Iterator[Choice], so_far: Choice | None) -> Choice | None:
