@@ -12,7 +12,8 @@ SELECT c.network, c.policy, c.reason, c.read_every, c.stretch, c.requests_a_day,
        c.since IS NOT NULL, c.sees_native, c.deprecated, c.good_until, c.missed_usdt, c.missed_native, c.jumps,
        c.reorganisations, coalesce(t.touches, 0), t.oldest, now()
   FROM feed_cursor AS c
-  LEFT JOIN (SELECT network, count(*) AS touches, min(due_at) AS oldest
+  LEFT JOIN (SELECT network, count(*) AS touches,
+                    min(due_at) FILTER (WHERE wallet_id NOT IN (SELECT unnest(wallet_ids) FROM leases)) AS oldest
                FROM touches WHERE due_at <= now() GROUP BY network) AS t ON t.network = c.network
 """
 
@@ -41,7 +42,7 @@ class FeedState(NamedTuple):
     touches: int = 0
     """Reads that are owed to wallets that a block touched, and whose time has come."""
     oldest_touch: datetime | None = None
-    """Since when the longest of them is owed."""
+    """Since when the longest of them is owed, but for wallets that somebody reads, or whose worker never came back."""
     now: datetime | None = None
 
 

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 
 from devstack import contracts
 from devstack.servers import CAP, tron_node
-from worker.sync.verify import HOLD_BLOCKS, HOLD_READS, HOLD_SECONDS, NEVER_UNLIKELY
+from worker.sync.likely import NEVER_UNLIKELY
+from worker.sync.verify import HOLD_BLOCKS, HOLD_READS, HOLD_SECONDS
 
 Settings = Callable[..., None]
 USDT = 1 << 128  # one base unit in a wallet's word

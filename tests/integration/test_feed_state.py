@@ -58,6 +58,24 @@ def test_policy_feed_and_touches_of_each_network_are_told(
     assert other
 
 
+def test_a_read_counts_as_owed_for_long_only_where_nobody_makes_it(tables: Tables) -> None:
+    held, free = tables.add("tron", "T1", "T2")
+    tables.rows(CURSOR, "tron")
+    tables.rows(TOUCH, held, 99, "tron", timedelta(hours=-1))
+    tables.rows(TOUCH, free, 99, "tron", timedelta(seconds=-20))
+    tables.rows(
+        "INSERT INTO leases (token, lane, network, claimed_at, lease_until, wallet_ids)"
+        " VALUES (gen_random_uuid(), 2, 'tron', now(), now() + interval '1 minute', ARRAY[%s])",
+        held,
+    )
+    with transaction() as connection:
+        state = feed_states(connection)["tron"]
+    assert state.touches == 2
+    assert state.now
+    assert state.oldest_touch
+    assert state.now - state.oldest_touch < timedelta(minutes=30)
+
+
 def test_nothing_is_covered_where_blocks_are_missing(tables: Tables) -> None:
     tables.add("tron", "T1")
     tables.rows(CURSOR, "tron")

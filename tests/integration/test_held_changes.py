@@ -19,7 +19,8 @@ from db import held_changes as held
 from db.held_changes import Lesson, Rates, history, learn
 from db.session import transaction
 from devstack.servers import CAP
-from worker.sync.verify import HOLD_BLOCKS, HOLD_READS, NEVER_UNLIKELY
+from worker.sync.likely import NEVER_UNLIKELY
+from worker.sync.verify import HOLD_BLOCKS, HOLD_READS
 
 
 def known(*wallets: UUID) -> held.History:

@@ -9,6 +9,7 @@ import pytest
 from db.feed_state import FeedState
 from db.freshness_queries import NetworkFreshness
 from db.network_state import SOUND
+from worker.admin.feed_report import by_settings
 from worker.admin.freshness import is_late, late_lines, lines, network_report, reads_per_hour, requests_made
 from worker.admin.node_states import NodeState
 from worker.reading.request_counts import SPAN_SECONDS
@@ -229,6 +230,24 @@ def test_wallets_alone_that_were_lost_with_their_worker_make_no_network_late() -
     lost = replace(WALLETS, overdue=2, overdue_since=None, condition=SOUND._replace(lost=2))
     assert not is_late(report(lost), 0)
     assert is_late(report(replace(lost, overdue=3)), 10**9), "one more, of which nobody knows since when"
+
+
+OWED = FEED._replace(touches=1, oldest_touch=MOMENT - timedelta(minutes=10), now=MOMENT)
+
+
+def test_a_network_is_late_by_a_read_that_is_owed_to_a_wallet_which_a_block_touched() -> None:
+    touched = replace(WALLETS, network="a", overdue=0, overdue_since=None, feed=OWED)
+    assert is_late(report(touched), 599)
+    assert not is_late(report(touched), 600)
+    seen = {"max_overdue": 599, "late": ["a"], "networks": [report(touched)]}
+    assert list(late_lines(seen)) == [
+        "a is late: a wallet that a block touched has been owed a read for 10 min; at most 9 min 59 s is meant."
+    ]
+
+
+def test_what_is_owed_by_a_feed_that_is_switched_off_makes_no_network_late() -> None:
+    touched = replace(WALLETS, overdue=0, overdue_since=None, feed=by_settings(OWED, enabled=False))
+    assert not is_late(report(touched), 0)
 
 
 def test_each_late_network_is_told_in_a_sentence() -> None:

@@ -13,8 +13,9 @@ from db.held_changes import NO_HISTORY, HeldChange, History, Rates
 from db.touches import Covered, Told
 from worker.reading.contract import Balance, Block
 from worker.sync.explained import Explained, explained
+from worker.sync.likely import NEVER_UNLIKELY
 from worker.sync.outcome import Found
-from worker.sync.verify import NEVER_UNLIKELY, doubted, lesson
+from worker.sync.verify import doubted, lesson
 
 NOW = 1_795_000_000.0
 WALLET = UUID(int=1)

@@ -65,10 +65,11 @@ TABLE = {
     "one wallet": (tron(1), "every_block", "few_wallets"),
     "no wallet": (tron(0), "every_block", "few_wallets"),
     "as many as fit, Tron": (tron(1500), "every_block", "few_wallets"),
-    "one too many, Tron": (tron(1501), "feed", "many_wallets"),
+    "one too many, Tron": (tron(1501), "feed", "many_wallets_merged"),
     "as many as fit, Ethereum": (ethereum(7341), "every_block", "few_wallets"),
     "one too many, Ethereum": (ethereum(7342), "feed", "many_wallets"),
-    "a million": (tron(10**6), "feed", "many_wallets"),
+    "a million": (tron(10**6), "feed", "many_wallets_merged"),
+    "a million, a large quota": (tron(10**6, daily_quota=10**6), "feed", "many_wallets"),
     # What keeps a network from being followed.
     "off": (tron(100_000, enabled=False), "cadence", "off"),
     "off, and few": (tron(5, enabled=False), "cadence", "off"),
@@ -109,12 +110,12 @@ def test_the_cheapest_way_that_is_fresh_within_a_block(facts: PolicyFacts, expec
 @pytest.mark.parametrize(
     ("facts", "read_every", "stretch", "most"),
     [
-        (tron(100_000), 3, 1, 87_300),
+        (tron(100_000), 6, 1, 75_000),  # as if its quota was that of a free plan
+        (known(100_000, 500, 2.0), 2, 1, 130_500),  # which two blocks a read would not keep to
+        (tron(100_000, sees_native=False), 3, 1, 112_700),  # nor would they where the cadence goes on
         (tron(100_000, daily_quota=150_000), 3, 1, 87_300),
         (tron(100_000, daily_quota=100_000), 6, 1, 75_000),  # TronGrid's free plan
         (tron(100_000, daily_quota=82_000), 9, 1, 68_100),
-        (tron(100_000, settled=True), 6, 1, 75_000),
-        (tron(100_000, settled=True, daily_quota=82_000), 9, 1, 68_100),
         (tron(1500, daily_quota=100_000), 6, 1, 43_200),
         (tron(1500, daily_quota=102_000), 3, 1, 86_400),
         (ethereum(100_000), 12, 1, 27_400),
@@ -128,13 +129,6 @@ def test_reads_are_merged_and_then_the_cadence_is_stretched_to_keep_a_quota(
     chosen = choose(facts)
     assert (chosen.way != "cadence", chosen.read_every, chosen.stretch) == (True, read_every, stretch)
     assert most * 0.9 < chosen.a_day <= most
-
-
-def test_reads_of_settled_blocks_are_merged_over_two_without_a_quota() -> None:
-    at_once, settled = choose(tron(100_000)), choose(tron(100_000, settled=True))
-    assert (at_once.read_every, settled.read_every) == (3, 6)
-    assert settled.reason == at_once.reason == "many_wallets", "nothing is short"
-    assert choose(tron(100_000, settled=True, daily_quota=82_000)).reason == "many_wallets_merged"
 
 
 @pytest.mark.parametrize(
@@ -284,7 +278,10 @@ def test_what_was_stretched_is_said() -> None:
     chosen = choose(ethereum(1_000_000, daily_quota=60_000))
     assert list(told(chosen.way, chosen.reason, read_every=chosen.read_every, stretch=chosen.stretch)) == [
         "Blocks are followed: wallets that they touch are read, every 36 s, and all others by a sweep.",
-        "To read them after each block there is no room in `*_DAILY_QUOTA` or `*_RPS`.",
+        (
+            "To read them after each block there is no room in `*_DAILY_QUOTA` or `*_RPS`, or, where no quota is set,"
+            " in a usual free plan of 100,000 requests a day."
+        ),
         "To keep `*_DAILY_QUOTA`, the cadence's intervals are 2 times as long.",
     ]
     assert len(list(told("feed", "many_wallets", read_every=3, stretch=1))) == 2

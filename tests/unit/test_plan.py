@@ -100,15 +100,15 @@ def test_intervals_budgets_and_quotas_are_those_of_the_settings() -> None:
     ("wallets", "env", "way", "reason", "a_day"),
     [
         ("tron=1500", {}, "every_block", "few_wallets", 86_400),
-        ("tron=100000", {}, "feed", "many_wallets", 72_889),
-        ("tron=100000", {"TRON_DAILY_QUOTA": "100000"}, "feed", "many_wallets", 72_889),
+        ("tron=100000", {}, "feed", "many_wallets_merged", 72_889),
+        ("tron=100000", {"TRON_DAILY_QUOTA": "150000"}, "feed", "many_wallets", 87_289),
+        ("tron=100000", {"TRON_DAILY_QUOTA": "100000"}, "feed", "many_wallets_merged", 72_889),
         ("tron=100000", {"TRON_DAILY_QUOTA": "82000"}, "feed", "many_wallets_merged", 68_089),
-        ("tron=100000", {"TRON_FINALITY": "latest"}, "feed", "many_wallets", 87_289),
         ("tron=100000", {"TRON_DAILY_QUOTA": "50000"}, "cadence", "quota", 26_280),
         ("tron=100000", {"FEED": "off"}, "cadence", "off", 26_280),
         ("ethereum=100000", {}, "feed", "many_wallets", 27_357),
         ("arbitrum=100000", {}, "cadence", "budget", 5757),
-        ("tron=100000", {"SYNC_INTERVAL_SWEEP": "1000"}, "feed", "many_wallets", 91_200),
+        ("tron=100000", {"SYNC_INTERVAL_SWEEP": "1000"}, "feed", "many_wallets", 105_600),
     ],
 )
 def test_the_way_by_which_a_network_will_be_kept_fresh_is_told_with_what_it_takes(
@@ -152,6 +152,9 @@ def test_what_to_set_is_told_in_sentences() -> None:
         (["--wallets", "doge=5"], "'doge' is not one of 'ethereum', 'tron'"),
         (["--wallets", "5", "--network", "doge"], "'doge' is not one of"),
         (["--wallets", "tron=5", "--network", "bsc"], "say how many bsc has"),
+        (["--wallets", "=5"], "'=5' is not a number above 0"),
+        (["--wallets", "tron=5", "--wallets", "tron=6"], "'tron' is given twice"),
+        (["--wallets", "tron=5", "--wallets", "bsc=6", "--network", "tron"], "--network leaves out bsc"),
         ([], "Missing option '--wallets'"),
     ],
 )

@@ -13,6 +13,7 @@ from db.claims import Claim
 from db.held_changes import NO_HISTORY, HeldChange, History, Rates
 from worker.reading.contract import Balance, Block
 from worker.schedule.cadence import Policy
+from worker.sync.likely import NEVER_UNLIKELY, most_likely_changed, most_likely_fallen
 from worker.sync.outcome import Found, outcomes
 from worker.sync.verify import (
     ATTEMPTS,
@@ -20,13 +21,10 @@ from worker.sync.verify import (
     HOLD_BLOCKS,
     HOLD_READS,
     HOLD_SECONDS,
-    NEVER_UNLIKELY,
     believed,
     confirmed,
     doubted,
     lesson,
-    most_likely_changed,
-    most_likely_fallen,
 )
 
 NOW = 1_795_000_000.0

@@ -58,7 +58,8 @@ longer than a lease (SYNC_LEASE). Ages are those of the balances. Requests an ho
 counted in the past hour; where nothing was counted, what the wallets' cadence comes to at the least.
 
 With --max-overdue it is a check for cron: it ends with 3 where a wallet of any network has been overdue for longer, or
-no wallet of a network has got a balance for so long, and says so on stderr.
+been owed a read since a block touched it, or no wallet of a network has got a balance for so long, and says so on
+stderr.
 
 \b
 Examples:

@@ -63,7 +63,14 @@ def is_late(report: Report, max_overdue: float) -> bool:
     lost = report["overdue_seconds"] is None and report["overdue"] <= report["lost"]
     waiting = [report["overdue_seconds"]] if report["overdue"] and not lost else []
     waiting += [report["unread_seconds"]] if report["unread_seconds"] is not None else []
+    waiting += [_owed_seconds(report) or 0.0]
     return any(seconds is None or seconds > max_overdue for seconds in waiting)
+
+
+def _owed_seconds(report: Report) -> float | None:
+    """For how long a wallet has been owed a read that nobody makes, since a block touched it, where blocks count."""
+    feed: Report = report["feed"]
+    return feed["oldest_touch_seconds"] if feed["followed"] else None
 
 
 def late_lines(seen: Report) -> Iterator[str]:
@@ -74,6 +81,8 @@ def late_lines(seen: Report) -> Iterator[str]:
         told = [f"a wallet has been overdue for {each}" for each in waits]
         if (unread := report["unread_seconds"]) is not None:
             told.append(f"no wallet has a balance yet, though the first was there {in_words(unread)} ago")
+        if (owed := _owed_seconds(report) or 0.0) > seen["max_overdue"]:
+            told.append(f"a wallet that a block touched has been owed a read for {in_words(owed)}")
         why = " and ".join(told) or "for how long is not known"
         yield f"{report['network']} is late: {why}; at most {in_words(seen['max_overdue'])} is meant."
 

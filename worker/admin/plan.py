@@ -12,7 +12,7 @@ from config.network_settings import NodeSettings, prefix
 from config.networks import NetworkName
 from config.settings import WorkerSettings
 from worker.admin.provider_plans import plans_of
-from worker.feed.policy import SETTLED, PolicyFacts, choose, requests_a_day, sweep_a_day
+from worker.feed.policy import PolicyFacts, choose, requests_a_day, sweep_a_day
 from worker.feed.policy_words import told
 from worker.reading.facts import most_wallets_of
 from worker.reading.strategies import requests_of
@@ -110,7 +110,6 @@ def _kept_fresh(
             daily_quota=own.daily_quota,
             enabled=settings.feed,
             sees_native=own.network.family == "tron",  # as a rule its nodes tell what contracts pay
-            settled=(own.finality or own.network.default_finality) in SETTLED,
         )
     )
     words = told(chosen.way, chosen.reason, read_every=chosen.read_every, stretch=chosen.stretch)

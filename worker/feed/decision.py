@@ -8,7 +8,7 @@ from config.settings import WorkerSettings
 from db.feed_cursor import Cursor
 from db.freshness_policy import Decision, count_wallets, note_decision
 from db.session import transaction
-from worker.feed.policy import SETTLED, Choice, PolicyFacts, choose, left_of, requests_a_day, sweep_a_day
+from worker.feed.policy import Choice, PolicyFacts, choose, left_of, requests_a_day, sweep_a_day
 from worker.feed.policy_words import is_followed
 from worker.reading.reader import NodeReader
 from worker.schedule.cadence import CLAIM_AHEAD, Policy
@@ -90,9 +90,9 @@ def _facts(settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Curso
         blind=at.blind,
         deprecated=at.deprecated and at.source == at.registered_id,
         sees_native=at.sees_native,
-        settled=chain.finality in SETTLED,
         lag=max(at.now - at.next_at, 0.0) / seconds if followed else None,
-        silent=0.0 if at.followed_at is None else at.now - at.followed_at,
+        # An answer of a moment that is still to come was noted by a clock that was wrong: it says nothing.
+        silent=0.0 if at.followed_at is None else abs(at.now - at.followed_at),
     )
 
 

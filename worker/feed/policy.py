@@ -8,11 +8,13 @@ In comes what is known of a network (`PolicyFacts`), out goes a `Choice` with it
 ``worker.feed.policy_words`` has the sentences. Pure.
 
 A plan's quota is kept by what may be stretched, in this order: wallets are read every second and third block, the
-intervals of the cadence become longer. What is too dear then gives way to the cadence.
+intervals of the cadence become longer. What is too dear then gives way to the cadence. Where nobody has named a quota,
+touched wallets are read every second block if that alone keeps to what usual free plans allow.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import ceil
 from typing import Literal, TypeAlias
 
@@ -50,10 +52,10 @@ EVERY_BLOCKS = (1, 2)
 """How many blocks may pass from one read of all wallets to the next."""
 MERGED_BLOCKS = (1, 2, 3)
 """Over how many blocks reads of touched wallets may be merged."""
-SETTLED = frozenset({"solid", "finalized"})
-"""The finalities at which no other block comes in the place of one. Such a block is a minute old or more when it can be
-read, so that one block's time more is no matter: touched wallets are read after every second one, by half the requests.
-"""
+FREE_PLAN = 100_000
+"""Requests a day that providers' free plans usually allow (``worker.admin.provider_plans``)."""
+MERGED_UNASKED = 2
+"""How many of MERGED_BLOCKS may be tried to keep to it where nobody has named a quota: no change waits for longer."""
 LEAST_READ_EVERY = 1.0  # seconds; blocks may come faster, and nobody looks at a balance more often
 FEED_STRETCHES = (1.0, 2.0)
 """What the cadence may be stretched by that a feed leaves to wallets paid in the native coin by contracts."""
@@ -84,7 +86,6 @@ class PolicyFacts:
     blind            the code of the failure for which no node can be followed; None: one can
     deprecated       the token's events have left its contract
     sees_native      blocks show the native coin that contracts pay
-    settled          blocks are followed that no other one can come in the place of
     lag              blocks that were there and not yet followed when the feed last stopped; None: it has not begun
     silent           seconds since a node last answered the feed
     """
@@ -101,7 +102,6 @@ class PolicyFacts:
     blind: str | None = None
     deprecated: bool = False
     sees_native: bool = True
-    settled: bool = False
     lag: float | None = 0
     silent: float = 0.0
 
@@ -136,7 +136,7 @@ def choose(facts: PolicyFacts, so_far: Choice | None = None) -> Choice:
         return _first_within(facts, _every_block(facts), so_far) or _cadence(facts, _what_is_short(facts, so_far))
     if facts.deprecated:
         return _cadence(facts, "deprecated")
-    feed = _first_within(facts, _feed(facts), so_far)
+    feed = _of_a_free_plan(facts, so_far) or _first_within(facts, _feed(facts), so_far)
     if feed is None:
         return _cadence(facts, _what_is_short(facts, so_far))
     if (ill := _illness(facts, so_far)) is not None:
@@ -202,16 +202,23 @@ def _every_block(facts: PolicyFacts) -> Iterator[Choice]:
 def _feed(facts: PolicyFacts) -> Iterator[Choice]:
     """The feed, the freshest first. What it cannot see stays with the cadence."""
     followed = DAY / facts.block_seconds * FEED_REQUESTS
-    merged = MERGED_BLOCKS[1:] if facts.settled else MERGED_BLOCKS
-    for blocks in merged:
+    for blocks in MERGED_BLOCKS:
         read_every = max(blocks * facts.block_seconds, LEAST_READ_EVERY)
         a_day = followed + DAY / read_every * TOUCHED_READS * facts.batch_requests
         rest = facts.sweep_a_day if facts.sees_native else facts.cadence_a_day
-        reason: Reason = "many_wallets" if blocks == merged[0] else "many_wallets_merged"
+        reason: Reason = "many_wallets" if blocks == MERGED_BLOCKS[0] else "many_wallets_merged"
         yield Choice("feed", reason, a_day + rest, read_every, follows=True)
     if not facts.sees_native:
         for stretch in FEED_STRETCHES[1:]:
             yield Choice("feed", reason, a_day + rest / stretch, read_every, stretch, follows=True)
+
+
+def _of_a_free_plan(facts: PolicyFacts, so_far: Choice | None) -> Choice | None:
+    """The feed, where nobody has named a quota and merging some reads keeps it within what usual plans allow."""
+    if facts.daily_quota is not None:
+        return None
+    choices = islice(_feed(facts), MERGED_UNASKED)
+    return _first_within(replace(facts, daily_quota=FREE_PLAN), choices, so_far)
 
 
 def _first_within(facts: PolicyFacts, choices: Iterator[Choice], so_far: Choice | None) -> Choice | None:

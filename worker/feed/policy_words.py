@@ -18,7 +18,10 @@ REASONS: Mapping[str, str] = {
     "few_wallets": "They are so few that reading all of them costs no more than following blocks would.",
     "few_wallets_merged": "For each block there is no room in `*_DAILY_QUOTA` or `*_RPS`.",
     "many_wallets": "They are so many that following blocks costs less than reading all of them.",
-    "many_wallets_merged": "To read them after each block there is no room in `*_DAILY_QUOTA` or `*_RPS`.",
+    "many_wallets_merged": (
+        "To read them after each block there is no room in `*_DAILY_QUOTA` or `*_RPS`, or, where no quota is set, in a"
+        " usual free plan of 100,000 requests a day."
+    ),
     "off": "`FEED` is off.",
     "deprecated": "The token has moved to another contract, whose events are not looked at: set `*_USDT_CONTRACT`.",
     "blind": "No endpoint gives blocks with their events: `celery -A worker check` says what each of them lacks.",

@@ -18,19 +18,11 @@ from db.claims import Claim
 from db.held_changes import HeldChange, History, Lesson, Rates
 from worker.errors import CHANGE_UNCONFIRMED, RISE_UNCONFIRMED, ZERO_UNCONFIRMED
 from worker.reading.contract import Balance
+from worker.sync.likely import NEVER_UNLIKELY, most_likely_changed, most_likely_fallen
 from worker.sync.outcome import Found, kept, older
 
 ATTEMPTS = 2  # to have what is doubted confirmed
 
-# A share is unlikely when it is more than UNLIKELY times what is usual, of more than NEVER_UNLIKELY wallets. By chance
-# alone that comes once in 10^8 batches at the most (Poisson: more than 20 where 4 are usual); what comes by no chance,
-# as a sweep of all deposit wallets does, is confirmed by another node, or is late by HOLD_SECONDS. Fewer wallets
-# are never held up, so that in a small installation three of five may change.
-UNLIKELY = 5
-NEVER_UNLIKELY = 20  # wallets
-# What is usual is counted (db.held_changes); until a network has shown more than PRIOR_WEIGHT wallets it is this.
-PRIOR_CHANGED, PRIOR_FALLEN = 0.1, 0.01  # shares of the wallets of a read
-PRIOR_WEIGHT = 500  # wallets
 # The share of batches that are counted: enough, and the row is written so much less often. Counted always are the
 # changes of those in which held ones came to be believed: where everything moves all the time, that is usual soon.
 COUNTED = 1 / 16
@@ -162,21 +154,6 @@ def _unlikely(claim: Claim, found: Sequence[Found], places: Iterable[int], histo
         too_many = {node for node, count in counts.items() if count > most(history.rates, read[node])}
         unlikely |= {place for place in those if found[place].node_id in too_many}
     return unlikely
-
-
-def most_likely_changed(rates: Rates, wallets: int) -> float:
-    """How many of so many wallets may change at once without a second word."""
-    return _most_likely(rates.changed, rates.wallets, PRIOR_CHANGED, wallets)
-
-
-def most_likely_fallen(rates: Rates, wallets: int) -> float:
-    """The same for those one of whose balances falls to zero."""
-    return _most_likely(rates.fallen, rates.wallets, PRIOR_FALLEN, wallets)
-
-
-def _most_likely(shown: int, of: int, prior: float, wallets: int) -> float:
-    usual = (shown + prior * PRIOR_WEIGHT) / (of + PRIOR_WEIGHT)
-    return max(UNLIKELY * usual * wallets, NEVER_UNLIKELY)
 
 
 def _same_zeros(held: HeldChange, balance: Balance) -> bool:
