@@ -14,11 +14,14 @@ _KNOWN = "CREATE TEMPORARY TABLE known (wallet_id uuid, network text, account by
 # What a read of each of them would have left behind. They are swept like wallets that were read at any time.
 _AS_READ = (
     """
+    WITH read AS MATERIALIZED (
+        SELECT DISTINCT ON (network) w.network, b.* FROM balance_cache AS b JOIN wallets AS w ON w.id = b.wallet_id
+         ORDER BY network, b.block_number DESC
+    )
     INSERT INTO balance_cache (wallet_id, usdt_balance, native_balance, block_number, block_time, finality, last_synced,
                                one_block, source)
-    SELECT k.wallet_id, amount, amount, t.block_number, t.block_time, t.finality, now(), t.one_block, t.source
-      FROM known AS k CROSS JOIN LATERAL (SELECT b.* FROM balance_cache AS b JOIN wallets AS w ON w.id = b.wallet_id
-                                           WHERE w.network = k.network ORDER BY b.block_number DESC LIMIT 1) AS t
+    SELECT k.wallet_id, amount, amount, r.block_number, r.block_time, r.finality, now(), r.one_block, r.source
+      FROM known AS k JOIN read AS r USING (network)
     """,
     """
     UPDATE sync_schedule AS s
