@@ -107,10 +107,10 @@ class Chaos:
         self.cadence_comes()
         return not self.audit.wrong_rows(network)
 
-    def disturbed(self, network: str) -> dict[str, int]:
-        """How often a network's feed has gone back, or left blocks out."""
-        (row,) = self.scene.rows("SELECT reorganisations, jumps FROM feed_cursor WHERE network = %s", network)
-        return row
+    def gone_back(self, network: str) -> int:
+        """How often a network's feed has gone back, or begun anew, as it does where it knows no block that stayed."""
+        found = "SELECT reorganisations + jumps FROM feed_cursor WHERE network = %s"
+        return int(self.scene.value(found, network))
 
     def followed_and_gone(self, network: str, depth: int) -> None:
         """So many blocks are gone, all of which had been followed, and whose wallets had been read."""
@@ -120,7 +120,7 @@ class Chaos:
             for _ in range(min(depth, AHEAD)):
                 market.make_block(market.transfers)
             self.scene.wait_for(lambda: bool(self.scene.value(at, network) == market.final), "the newest block")
-            self.scene.wait_for(lambda: not self.audit.wrong_rows(network), "its wallets to be read")
+            self.scene.wait_for(lambda: self.is_shown(network), "its wallets to be read")
             market.reorganise(depth)
 
     def forks(self, network: str, depth: int) -> None:

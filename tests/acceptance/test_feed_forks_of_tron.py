@@ -18,16 +18,16 @@ def chaos(servers: Path, chains: dict[str, LocalChain], pytestconfig: pytest.Con
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_what_a_fork_undoes_is_read_anew(chaos: Chaos, depth: int) -> None:
-    before = chaos.disturbed("tron")["reorganisations"]
+    before = chaos.gone_back("tron")
     chaos.forks("tron", depth)
     chaos.heals()
     assert chaos.audit.check_written() > 0
-    assert chaos.disturbed("tron")["reorganisations"] >= before + 2
+    chaos.scene.wait_for(lambda: chaos.gone_back("tron") >= before + 2, "both forks to be noticed")
 
 
 def test_what_a_deep_fork_undoes_is_read_anew(chaos: Chaos) -> None:
-    before = chaos.disturbed("tron")["reorganisations"]
+    before = chaos.gone_back("tron")
     chaos.forks_deeply("tron")
     chaos.heals()
     assert chaos.audit.check_written() > 0
-    assert chaos.disturbed("tron")["reorganisations"] > before
+    chaos.scene.wait_for(lambda: chaos.gone_back("tron") > before, "the fork to be noticed")
