@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.reading import Figure
 from benchmarks.stage import Stage, Unsound
+from db.session import engine
 from worker.feed.follow import follow
 from worker.reading import reader_for
 from worker.sync.batch import sync_due
@@ -18,7 +19,7 @@ MOST_WAL = 800  # bytes for a read
 _TOUCH = """
 INSERT INTO touches (wallet_id, block_number, network, usdt_change, due_at)
 SELECT wallet_id, (SELECT block_number FROM feed_cursor WHERE network = %s), %s, 0, now()
-  FROM (SELECT wallet_id FROM sync_schedule WHERE network = %s ORDER BY wallet_id LIMIT %s) AS some
+  FROM (SELECT wallet_id FROM sync_schedule WHERE network = %s ORDER BY wallet_id LIMIT %s) AS first
 """
 _DUE = """
 UPDATE sync_schedule SET next_sync_at = now()
@@ -77,7 +78,8 @@ def a_read(scene: Stage, wallets: int, make_due: Callable[[], None]) -> tuple[fl
 
 
 def flushed(scene: Stage, query: Any) -> int:
-    """A count of Postgres' statistics, once its processes have told what they did."""
+    """A count of Postgres' statistics, once its processes have told what they did: ours as they end."""
+    engine().dispose()
     scene.database.execute("SELECT pg_stat_force_next_flush()")
     sleep(2)
     return int(scene.value(query))
