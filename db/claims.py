@@ -143,7 +143,8 @@ def _touched(connection: Connection, state: State, limit: int, of_claim: dict[st
         return []
     overdue = count_lane(connection, of_claim["network"], USUAL, bound=1)
     most = max(limit // 2, 1) if overdue else limit
-    return list(connection.exec_driver_sql(TOUCHED, {**of_claim, "limit": most}).all())
+    soon = timedelta(seconds=state.freshness.soon)
+    return list(connection.exec_driver_sql(TOUCHED, {**of_claim, "limit": most, "soon": soon}).all())
 
 
 def claim_these(

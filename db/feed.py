@@ -18,6 +18,8 @@ from db.networks import BEGIN
 RING = 128
 """Blocks that are remembered: a reorganisation deeper than this has all wallets read again."""
 
+MOST_WAITING = 10_000  # reads that are counted with a block; of more, batches are sent for by beat's next tick
+
 _LOCK = """
 SELECT 1 FROM feed_cursor
  WHERE network = %(network)s AND block_number IS NOT DISTINCT FROM %(before)s
@@ -33,24 +35,25 @@ SELECT 1 FROM feed_cursor
 #           That holds only where no other block can come in the place of the row's (`settled`), and not for some blocks
 #           after a reorganisation: the row may be of one that is gone, which the feed has perhaps never seen.
 #           A wallet that is being deleted is waited for: a touch of it would have nothing to refer to.
-# together  Where reads are merged, wallets that are touched wait for those that wait already, and are read with them.
-# due_at    A wallet that has just been read waits a little (`floor`): one that each block touches costs a place in
-#           every second batch. One that fails waits for as long as its failure says.
+# due_at    Where reads are merged, wallets wait for the last block of some (`merge`), and are read with those that it
+#           touches. A wallet that has just been read waits a little (`floor`): one that each block touches costs a
+#           place in every second batch. One that fails waits for as long as its failure says.
+# waiting   Those that this block was waited for, and that a batch takes along now (`db.touches`).
 _ADVANCE = """
 WITH changed AS (
     SELECT * FROM unnest(%(accounts)s::bytea[], %(changes)s::numeric[]) AS a (account, change)
 ), hit AS MATERIALIZED (
     SELECT w.wallet_id, a.change FROM changed AS a JOIN watched AS w ON w.account = a.account
      WHERE w.network = %(network)s
-), together AS MATERIALIZED (
-    SELECT coalesce((SELECT min(t.due_at) FROM touches AS t
-                      WHERE t.network = %(network)s AND t.due_at > now() AND t.due_at < now() + %(merge)s),
-                    now() + %(merge)s) AS due_at
+), waiting AS MATERIALIZED (
+    SELECT count(*) FROM (SELECT FROM touches AS t
+                           WHERE t.network = %(network)s AND t.due_at <= now() + %(gathered)s
+                             AND %(gathered)s > interval '0' LIMIT %(most_waiting)s) AS owed
 ), touched AS (
     SELECT h.wallet_id, greatest(%(number)s, ahead.block_number) AS block_number,
            CASE WHEN ahead.block_number IS NULL THEN h.change END AS change,
            CASE WHEN s.failures > 0 THEN greatest(s.next_sync_at, now())
-                ELSE greatest((SELECT due_at FROM together), least(s.claimed_at, now()) + %(floor)s) END AS due_at
+                ELSE greatest(now() + %(merge)s, least(s.claimed_at, now()) + %(floor)s) END AS due_at
       FROM hit AS h JOIN sync_schedule AS s ON s.wallet_id = h.wallet_id
       LEFT JOIN LATERAL (SELECT b.block_number FROM balance_cache AS b JOIN networks AS n ON n.name = %(network)s
                           WHERE b.wallet_id = h.wallet_id AND b.block_number >= %(number)s
@@ -86,7 +89,8 @@ WITH changed AS (
 ), trimmed AS (
     DELETE FROM feed_blocks WHERE network = %(network)s AND number <= %(number)s - %(ring)s
 )
-SELECT (SELECT count(*) FROM hit), (SELECT count(*) FROM noted), (SELECT count(*) FROM noted WHERE due_at <= now())
+SELECT (SELECT count(*) FROM hit), (SELECT count(*) FROM noted),
+       (SELECT count(*) FROM noted WHERE due_at <= now()) + (SELECT count FROM waiting)
 """
 
 # The wallets of orphaned blocks are read again, at a block that nothing can be from that was orphaned: the highest that
@@ -150,7 +154,7 @@ MAKE_ALL_DUE = "UPDATE networks SET due_up_to = %(begin)s WHERE name = %(network
 
 
 class Followed(NamedTuple):
-    """What one block came to: wallets that it names, reads that are owed for it, and those of them that are due now."""
+    """What one block came to: wallets that it names, reads that are owed for it, and reads that are due now."""
 
     wallets: int
     touches: int
@@ -160,7 +164,8 @@ class Followed(NamedTuple):
 class Step(NamedTuple):
     """What a step notes beside its block: values of `feed_cursor`. Seconds, and unix seconds for `next_at`.
 
-    `floor`: from a wallet's last read to its next one for a touch. `merge`: for which touches wait for others.
+    `floor`: from a wallet's last read to its next one for a touch. `merge`: for how long touches wait for a later
+    block. `gathered`: those that have no longer to wait than this have waited for this block; zero: none has.
     `settled`: no other block can come in this one's place.
     """
 
@@ -172,6 +177,7 @@ class Step(NamedTuple):
     good_for: timedelta
     floor: timedelta = timedelta(0)
     merge: timedelta = timedelta(0)
+    gathered: timedelta = timedelta(0)
     settled: bool = False
 
 
@@ -210,6 +216,7 @@ def advance(connection: Connection, network: NetworkName, before: Cursor, block:
         "sees_native": block.sees_native,
         "deprecated": block.deprecated,
         "ring": RING,
+        "most_waiting": MOST_WAITING,
         "lease": LEASE,
         "orphaned_to": before.orphaned_to,
         **step._asdict(),

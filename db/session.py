@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from threading import Lock
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
@@ -35,9 +36,22 @@ OPTIONS = {
 }
 
 
-@cache
+_one_thread = Lock()
+
+
 def engine() -> Engine:
     """The process's engine. Connects at first use; a forked child must make its own (``worker.app``)."""
+    with _one_thread:  # two that began together would each make one
+        return _made()
+
+
+def forget_engine() -> None:
+    """Have the next use make a new one. Closes nothing: a forked child's connections are its parent's."""
+    _made.cache_clear()
+
+
+@cache
+def _made() -> Engine:
     made = create_engine(
         "postgresql+psycopg://",
         pool_size=2,

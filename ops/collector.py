@@ -17,6 +17,10 @@ log = structlog.get_logger(__name__)
 
 HOLDS_INTERVALS = 3
 """Intervals from the begin of a pass after which what it found is too old to be shown as what is."""
+IN_VAIN = 20.0
+"""Seconds more for which it is told that Postgres does not answer: the next pass waits for it in vain as well before it
+can say so again, and an alert whose series is not there for a moment counts its time anew.
+"""
 ENDS_WITHIN = 2.0  # seconds that the end of the process waits for a pass in hand
 
 
@@ -104,7 +108,8 @@ class Collector:
         )
 
     def _holds(self, picture: Picture) -> bool:
-        return -self._interval <= time() - picture.at <= HOLDS_INTERVALS * self._interval
+        longest = HOLDS_INTERVALS * self._interval + (0.0 if picture.counted else IN_VAIN)
+        return -self._interval <= time() - picture.at <= longest
 
     def _run(self) -> None:
         while not self._ends.is_set():

@@ -88,9 +88,9 @@ def cut(duration: str) -> str:
 
 def cut_rules() -> str:
     """The rules with all times in them cut. A worker shows itself each ten seconds, so that its bound is a third."""
-    text = (FOLDER / "rules.yml").read_text().replace("< 30 + 2 *", "< 12 + 2 *")
+    text = (FOLDER / "rules.yml").read_text().replace("< 30 + 2 *", "< 12 + 2 *").replace(") > 120\n", ") > 10\n")
     text = re.sub(r"(?<=for: )\d+[smh]", lambda found: cut(found[0]), text)
-    return re.sub(r"(?<=\[)\d+[mh](?=\])", lambda found: f"{max(int(cut(found[0])[:-1]), 15)}s", text)
+    return re.sub(r"(?<=\[)\d+[mh](?=\])", lambda found: f"{min(max(int(cut(found[0])[:-1]), 15), 75)}s", text)
 
 
 def cut_alertmanager(receiver: Receiver) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from hypothesis import settings as hypothesis_settings
 from tables import Tables
 
 from db.rights import OWNER, WORKER
-from db.session import engine
 from devstack import product
 from devstack.roles import as_role, make_roles
 from devstack.servers import Server, postgres, redis_server
@@ -166,7 +165,6 @@ def database_url(template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
         monkeypatch.setenv("DATABASE_URL", as_role(url, WORKER))
         monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")  # nobody listens there
         forget_settings()
-        engine()  # threads of a test that begin together would each make one, and all but one would stay open
         yield url
         forget_settings()
 
@@ -176,7 +174,6 @@ def as_superuser(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the code's own connections make states that no role of the product may make."""
     monkeypatch.setenv("DATABASE_URL", database_url)
     forget_settings()
-    engine()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from config.broker import queues
 from config.logging import configure_logging
 from config.network_settings import prefix
 from config.settings import worker_settings
-from db.session import engine
+from db.session import engine, forget_engine
 from worker.admin.redis_at_start import look_at_redis
 from worker.errors import SyncError
 from worker.liveness import READY, make_life_sign_folder
@@ -100,7 +100,7 @@ def check_redis(**_: Any) -> None:
 @signals.worker_process_init.connect
 def start_process(**_: Any) -> None:
     """A pool process has connections of its own: sockets that two processes write to mix their answers up."""
-    engine.cache_clear()
+    forget_engine()
     reader_for.cache_clear()
     # A batch makes some ten thousand short-lived objects. The collector would look through every module's for each few
     # hundred of them, at as much CPU as the batch itself.

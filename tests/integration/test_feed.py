@@ -9,6 +9,7 @@ from network import NETWORKS, SOLID_LAG, address_on
 from running import await_lock_wait
 from structlog.testing import capture_logs
 
+from config.settings import worker_settings
 from db.session import transaction
 from db.touches import count_touched
 from devstack import contracts
@@ -63,6 +64,29 @@ def test_a_touched_wallet_waits_for_others_but_not_below_its_floor(followed: Fol
     assert waits[1] >= 60, "at once, for it was read long ago"
     due = followed.rows("SELECT wallet_id FROM touches WHERE due_at <= now()")
     assert [row["wallet_id"] for row in due][-1:] == [followed.ids[1]]
+
+
+def test_where_reads_are_merged_two_blocks_are_served_by_one_read_after_the_second(followed: Followed) -> None:
+    followed.begin()
+    seconds = worker_settings().chain(followed.network).network.block_seconds
+    followed.rows("UPDATE feed_cursor SET read_every = %s", 2 * seconds)
+    followed.rows("UPDATE sync_schedule SET claimed_at = now() - interval '1 hour'")
+    followed.net.chain.mine(1 + followed.net.chain.head() % 2)
+    assert followed.net.chain.head() % 2 == 1, "the next block is the first of two"
+    followed.happens(followed.give(0, 1), followed.give(1, 1))
+    reads_due = 0
+    while followed.cursor()["block_number"] < followed.newest():
+        followed.is_time()
+        reads_due += follow(followed.network).due
+    assert reads_due >= 2, "both, when the second block was followed"
+    due = followed.rows("SELECT wallet_id, due_at <= now() AS is_due FROM touches")
+    assert {followed.ids.index(row["wallet_id"]): row["is_due"] for row in due} == {0: False, 1: True}
+    followed.rows("UPDATE feed_cursor SET block_seconds = %s", seconds)
+    asked = followed.net.proxy.requests
+    followed.read()
+    assert followed.net.proxy.requests - asked == 1
+    assert followed.touches() == []
+    assert followed.usdt() == [1001, 1002, 1002]
 
 
 def test_a_wallet_that_fails_waits_for_as_long_as_its_failure_says(followed: Followed) -> None:

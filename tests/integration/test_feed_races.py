@@ -1,12 +1,14 @@
 """What happens between a batch's claim and its writing, and between two workers with other settings."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import psycopg
 import pytest
 from followed import Followed
 from proxy import Exchange, passed_on
+from running import await_lock_wait
 from structlog.testing import capture_logs
 
 from config.settings import worker_settings
@@ -14,9 +16,10 @@ from db.claims import claim_due
 from db.feed_cursor import cursor as cursor_of
 from db.freshness_policy import fall_back
 from db.networks import PIECE, make_due
-from db.session import transaction
+from db.session import engine, transaction
 from worker.feed.follow import follow
 from worker.feed.reach import reach
+from worker.sync.batch import sync_these
 
 Settings = Callable[..., None]
 HOUR = timedelta(hours=1)
@@ -116,3 +119,47 @@ def test_a_node_that_says_not_yet_for_longer_than_a_block_may_be_old_keeps_no_fe
     settings(**{f"{covered.network.upper()}_MAX_HEAD_AGE": "0"})
     covered.follow_once()
     assert covered.rows("SELECT good_until <= now() AS over FROM feed_cursor") == [{"over": False}]
+
+
+def test_two_batches_that_count_missed_changes_at_once_never_wait_for_each_other(covered: Followed) -> None:
+    """Both are kept at the cursor, each as far as it comes: had it a shared lock by then, neither could ever count."""
+    covered.net.chain.set_native([(holder, 9) for holder in covered.holders])
+    covered.settle()
+    covered.net.chain.mine()
+    covered.follow()
+    covered.is_time()
+    covered.rows("UPDATE sync_schedule SET next_sync_at = now()")
+    # Whoever waits in a circle is told so before he would give up waiting. New connections are of these settings.
+    (database,) = covered.rows("SELECT current_database() AS name")
+    covered.rows(f"ALTER DATABASE {database['name']} SET deadlock_timeout = '20ms'")
+    engine().dispose()
+    with psycopg.connect(covered.tables.dsn) as other, ThreadPoolExecutor(2) as pool, capture_logs() as logs:
+        other.execute("SELECT FROM feed_cursor FOR SHARE")
+        batches = [pool.submit(sync_these, covered.network, [wallet]) for wallet in covered.ids[:2]]
+        await_lock_wait(covered.rows, statements=2)
+        other.commit()
+        for batch in batches:
+            batch.result()
+    assert covered.cursor()["missed_native"] == 2
+    assert "DeadlockDetected" not in [log.get("error") for log in logs if log["event"] == "transaction_repeated"]
+
+
+def test_a_touch_that_is_noted_while_a_batch_reads_is_served_by_it_though_the_feed_was_behind(
+    covered: Followed,
+) -> None:
+    """The batch was claimed while nothing was owed, and nobody relied on the feed."""
+    covered.rows("UPDATE feed_cursor SET good_until = now()")
+    with transaction() as connection:
+        assert fall_back(connection, covered.network, spread=0.0)
+
+    def comes_back_meanwhile(exchange: Exchange) -> None:
+        covered.net.proxy.fault = passed_on
+        covered.happens(covered.give(0, 5))
+        covered.follow()
+        assert covered.touches() == [(0, 5)]
+        passed_on(exchange)
+
+    covered.net.proxy.fault = comes_back_meanwhile
+    covered.read_all()
+    assert covered.usdt()[0] == 1005
+    assert covered.touches() == [], "it would be read once more for a touch that this read has served"

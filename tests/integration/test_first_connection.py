@@ -13,7 +13,6 @@ from forwarding import Forwarder
 from structlog.testing import capture_logs
 
 from db.rights import WORKER
-from db.session import engine
 from devstack.roles import as_role
 from devstack.servers import CAP, HOST, free_port, wait_for
 from worker.sync.first_connection import await_database
@@ -29,7 +28,6 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Use]:
     def set_url(url: str) -> None:
         monkeypatch.setenv("DATABASE_URL", url)
         forget_settings()
-        engine()
 
     yield set_url
     forget_settings()

@@ -26,7 +26,6 @@ from config.ops_keys import DISPATCHED, WORKERS, worker_entry
 from config.ops_settings import OpsSettings, ops_settings
 from config.work_counts import counts_key, day_key
 from db.rights import OPS
-from db.session import engine
 from devstack.product import beat, ops, worker
 from devstack.roles import as_role
 from devstack.seed import fund, insert, wallets
@@ -74,12 +73,9 @@ def passes(env: Env, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., 
             monkeypatch.setenv(name, value)
         forget_settings()
         ops_settings.cache_clear()
-        engine.cache_clear()
         return Passes(OpsSettings())
 
     yield made
-    engine().dispose()
-    engine.cache_clear()
     forget_settings()
 
 
@@ -254,6 +250,7 @@ def test_a_postgres_that_hangs_is_given_up_and_redis_is_still_asked(
         with hung_with_its_backends(own), capture_logs() as logs:
             found = made.run()
         assert (found.database, found.redis) == (False, True)
+        assert found.why == "Postgres: it does not answer", "it is we who end the connection"
         assert found.queues
         assert "collection_failed" in [line["event"] for line in logs]
         monkeypatch.setattr(collect, "STATEMENT_INTERVALS", CAP)

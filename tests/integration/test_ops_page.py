@@ -190,7 +190,7 @@ def test_it_can_be_used_by_keyboard_alone(browser: Browser, site: Site) -> None:
         tab.keyboard.press("Enter")
         assert tab.evaluate("document.activeElement.id") == "main"
         tab.keyboard.press("Tab")
-        assert tab.evaluate("document.activeElement.hash") == "#tron"
+        assert tab.evaluate("document.activeElement.hash") == "#network-tron"
         outline = tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert outline == "solid"
 

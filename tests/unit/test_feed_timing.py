@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from worker.feed.timing import (
     GOOD_BLOCKS,
+    LATE,
     LEAST_GOOD,
     PAUSES,
     SHORTER,
     first_delay,
     good_for,
     interval,
+    merging,
     next_asking,
     next_delay,
     pause_after_miss,
@@ -134,3 +136,19 @@ def test_a_chain_is_followed_closely_with_hardly_a_request_in_vain(
     late = sorted(waits)
     assert late[500] <= 0.5 * block, "half of the blocks"
     assert late[950] <= block, "and nearly all within a block's time"
+
+
+@given(first=st.integers(0, 10**9), blocks=st.integers(2, 9), block=seconds)
+def test_of_some_blocks_the_last_has_all_read_that_have_waited_for_it(first: int, blocks: int, block: float) -> None:
+    ends = [at for at in range(first, first + blocks) if merging(at, blocks * block, block)[0] == 0]
+    assert len(ends) == 1
+    for number in range(ends[0] - blocks + 1, ends[0]):
+        wait, waited = merging(number, blocks * block, block)
+        assert waited == 0
+        assert wait == pytest.approx((ends[0] - number + LATE) * block)
+        assert wait <= merging(ends[0], blocks * block, block)[1] * (1 + 1e-9), "also where they came at one moment"
+
+
+@given(number=st.integers(0, 10**9), block=seconds, read_every=st.floats(0, 1))
+def test_reads_that_are_not_merged_wait_for_no_block(number: int, block: float, read_every: float) -> None:
+    assert merging(number, read_every * block, block) == (0, 0)

@@ -316,6 +316,19 @@ def test_after_three_intervals_without_a_pass_what_was_found_vanishes(
     assert {labels[0][1] for name, labels in found if name == "setting_seconds"} == set(SETTINGS)
 
 
+def test_that_postgres_does_not_answer_is_told_until_the_next_pass_can_have_waited_for_it_in_vain(
+    passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alert whose series is not there for a moment counts its time anew."""
+    passes.found = replace(FULL, database=False, counted=False, seconds=12, networks=[])
+    collector = Collector(settings(monkeypatch), passes.run)
+    collector.run_pass()
+    passes.now += 15 + 12 + 5  # it began the next multiple of the interval later, and took as long
+    assert of(samples(collector.metrics), "database_up") == {(): 0}
+    passes.now += 15
+    assert "database_up" not in {name for name, _ in samples(collector.metrics)}
+
+
 def test_a_fault_of_ours_in_a_pass_is_told_once_and_the_next_pass_may_do_better(
     passes: Passes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_intervals_budgets_and_quotas_are_those_of_the_settings() -> None:
         ("tron=100000", {}, "feed", "many_wallets_merged", 72_889),
         ("tron=100000", {"TRON_DAILY_QUOTA": "150000"}, "feed", "many_wallets", 87_289),
         ("tron=100000", {"TRON_DAILY_QUOTA": "100000"}, "feed", "many_wallets_merged", 72_889),
+        ("tron=100000", {"TRON_DAILY_QUOTA": "82000"}, "feed", "many_wallets_merged", 68_089),
         ("tron=100000", {"TRON_DAILY_QUOTA": "50000"}, "cadence", "quota", 26_280),
         ("tron=100000", {"FEED": "off"}, "cadence", "off", 26_280),
         ("ethereum=100000", {}, "feed", "many_wallets", 27_357),
@@ -151,6 +152,9 @@ def test_what_to_set_is_told_in_sentences() -> None:
         (["--wallets", "doge=5"], "'doge' is not one of 'ethereum', 'tron'"),
         (["--wallets", "5", "--network", "doge"], "'doge' is not one of"),
         (["--wallets", "tron=5", "--network", "bsc"], "say how many bsc has"),
+        (["--wallets", "=5"], "'=5' is not a number above 0"),
+        (["--wallets", "tron=5", "--wallets", "tron=6"], "'tron' is given twice"),
+        (["--wallets", "tron=5", "--wallets", "bsc=6", "--network", "tron"], "--network leaves out bsc"),
         ([], "Missing option '--wallets'"),
     ],
 )

@@ -16,6 +16,11 @@ LONGER = 0.25
 PAUSES = (0.125, 0.125, 0.25, 0.5)
 """Shares of a block's time from an answer that a block is not there yet to the next asking; then a block's time."""
 
+LATE = 0.5
+"""Blocks' time for which merged reads wait beyond the block that they wait for. With what is due travels along what is
+due so soon (``db.network_state``), so all of them are read with that block's, unless it is as late as this.
+"""
+
 BURST_PAUSE = 2
 """Blocks' time from one asking to the next where blocks become final in bursts."""
 
@@ -60,6 +65,16 @@ def pause_after_miss(misses: int, block_seconds: float) -> float:
     """How long to wait before a block is asked for again. `misses`: answers in a row, before this one."""
     share = PAUSES[misses] if misses < len(PAUSES) else 1.0
     return share * block_seconds
+
+
+def merging(number: int, read_every: float, block_seconds: float) -> tuple[float, float]:
+    """Where reads are merged over some blocks: for how long those wait that this block touched, and for how long those
+    may have to wait yet that have waited for this one. One of them is zero: the last of some blocks has all read.
+    """
+    blocks = max(round(read_every / block_seconds), 1)
+    if left := blocks - 1 - number % blocks:
+        return (left + LATE) * block_seconds, 0.0
+    return 0.0, (blocks - LATE) * block_seconds if blocks > 1 else 0.0
 
 
 def good_for(block_seconds: float) -> float:
