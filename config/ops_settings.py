@@ -20,9 +20,12 @@ class OpsSettings(WorkerSettings):
     """Seconds from the beginning of one pass over Postgres and Redis to that of the next."""
 
     @model_validator(mode="after")
-    def _token_cannot_be_guessed(self) -> Self:
-        if self.ops_token is not None and len(self.ops_token.get_secret_value()) < SHORTEST_TOKEN:
+    def _token_cannot_be_guessed_and_can_be_typed(self) -> Self:
+        token = "" if self.ops_token is None else self.ops_token.get_secret_value()
+        if self.ops_token is not None and len(token) < SHORTEST_TOKEN:
             raise ValueError(f"OPS_TOKEN must have at least {SHORTEST_TOKEN} characters: openssl rand -hex 16")
+        if not token.isprintable():  # nobody could type it, and no header can hold it
+            raise ValueError("OPS_TOKEN must be one line of printable characters: openssl rand -hex 16")
         return self
 
 

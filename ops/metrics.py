@@ -64,7 +64,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("feed_reorganisations_total", "counter", _NETWORK, "Reorganisations that the feed has found."),
     # Endpoints, out of Redis.
     Metric("requests_total", "counter", _ENDPOINT, "Requests that were sent to an endpoint."),
-    Metric("failed_reads_total", "counter", (*_ENDPOINT, "error"), "Reads that failed at an endpoint, by the error."),
+    Metric(
+        "failed_reads_total",
+        "counter",
+        (*_ENDPOINT, "error"),
+        "Reads that failed at an endpoint, by the error; change_unconfirmed: another one denied it.",
+    ),
     Metric("endpoint_resting_until_timestamp_seconds", "gauge", _ENDPOINT, "Until when an endpoint is left alone."),
     Metric("endpoint_rest", "gauge", (*_ENDPOINT, "error"), "1 while an endpoint is left alone, with the reason."),
     Metric("endpoint_failures_in_a_row", "gauge", _ENDPOINT, "Reads that failed since the last good one."),

@@ -31,12 +31,14 @@ from config.work_counts import (
 )
 from ops.picture import QueuePicture, Work
 from worker.admin.node_states import NamedNode, NodeState, named_nodes, node_states
-from worker.errors import READ_CODES
+from worker.errors import CHANGE_UNCONFIRMED, READ_CODES
 from worker.reading import shared_of
 from worker.wording import printable
 
 CLOCKS_DIFFER = 10.0  # seconds by which two machines' clocks may be apart: a moment further ahead is none of ours
 MOST_WORKERS = 200
+COUNTED_CODES = (*READ_CODES, CHANGE_UNCONFIRMED)
+"""The errors of a node's reads that workers count."""
 MOST_DIGITS = 18  # of a count: Redis counts to 2^63
 
 
@@ -111,7 +113,7 @@ def _fields(nodes: Sequence[NamedNode]) -> list[str]:
     of_nodes = [
         name
         for node in nodes
-        for name in (requests_field(node.id), *(failed_field(node.id, code) for code in READ_CODES))
+        for name in (requests_field(node.id), *(failed_field(node.id, code) for code in COUNTED_CODES))
     ]
     sizes = [size_field(bound) for bound in (*BATCH_SIZES, None)]
     return [*of_nodes, *map(outcome_field, BATCH_OUTCOMES), *sizes, WALLETS, WAITED, LOST]
@@ -119,7 +121,7 @@ def _fields(nodes: Sequence[NamedNode]) -> list[str]:
 
 def work_of(nodes: Sequence[NamedNode], counts: Mapping[str, int]) -> Work:
     """A network's counts by the names that people see. What was never counted is zero where others were. Pure."""
-    failed = {(node.name, code): counts.get(failed_field(node.id, code), 0) for node in nodes for code in READ_CODES}
+    failed = {(node.name, code): counts.get(failed_field(node.id, code), 0) for node in nodes for code in COUNTED_CODES}
     return Work(
         requests={node.name: counts.get(requests_field(node.id), 0) for node in nodes},
         failed_reads={of: count for of, count in failed.items() if count},

@@ -56,6 +56,9 @@ class FakeReader:
     def count_batch(self, outcome: BatchOutcome, wallets: int, *, lost: bool) -> None:
         self.batches.append((outcome, wallets, lost))
 
+    def count_denied(self, nodes: Collection[str]) -> None:
+        """There is nobody who could deny what it says."""
+
     def read(
         self,
         accounts: Sequence[bytes],

@@ -16,6 +16,7 @@ from db.network_state import SOUND, Condition
 from ops.history import History
 from ops.page import routes
 from ops.picture import NetworkPicture, Picture, QueuePicture, Quota
+from ops.remedies import REMEDIES
 from worker.admin.node_states import NodeState
 
 NOW = 1_795_680_751.0  # 2026-11-26, in the morning
@@ -269,6 +270,16 @@ STATES: dict[str, Picture | None] = {
             wallets=wallets(fresh=1, failed=2101, errors={"</table><script>x</script>": 2101}),
         ),
         workers={"<i>worker</i>": NOW - 3},
+    ),
+    "long names": picture(
+        network(
+            "n" * 32,
+            nodes=[node(f"{'9' * 40}#{at}") for at in range(1, 31)],
+            wallets=wallets(fresh=1, failed=2101, errors=dict.fromkeys(REMEDIES, 91)),
+        ),
+        *(network(f"{at}-".rjust(32, "w")) for at in range(11)),
+        queues=[QueuePicture(f"sync.{'n' * 32}", 7, NOW - 5, NOW - 6)],
+        workers={f"{'w' * 90}@{'h' * 60}": NOW - 3},
     ),
 }
 """Each state that the page may have to show, by its name."""

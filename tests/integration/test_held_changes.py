@@ -8,6 +8,7 @@ import faults as f
 import network
 import psycopg
 import pytest
+import redis
 from leases import claim, good, only, write
 from network import Net, Scene
 from running import await_lock_wait
@@ -15,10 +16,14 @@ from structlog.testing import capture_logs
 from tables import Tables
 
 from config.networks import NetworkName
+from config.settings import worker_settings
+from config.work_counts import counts_key, failed_field
 from db import held_changes as held
 from db.held_changes import Lesson, Rates, history, learn
 from db.session import transaction
 from devstack.servers import CAP
+from worker.errors import CHANGE_UNCONFIRMED
+from worker.reading import node_reader_of, send_counts
 from worker.sync.likely import NEVER_UNLIKELY
 from worker.sync.verify import HOLD_BLOCKS, HOLD_READS
 
@@ -99,6 +104,14 @@ def events(logs: list[Any]) -> list[dict[str, Any]]:
     return [line for line in logs if line["event"] == "unlikely_changes"]
 
 
+def denied() -> list[int]:
+    """How often each of Ethereum's endpoints had something otherwise than another one that was believed."""
+    send_counts(at_the_end=True)
+    client: Any = redis.Redis.from_url(worker_settings().redis_url.get_secret_value())
+    fields = [failed_field(node.id, CHANGE_UNCONFIRMED) for node in node_reader_of("ethereum").nodes]
+    return [int(count or 0) for count in client.hmget(counts_key("ethereum"), fields)]
+
+
 def time_passes(scene: Scene) -> None:
     scene.tables.rows("UPDATE held_changes SET since = since - interval '5 min'")
     for _ in range(HOLD_BLOCKS):
@@ -155,9 +168,11 @@ def test_another_endpoint_confirms_many_changes_at_once_or_has_them_otherwise(
     scene.change()
     scene.sync()
     assert scene.fresh(), "both say so"
+    before = denied()
     with net.proxy.faulty(f.wallets(lambda word: word ^ 1)), capture_logs() as logs:
         scene.sync()
     assert scene.fresh(), "the other endpoint's word is the rows'"
     (line,) = events(logs)
     assert (line["wallets"], line["held"], line["unconfirmed"]) == (MANY, 0, MANY)
+    assert [now - then for now, then in zip(denied(), before, strict=True)] == [1, 0], "operators see who was denied"
     assert tables.rows("SELECT FROM held_changes") == []

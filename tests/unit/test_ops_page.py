@@ -10,6 +10,8 @@ import pytest
 from asgi import Answer, ask
 from pictures import NOW, STATES, TOKEN, Shown, app, history, network, picture, settings
 
+from config.ops_settings import OpsSettings
+from config.settings import problems
 from ops import page
 from ops.history import History
 from ops.page_access import Access, access
@@ -281,6 +283,33 @@ def test_each_level_has_a_shape_of_its_own() -> None:
 def test_one_network_needs_no_overview_and_two_have_one() -> None:
     assert 'aria-label="Networks"' not in get(picture(network())).body.decode()
     assert 'aria-label="Networks"' in get(picture(network(), network("bsc"))).body.decode()
+
+
+@pytest.mark.parametrize(
+    ("token", "problem"),
+    [
+        (None, None),
+        ("", None),
+        ("   ", None),
+        ("a" * 15, "at least 16 characters"),
+        ("a" * 16, None),
+        (" with spaces, in and around ", None),
+        ("geheimer-schl\u00fcssel", None),
+        ("two-lines-0123456789\nof-a-file-0123456", "one line of printable characters"),
+        ("a-bell-\a-0123456789", "one line of printable characters"),
+    ],
+)
+def test_a_token_that_is_guessed_or_cannot_be_typed_stops_the_start(
+    token: str | None, problem: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    if token is not None:
+        monkeypatch.setenv("OPS_TOKEN", token)
+    said = problems(OpsSettings)
+    assert [problem in each for each in said if problem] == ([True] if problem else [])
+    assert bool(said) is bool(problem)
+    assert not [each for each in said if "0123" in each], "no value is shown"
 
 
 def test_no_network_has_the_id_of_something_else_on_the_page_whatever_its_name() -> None:

@@ -152,6 +152,9 @@ def test_what_to_set_is_told_in_sentences() -> None:
         (["--wallets", "doge=5"], "'doge' is not one of 'ethereum', 'tron'"),
         (["--wallets", "5", "--network", "doge"], "'doge' is not one of"),
         (["--wallets", "tron=5", "--network", "bsc"], "say how many bsc has"),
+        (["--wallets", "=5"], "'=5' is not a number above 0"),
+        (["--wallets", "tron=5", "--wallets", "tron=6"], "'tron' is given twice"),
+        (["--wallets", "tron=5", "--wallets", "bsc=6", "--network", "tron"], "--network leaves out bsc"),
         ([], "Missing option '--wallets'"),
     ],
 )

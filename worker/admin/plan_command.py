@@ -1,6 +1,7 @@
 """``celery -A worker plan`` on the command line. A shell over ``worker.admin.plan``."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from config.networks import NetworkName
     from config.settings import WorkerSettings
+
+NUMBER = re.compile(r"(?:(?P<name>.+)=)?(?P<number>0*[1-9][0-9]{0,11})", re.ASCII | re.DOTALL)
 
 PLAN_HELP = """Tell what so many wallets will cost: requests, share of a plan, processes, disk.
 
@@ -35,7 +38,12 @@ Exit codes:
 
 @click.command(help=PLAN_HELP)
 @click.option(
-    "--wallets", "numbers", multiple=True, required=True, metavar="[NAME=]NUMBER", help="How many; may be repeated."
+    "--wallets",
+    "numbers",
+    multiple=True,
+    required=True,
+    metavar="[NAME=]NUMBER",
+    help="How many each network has; NAME=NUMBER may be repeated.",
 )
 @click.option("--network", "names", multiple=True, metavar="NAME", help="Of this network; may be repeated.")
 @click.option(
@@ -60,7 +68,8 @@ def plan(*, numbers: tuple[str, ...], names: tuple[str, ...], touches: int, as_j
         heading, *others = lines(network)
         click.echo("\n".join([click.style(heading, bold=True), *others]))
     total = f"{made['wallets']:,} wallets, {made['processes']} worker processes, {made['disk_bytes'] / 1e6:,.0f} MB"
-    click.echo(f"In all about {total}, where each wallet changes or is looked at {touches} times a day.")
+    of = f"All {len(made['networks'])} networks together" if len(made["networks"]) > 1 else "In all"
+    click.echo(f"{of}: about {total}, where each wallet changes or is looked at {touches} times a day.")
     click.echo("Plans are as they were known once, partly from others than the provider: --json has the sources.")
 
 
@@ -86,20 +95,31 @@ def wanted(
     numbers: Iterable[str], names: Iterable[str], synced: Iterable[str], known: Mapping[str, Any]
 ) -> "dict[NetworkName, int]":
     """How many wallets of which networks. Raises click.UsageError. Pure."""
-    alone, of_networks = [], {}
-    for each in numbers:
-        name, _, number = each.rpartition("=")
-        if not (number.isascii() and number.isdigit() and int(number[:15]) > 0 and len(number) < 13):  # noqa: PLR2004
-            raise click.UsageError(f"--wallets: {each!r:.40} is not a number above 0, or NAME=NUMBER.")
-        if name:
-            of_networks[name] = int(number)
-        else:
-            alone.append(int(number))
-    if len(alone) > 1 or (alone and of_networks):
-        raise click.UsageError("--wallets: say one number for each network, or NAME=NUMBER for every one.")
+    alone, of_networks = _parsed(numbers)
     chosen = tuple(names) or tuple(of_networks) or tuple(synced) or tuple(known)
     if unknown := [name for name in (*chosen, *of_networks) if name not in known]:
         raise click.UsageError(f"{unknown[0]!r:.40} is not one of {', '.join(map(repr, known))}.")
-    if lacking := [name for name in chosen if not alone and name not in of_networks]:
+    if lacking := [name for name in chosen if alone is None and name not in of_networks]:
         raise click.UsageError(f"--wallets: say how many {lacking[0]} has.")
-    return {name: alone[0] if alone else of_networks[name] for name in chosen}
+    if left_out := [name for name in of_networks if name not in chosen]:
+        raise click.UsageError(f"--network leaves out {left_out[0]}, whose wallets are given.")
+    return {name: of_networks[name] if alone is None else alone for name in chosen}
+
+
+def _parsed(numbers: Iterable[str]) -> tuple[int | None, dict[str, int]]:
+    """One number for each network, or those of some by their names. Raises click.UsageError."""
+    alone: list[int] = []
+    of_networks: dict[str, int] = {}
+    for each in numbers:
+        found = NUMBER.fullmatch(each)
+        if found is None:
+            raise click.UsageError(f"--wallets: {each!r:.40} is not a number above 0, or NAME=NUMBER.")
+        if found["name"] in of_networks:
+            raise click.UsageError(f"--wallets: {found['name']!r:.40} is given twice.")
+        if found["name"]:
+            of_networks[found["name"]] = int(found["number"])
+        else:
+            alone.append(int(found["number"]))
+    if len(alone) > 1 or (alone and of_networks):
+        raise click.UsageError("--wallets: say one number for each network, or NAME=NUMBER for every one.")
+    return (alone[0] if alone else None), of_networks

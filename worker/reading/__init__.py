@@ -56,6 +56,9 @@ class ChainReader(Protocol):
     def count_batch(self, outcome: BatchOutcome, wallets: int, *, lost: bool) -> None:
         """Count what a batch came to. `lost`: a worker had claimed it before, and never came back. No I/O."""
 
+    def count_denied(self, nodes: Collection[str]) -> None:
+        """Count for each of these nodes, by its id, that another one, which is believed, had it otherwise. No I/O."""
+
     def read(
         self,
         accounts: Sequence[bytes],

@@ -142,6 +142,10 @@ class NodeReader:
         """Count what a batch came to, among those of all workers."""
         self.shared.requests.add_batch(outcome, wallets, lost=lost)
 
+    def count_denied(self, nodes: Collection[str]) -> None:
+        """Count for each of these nodes that another one, which is believed, had it otherwise."""
+        self.shared.requests.add_denied(nodes)
+
     def _reserve(
         self, node: Node, entries: Mapping[str, Any], deadline: float, wallets: int | None, *, refresh: bool
     ) -> float:

@@ -7,7 +7,7 @@ days, for the quota. What a process that is killed has not sent is not counted.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -27,6 +27,7 @@ from config.work_counts import (
     requests_field,
     size_field,
 )
+from worker.errors import CHANGE_UNCONFIRMED
 from worker.reading.shared_redis import SharedRedis
 
 log = structlog.get_logger(__name__)
@@ -103,6 +104,10 @@ class RequestCounts:
         self._unsent.update((outcome_field(outcome), size_field(bound_of(wallets))))
         self._unsent[WALLETS] += wallets
         self._unsent[LOST] += lost
+
+    def add_denied(self, nodes: Iterable[str]) -> None:
+        """Count a read of each of these nodes that another one, which is believed, had otherwise. Sends nothing."""
+        self._unsent.update(failed_field(node, CHANGE_UNCONFIRMED) for node in nodes)
 
     def send_if_due(self) -> None:
         """One command, every SENT_EACH seconds at most."""

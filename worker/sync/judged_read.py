@@ -13,7 +13,7 @@ from worker.reading.request import Part
 from worker.sync.batch_log import log_doubts
 from worker.sync.feed_check import FeedCheck
 from worker.sync.outcome import Found, found_in, with_bad_addresses
-from worker.sync.verify import ATTEMPTS, Doubts, behind, believed, caught_up, confirmed, doubted
+from worker.sync.verify import ATTEMPTS, Doubts, behind, believed, caught_up, confirmed, denied, doubted
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +64,7 @@ class JudgedRead:
                 judged[place] = judged[place]._replace(balance=None, held=judged[place].balance, soon=True)
         self.feed.note_missed(told, found, judged)
         if doubts.places or told.undecided:
+            reader.count_denied(denied(doubts, found, judged))
             log_doubts(claim, doubts, told, parts=parts, found=found, judged=judged)
         return parts, judged
 

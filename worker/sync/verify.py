@@ -228,6 +228,15 @@ def denies(judged: Found, first: Found) -> bool:
     return judged.balance != first.balance if judged.balance else judged.error is not None
 
 
+def denied(doubts: Doubts, found: Sequence[Found], judged: Sequence[Found]) -> set[str]:
+    """The ids of nodes whose word was not taken, since another one has it otherwise and was believed."""
+    return {
+        found[place].node_id
+        for place in doubts.for_another_node
+        if judged[place].balance and denies(judged[place], found[place])
+    }
+
+
 def _error(doubts: Doubts, place: int) -> str:
     if place in doubts.zeros:
         return ZERO_UNCONFIRMED
