@@ -107,6 +107,7 @@ def test_what_real_workers_do_is_served_and_nothing_secret_with_it(
     fund(tron, [wallet for wallet in seeded if wallet.network == "tron"])
     database_url = as_role(env["DATABASE_URL"], SUPERUSER)
     running_env = stack_settings(database_url, env["REDIS_URL"], ethereum, tron)
+    running_env["SYNC_INTERVAL_ACTIVE"] = "10"  # what a process has counted, it sends with its next batch
     key = f"{SECRET}-key"
     ops_env = {
         **running_env,
