@@ -31,6 +31,8 @@ def followed_at_once(scene: Stage, each: int, touched_share: float) -> Iterator[
     """
     scene.touch(**{network: (each, max(int(each * touched_share), 1)) for network in NETWORKS})
     for network in NETWORKS:
+        go_back(scene, network)
+        follow(network)  # connections are made, and what is asked for once is known
         first = go_back(scene, network)
         jumps = scene.value("SELECT jumps FROM feed_cursor WHERE network = %s", network)
         postgres, began = tree_cpu(psutil.Process(scene.postgres.process.pid)), process_time()
@@ -68,7 +70,7 @@ def matched(scene: Stage, each: int) -> Iterator[Figure]:
         for number in range(newest(network), newest(network) + LOOKS):
             others = strangers(number)
             accounts = [bytes.fromhex(next(others)) for _ in range(NAMED - OURS)] + touched(number, each, OURS)
-            ((told,),) = cursor.execute(_MATCH, (accounts, network)).fetchall()
+            (((told,),),) = cursor.execute(_MATCH, (accounts, network)).fetchall()
             if told["Plan"]["Actual Rows"] != OURS:
                 raise Unsound(f"{told['Plan']['Actual Rows']} wallets were found, not {OURS}")
             times.append(told["Execution Time"])

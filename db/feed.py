@@ -18,6 +18,8 @@ from db.networks import BEGIN
 RING = 128
 """Blocks that are remembered: a reorganisation deeper than this has all wallets read again."""
 
+MOST_WAITING = 10_000  # reads that are counted with a block; of more, batches are sent for by beat's next tick
+
 _LOCK = """
 SELECT 1 FROM feed_cursor
  WHERE network = %(network)s AND block_number IS NOT DISTINCT FROM %(before)s
@@ -44,8 +46,9 @@ WITH changed AS (
     SELECT w.wallet_id, a.change FROM changed AS a JOIN watched AS w ON w.account = a.account
      WHERE w.network = %(network)s
 ), waiting AS MATERIALIZED (
-    SELECT count(*) FROM touches AS t
-     WHERE t.network = %(network)s AND t.due_at <= now() + %(gathered)s AND %(gathered)s > interval '0'
+    SELECT count(*) FROM (SELECT FROM touches AS t
+                           WHERE t.network = %(network)s AND t.due_at <= now() + %(gathered)s
+                             AND %(gathered)s > interval '0' LIMIT %(most_waiting)s) AS owed
 ), touched AS (
     SELECT h.wallet_id, greatest(%(number)s, ahead.block_number) AS block_number,
            CASE WHEN ahead.block_number IS NULL THEN h.change END AS change,
@@ -116,7 +119,7 @@ UPDATE feed_cursor AS c
  WHERE c.network = %(network)s AND f.network = c.network AND f.number = %(fork)s
 """
 
-_KNOWN = "SELECT number, hash FROM feed_blocks WHERE network = %(network)s"
+_KNOWN = "SELECT number, hash FROM feed_blocks WHERE network = %(network)s AND number <= %(up_to)s"
 
 # From here on nothing is missing; what was before may be. So whoever has a row of before is read again, by pieces
 # (db.networks.make_due). The first time, or where all wallets come by the cadence anyway, nobody has to be.
@@ -213,6 +216,7 @@ def advance(connection: Connection, network: NetworkName, before: Cursor, block:
         "sees_native": block.sees_native,
         "deprecated": block.deprecated,
         "ring": RING,
+        "most_waiting": MOST_WAITING,
         "lease": LEASE,
         "orphaned_to": before.orphaned_to,
         **step._asdict(),
@@ -220,9 +224,9 @@ def advance(connection: Connection, network: NetworkName, before: Cursor, block:
     return Followed(*connection.exec_driver_sql(_ADVANCE, parameters).one())
 
 
-def known_blocks(connection: Connection, network: NetworkName) -> dict[int, bytes]:
+def known_blocks(connection: Connection, network: NetworkName, *, up_to: int) -> dict[int, bytes]:
     """The hashes that the last blocks had when they were followed, by number."""
-    rows = connection.exec_driver_sql(_KNOWN, {"network": network})
+    rows = connection.exec_driver_sql(_KNOWN, {"network": network, "up_to": up_to})
     return {number: bytes(block_hash) for number, block_hash in rows}
 
 

@@ -119,7 +119,7 @@ feed_cursor = Table(
         Integer,
         nullable=False,
         server_default=text("0"),
-        comment="answers in a row that the next block is not there yet",
+        comment="how often in a row the next block was asked for in vain",
     ),
     Column("next_at", Moment, nullable=False, server_default=text("to_timestamp(0)")),
     Column("followed_at", Moment),

@@ -21,10 +21,17 @@ _LEAVE = """
 UPDATE feed_cursor SET since = CASE WHEN %(follows)s THEN since END, due_below = NULL, due_spread = %(spread)s
  WHERE network = %(network)s
 """
-# Wallets whose network was changed are read there, and owe nothing here.
+# Wallets whose network was changed are read there, and owe nothing here; nor do those that are gone (a wallet takes its
+# touches along, but not where triggers are off). None is due long after its wallet is: a clock was wrong.
 _FORGET_STRAYS = """
-DELETE FROM touches AS t USING sync_schedule AS s
- WHERE t.network = %(network)s AND s.wallet_id = t.wallet_id AND s.network <> t.network
+DELETE FROM touches AS t
+ WHERE t.network = %(network)s
+   AND NOT EXISTS (SELECT FROM sync_schedule AS s WHERE s.wallet_id = t.wallet_id AND s.network = t.network)
+"""
+_MEND_DUES = """
+UPDATE touches AS t SET due_at = now() FROM sync_schedule AS s
+ WHERE t.network = %(network)s AND t.due_at > now() + interval '10 minutes'
+   AND s.wallet_id = t.wallet_id AND t.due_at > s.next_sync_at
 """
 _FALL_BACK = """
 UPDATE feed_cursor
@@ -63,6 +70,7 @@ def note_decision(
     """
     connection.exec_driver_sql(_DECIDE, {"network": network, **decision._asdict()})
     connection.exec_driver_sql(_FORGET_STRAYS, {"network": network})
+    connection.exec_driver_sql(_MEND_DUES, {"network": network})
     if decision.policy != before.policy and (decision.policy == "every_block" or before.policy == "feed"):
         connection.exec_driver_sql(_LEAVE, {"network": network, "spread": spread, "follows": decision.follows})
         connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})

@@ -80,7 +80,8 @@ SELECT out_since, network_state.reason, coalesce(back_at > now() - interval '1 m
                   ORDER BY next_sync_at LIMIT 1), false),
        n.source, o.chain_id, o.token, o.decimals,
        CASE WHEN f.policy = 'feed' AND coalesce(f.good_until <= now(), true) THEN 'cadence'
-            WHEN coalesce(f.decided_at <= now() - interval '1 minute', true) THEN 'cadence'
+            WHEN coalesce(f.decided_at NOT BETWEEN now() - interval '1 minute' AND now() + interval '1 minute', true)
+                 THEN 'cadence'
             ELSE f.policy END,
        coalesce(f.read_every, 0),
        CASE WHEN f.decided_at > now() - interval '1 minute' THEN f.stretch ELSE 1 END,

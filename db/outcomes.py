@@ -19,14 +19,15 @@ from db.requests import CHANNEL
 # written    What is older never overwrites: by the block, and within one block by the time of the read. Two kinds of
 #            balances any block overwrites: one of another source (db.sources), and one that was read before its wallet
 #            was forgotten.
-# served     A read serves the touches of its block and of those before it (db.touches).
+# served     A read serves the touches of its block and of those before it (db.touches). What a network is owed that its
+#            wallet has left, nobody can serve: that goes as well, for its blocks say nothing of this one's.
 # owed       Those of later blocks are due again in as many seconds as they are blocks away, or when its failure says.
 # told       Only those that may be awaited are told of (db.requests): commits that tell something go one after another.
 _RECORD = """
 WITH ended AS (
     DELETE FROM leases WHERE token = %(token)s RETURNING claimed_at, network
 ), claim AS (
-    SELECT max(claimed_at) AS claimed_at, max(n.first_source) AS first_source
+    SELECT max(claimed_at) AS claimed_at, max(e.network) AS network, max(n.first_source) AS first_source
       FROM ended AS e JOIN networks AS n ON n.name = e.network WHERE n.source IS NOT DISTINCT FROM %(source)s::smallint
 ), outcome AS (
     SELECT * FROM unnest(
@@ -51,7 +52,7 @@ WITH ended AS (
  RETURNING s.wallet_id, s.claimed_at, s.forgotten_at,
            s.requested_at > s.claimed_at AND s.requested_at <= clock_timestamp() AS asked_again,
            s.requested_at > s.claimed_at - interval '1 minute' AS awaited,
-           o.usdt, o.native, o.block_number, o.block_time, o.one_block, o.due
+           o.usdt, o.native, o.block_number, o.block_time, o.one_block, o.due, c.network
 ), forgotten AS MATERIALIZED (
     SELECT wallet_id, forgotten_at FROM recorded WHERE forgotten_at IS NOT NULL
 ), written AS (
@@ -87,13 +88,14 @@ _RECORD_FREE = {"locked": _FREE, "outcome": "free"}
 _TOUCHES = """, served AS (
     DELETE FROM touches AS t USING recorded AS r
      WHERE t.wallet_id = r.wallet_id
-       AND r.usdt IS NOT NULL AND t.block_number <= r.block_number
+       AND (t.network <> r.network OR (r.usdt IS NOT NULL AND t.block_number <= r.block_number))
 ), owed AS (
     UPDATE touches AS t
        SET due_at = CASE WHEN r.usdt IS NULL THEN to_timestamp(r.due)
-                         ELSE now() + interval '1 second' * least(t.block_number - r.block_number, 60) END
+                         ELSE now() + interval '1 second' * least(t.block_number - r.block_number, 600) END
       FROM recorded AS r
-     WHERE t.wallet_id = r.wallet_id AND NOT coalesce(r.usdt IS NOT NULL AND t.block_number <= r.block_number, false)
+     WHERE t.wallet_id = r.wallet_id AND t.network = r.network
+       AND NOT coalesce(r.usdt IS NOT NULL AND t.block_number <= r.block_number, false)
 )"""
 _STATEMENTS = {
     (pass_over, follows): _RECORD.format(**way, touches=_TOUCHES if follows else "")

@@ -45,10 +45,16 @@ WITH held AS MATERIALIZED (
 _COUNT_TOUCHED = f"SELECT count(*) FROM (SELECT FROM {OWED_TOUCHES} AND t.due_at <= now() LIMIT %(bound)s) AS owed"
 
 
+# For a statement with CTEs `at`, of the cursor, and `new`, of wallets that come to be watched.
+_IN_RING = """
+    UPDATE feed_blocks AS f SET wallet_ids = f.wallet_ids || (SELECT array_agg(wallet_id) FROM new)
+      FROM at WHERE f.network = %(network)s AND f.number = at.block_number AND EXISTS (SELECT FROM new)"""
+
 # Under a lock on the cursor. Either the feed's next step sees these wallets, or it was before, and then the cursor is
 # at its block already: so from the cursor's block on nothing is missed. A read at that block is owed: until then nobody
-# knows what the blocks have done between the wallet's row and the cursor.
-_WATCH = """
+# knows what the blocks have done between the wallet's row and the cursor. Should that block be orphaned, nobody knows
+# what it and those before it had done to the wallet, so it counts as one that the block names (`_IN_RING`).
+_WATCH = f"""
 WITH at AS MATERIALIZED (
     SELECT block_number FROM feed_cursor WHERE network = %(network)s FOR SHARE
 ), new AS (
@@ -57,6 +63,7 @@ WITH at AS MATERIALIZED (
 ), watching AS (
     INSERT INTO watched AS w (wallet_id, network, account) SELECT wallet_id, %(network)s, account FROM new
         ON CONFLICT (wallet_id) DO UPDATE SET network = EXCLUDED.network, account = EXCLUDED.account
+), in_ring AS ({_IN_RING}
 )
 INSERT INTO touches AS t (wallet_id, block_number, network, usdt_change, due_at)
 SELECT wallet_id, block_number, %(network)s, NULL, now() + %(lease)s FROM new, at WHERE block_number IS NOT NULL
@@ -86,6 +93,7 @@ WITH at AS MATERIALIZED (
     SELECT b.wallet_id, at.block_number, %(network)s, NULL, now()
       FROM new JOIN balance_cache AS b USING (wallet_id), at WHERE b.block_number >= at.since ORDER BY b.wallet_id
         ON CONFLICT (wallet_id, block_number) DO UPDATE SET usdt_change = NULL
+), in_ring AS ({_IN_RING}
 )
 UPDATE feed_cursor SET watched_up_to = (SELECT wallet_id FROM piece ORDER BY wallet_id DESC LIMIT 1)
  WHERE network = %(network)s AND watched_up_to IS NOT NULL
@@ -104,10 +112,11 @@ _AT = "SELECT block_number, since FROM feed_cursor WHERE network = %(network)s"
 
 _TOLD = """
 SELECT a.wallet_id, max(t.block_number),
-       coalesce(sum(t.usdt_change) FILTER (WHERE t.block_number > a.before AND t.block_number <= a.read), 0)::text,
-       bool_or(t.usdt_change IS NULL)
+       coalesce(sum(n.change) FILTER (WHERE t.block_number > a.before AND t.block_number <= a.read), 0)::text,
+       bool_or(n.change IS NULL)
   FROM unnest(%(ids)s::uuid[], %(row_blocks)s::bigint[], %(read_blocks)s::bigint[]) AS a (wallet_id, before, read)
-  JOIN touches AS t USING (wallet_id)
+  JOIN touches AS t ON t.wallet_id = a.wallet_id AND t.network = %(network)s
+ CROSS JOIN LATERAL (SELECT nullif(t.usdt_change, 'NaN') AS change) AS n
  GROUP BY a.wallet_id
 """
 
@@ -159,12 +168,12 @@ def covered(connection: Connection, network: NetworkName) -> Covered:
     return NOT_COVERED if row is None else Covered(*row)
 
 
-def told(connection: Connection, reads: Sequence[tuple[UUID, int, int]]) -> dict[UUID, Told]:
-    """What the feed says of wallets, each with the block of its row and the block that was read.
+def told(connection: Connection, network: NetworkName, reads: Sequence[tuple[UUID, int, int]]) -> dict[UUID, Told]:
+    """What the feed of a network says of wallets, each with the block of its row and the block that was read.
 
     Of those that no block has touched since their last read it says nothing: they are not in it.
     """
     ids, row_blocks, read_blocks = map(list, zip(*reads, strict=True)) if reads else ([], [], [])
-    asked = {"ids": ids, "row_blocks": row_blocks, "read_blocks": read_blocks}
+    asked = {"network": network, "ids": ids, "row_blocks": row_blocks, "read_blocks": read_blocks}
     rows = connection.exec_driver_sql(_TOLD, asked)
     return {wallet: Told(owed, int(usdt), unknown) for wallet, owed, usdt, unknown in rows}

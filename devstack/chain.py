@@ -124,6 +124,7 @@ class Chain:
         """
         ours = [[self._raw(call), block] for call, block in calls]
         self.ask("anvil_reorg", depth, ours)
+        self.ask("evm_setTime", int(time.time()))  # the node would go on from the time of the last block that stayed
 
     def _raw(self, call: Call) -> dict[str, str]:
         sender = "0x" + (call.sender or self.owner).hex()

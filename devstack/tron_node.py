@@ -138,6 +138,8 @@ class TronNode:
             return []
         traced = self.evm("debug_traceBlockByHash", block["hash"], {"tracer": "callTracer"}).get("result") or []
         traces = {each["txHash"]: each["result"] for each in traced}
+        if len(traces) < len(block["transactions"]):
+            return []  # it was replaced
         return tron_history.infos(block, traces, self._contracts(block), visible=is_visible(body))
 
     def _full(self, number: str) -> Body | None:
@@ -146,7 +148,7 @@ class TronNode:
         if block is None:
             return None
         receipts = self.evm("eth_getBlockReceipts", block["hash"])["result"] if block["transactions"] else []
-        return tron_history.with_receipts(block, receipts)
+        return None if receipts is None else tron_history.with_receipts(block, receipts)  # None: it was replaced
 
     def _contracts(self, block: Body) -> set[str]:
         """Which of those that a block's transactions are sent to have code."""

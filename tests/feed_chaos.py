@@ -1,285 +1,196 @@
-"""Chains whose blocks a test makes, with transfers in each of them, and an audit of all that is written meanwhile.
+"""Networks that are followed while each block has transfers, with endpoints that hang or lag, and chains that fork."""
 
-A *market* makes a chain's blocks and knows what each wallet had after each block, of chains too that are gone since. A
-*gate* stands before a node: it counts whose balances are asked for, shows a chain that is some blocks behind, or hangs.
-"""
-
-import json
-import random
 import re
-import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from time import time
-from typing import Any
-from uuid import UUID, uuid4
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
 
-import psycopg
-from ledger_of_forks import Ledger
-from proxy import Exchange, Proxy, passed_on, proxy
-from scene import Scene
+from conftest import migrate
+from feed_audit import FeedAudit, await_all
+from gates import Gate, gates
+from market import BLOCK_SECONDS, HURRY_SECONDS, Market, crowd
+from scene import NEVER, Restartable, Scene
 
-from devstack import contracts
-from devstack.chain import BALANCE_OF, Chain
-from devstack.contracts import Call
-from devstack.seed import SeededWallet
-from devstack.servers import ServerFailed, wait_for
-from devstack.stack import SOLID_LAG, LocalChain, base58_address
+from devstack.seed import SeededWallet, fund_all, insert
+from devstack.servers import free_port, postgres, redis_server, wait_for
+from devstack.stack import SOLID_LAG, LocalChain, settings
 
-MARK = bytes.fromhex("acc0cafeacc0cafe")
-"""All accounts of wallets begin so: requests are searched for them."""
-ACCOUNT = re.compile(MARK.hex() + r"[0-9a-f]{24}")
+BOUND = 2  # blocks after which a change must show
+SOME_BLOCKS = 4
+DEEP = 70
+AHEAD = 2  # blocks of transfers that are followed and then gone, at the most
+MOST_TRANSFERS = 55  # in a block of the local chains
 
-BLOCK_SECONDS = 1.0
-HURRY_SECONDS = 0.1
-USDT, NATIVE = 10**9, 10**18  # that each wallet has at first
+FALLS = re.compile(r"feed_stands_still|freshness_policy .*before=feed .*policy=cadence")
 
-# Whatever is written to the cache, each touch that is noted, and each one that went though no row is of its block.
-_WATCH = """
-CREATE TABLE written (
-    n bigserial PRIMARY KEY, wallet_id uuid, usdt numeric, native numeric, block_number bigint, claimed_at timestamptz,
-    written_at timestamptz DEFAULT clock_timestamp(), checked bool DEFAULT false
-);
-CREATE TABLE noted (n bigserial PRIMARY KEY, wallet_id uuid, block_number bigint);
-CREATE TABLE lost (wallet_id uuid, block_number bigint);
-CREATE FUNCTION watch_rows() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
-    INSERT INTO written (wallet_id, usdt, native, block_number, claimed_at)
-    VALUES (NEW.wallet_id, NEW.usdt_balance, NEW.native_balance, NEW.block_number, NEW.last_synced);
-    RETURN NULL;
-END $$;
-CREATE FUNCTION watch_touches() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
-    IF TG_OP = 'INSERT' THEN
-        INSERT INTO noted (wallet_id, block_number) VALUES (NEW.wallet_id, NEW.block_number);
-    ELSIF NOT EXISTS (SELECT FROM balance_cache
-                       WHERE wallet_id = OLD.wallet_id AND block_number >= OLD.block_number) THEN
-        INSERT INTO lost VALUES (OLD.wallet_id, OLD.block_number);
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER watch AFTER INSERT OR UPDATE ON balance_cache FOR EACH ROW EXECUTE FUNCTION watch_rows();
-CREATE TRIGGER watch AFTER INSERT OR DELETE ON touches FOR EACH ROW EXECUTE FUNCTION watch_touches();
+LEASE = {"SYNC_LEASE": "24"}
+"""Requests end after a sixth of it: another endpoint is asked while one hangs."""
+
+# Few wallets travel together, so that few are enough for following blocks to be the cheapest way.
+FILE = """\
+[ethereum]
+block_seconds = 1
+fastest_block_seconds = 0.1
+most_wallets = {{revert = {per_batch}, return = {per_batch}, multicall3 = {per_batch}, single = {per_batch}}}
+
+[tron]
+block_seconds = 1
+fastest_block_seconds = 0.1
+most_wallets = {{return = {per_batch}, single = {per_batch}}}
 """
 
 
-def crowd(network: str, count: int, first: int) -> list[SeededWallet]:
-    """So many wallets of one network, each with enough native coin for the fees of a whole test."""
-    made = []
-    for number in range(first, first + count):
-        account = MARK + number.to_bytes(12)
-        address = base58_address(account) if network == "tron" else "0x" + account.hex()
-        made.append(SeededWallet(uuid4(), uuid4(), network, address, account, USDT, NATIVE))
-    return made
+@dataclass
+class Chaos:
+    """Networks that are followed, and all that can be done to them."""
 
-
-class Market(threading.Thread):
-    """Makes the blocks of one chain at its pace, with random transfers of its wallets in them, until it is over."""
-
-    def __init__(self, local: LocalChain, wallets: Sequence[SeededWallet], transfers: int) -> None:
-        super().__init__(daemon=True)
-        self.local, self.chain, self.wallets = local, Chain(local.evm.url), wallets
-        self.transfers, self.pace = transfers, BLOCK_SECONDS
-        self.lag = 0 if local.node is local.evm else SOLID_LAG
-        self.ledger = Ledger()
-        self.dice = random.Random(local.evm.name)
-        self.making = threading.RLock()
-        self.over = threading.Event()
-        self.failure: Exception | None = None
-        self.chain.make_no_blocks()
-        for wallet in wallets:
-            self.ledger.note(wallet.account, 0, (wallet.usdt, wallet.native))
-
-    def run(self) -> None:
-        try:
-            while not self.over.wait(self.pace):
-                with self.making:
-                    self.make_block(self.dice.randrange(self.transfers + 1))
-        except Exception as failure:  # noqa: BLE001  whatever it is, the test tells of it
-            self.failure = failure
+    scene: Scene
+    markets: dict[str, Market]
+    of_network: dict[str, list[Gate]]
+    """What stands before the endpoints of each network, the best one first."""
+    audit: FeedAudit
+    fallen: int = 0
+    """How often the feed had been given up before the disaster."""
 
     @property
-    def head(self) -> int:
-        return self.chain.head()
+    def gates(self) -> list[Gate]:
+        return list(chain.from_iterable(self.of_network.values()))
 
-    @property
-    def final(self) -> int:
-        """The newest block that is read."""
-        return self.head - self.lag
+    def await_blocks(self, blocks: int = SOME_BLOCKS) -> None:
+        """So many more blocks on each chain."""
+        wanted = [(market, market.head + blocks) for market in self.markets.values()]
+        for market, head in wanted:
+            wait_for(lambda: market.head >= head, *market.local.servers, what="blocks")  # noqa: B023
 
-    def make_block(self, transfers: int = 0) -> None:
-        """One block, now."""
-        happens = [self._something() for _ in range(transfers)]
-        of_owner = [each for each in happens if each[0].sender is None]
-        happens = [each for each in happens if each[0].sender] + of_owner[:2]  # these take much of a block's gas
-        self.chain.make_block(*(call for call, _ in happens))
-        self._note({account for _, parties in happens for account in parties}, self.head)
+    def time_passes(self) -> None:
+        """What a killed worker held is free again."""
+        self.scene.end_leases(self.scene.tokens())
+        self.scene.rows("UPDATE feed_cursor SET lease_until = now() WHERE lease_token IS NOT NULL")
 
-    def _something(self) -> tuple[Call, list[bytes]]:
-        """A transaction of two wallets, and whose balances it changes."""
-        token = self.local.token
-        one, other, third = (wallet.account for wallet in self.dice.sample(self.wallets, 3))
-        some = self.dice.randrange(1, 1000)
-        calls: list[tuple[Call, list[bytes]]] = [
-            (contracts.transfer(token, other, some, one), [one, other]),
-            (contracts.transfer(token, one, some, one), [one]),
-            (contracts.transfer(token, other, 10 * USDT * USDT, one), [one]),  # it fails, and costs a fee
-            (contracts.transfer_from(token, one, other, some, third), [one, other, third]),
-            (contracts.payment(other, some, one), [one, other]),
-            (contracts.mint(token, [one, other], [some, 2 * some]), [one, other]),
-        ]
-        return self.dice.choices(calls, weights=[8, 1, 1, 1, 2, 1])[0]
+    def all_follow(self) -> bool:
+        found = "SELECT count(*) FROM feed_cursor WHERE policy = 'feed' AND since IS NOT NULL"
+        return bool(self.scene.value(found) == len(self.markets))
 
-    def reorganise(self, depth: int) -> None:
-        """Put other blocks in the place of the newest ones: half of them are empty, the others have transfers."""
-        with self.making:
-            head = self.head
-            fork = head - depth
-            gone = self.ledger.touched_since(fork)
-            calls, parties = list[tuple[Call, int]](), dict[int, set[bytes]]()
-            for block in sorted({0, depth // 2, depth - 1}):
-                call, touched = self._something()
-                self._may_send(call)
-                calls.append((call, block))
-                parties[fork + 1 + block] = set(touched)
-            begin = time()
-            self.chain.reorganise(depth, *calls)
-            self.ledger.forks.append((fork, begin, time()))
-            if self.head != head:
-                raise ServerFailed(f"{self.head} instead of {head} after a reorganisation")
-            self._note(gone | parties.pop(fork + 1), fork + 1)
-            for block, accounts in sorted(parties.items()):
-                self._note(accounts, block)
+    def falls(self) -> int:
+        """How often the feed was given up for the cadence."""
+        logs = "".join(log.read_text(errors="replace") for log in self.scene.folder.glob("worker-*.log"))
+        return len(FALLS.findall(logs))
 
-    def _may_send(self, call: Call) -> None:
-        if call.sender:
-            self.chain.ask("anvil_impersonateAccount", "0x" + call.sender.hex())
+    def cadence_comes(self) -> None:
+        """An interval passes for what was read before the feed began, or began anew: that comes by the cadence."""
+        falls = self.falls()
+        if falls > self.fallen and self.all_follow():
+            self.fallen = falls
+            self.scene.make_due()
 
-    def _note(self, accounts: set[bytes], block: int) -> None:
-        """Keep what these accounts had after a block."""
-        some, asked = sorted(accounts), list[tuple[str, Sequence[Any]]]()
-        for account in some:
-            data = "0x" + BALANCE_OF + account.hex().rjust(64, "0")
-            asked.append(("eth_call", ({"to": "0x" + self.local.token.hex(), "data": data}, hex(block))))
-            asked.append(("eth_getBalance", ("0x" + account.hex(), hex(block))))
-        held = [int(each, 16) for each in self.chain.ask_all(asked)]
-        for account, usdt, native in zip(some, held[::2], held[1::2], strict=True):
-            self.ledger.note(account, block, (usdt, native))
+    def heals(self) -> None:
+        """Every change shows no more than two blocks after the one that made it, and no read is owed."""
+        with ExitStack() as still:
+            for market in self.markets.values():
+                still.enter_context(market.making)
+                market.make_block(market.transfers)
+                for _ in range(market.lag + BOUND):
+                    market.make_block()
+            for network in self.markets:
+                await_all(
+                    self.scene,
+                    lambda network=network: self.is_shown(network),  # type: ignore[misc]
+                    lambda network=network: f"{self.audit.wrong_rows(network)} {self.owed()}",  # type: ignore[misc]
+                    f"{network} to be shown",
+                )
+            await_all(self.scene, lambda: not self.audit.touches(), self.owed, "no read to be owed")
 
+    def is_shown(self, network: str) -> bool:
+        self.cadence_comes()
+        return not self.audit.wrong_rows(network)
 
-class Gate:
-    """Stands before one node, and has it hang or lag when it is told to."""
+    def gone_back(self, network: str) -> int:
+        """How often a network's feed has gone back, or begun anew, as it does where it knows no block that stayed."""
+        found = "SELECT reorganisations + jumps FROM feed_cursor WHERE network = %s"
+        return int(self.scene.value(found, network))
 
-    def __init__(self, behind_proxy: Proxy, *, lags: int = 0) -> None:
-        self.proxy, self.lags = behind_proxy, lags
-        self.reads_lag = 0  # blocks, more than the node's blocks do
-        self.reads: Counter[str] = Counter()
-        self._lock, self._open = threading.Lock(), threading.Event()
-        self._open.set()
-        behind_proxy.fault = self._pass
+    def followed_and_gone(self, network: str, depth: int) -> None:
+        """So many blocks are gone, all of which had been followed, and whose wallets had been read."""
+        market = self.markets[network]
+        at = "SELECT block_number FROM feed_cursor WHERE network = %s"
+        with market.making:
+            for _ in range(min(depth, AHEAD)):
+                market.make_block(market.transfers)
+            self.scene.wait_for(lambda: bool(self.scene.value(at, network) == market.final), "the newest block")
+            self.scene.wait_for(lambda: self.is_shown(network), "its wallets to be read")
+            market.reorganise(depth)
 
-    @contextmanager
-    def hung(self) -> Iterator[None]:
-        """For the block requests are taken and not answered."""
-        self._open.clear()
-        try:
-            yield
-        finally:
-            self.let_through()
+    def forks(self, network: str, depth: int) -> None:
+        """Twice in a row."""
+        for _ in range(2):
+            self.await_blocks(1)
+            self.followed_and_gone(network, depth)
 
-    def let_through(self) -> None:
-        """What waits here goes on."""
-        self._open.set()
+    def forks_deeply(self, network: str) -> None:
+        """As many blocks are gone as few chains ever lost."""
+        market = self.markets[network]
+        known = "SELECT count(*) FROM feed_blocks WHERE network = %s"
+        market.pace = HURRY_SECONDS
+        self.scene.wait_for(lambda: bool(self.scene.value(known, network) > DEEP), "enough blocks to be followed")
+        market.pace = BLOCK_SECONDS
+        self.followed_and_gone(network, DEEP)
 
-    def _pass(self, exchange: Exchange) -> None:
-        asked = exchange.body.decode()
-        with self._lock:
-            self.reads.update(ACCOUNT.findall(asked))
-        self._open.wait()
-        method = exchange.json.get("method")
-        lags = self.lags + (self.reads_lag if method == "eth_call" else 0)
-        if lags and method in {"eth_call", "eth_getBlockByNumber"}:
-            newest = Chain(self.proxy.node).head() - lags
-            parameters, place = exchange.json["params"], int(method == "eth_call")
-            if parameters[place] == "latest":
-                parameters[place] = hex(newest)
-            elif int(parameters[place], 16) > newest:
-                exchange.send({"jsonrpc": "2.0", "id": exchange.json["id"], "result": None})
-                return
-            exchange.body = json.dumps(exchange.json).encode()
-        passed_on(exchange)
+    def owed(self) -> str:
+        return f"{self.scene.rows('SELECT * FROM touches')} {self.scene.rows('SELECT * FROM feed_cursor')}"
 
 
 @contextmanager
-def gates(*nodes: tuple[str, int]) -> Iterator[list[Gate]]:
-    """A gate before each of these nodes, given by the URL and by how many blocks it lags."""
-    with ExitStack() as opened:
-        made = []
-        for url, lags in nodes:
-            made.append(Gate(opened.enter_context(proxy(url)), lags=lags))
-        yield made
-        for gate in made:
-            gate.let_through()
+def chaos_of(
+    folder: Path, chains: Mapping[str, LocalChain], wallets: int, nodes: Mapping[str, Sequence[int]], **more: str
+) -> Iterator[Chaos]:
+    """Networks that are followed, with so many wallets of all together.
 
-
-class FeedAudit:
-    """Holds every row that is written against the markets' ledgers. Made before the processes begin."""
-
-    def __init__(self, scene: Scene, markets: dict[str, Market]) -> None:
-        self.scene, self.markets = scene, markets
-        self.accounts: dict[UUID, tuple[Market, bytes]] = {
-            wallet.id: (market, wallet.account) for market in markets.values() for wallet in market.wallets
+    `nodes`: the endpoints of each network that there is to be, by how many blocks each of them lags; `more`: settings.
+    """
+    with ExitStack() as started:
+        database = Restartable(partial(postgres, folder, free_port()))
+        queue = Restartable(partial(redis_server, folder, free_port()))
+        for server in (database, queue):
+            started.callback(server.stop)
+            server.start()
+        migrate(database.server.url)
+        of_network = {
+            network: started.enter_context(gates(*((chains[network].node.url, lag) for lag in lags)))
+            for network, lags in nodes.items()
         }
-        with psycopg.connect(scene.env["DATABASE_URL"], autocommit=True) as connection:
-            connection.execute(_WATCH)
-            # After a gap everything has changed at once, and no event says why: as these chains have always been.
-            for network in markets:
-                connection.execute("INSERT INTO change_rates VALUES (%s, 1000000, 900000, 0)", [network])
-
-    def check_written(self) -> int:
-        """Every row written since the last check is what its wallet had at that block. How many rows those were."""
-        rows = self.scene.rows("UPDATE written SET checked = true WHERE NOT checked RETURNING *")
-        for row in rows:
-            market, account = self.accounts[row["wallet_id"]]
-            shown = int(row["usdt"]), int(row["native"])
-            begin, end = row["claimed_at"].timestamp(), row["written_at"].timestamp()
-            with market.making:
-                had = market.ledger.could_be_read(account, row["block_number"], begin, end)
-            ledger = market.ledger
-            assert shown in had, f"{row} where there was {had}: {ledger.entries[account]}, forks {ledger.forks}"
-        assert self.scene.rows("SELECT * FROM lost") == [], "touches that no read has served"
-        for market in self.markets.values():
-            if market.failure:
-                raise ServerFailed("no blocks are made any more") from market.failure
-        return len(rows)
-
-    def wrong_rows(self, network: str) -> list[str]:
-        """The wallets of a network whose rows are not what they have at its newest block that is read."""
-        market = self.markets[network]
-        found = "SELECT wallet_id, usdt_balance, native_balance FROM balance_cache"
-        rows = {
-            row["wallet_id"]: (int(row["usdt_balance"]), int(row["native_balance"])) for row in self.scene.rows(found)
+        each = wallets // len(nodes)
+        crowds = {network: crowd(network, each, at * each) for at, network in enumerate(nodes)}
+        seeded: list[SeededWallet] = [wallet for those in crowds.values() for wallet in those]
+        fund_all(chains, seeded)
+        insert(database.server.url, seeded)
+        (folder / "networks.toml").write_text(FILE.format(per_batch=max(each // 8, 2)))
+        env = settings(database.server.url, queue.server.url, **chains) | NEVER | LEASE
+        env |= {"FEED": "on", "NETWORKS_FILE": str(folder / "networks.toml")}
+        for network in chains:
+            urls = [gate.proxy.url for gate in of_network.get(network, [])]
+            env |= {f"{network.upper()}_RPC_URLS": ",".join(urls), f"{network.upper()}_RPS": "1000"}
+        scene = Scene(folder, env | more, seeded, dict(chains), {"postgres": database, "redis": queue})
+        markets = {
+            network: Market(chains[network], those, max(min(each // 20, MOST_TRANSFERS), 2), lag=lag_of(network, more))
+            for network, those in crowds.items()
         }
-        final = market.final
-        wrong = []
-        for wallet in market.wallets:
-            held = market.ledger.held(wallet.account, final)
-            if rows.get(wallet.id) != held:
-                wrong.append(f"{wallet.account.hex()[-4:]}: {rows.get(wallet.id)} instead of {held}")
-        return wrong
-
-    def touches(self) -> int:
-        """Reads that are owed."""
-        return int(self.scene.value("SELECT count(*) FROM touches"))
-
-    def noted(self) -> Counter[str]:
-        """How many touches there ever were of each account."""
-        found = self.scene.rows("SELECT wallet_id, count(*) AS touches FROM noted GROUP BY wallet_id")
-        return Counter({self.accounts[row["wallet_id"]][1].hex(): row["touches"] for row in found})
+        made = Chaos(scene, markets, of_network, FeedAudit(scene, markets))
+        with scene.stack:
+            scene.begin()
+            for market in markets.values():
+                market.start()
+                scene.stack.callback(market.join)
+                scene.stack.callback(market.over.set)
+            scene.wait_for(made.all_follow, "every network to be followed")
+            made.fallen = -1
+            made.heals()
+            made.audit.begins()
+            yield made
 
 
-def await_all(scene: Scene, condition: Callable[[], bool], told: Callable[[], str], what: str) -> None:
-    """Wait for something, and say what there was instead where it does not come."""
-    try:
-        wait_for(condition, *scene.running, what=what, pause=0.1)
-    except ServerFailed as failure:
-        raise ServerFailed(f"{failure}\n{told()}") from None
+def lag_of(network: str, more: Mapping[str, str]) -> int:
+    """Blocks from the newest one to the one that is read."""
+    return SOLID_LAG if network == "tron" and more.get("TRON_FINALITY") != "latest" else 0

@@ -21,6 +21,7 @@ WORK = ("tests/unit/test_work_counts.py",)
 METRICS = ("tests/unit/test_ops_metrics.py",)
 METRICS_RUN = ("tests/integration/test_ops.py",)
 REASONS = ("tests/unit/test_reasons.py", "tests/integration/test_no_value_shown.py")
+RACES = ("tests/integration/test_feed_races.py",)
 FIRST_CONNECTION = ("tests/integration/test_first_connection.py",)
 CHECK_REDIS = ("tests/integration/test_check_redis.py",)
 CERTIFICATES = ("tests/unit/test_certificate_files.py",)
@@ -1143,5 +1144,20 @@ GUARDS = (
         " AND coalesce(t.hopeless_read, 0) = 0",
         "",
         FRESHNESS,
+    ),
+    Guard(
+        "what was missed is counted before the cursor is shared with other batches",
+        "worker/sync/batch.py",
+        "            count_missed(connection, self.claim.network, **missed)\n",
+        "            lock_since(connection, self.claim.network)\n"
+        "            count_missed(connection, self.claim.network, **missed)\n",
+        RACES,
+    ),
+    Guard(
+        "a touch that is noted while a batch reads is served by it, whatever the network was kept fresh by",
+        "worker/sync/batch.py",
+        "state.freshness.touches or state.freshness.since is not None",
+        "state.freshness.touches",
+        RACES,
     ),
 )

@@ -95,10 +95,10 @@ def test_nor_where_each_wallet_takes_requests_of_its_own(
     redis.Redis.from_url(redis_process.url).flushall()
     env = settings("postgresql://127.0.0.1:1/none", redis_process.url, ethereum, tron)
     more = {name: env[name] for name in env if name.startswith("TRON_") and name not in {"TRON_RPC_URLS", "TRON_RPS"}}
-    more["SYNC_LEASE"] = "24"  # a read has ten seconds
+    more["SYNC_LEASE"] = "48"  # a read has twenty seconds
     with proxy(tron.node.url) as before, before.faulty(only_single):
         # The first batch is as large as the best way takes: how the node is read shows only then.
-        contest(redis_process.url, before.url, readers=1, per_second=20, seconds=0.1, **more)
-        found = contest(redis_process.url, before.url, readers=4, per_second=20, seconds=8, **more)
+        contest(redis_process.url, before.url, readers=1, per_second=10, seconds=0.1, **more)
+        found = contest(redis_process.url, before.url, readers=4, per_second=10, seconds=14, **more)
     assert found.failed == 0
     assert found.read > 0

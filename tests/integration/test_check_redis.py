@@ -26,6 +26,8 @@ RIGHTS = "~bal:* resetchannels +@all"
 def own_redis(tmp_path: Path) -> Iterator[Server]:
     with redis_server(tmp_path) as server:
         yield server
+        with closing(redis.Redis.from_url(server.url)) as client:
+            client.config_set("save", "")  # one that cannot save does not end when it is told to
 
 
 def user_of(server: Server, rules: str) -> str:

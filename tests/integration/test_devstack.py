@@ -99,6 +99,21 @@ def test_blocks_are_put_in_the_place_of_others(still: tuple[local.Chain, bytes])
     assert chain.balance_of(token, new, hex(chain.head() - 2)) == 0, "it is in the second of the three"
 
 
+def test_the_chain_of_a_fork_goes_on_at_the_time_of_the_others(still: tuple[local.Chain, bytes]) -> None:
+    """Not at that of the last block that stayed: then its blocks would be old as soon as they are there."""
+    chain, _ = still
+
+    def time_of_next() -> int:
+        chain.mine()
+        return int(chain.ask("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
+    first = time_of_next()
+    wait_for(lambda: time_of_next() > first + 1, what="some seconds to pass", pause=0.2)
+    before = time_of_next()
+    chain.reorganise(chain.head() - 1)
+    assert time_of_next() >= before
+
+
 def test_nobody_is_let_into_its_database_without_the_password(postgres_server: Server) -> None:
     user, _, rest = postgres_server.url.removeprefix("postgresql://").partition(":")
     with pytest.raises(psycopg.OperationalError, match="no password supplied"):

@@ -13,7 +13,8 @@ from config.settings import worker_settings
 from db.session import transaction
 from db.touches import count_touched
 from devstack import contracts
-from worker.feed.follow import LEAST_FLOOR, follow
+from worker.feed.follow import follow
+from worker.feed.step import LEAST_FLOOR
 from worker.sync.batch import sync_due
 
 

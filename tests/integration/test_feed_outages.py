@@ -17,7 +17,7 @@ from db.session import transaction
 from devstack.chain import Chain
 from devstack.servers import anvil, tron_node
 from devstack.stack import ETHEREUM_CHAIN_ID, TRON_CHAIN_ID
-from worker.feed.follow import LEAST_CATCH_UP
+from worker.feed.gap import LEAST_CATCH_UP
 
 Settings = Callable[..., None]
 MINUTES, HOURS = 600, 36_000  # seconds

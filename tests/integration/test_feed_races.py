@@ -57,7 +57,7 @@ def test_what_is_written_ahead_of_the_feed_is_read_once_more(covered: Followed) 
     with psycopg.connect(covered.tables.dsn) as other:
         other.execute("SELECT FROM feed_cursor FOR UPDATE")
         assert not reach(covered.network, covered.newest(), 0.0)
-    covered.rows("UPDATE feed_cursor SET lease_token = gen_random_uuid(), lease_until = now() + interval '1 hour'")
+    covered.rows("UPDATE feed_cursor SET lease_token = gen_random_uuid(), lease_until = now() + interval '9 seconds'")
     covered.read_all()
     assert covered.row(0)["block_number"] == covered.newest()
     assert covered.touches() == [(0, None)]

@@ -31,8 +31,23 @@ delays = st.floats(-60, 60)  # clocks may differ, and by more than a block takes
 def test_a_block_that_was_there_makes_the_delay_a_little_shorter_and_one_that_was_late_sets_it(
     delay: float, age: float, block: float
 ) -> None:
-    assert next_delay(delay, age, block, misses=1) == age
-    assert next_delay(delay, age, block, misses=0) == pytest.approx(delay - SHORTER * block)
+    assert next_delay(delay, age, block, misses=1) == min(age, delay + block)
+    assert next_delay(delay, age, block, misses=0) == pytest.approx(min(delay, age) - SHORTER * block)
+
+
+@given(delay=delays, block=seconds, misses=st.integers(0, 50))
+def test_a_block_that_nobody_asked_for_in_time_does_not_have_the_next_ones_asked_for_late(
+    delay: float, block: float, misses: int
+) -> None:
+    """Else a feed would stay behind for as long as its workers or nodes once were, and count as up to date."""
+    assert next_delay(delay, 1e9, block, misses=misses) <= delay + block
+
+
+@given(age=delays, block=seconds)
+def test_a_delay_that_was_too_long_is_no_longer_than_the_age_of_a_block_that_was_there(
+    age: float, block: float
+) -> None:
+    assert next_delay(1e9, age, block, misses=0) < age
 
 
 @given(age=delays, block=seconds)

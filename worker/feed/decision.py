@@ -91,7 +91,8 @@ def _facts(settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Curso
         deprecated=at.deprecated and at.source == at.registered_id,
         sees_native=at.sees_native,
         lag=max(at.now - at.next_at, 0.0) / seconds if followed else None,
-        silent=0.0 if at.followed_at is None else at.now - at.followed_at,
+        # An answer of a moment that is still to come was noted by a clock that was wrong: it says nothing.
+        silent=0.0 if at.followed_at is None else abs(at.now - at.followed_at),
     )
 
 

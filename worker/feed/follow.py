@@ -18,7 +18,6 @@ from config.network_settings import Chain
 from config.networks import NetworkName
 from config.settings import WorkerSettings, worker_settings
 from db import feed, feed_cursor
-from db.feed import Seen, Step
 from db.feed_cursor import Cursor
 from db.session import transaction, until_done
 from db.touches import watch_more
@@ -26,8 +25,12 @@ from worker.errors import OverBudget, ReadFailed, Unsupported
 from worker.feed.blocks import FeedBlock
 from worker.feed.decision import DECIDED_EACH, decide
 from worker.feed.fork import newest_common
+from worker.feed.gap import LEAST_CATCH_UP, is_dearer_than_a_sweep, is_elsewhere, is_of_the_block, looks_for_newest
 from worker.feed.reader import FeedReader, feed_reader_for
-from worker.feed.timing import first_delay, good_for, interval, merging, next_asking, next_delay, pause_after_miss
+from worker.feed.seen import seen
+from worker.feed.step import first_step, step_after
+from worker.feed.timing import BURST_PAUSE, ONE_BY_ONE, good_for, pause_after_miss
+from worker.reading.plausibility import tolerated_blocks
 
 T = TypeVar("T")
 
@@ -36,17 +39,8 @@ log = structlog.get_logger(__name__)
 BLOCKS_AT_ONCE = 50
 """Blocks that are followed by one task: then another one goes on, so that no process is kept for long."""
 
-LEAST_CATCH_UP = 3  # blocks; so few are followed one by one whatever a sweep would cost
-FLOOR_BLOCKS = 2
-"""So many blocks lie between two reads of a wallet that each block touches."""
-LEAST_FLOOR = 1.0  # seconds
 PATIENCE = 1.0  # seconds for which a round waits for a block that is late
 AFTER_FAILURE = 1.0  # seconds
-SETTLED = frozenset({"solid", "finalized"})
-"""The finalities at which no other block comes in the place of one."""
-BURST_PAUSE = 2  # blocks' time from one asking to the next where blocks become final in bursts
-ONE_BY_ONE = frozenset({"latest", "solid"})
-"""The finalities that blocks reach one after another. The others are those of epochs: many blocks at once."""
 
 
 class Progress(NamedTuple):
@@ -164,17 +158,28 @@ class Round:
 
     def _next(self, at: Cursor) -> bool:
         assert at.number is not None
-        block = self._fetch(at.number + 1, at)
-        if block is None:
-            self._note_miss(at)
-            return True
+        newest = self._newest_elsewhere(at.number, at) if looks_for_newest(at.misses) else None
+        try:
+            block = self._fetch(at.number + 1, at)
+        except ReadFailed as failure:
+            if newest is None or not is_of_the_block(failure):
+                raise
+            block = None
+        if block is not None:
+            return self._go_on(at, block)
+        if newest is not None:
+            return self._take_up(at, newest, gap=True, orphaned=newest.number < at.number)
+        self._note_miss(at)
+        return True
+
+    def _go_on(self, at: Cursor, block: FeedBlock) -> bool:
         if block.parent != at.hash:
             return self._go_back(at)
         self.in_a_row += 1
-        if self.in_a_row > LEAST_CATCH_UP and self._sweep_is_cheaper(at, block):
+        if self.in_a_row > LEAST_CATCH_UP and self._is_left_out(at, block):
             return self._take_up(at, gap=True)
-        step = self._step_after(at, block)
-        followed = self._write(lambda connection: feed.advance(connection, self.network, at, _seen(block), step))
+        step = step_after(self.chain, at, block)
+        followed = self._write(lambda connection: feed.advance(connection, self.network, at, seen(block), step))
         if followed is None:
             return False  # another process was faster
         self.due += followed.due
@@ -182,36 +187,36 @@ class Round:
             log.error("token_deprecated", network=self.network, block=block.number)
         return True
 
-    def _sweep_is_cheaper(self, at: Cursor, block: FeedBlock) -> bool:
+    def _is_left_out(self, at: Cursor, block: FeedBlock) -> bool:
         """Whether it takes fewer requests to read all wallets than to follow every block up to the newest one.
 
         How many there are is told by the next one's time: a block is as old when it can be read as the last one was.
         """
-        gap = (at.now - block.time - at.delay) / self.chain.network.block_seconds
-        return gap * 2 > -(-(at.wallets or 0) // self.reader.reader.max_wallets) and gap > LEAST_CATCH_UP
+        blocks = (at.now - block.time - at.delay) / self.chain.network.block_seconds
+        return is_dearer_than_a_sweep(blocks, at.wallets or 0, self.reader.reader.max_wallets)
 
-    def _take_up(self, at: Cursor, *, gap: bool = False, orphaned: bool = False) -> bool:
+    def _newest_elsewhere(self, number: int, at: Cursor) -> FeedBlock | None:
+        """The newest block, if the one after this number cannot be the next one that the chain makes."""
+        block = self._fetch(None, at)
+        far = block is not None and is_elsewhere(block.number, number, tolerated_blocks(self.reader.reader.facts))
+        return block if far else None
+
+    def _take_up(
+        self, at: Cursor, block: FeedBlock | None = None, *, gap: bool = False, orphaned: bool = False
+    ) -> bool:
         """Go on at the newest block. After a `gap` nobody knows what was in it: all wallets are read again.
 
         `orphaned`: the block that was followed last is not the chain's any more.
         """
-        block = self._fetch(None, at)
+        block = block or self._fetch(None, at)
         if block is None:
             self._note_miss(at)
             return False
         gap = gap or at.since is not None
-        usual = self.chain.network.block_seconds
-        step = Step(
-            source=at.registered_id,
-            finality=self.chain.finality,
-            delay=first_delay(at.now - block.time, usual),
-            block_seconds=usual,
-            next_at=at.now + pause_after_miss(0, usual),
-            good_for=self._good_for,
-        )
+        step = first_step(self.chain, at, block)
 
         def jump(connection: Connection) -> bool:
-            return feed.jump(connection, self.network, at, _seen(block), step, all_due=gap, orphaned=orphaned)
+            return feed.jump(connection, self.network, at, seen(block), step, all_due=gap, orphaned=orphaned)
 
         if not self._write(jump):
             return False
@@ -223,9 +228,9 @@ class Round:
     def _go_back(self, at: Cursor) -> bool:
         """The chain has another block where the cursor is: find the last one that it still has, and go on there."""
         with transaction() as connection:
-            known = feed.known_blocks(connection, self.network)
+            known = feed.known_blocks(connection, self.network, up_to=at.number or 0)
         fork = newest_common(known, at.number or 0, lambda number: self._fetch(number, at))
-        if fork is None:
+        if fork is None or not known.keys() >= {*range(fork, (at.number or 0) + 1)}:  # whom did the others touch?
             return self._take_up(at, gap=True, orphaned=True)
         depth = (at.number or 0) - fork
         log.warning("reorganisation", network=self.network, block=at.number, depth=depth, finality=self.chain.finality)
@@ -233,24 +238,6 @@ class Round:
 
     def _fetch(self, number: int | None, at: Cursor) -> FeedBlock | None:
         return self.reader.block(number, at.now, self.deadline)
-
-    def _step_after(self, at: Cursor, block: FeedBlock) -> Step:
-        network = self.chain.network
-        seconds = interval(block.time, at.time, network.block_seconds, network.fastest_block_seconds)
-        delay = next_delay(at.delay, at.now - block.time, seconds, misses=at.misses)
-        wait, gathered = merging(block.number, at.read_every, network.block_seconds)
-        return Step(
-            source=at.registered_id,
-            finality=self.chain.finality,
-            delay=delay,
-            block_seconds=seconds,
-            next_at=next_asking(at.now, block.time, delay, seconds) if self._one_by_one else at.now,
-            good_for=self._good_for,
-            floor=timedelta(seconds=max(FLOOR_BLOCKS * seconds, LEAST_FLOOR)),
-            merge=timedelta(seconds=wait),
-            gathered=timedelta(seconds=gathered),
-            settled=self.chain.finality in SETTLED,
-        )
 
     @property
     def _one_by_one(self) -> bool:
@@ -266,31 +253,23 @@ class Round:
         pause, oldest = timedelta(seconds=seconds), self.chain.max_head_age
         # A node that says so for longer than a block may be old has stopped.
         stopped = oldest > 0 and at.time is not None and at.now - at.time > oldest + self.chain.network.block_seconds
-        good_for = timedelta(0) if stopped else self._good_for
-        self._write(lambda of: feed_cursor.note_not_there(of, self.network, pause=pause, good_for=good_for))
+        self._write(
+            lambda of: feed_cursor.note_not_there(
+                of, self.network, pause=pause, good_for=self._good_for, is_good=not stopped
+            )
+        )
 
     def _note_failure(self, failure: ReadFailed) -> None:
         """The attempts have said it. For how long the feed stands still is what decides (`worker.feed.policy`)."""
         blind = failure.code if isinstance(failure, Unsupported) else None
         wait = failure.retry_after or AFTER_FAILURE if isinstance(failure, OverBudget) else AFTER_FAILURE
-        pause = timedelta(seconds=wait if blind is None else DECIDED_EACH)
-        self._write(lambda connection: feed_cursor.note_failure(connection, self.network, pause=pause, blind=blind))
+        pause = min(timedelta(seconds=wait if blind is None else DECIDED_EACH), feed_cursor.LONGEST_PAUSE)
+        in_vain = is_of_the_block(failure)
+        self._write(
+            lambda of: feed_cursor.note_failure(
+                of, self.network, pause=pause, good_for=self._good_for, blind=blind, in_vain=in_vain
+            )
+        )
 
     def _write(self, work: Callable[..., T]) -> T:
         return until_done(work, self.deadline)
-
-
-def _seen(block: FeedBlock) -> Seen:
-    """A block as the tables are told of it: each account once. 0: nothing of the token moved."""
-    accounts = list(block.touched)
-    changes = [block.usdt.get(account, 0) for account in accounts]
-    return Seen(
-        number=block.number,
-        hash=block.hash,
-        parent=block.parent,
-        time=block.time,
-        accounts=accounts,
-        changes=changes,
-        sees_native=block.sees_native,
-        deprecated=block.deprecated,
-    )

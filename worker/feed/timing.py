@@ -21,6 +21,15 @@ LATE = 0.5
 due so soon (``db.network_state``), so all of them are read with that block's, unless it is as late as this.
 """
 
+BURST_PAUSE = 2
+"""Blocks' time from one asking to the next where blocks become final in bursts."""
+
+ONE_BY_ONE = frozenset({"latest", "solid"})
+"""The finalities that blocks reach one after another. The others are those of epochs: many blocks at once."""
+
+SETTLED = frozenset({"solid", "finalized"})
+"""The finalities at which no other block comes in the place of one."""
+
 GOOD_BLOCKS, LEAST_GOOD = 3, 15.0
 """A feed counts as up to date for so many blocks, or so many seconds, after nodes last answered it."""
 
@@ -44,11 +53,12 @@ def next_delay(delay: float, age: float, block_seconds: float, *, misses: int) -
     """The delay after a block that was `age` seconds old when it was had, after so many answers that it is not there.
 
     A clock that is wrong does no harm: only differences to it count. A block that was late for longer than the pauses
-    last was so because a node stood still, which says little of the next one.
+    last was so because a node stood still, or nobody asked for it, which says little of the next one. Where the delay
+    was too long nobody would notice: each block would be there when it is asked for, however old.
     """
     if not misses:
-        return delay - SHORTER * block_seconds
-    return age if misses <= len(PAUSES) else min(age, delay + LONGER * block_seconds)
+        return min(delay, age) - SHORTER * block_seconds
+    return min(age, delay + (sum(PAUSES) if misses <= len(PAUSES) else LONGER) * block_seconds)
 
 
 def pause_after_miss(misses: int, block_seconds: float) -> float:

@@ -91,7 +91,7 @@ class FeedCheck:
         ]
 
         def ask(connection: Connection) -> tuple[Covered, dict[UUID, Told]]:
-            return covered(connection, self.claim.network), told(connection, reads)
+            return covered(connection, self.claim.network), told(connection, self.claim.network, reads)
 
         at, of_wallets = until_done(ask, self.deadline)
         self._at = at if self.follows else NOT_COVERED

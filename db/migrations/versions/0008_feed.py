@@ -105,7 +105,7 @@ COMMENTS = (
     ("COLUMN feed_cursor.blind", "the code of the failure for which no endpoint can be followed"),
     ("COLUMN feed_cursor.arrival_delay", "seconds from a block''s time to when nodes have it"),
     ("COLUMN feed_cursor.block_seconds", "seconds from the block before to this one"),
-    ("COLUMN feed_cursor.misses", "answers in a row that the next block is not there yet"),
+    ("COLUMN feed_cursor.misses", "how often in a row the next block was asked for in vain"),
     ("COLUMN feed_cursor.good_until", "until when the feed counts as up to date"),
     ("COLUMN feed_cursor.missed_usdt", "changes of USDT that were believed and that no event explained"),
     ("COLUMN feed_cursor.missed_native", "changes of the native coin in wallets that no block had touched"),
