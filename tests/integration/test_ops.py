@@ -330,11 +330,13 @@ def test_counters_go_on_after_a_restart_and_begin_anew_with_redis(
     known, (node,) = shared(made.settings, "tron")
     known.requests.add(node, 5, failed="throttled", waited=1.5)
     known.requests.add_batch("synced", 480, lost=True)
+    known.requests.add_denied([node])
     known.requests.send()
     for picture in (made.run(), passes().run()):
         found = of(picture, "tron")
         assert found.work.requests == {"127.0.0.1:2": 5}
-        assert found.work.failed_reads == {("127.0.0.1:2", "throttled"): 1}
+        denied = "127.0.0.1:2", "change_unconfirmed"
+        assert found.work.failed_reads == {("127.0.0.1:2", "throttled"): 1, denied: 1}
         assert (found.work.batches["synced"], found.work.lost_batches) == (1, 1)
         assert (found.work.batch_sizes[500], found.work.batch_wallets) == (1, 480)
         assert found.work.budget_wait_seconds == 1.5
