@@ -119,7 +119,7 @@ UPDATE feed_cursor AS c
  WHERE c.network = %(network)s AND f.network = c.network AND f.number = %(fork)s
 """
 
-_KNOWN = "SELECT number, hash FROM feed_blocks WHERE network = %(network)s AND number <= %(up_to)s"
+_KNOWN = "SELECT number, hash FROM feed_blocks WHERE network = %(network)s"
 
 # From here on nothing is missing; what was before may be. So whoever has a row of before is read again, by pieces
 # (db.networks.make_due). The first time, or where all wallets come by the cadence anyway, nobody has to be.
@@ -224,9 +224,9 @@ def advance(connection: Connection, network: NetworkName, before: Cursor, block:
     return Followed(*connection.exec_driver_sql(_ADVANCE, parameters).one())
 
 
-def known_blocks(connection: Connection, network: NetworkName, *, up_to: int) -> dict[int, bytes]:
+def known_blocks(connection: Connection, network: NetworkName) -> dict[int, bytes]:
     """The hashes that the last blocks had when they were followed, by number."""
-    rows = connection.exec_driver_sql(_KNOWN, {"network": network, "up_to": up_to})
+    rows = connection.exec_driver_sql(_KNOWN, {"network": network})
     return {number: bytes(block_hash) for number, block_hash in rows}
 
 

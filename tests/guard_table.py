@@ -12,6 +12,8 @@ AUTH = (
 SNAPSHOT = ("tests/unit/test_snapshot.py",)
 FEED = ("tests/unit/test_feed_blocks.py",)
 EXPLAINED = ("tests/unit/test_explained.py",)
+FEED_DIRTY = ("tests/integration/test_feed_dirty.py",)
+FEED_GAP = ("tests/unit/test_feed_gap.py",)
 TIMING = ("tests/unit/test_feed_timing.py",)
 FEED_READER = ("tests/unit/test_feed_reader.py",)
 CONTACT = ("tests/unit/test_first_contact.py",)
@@ -253,9 +255,156 @@ GUARDS = (
     Guard(
         "the delay of blocks is learnt",
         "worker/feed/timing.py",
-        "return age if misses <= len(PAUSES) else",
-        "return delay if misses <= len(PAUSES) else",
+        "return min(age, delay +",
+        "return min(delay, delay +",
         TIMING,
+    ),
+    Guard(
+        "a block that nobody asked for in time is late for that alone",
+        "worker/feed/timing.py",
+        "(sum(PAUSES) if misses <= len(PAUSES) else LONGER)",
+        "(1e9 if misses <= len(PAUSES) else LONGER)",
+        TIMING,
+    ),
+    Guard(
+        "a delay is no longer than a block that was there is old",
+        "worker/feed/timing.py",
+        "return min(delay, age) -",
+        "return delay -",
+        TIMING,
+    ),
+    Guard(
+        "a block that nobody gives is left out: there is a newer one",
+        "worker/feed/gap.py",
+        "return abs(newest - followed) > tolerated",
+        "return False",
+        FEED_GAP,
+    ),
+    Guard(
+        "a block that nobody gives is left out: the cursor is above the chain",
+        "worker/feed/gap.py",
+        "return abs(newest - followed) > tolerated",
+        "return newest - followed > tolerated",
+        FEED_GAP,
+    ),
+    Guard(
+        "a block that nobody gives is left out: also one that cannot be read",
+        "worker/feed/follow.py",
+        "if newest is None or not is_of_the_block(failure):",
+        "if newest is None or is_of_the_block(failure):",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a block that nobody gives is left out: failures of the block are counted",
+        "db/feed_cursor.py",
+        "misses = misses + %(in_vain)s::int",
+        "misses = misses + 0 * %(in_vain)s::int",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a sum that no account can have is not known",
+        "worker/feed/seen.py",
+        "abs(change) < MOST_USDT",
+        "True",
+        FEED_GAP,
+    ),
+    Guard(
+        "a change that is no number is not known",
+        "db/touches.py",
+        "nullif(t.usdt_change, 'NaN')",
+        "t.usdt_change",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a wallet that came after its payment loses it with the block",
+        "db/touches.py",
+        " AND EXISTS (SELECT FROM new)",
+        " AND false",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a clock that was ahead: an asking is not put off",
+        "db/feed_cursor.py",
+        "THEN now() ELSE next_at END",
+        "THEN next_at ELSE next_at END",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a clock that was ahead: a lease ends",
+        "db/feed_cursor.py",
+        "lease_until NOT BETWEEN now() AND now() + %(lease)s",
+        "lease_until <= now()",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a clock that was ahead: silence is noticed",
+        "worker/feed/decision.py",
+        "abs(at.now - at.followed_at)",
+        "at.now - at.followed_at",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a clock that was ahead: the feed is not good for longer",
+        "db/feed_cursor.py",
+        "good_until = least(coalesce(good_until, now()), now() + %(good_for)s)",
+        "good_until = coalesce(good_until, now())",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a clock that was ahead: a touch is due",
+        "db/freshness_policy.py",
+        "t.due_at > now() + interval '10 minutes'",
+        "false",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a clock that was ahead: a decision of the future is none",
+        "db/network_state.py",
+        "f.decided_at NOT BETWEEN now() - interval '1 minute' AND now() + interval '1 minute'",
+        "f.decided_at <= now() - interval '1 minute'",
+        ("tests/integration/test_feed_races.py",),
+    ),
+    Guard(
+        "a node that stands still does not have the feed taken up again",
+        "db/feed_cursor.py",
+        "followed_at = CASE WHEN %(is_good)s THEN now() ELSE followed_at END",
+        "followed_at = now()",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a reorganisation across a forgotten block has all wallets read",
+        "worker/feed/follow.py",
+        "if fork is None or not known.keys() >= {*range(fork, (at.number or 0) + 1)}:",
+        "if fork is None:",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "what another network owes says nothing",
+        "db/touches.py",
+        "t.wallet_id = a.wallet_id AND t.network IS NOT DISTINCT FROM %(network)s",
+        "t.wallet_id = a.wallet_id AND (true OR t.network IS NOT DISTINCT FROM %(network)s)",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "what another network owed goes with a read",
+        "db/outcomes.py",
+        "(t.network <> r.network OR (r.usdt",
+        "(false OR (r.usdt",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a touch without its wallet is forgotten",
+        "db/freshness_policy.py",
+        "NOT EXISTS (SELECT FROM sync_schedule AS s WHERE s.wallet_id = t.wallet_id AND s.network = t.network)",
+        "EXISTS (SELECT FROM sync_schedule AS s WHERE s.wallet_id = t.wallet_id AND s.network <> t.network)",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a touch that no read reaches costs little",
+        "db/outcomes.py",
+        "least(t.block_number - r.block_number, 600)",
+        "least(t.block_number - r.block_number, 60)",
+        FEED_DIRTY,
     ),
     Guard(
         "a block of the future is not waited for",

@@ -9,10 +9,10 @@ from followed import Followed, forget_nodes
 from proxy import Exchange, Fault, passed_on
 from structlog.testing import capture_logs
 
-from db.feed_cursor import cursor as cursor_of
 from db.freshness_policy import fall_back
 from db.networks import make_due
 from db.session import transaction
+from db.touches import told
 from devstack import contracts
 from worker.feed.follow import follow
 from worker.feed.gap import IN_VAIN
@@ -85,12 +85,13 @@ def test_a_block_that_nobody_can_give_any_more_is_left_out_and_all_wallets_are_r
     followed: Followed, fault: Callable[[int], Fault]
 ) -> None:
     followed.begin()
-    before = followed.cursor()["block_number"]
+    before, misses = followed.cursor()["block_number"], followed.cursor()["misses"]
     followed.happens(followed.give(0, 50))
     followed.net.chain.mine(FAR)
     with followed.net.proxy.faulty(fault(before + 1)), capture_logs() as logs:
         follow_in_vain(followed, 2)
         assert followed.cursor()["jumps"] == 0, "it may be there the next time"
+        assert followed.cursor()["misses"] == misses + 2
         followed.rows("UPDATE feed_cursor SET misses = %s", IN_VAIN)
         follow_in_vain(followed, 3)
     assert [log["before"] for log in logs if log["event"] == "feed_jumped"] == [before]
@@ -233,13 +234,22 @@ def test_a_wallet_of_before_the_feed_that_was_paid_before_it_was_watched_loses_i
 
 
 @ON_EVM
-def test_after_a_reorganisation_across_a_block_that_was_forgotten_all_wallets_are_read(followed: Followed) -> None:
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        "DELETE FROM feed_blocks WHERE number = %s - 1",
+        "UPDATE feed_blocks SET number = number + 1000 WHERE number < %s",
+    ],
+)
+def test_after_a_reorganisation_across_a_block_that_was_forgotten_all_wallets_are_read(
+    followed: Followed, spoilt: str
+) -> None:
     followed.begin()
     followed.happens(followed.give(0, 50), followed.give(1, 60), followed.give(2, 70))
     followed.follow()
     followed.serve()
     followed.is_quiet()
-    followed.rows("DELETE FROM feed_blocks WHERE number = %s", followed.newest() - 1)
+    followed.rows(spoilt, followed.newest())
     followed.net.chain.reorganise(3)
     followed.net.chain.mine()
     followed.follow()
@@ -255,10 +265,10 @@ def test_a_touch_of_a_network_that_its_wallet_has_left_goes_with_the_first_read(
     add = "INSERT INTO touches (wallet_id, block_number, network, usdt_change, due_at) VALUES (%s, %s, %s, %s, now())"
     followed.rows(add, followed.ids[0], 70_000_000, "another", 5)
     followed.rows(add, followed.ids[0], 70_000_001, "another", None)
+    with transaction() as connection:
+        assert told(connection, followed.network, [(followed.ids[0], 1, 2)]) == {}
     followed.happens(followed.give(0, 50))
     followed.follow()
-    with transaction() as connection:
-        assert cursor_of(connection, followed.network).number == followed.newest()
     followed.serve()
     assert followed.usdt()[0] == 1050
     assert followed.touches() == []

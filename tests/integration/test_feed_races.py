@@ -81,12 +81,13 @@ def test_a_worker_without_the_feed_decides_nothing(covered: Followed, settings: 
     assert covered.cursor() == before
 
 
-def test_a_policy_that_nobody_has_decided_on_for_a_minute_is_the_cadence(covered: Followed) -> None:
+@pytest.mark.parametrize("decided_at", ["now() - interval '2 minutes'", "now() + interval '1 year'"])
+def test_a_policy_that_nobody_has_decided_on_for_a_minute_is_the_cadence(covered: Followed, decided_at: str) -> None:
     covered.rows("UPDATE feed_cursor SET policy = 'every_block', read_every = 1, stretch = 4, decided_at = now()")
     with transaction() as connection:
         claim_due(connection, covered.network, limit=1, lease=HOUR, ahead=2 * HOUR)
     assert covered.rows("SELECT FROM leases") == [], "it looks half a second ahead"
-    covered.rows("UPDATE feed_cursor SET decided_at = now() - interval '2 minutes'")
+    covered.rows(f"UPDATE feed_cursor SET decided_at = {decided_at}")
     covered.read_all()
     idle, active = worker_settings().sync_interval_idle, worker_settings().sync_interval_active
     assert all(active * 0.5 <= seconds <= idle for seconds in seconds_until_due(covered))

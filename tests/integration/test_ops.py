@@ -107,6 +107,7 @@ def test_what_real_workers_do_is_served_and_nothing_secret_with_it(
     fund(tron, [wallet for wallet in seeded if wallet.network == "tron"])
     database_url = as_role(env["DATABASE_URL"], SUPERUSER)
     running_env = stack_settings(database_url, env["REDIS_URL"], ethereum, tron)
+    running_env["SYNC_INTERVAL_ACTIVE"] = "10"  # what a process has counted, it sends with its next batch
     key = f"{SECRET}-key"
     ops_env = {
         **running_env,
@@ -329,11 +330,13 @@ def test_counters_go_on_after_a_restart_and_begin_anew_with_redis(
     known, (node,) = shared(made.settings, "tron")
     known.requests.add(node, 5, failed="throttled", waited=1.5)
     known.requests.add_batch("synced", 480, lost=True)
+    known.requests.add_denied([node])
     known.requests.send()
     for picture in (made.run(), passes().run()):
         found = of(picture, "tron")
         assert found.work.requests == {"127.0.0.1:2": 5}
-        assert found.work.failed_reads == {("127.0.0.1:2", "throttled"): 1}
+        denied = "127.0.0.1:2", "change_unconfirmed"
+        assert found.work.failed_reads == {("127.0.0.1:2", "throttled"): 1, denied: 1}
         assert (found.work.batches["synced"], found.work.lost_batches) == (1, 1)
         assert (found.work.batch_sizes[500], found.work.batch_wallets) == (1, 480)
         assert found.work.budget_wait_seconds == 1.5

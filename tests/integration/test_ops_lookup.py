@@ -254,7 +254,7 @@ def test_the_process_of_ops_serves_the_page_and_the_look_up(
         session.auth = ("anybody", CANARIES[1])
         page = session.get(server.url, timeout=CAP)
         assert page.status_code == 200
-        assert 'id="tron"' in page.text
+        assert 'id="network-tron"' in page.text
         assert "Insert the first one" not in page.text
         found = session.get(f"{server.url}/find", params={"q": str(wallet)}, timeout=CAP)
         assert TRON_ADDRESS in found.text

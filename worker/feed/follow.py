@@ -228,7 +228,7 @@ class Round:
     def _go_back(self, at: Cursor) -> bool:
         """The chain has another block where the cursor is: find the last one that it still has, and go on there."""
         with transaction() as connection:
-            known = feed.known_blocks(connection, self.network, up_to=at.number or 0)
+            known = feed.known_blocks(connection, self.network)
         fork = newest_common(known, at.number or 0, lambda number: self._fetch(number, at))
         if fork is None or not known.keys() >= {*range(fork, (at.number or 0) + 1)}:  # whom did the others touch?
             return self._take_up(at, gap=True, orphaned=True)
