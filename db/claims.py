@@ -143,8 +143,7 @@ def _touched(connection: Connection, state: State, limit: int, of_claim: dict[st
         return []
     overdue = count_lane(connection, of_claim["network"], USUAL, bound=1)
     most = max(limit // 2, 1) if overdue else limit
-    soon = timedelta(seconds=state.freshness.soon)
-    return list(connection.exec_driver_sql(TOUCHED, {**of_claim, "limit": most, "soon": soon}).all())
+    return list(connection.exec_driver_sql(TOUCHED, {**of_claim, "limit": most}).all())
 
 
 def claim_these(

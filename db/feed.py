@@ -18,8 +18,6 @@ from db.networks import BEGIN
 RING = 128
 """Blocks that are remembered: a reorganisation deeper than this has all wallets read again."""
 
-MOST_WAITING = 10_000  # reads that are counted with a block; of more, batches are sent for by beat's next tick
-
 _LOCK = """
 SELECT 1 FROM feed_cursor
  WHERE network = %(network)s AND block_number IS NOT DISTINCT FROM %(before)s
@@ -35,26 +33,28 @@ SELECT 1 FROM feed_cursor
 #           That holds only where no other block can come in the place of the row's (`settled`), and not for some blocks
 #           after a reorganisation: the row may be of one that is gone, which the feed has perhaps never seen.
 #           A wallet that is being deleted is waited for: a touch of it would have nothing to refer to.
-# due_at    Where reads are merged, wallets wait for the last block of some (`merge`), and are read with those that it
-#           touches. A wallet that has just been read waits a little (`floor`): one that each block touches costs a
-#           place in every second batch. One that fails waits for as long as its failure says.
-# waiting   Those that this block was waited for, and that a batch takes along now (`db.touches`).
+# due       Where reads are merged, wallets wait for the last block of some (`merge`). A wallet that has just been read
+#           waits a little (`floor`): one that each block touches costs a place in every second batch, and misses none
+#           by a hair. One that fails waits for as long as its failure says.
+# together  With the last block of some, those are due that have waited for it.
 _ADVANCE = """
 WITH changed AS (
     SELECT * FROM unnest(%(accounts)s::bytea[], %(changes)s::numeric[]) AS a (account, change)
 ), hit AS MATERIALIZED (
     SELECT w.wallet_id, a.change FROM changed AS a JOIN watched AS w ON w.account = a.account
      WHERE w.network = %(network)s
-), waiting AS MATERIALIZED (
-    SELECT count(*) FROM (SELECT FROM touches AS t
-                           WHERE t.network = %(network)s AND t.due_at <= now() + %(gathered)s
-                             AND %(gathered)s > interval '0' LIMIT %(most_waiting)s) AS owed
+), together AS (
+    UPDATE touches AS t SET due_at = now()
+     WHERE t.network = %(network)s AND t.due_at > now() AND t.due_at <= now() + %(gathered)s
+       AND t.block_number >= %(number)s - %(gathers)s AND t.block_number < %(number)s
+ RETURNING 1
 ), touched AS (
     SELECT h.wallet_id, greatest(%(number)s, ahead.block_number) AS block_number,
            CASE WHEN ahead.block_number IS NULL THEN h.change END AS change,
            CASE WHEN s.failures > 0 THEN greatest(s.next_sync_at, now())
-                ELSE greatest(now() + %(merge)s, least(s.claimed_at, now()) + %(floor)s) END AS due_at
+                WHEN due.at <= now() + %(floor)s / 4 THEN now() ELSE due.at END AS due_at
       FROM hit AS h JOIN sync_schedule AS s ON s.wallet_id = h.wallet_id
+     CROSS JOIN LATERAL (SELECT greatest(now() + %(merge)s, least(s.claimed_at, now()) + %(floor)s) AS at) AS due
       LEFT JOIN LATERAL (SELECT b.block_number FROM balance_cache AS b JOIN networks AS n ON n.name = %(network)s
                           WHERE b.wallet_id = h.wallet_id AND b.block_number >= %(number)s
                             AND coalesce(b.source, n.first_source) IS NOT DISTINCT FROM n.source
@@ -90,7 +90,7 @@ WITH changed AS (
     DELETE FROM feed_blocks WHERE network = %(network)s AND number <= %(number)s - %(ring)s
 )
 SELECT (SELECT count(*) FROM hit), (SELECT count(*) FROM noted),
-       (SELECT count(*) FROM noted WHERE due_at <= now()) + (SELECT count FROM waiting)
+       (SELECT count(*) FROM noted WHERE due_at <= now()) + (SELECT count(*) FROM together)
 """
 
 # The wallets of orphaned blocks are read again, at a block that nothing can be from that was orphaned: the highest that
@@ -165,7 +165,7 @@ class Step(NamedTuple):
     """What a step notes beside its block: values of `feed_cursor`. Seconds, and unix seconds for `next_at`.
 
     `floor`: from a wallet's last read to its next one for a touch. `merge`: for how long touches wait for a later
-    block. `gathered`: those that have no longer to wait than this have waited for this block; zero: none has.
+    block. `gathers`: those of so many blocks before this one have waited for it, and no longer than `gathered` more.
     `settled`: no other block can come in this one's place.
     """
 
@@ -178,6 +178,7 @@ class Step(NamedTuple):
     floor: timedelta = timedelta(0)
     merge: timedelta = timedelta(0)
     gathered: timedelta = timedelta(0)
+    gathers: int = 0
     settled: bool = False
 
 
@@ -216,7 +217,6 @@ def advance(connection: Connection, network: NetworkName, before: Cursor, block:
         "sees_native": block.sees_native,
         "deprecated": block.deprecated,
         "ring": RING,
-        "most_waiting": MOST_WAITING,
         "lease": LEASE,
         "orphaned_to": before.orphaned_to,
         **step._asdict(),

@@ -34,7 +34,7 @@ SELECT block_number, block_hash, date_part('epoch', block_time), since, policy, 
 _TAKE = """
 UPDATE feed_cursor SET lease_token = %(token)s, lease_until = now() + %(lease)s
  WHERE network = (SELECT network FROM feed_cursor WHERE network = %(network)s
-                       AND coalesce(lease_until NOT BETWEEN now() AND now() + %(lease)s, true)
+                       AND coalesce(lease_until NOT BETWEEN now() AND clock_timestamp() + %(lease)s, true)
                      FOR UPDATE SKIP LOCKED)
 """
 _LOCK_SINCE = "SELECT since FROM feed_cursor WHERE network = %(network)s FOR SHARE"

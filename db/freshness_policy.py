@@ -22,7 +22,8 @@ UPDATE feed_cursor SET since = CASE WHEN %(follows)s THEN since END, due_below =
  WHERE network = %(network)s
 """
 # Wallets whose network was changed are read there, and owe nothing here; nor do those that are gone (a wallet takes its
-# touches along, but not where triggers are off). None is due long after its wallet is: a clock was wrong.
+# touches along, but not where triggers are off). One that is due long after now, and not with its wallet, which fails,
+# was noted by a clock that was wrong.
 _FORGET_STRAYS = """
 DELETE FROM touches AS t
  WHERE t.network = %(network)s
@@ -31,7 +32,7 @@ DELETE FROM touches AS t
 _MEND_DUES = """
 UPDATE touches AS t SET due_at = now() FROM sync_schedule AS s
  WHERE t.network = %(network)s AND t.due_at > now() + interval '10 minutes'
-   AND s.wallet_id = t.wallet_id AND t.due_at > s.next_sync_at
+   AND s.wallet_id = t.wallet_id AND t.due_at <> s.next_sync_at
 """
 _FALL_BACK = """
 UPDATE feed_cursor
@@ -69,8 +70,9 @@ def note_decision(
     wait for a sweep, where the feed is left, and all where they are read once a block.
     """
     connection.exec_driver_sql(_DECIDE, {"network": network, **decision._asdict()})
-    connection.exec_driver_sql(_FORGET_STRAYS, {"network": network})
-    connection.exec_driver_sql(_MEND_DUES, {"network": network})
+    if decision.counted:  # now and then: both go through all touches
+        connection.exec_driver_sql(_FORGET_STRAYS, {"network": network})
+        connection.exec_driver_sql(_MEND_DUES, {"network": network})
     if decision.policy != before.policy and (decision.policy == "every_block" or before.policy == "feed"):
         connection.exec_driver_sql(_LEAVE, {"network": network, "spread": spread, "follows": decision.follows})
         connection.exec_driver_sql(MAKE_ALL_DUE, {"network": network, "begin": BEGIN})

@@ -31,9 +31,7 @@ class Freshness(NamedTuple):
     touches: bool = False
     """Reads are owed."""
     touched: bool = False
-    """Some of them are due, or soon."""
-    soon: float = 0.0
-    """What is owed within so many seconds travels along with what is due."""
+    """Some of them are due."""
 
 
 class State(NamedTuple):
@@ -66,12 +64,6 @@ class State(NamedTuple):
 NO_STATE = State()
 _OF_STATE: int = State._fields.index("freshness")
 
-# Reads that are merged wait for a later block, and half a block more where that one is late: so until then all of them
-# can be had (``worker.feed.timing.merging``). And whoever waits since its last read misses no batch by a hair.
-_SOON = """
-CASE WHEN f.policy = 'feed' THEN greatest(f.read_every - 0.5 * coalesce(f.block_seconds, 0), 0) ELSE 0 END
-""".strip()
-
 _LOCK = f"""
 SELECT out_since, network_state.reason, coalesce(back_at > now() - interval '1 minute', false),
        EXISTS (SELECT FROM leases WHERE network = %(network)s AND {WAITS}),
@@ -84,11 +76,11 @@ SELECT out_since, network_state.reason, coalesce(back_at > now() - interval '1 m
                  THEN 'cadence'
             ELSE f.policy END,
        coalesce(f.read_every, 0),
-       CASE WHEN f.decided_at > now() - interval '1 minute' THEN f.stretch ELSE 1 END,
+       CASE WHEN f.decided_at BETWEEN now() - interval '1 minute' AND now() + interval '1 minute'
+            THEN f.stretch ELSE 1 END,
        f.block_number, f.since, coalesce(f.sees_native, false),
        EXISTS (SELECT FROM touches WHERE network = %(network)s),
-       EXISTS (SELECT FROM touches WHERE network = %(network)s AND due_at <= now() + {_SOON} * interval '1 s'),
-       {_SOON}
+       EXISTS (SELECT FROM touches WHERE network = %(network)s AND due_at <= now())
   FROM network_state LEFT JOIN networks n ON n.name = network_state.network LEFT JOIN sources o ON o.id = n.source
   LEFT JOIN feed_cursor f ON f.network = network_state.network
  WHERE network_state.network = %(network)s FOR UPDATE OF network_state

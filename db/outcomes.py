@@ -22,6 +22,7 @@ from db.requests import CHANNEL
 # served     A read serves the touches of its block and of those before it (db.touches). What a network is owed that its
 #            wallet has left, nobody can serve: that goes as well, for its blocks say nothing of this one's.
 # owed       Those of later blocks are due again in as many seconds as they are blocks away, or when its failure says.
+#            One of a block that the feed has not come to, which perhaps no read ever reaches, is tried more rarely.
 #            Both find touches by their wallets' keys, whatever the planner knows of a table that grows within a minute.
 # told       Only those that may be awaited are told of (db.requests): commits that tell something go one after another.
 _RECORD = """
@@ -93,8 +94,10 @@ _TOUCHES = """, served AS (
 ), owed AS (
     UPDATE touches AS t
        SET due_at = CASE WHEN r.usdt IS NULL THEN to_timestamp(r.due)
-                         ELSE now() + interval '1 second' * least(t.block_number - r.block_number, 600) END
-      FROM recorded AS r
+                         ELSE now() + interval '1 second' * least(t.block_number - r.block_number,
+                                                                 CASE WHEN t.block_number > c.block_number
+                                                                      THEN 600 ELSE 60 END) END
+      FROM recorded AS r LEFT JOIN feed_cursor AS c ON c.network = r.network
      WHERE t.wallet_id = r.wallet_id AND t.wallet_id = ANY(ARRAY(SELECT wallet_id FROM recorded))
        AND t.network IS NOT DISTINCT FROM r.network
        AND NOT coalesce(r.usdt IS NOT NULL AND t.block_number <= r.block_number, false)

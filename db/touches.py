@@ -18,20 +18,18 @@ from db.claimed_wallets import WALLETS
 from db.networks import PIECE
 from db.windows import NAMED
 
-# A wallet whose network was changed is another wallet: its touches go with the next decision (db.freshness_policy).
-OWED_TOUCHES = """touches AS t JOIN sync_schedule AS of_wallet ON of_wallet.wallet_id = t.wallet_id
-                     WHERE t.network = %(network)s AND of_wallet.network = t.network"""
+# A wallet whose network was changed is another wallet: its touches go before long (db.freshness_policy).
+DUE_TOUCHES = """touches AS t JOIN sync_schedule AS of_wallet ON of_wallet.wallet_id = t.wallet_id
+                     WHERE t.network = %(network)s AND of_wallet.network = t.network AND t.due_at <= now()
+                       AND t.wallet_id NOT IN (SELECT unnest(wallet_ids) FROM leases WHERE network = %(network)s)"""
 
 # Whoever holds a wallet is reading it, and its touch is served or stays: so it is passed over, whatever its window is.
-# Two touches of one wallet are one read. What is due `soon` travels along: the batch goes out anyway.
+# Two touches of one wallet are one read.
 TOUCHED = f"""
-WITH held AS MATERIALIZED (
-    SELECT unnest(wallet_ids) AS wallet_id FROM leases WHERE network = %(network)s
-), free AS MATERIALIZED (
+WITH free AS MATERIALIZED (
     SELECT s.wallet_id, account, failures, last_changed_at, requested_at, forgotten_at, next_sync_at
       FROM (SELECT DISTINCT wallet_id
-              FROM (SELECT t.wallet_id FROM {OWED_TOUCHES}
-                       AND t.due_at <= now() + %(soon)s AND t.wallet_id NOT IN (SELECT wallet_id FROM held)
+              FROM (SELECT t.wallet_id FROM {DUE_TOUCHES}
                      ORDER BY t.due_at LIMIT %(limit)s) AS longest_owed) AS owed
       JOIN sync_schedule AS s USING (wallet_id)
 ), leased AS (
@@ -42,7 +40,7 @@ WITH held AS MATERIALIZED (
 {WALLETS}
 """
 
-_COUNT_TOUCHED = f"SELECT count(*) FROM (SELECT FROM {OWED_TOUCHES} AND t.due_at <= now() LIMIT %(bound)s) AS owed"
+_COUNT_TOUCHED = f"SELECT count(*) FROM (SELECT FROM {DUE_TOUCHES} LIMIT %(bound)s) AS owed"
 
 
 # For a statement with CTEs `at`, of the cursor, and `new`, of wallets that come to be watched.

@@ -59,7 +59,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("feed_behind_since_timestamp_seconds", "gauge", _NETWORK, "Since when the feed is behind its chain."),
     Metric("feed_missed_total", "counter", ("network", "asset"), "Changes that were read and that no block had told."),
     Metric("feed_touches", "gauge", _NETWORK, "Reads owed to wallets that a block touched."),
-    Metric("feed_oldest_touch_timestamp_seconds", "gauge", _NETWORK, "Since when the longest of them is owed."),
+    Metric(
+        "feed_oldest_touch_timestamp_seconds",
+        "gauge",
+        _NETWORK,
+        "Since when the longest of those is owed that nobody is making.",
+    ),
     Metric("feed_jumps_total", "counter", _NETWORK, "Gaps after which the feed went on at the head."),
     Metric("feed_reorganisations_total", "counter", _NETWORK, "Reorganisations that the feed has found."),
     # Endpoints, out of Redis.

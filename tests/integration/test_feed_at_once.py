@@ -24,6 +24,7 @@ from running import await_lock_wait
 from db import feed
 from db.feed import Seen, Step
 from db.feed_cursor import cursor as cursor_of
+from db.feed_cursor import take
 from db.session import engine, transaction
 from db.touches import watch
 from devstack.servers import wait_for
@@ -263,3 +264,13 @@ def test_a_new_wallet_is_watched_from_before_its_first_read(followed: Followed) 
         reading.result()
     followed.serve()
     assert followed.usdt()[3] == 5
+
+
+def test_a_lease_that_was_taken_while_another_process_looked_is_not_taken_for_one_of_a_wrong_clock(
+    followed: Followed,
+) -> None:
+    with engine().begin() as looking:
+        cursor_of(looking, followed.network)
+        with transaction() as faster:
+            assert take(faster, followed.network)
+        assert take(looking, followed.network) is None

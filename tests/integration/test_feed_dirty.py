@@ -160,12 +160,16 @@ def test_a_feed_that_no_node_answers_is_relied_on_for_no_longer_because_a_clock_
             assert followed.rows(good) == []
 
 
-def test_a_touch_that_was_put_off_by_a_clock_that_was_ahead_is_due_with_the_next_decision(followed: Followed) -> None:
+@pytest.mark.parametrize("ahead", ["1 hour", "1 year"])
+def test_a_touch_that_was_put_off_by_a_clock_that_was_ahead_is_due_with_the_next_decision(
+    followed: Followed, ahead: str
+) -> None:
     followed.begin()
     followed.happens(followed.give(0, 50))
     followed.follow()
-    followed.rows("UPDATE touches SET due_at = now() + interval '1 year'")
-    followed.rows("UPDATE feed_cursor SET decided_at = NULL, next_at = now()")
+    followed.rows("UPDATE sync_schedule SET next_sync_at = now() + interval '5 hours'")  # with the sweep
+    followed.rows("UPDATE touches SET due_at = now() + %s::interval", ahead)
+    followed.rows("UPDATE feed_cursor SET decided_at = NULL, counted_at = NULL, next_at = now()")
     follow(followed.network)
     followed.read()
     assert followed.usdt()[0] == 1050

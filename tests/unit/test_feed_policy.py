@@ -65,10 +65,10 @@ TABLE = {
     "one wallet": (tron(1), "every_block", "few_wallets"),
     "no wallet": (tron(0), "every_block", "few_wallets"),
     "as many as fit, Tron": (tron(1500), "every_block", "few_wallets"),
-    "one too many, Tron": (tron(1501), "feed", "many_wallets_merged"),
+    "one too many, Tron": (tron(1501), "feed", "many_wallets_free_plan"),
     "as many as fit, Ethereum": (ethereum(7341), "every_block", "few_wallets"),
     "one too many, Ethereum": (ethereum(7342), "feed", "many_wallets"),
-    "a million": (tron(10**6), "feed", "many_wallets_merged"),
+    "a million": (tron(10**6), "feed", "many_wallets_free_plan"),
     "a million, a large quota": (tron(10**6, daily_quota=10**6), "feed", "many_wallets"),
     # What keeps a network from being followed.
     "off": (tron(100_000, enabled=False), "cadence", "off"),
@@ -233,6 +233,21 @@ def test_what_changes_by_a_little_and_back_does_not_change_the_way_to_and_fro(
     assert len(set(ways[1:])) == 1 or known.wallets < SOME_WALLETS
 
 
+@pytest.mark.parametrize("block_seconds", [3.0, 3.2])
+def test_without_a_quota_a_network_at_a_bound_of_a_free_plan_keeps_what_it_had(block_seconds: float) -> None:
+    """At three seconds a block the bound is where merged reads are too many; at a little more, where others are not."""
+    counts = range(10_000, 3 * 10**6, 10_000)
+    ways = [choose(known(count, 500, block_seconds)) for count in counts]
+    turns = [at for at in range(1, len(counts)) if ways[at].reason != ways[at - 1].reason]
+    assert turns
+    for at in turns:
+        chosen, reasons = ways[at - 1], []
+        for count in (counts[at], counts[at - 1]) * 3:
+            chosen = choose(known(count, 500, block_seconds), chosen)
+            reasons.append(chosen.reason)
+        assert len(set(reasons[1:])) == 1
+
+
 def test_reads_are_merged_less_only_where_that_stays_clear_of_the_quota() -> None:
     merged = Choice("feed", "many_wallets", 72_889, 6.0, follows=True)
     barely = tron(100_000, daily_quota=round(87_300 / (1 - RESERVE)) + 1)
@@ -278,10 +293,7 @@ def test_what_was_stretched_is_said() -> None:
     chosen = choose(ethereum(1_000_000, daily_quota=60_000))
     assert list(told(chosen.way, chosen.reason, read_every=chosen.read_every, stretch=chosen.stretch)) == [
         "Blocks are followed: wallets that they touch are read, every 36 s, and all others by a sweep.",
-        (
-            "To read them after each block there is no room in `*_DAILY_QUOTA` or `*_RPS`, or, where no quota is set,"
-            " in a usual free plan of 100,000 requests a day."
-        ),
+        "To read them after each block there is no room in `*_DAILY_QUOTA` or `*_RPS`.",
         "To keep `*_DAILY_QUOTA`, the cadence's intervals are 2 times as long.",
     ]
     assert len(list(told("feed", "many_wallets", read_every=3, stretch=1))) == 2

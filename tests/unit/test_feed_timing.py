@@ -10,6 +10,7 @@ from worker.feed.timing import (
     GOOD_BLOCKS,
     LATE,
     LEAST_GOOD,
+    NOT_MERGED,
     PAUSES,
     SHORTER,
     first_delay,
@@ -140,15 +141,16 @@ def test_a_chain_is_followed_closely_with_hardly_a_request_in_vain(
 
 @given(first=st.integers(0, 10**9), blocks=st.integers(2, 9), block=seconds)
 def test_of_some_blocks_the_last_has_all_read_that_have_waited_for_it(first: int, blocks: int, block: float) -> None:
-    ends = [at for at in range(first, first + blocks) if merging(at, blocks * block, block)[0] == 0]
-    assert len(ends) == 1
-    for number in range(ends[0] - blocks + 1, ends[0]):
-        wait, waited = merging(number, blocks * block, block)
-        assert waited == 0
-        assert wait == pytest.approx((ends[0] - number + LATE) * block)
-        assert wait <= merging(ends[0], blocks * block, block)[1] * (1 + 1e-9), "also where they came at one moment"
+    found = {number: merging(number, blocks * block, block) for number in range(first, first + blocks)}
+    (last,) = [number for number, each in found.items() if each.wait == 0]
+    assert found[last].gathers == blocks - 1
+    for number in range(last - blocks + 1, last):
+        waits = merging(number, blocks * block, block)
+        assert (waits.gathered, waits.gathers) == (0, 0)
+        assert waits.wait == pytest.approx((last - number + LATE) * block)
+        assert waits.wait <= found[last].gathered * (1 + 1e-9), "also where they came at one moment"
 
 
 @given(number=st.integers(0, 10**9), block=seconds, read_every=st.floats(0, 1))
 def test_reads_that_are_not_merged_wait_for_no_block(number: int, block: float, read_every: float) -> None:
-    assert merging(number, read_every * block, block) == (0, 0)
+    assert merging(number, read_every * block, block) == NOT_MERGED

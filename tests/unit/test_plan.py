@@ -100,7 +100,7 @@ def test_intervals_budgets_and_quotas_are_those_of_the_settings() -> None:
     ("wallets", "env", "way", "reason", "a_day"),
     [
         ("tron=1500", {}, "every_block", "few_wallets", 86_400),
-        ("tron=100000", {}, "feed", "many_wallets_merged", 72_889),
+        ("tron=100000", {}, "feed", "many_wallets_free_plan", 72_889),
         ("tron=100000", {"TRON_DAILY_QUOTA": "150000"}, "feed", "many_wallets", 87_289),
         ("tron=100000", {"TRON_DAILY_QUOTA": "100000"}, "feed", "many_wallets_merged", 72_889),
         ("tron=100000", {"TRON_DAILY_QUOTA": "82000"}, "feed", "many_wallets_merged", 68_089),

@@ -1,5 +1,7 @@
 """Deciding how a network is kept fresh: what is known is gathered, ``worker.feed.policy`` chooses, it is noted."""
 
+from time import monotonic
+
 import structlog
 
 from config.network_settings import Chain
@@ -7,7 +9,7 @@ from config.networks import NetworkName
 from config.settings import WorkerSettings
 from db.feed_cursor import Cursor
 from db.freshness_policy import Decision, count_wallets, note_decision
-from db.session import transaction
+from db.session import transaction, until_done
 from worker.feed.policy import Choice, PolicyFacts, choose, left_of, requests_a_day, sweep_a_day
 from worker.feed.policy_words import is_followed
 from worker.reading.reader import NodeReader
@@ -21,6 +23,7 @@ CATCHES_UP = 30.0  # the same while there are blocks to be followed: a feed is n
 COUNTED_EACH = 300.0  # seconds; counting a million wallets takes some tenths of one
 FEW_COUNTED_EACH = 20.0  # the same of fewer than FEW: an import may make them many
 FEW = 50_000
+PATIENCE = 5.0  # seconds for noting a decision: what it tidies up a batch may be tidying up as well
 
 
 def decide(network: NetworkName, settings: WorkerSettings, chain: Chain, reader: NodeReader, at: Cursor) -> bool:
@@ -51,8 +54,9 @@ def decide(network: NetworkName, settings: WorkerSettings, chain: Chain, reader:
         follows=choice.follows,
     )
     spread = choice.read_every if choice.way == "every_block" else settings.sync_interval_idle * choice.stretch
-    with transaction() as connection:
-        note_decision(connection, network, at, decision, spread=spread)
+    until_done(
+        lambda connection: note_decision(connection, network, at, decision, spread=spread), monotonic() + PATIENCE
+    )
     if (choice.way, choice.reason, choice.read_every, choice.stretch) != (
         at.policy,
         at.reason,

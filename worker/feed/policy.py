@@ -27,6 +27,7 @@ Reason: TypeAlias = Literal[
     "few_wallets_merged",
     "many_wallets",
     "many_wallets_merged",
+    "many_wallets_free_plan",
     "off",
     "deprecated",
     "blind",
@@ -54,8 +55,7 @@ MERGED_BLOCKS = (1, 2, 3)
 """Over how many blocks reads of touched wallets may be merged."""
 FREE_PLAN = 100_000
 """Requests a day that providers' free plans usually allow (``worker.admin.provider_plans``)."""
-MERGED_UNASKED = 2
-"""How many of MERGED_BLOCKS may be tried to keep to it where nobody has named a quota: no change waits for longer."""
+FREE_PLAN_REASON: Reason = "many_wallets_free_plan"
 LEAST_READ_EVERY = 1.0  # seconds; blocks may come faster, and nobody looks at a balance more often
 FEED_STRETCHES = (1.0, 2.0)
 """What the cadence may be stretched by that a feed leaves to wallets paid in the native coin by contracts."""
@@ -214,11 +214,18 @@ def _feed(facts: PolicyFacts) -> Iterator[Choice]:
 
 
 def _of_a_free_plan(facts: PolicyFacts, so_far: Choice | None) -> Choice | None:
-    """The feed, where nobody has named a quota and merging some reads keeps it within what usual plans allow."""
+    """The feed with reads that are merged, where nobody has named a quota, and that alone keeps to what usual plans
+    allow. A network that is at a bound keeps to what it had.
+    """
     if facts.daily_quota is not None:
         return None
-    choices = islice(_feed(facts), MERGED_UNASKED)
-    return _first_within(replace(facts, daily_quota=FREE_PLAN), choices, so_far)
+    at_once, merged = islice(_feed(facts), 2)
+    before = None if so_far is None else so_far.reason
+    fits_at_once = at_once.a_day * (MARGIN if before == FREE_PLAN_REASON else 1.0) <= _allowed(FREE_PLAN)
+    fits_merged = merged.a_day * (MARGIN if before == at_once.reason else 1.0) <= _allowed(FREE_PLAN)
+    if fits_at_once or not fits_merged or _exceeded(facts, merged, so_far):
+        return None
+    return replace(merged, reason=FREE_PLAN_REASON)
 
 
 def _first_within(facts: PolicyFacts, choices: Iterator[Choice], so_far: Choice | None) -> Choice | None:

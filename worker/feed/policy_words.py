@@ -18,9 +18,10 @@ REASONS: Mapping[str, str] = {
     "few_wallets": "They are so few that reading all of them costs no more than following blocks would.",
     "few_wallets_merged": "For each block there is no room in `*_DAILY_QUOTA` or `*_RPS`.",
     "many_wallets": "They are so many that following blocks costs less than reading all of them.",
-    "many_wallets_merged": (
-        "To read them after each block there is no room in `*_DAILY_QUOTA` or `*_RPS`, or, where no quota is set, in a"
-        " usual free plan of 100,000 requests a day."
+    "many_wallets_merged": "To read them after each block there is no room in `*_DAILY_QUOTA` or `*_RPS`.",
+    "many_wallets_free_plan": (
+        "No quota is set, so reads are merged to keep to a usual free plan: `*_DAILY_QUOTA`, set to what yours allows,"
+        " has them read after each block if it can."
     ),
     "off": "`FEED` is off.",
     "deprecated": "The token has moved to another contract, whose events are not looked at: set `*_USDT_CONTRACT`.",

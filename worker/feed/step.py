@@ -41,7 +41,7 @@ def step_after(chain: Chain, at: Cursor, block: FeedBlock) -> Step:
     network = chain.network
     seconds = interval(block.time, at.time, network.block_seconds, network.fastest_block_seconds)
     delay = next_delay(at.delay, at.now - block.time, seconds, misses=at.misses)
-    wait, gathered = merging(block.number, at.read_every, network.block_seconds)
+    merged = merging(block.number, at.read_every, network.block_seconds)
     return Step(
         source=at.registered_id,
         finality=chain.finality,
@@ -50,7 +50,8 @@ def step_after(chain: Chain, at: Cursor, block: FeedBlock) -> Step:
         next_at=next_asking(at.now, block.time, delay, seconds) if chain.finality in ONE_BY_ONE else at.now,
         good_for=timedelta(seconds=good_for(network.block_seconds)),
         floor=timedelta(seconds=max(FLOOR_BLOCKS * seconds, LEAST_FLOOR)),
-        merge=timedelta(seconds=wait),
-        gathered=timedelta(seconds=gathered),
+        merge=timedelta(seconds=merged.wait),
+        gathered=timedelta(seconds=merged.gathered),
+        gathers=merged.gathers,
         settled=chain.finality in SETTLED,
     )

@@ -7,6 +7,8 @@ block took. So hardly a request in fifty comes too early, and each block is had 
 Times are unix seconds by the database's clock, spans seconds.
 """
 
+from typing import NamedTuple
+
 SHORTER = 0.005
 """By this share of a block's time the delay becomes shorter with each block that was there when it was asked for."""
 
@@ -17,9 +19,7 @@ PAUSES = (0.125, 0.125, 0.25, 0.5)
 """Shares of a block's time from an answer that a block is not there yet to the next asking; then a block's time."""
 
 LATE = 0.5
-"""Blocks' time for which merged reads wait beyond the block that they wait for. With what is due travels along what is
-due so soon (``db.network_state``), so all of them are read with that block's, unless it is as late as this.
-"""
+"""Blocks' time for which merged reads wait beyond the block that they wait for, should it be late."""
 
 BURST_PAUSE = 2
 """Blocks' time from one asking to the next where blocks become final in bursts."""
@@ -67,14 +67,27 @@ def pause_after_miss(misses: int, block_seconds: float) -> float:
     return share * block_seconds
 
 
-def merging(number: int, read_every: float, block_seconds: float) -> tuple[float, float]:
-    """Where reads are merged over some blocks: for how long those wait that this block touched, and for how long those
-    may have to wait yet that have waited for this one. One of them is zero: the last of some blocks has all read.
+class Merging(NamedTuple):
+    """Where reads are merged over some blocks. Seconds.
+
+    `wait`: for how long those wait that this block touched; 0: it is the last of some, and has all read. Then those of
+    `gathers` blocks before it have waited for it, and would have for no longer than `gathered` more.
     """
+
+    wait: float
+    gathered: float
+    gathers: int
+
+
+NOT_MERGED = Merging(0.0, 0.0, 0)
+
+
+def merging(number: int, read_every: float, block_seconds: float) -> Merging:
+    """What the block of this number is to the reads that are merged."""
     blocks = max(round(read_every / block_seconds), 1)
     if left := blocks - 1 - number % blocks:
-        return (left + LATE) * block_seconds, 0.0
-    return 0.0, (blocks - LATE) * block_seconds if blocks > 1 else 0.0
+        return Merging((left + LATE) * block_seconds, 0.0, 0)
+    return Merging(0.0, (blocks - LATE) * block_seconds, blocks - 1) if blocks > 1 else NOT_MERGED
 
 
 def good_for(block_seconds: float) -> float:

@@ -211,7 +211,7 @@ class _Write:
             count_missed(connection, self.claim.network, **missed)
         decided = self.decided
         # Touches may come meanwhile where blocks are followed, whatever the network was kept fresh by.
-        if follows := state.freshness.touches or state.freshness.since is not None:
+        if follows := state.freshness.touches or (self.feed.enabled and state.freshness.since is not None):
             # Under a lock on the cursor: a jump sees what is written here, or is seen by it.
             since = lock_since(connection, self.claim.network)
             decided = [self._by_cadence(each, since) for each in decided]
