@@ -13,8 +13,8 @@ from devstack.servers import ServerFailed, wait_for
 # Everything is noted in the transaction that does it, so what is told of one moment is of that moment.
 # written    Each row that is written to the cache.
 # outlived   Touches that are still there when a row of their block, or of a later one, has been written.
-# noted      Each touch, with the block that the wallet's row was of by then, and where the feed was.
-# moved      Where the feed was before and after each of its steps, and whether that step went back.
+# noted      Each touch, with where the feed was, the block that the wallet's row was of, and when that was claimed.
+# moved      Where the feed was after each of its steps, and whether that step went back.
 # lost       Touches that went though no row is of their block.
 # doubled    Wallets that were claimed for a touch while another claim had them.
 _WATCH = """
@@ -24,11 +24,12 @@ CREATE TABLE written (
 );
 CREATE TABLE outlived (wallet_id uuid, block_number bigint, row_block bigint);
 CREATE TABLE noted (
-    wallet_id uuid, network text, block_number bigint, row_block bigint, followed bigint,
+    wallet_id uuid, network text, block_number bigint, followed bigint, row_block bigint, claimed_at timestamptz,
     tx xid8 DEFAULT pg_current_xact_id()
 );
 CREATE TABLE moved (
-    network text, number bigint, orphaned_to bigint, went_back bool, tx xid8 DEFAULT pg_current_xact_id()
+    network text, number bigint, orphaned_to bigint, went_back bool, tx xid8 DEFAULT pg_current_xact_id(),
+    at timestamptz DEFAULT clock_timestamp()
 );
 CREATE TABLE lost (wallet_id uuid, block_number bigint);
 CREATE TABLE doubled (wallet_id uuid, token uuid, other uuid);
@@ -41,10 +42,10 @@ CREATE FUNCTION watch_rows() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER A
 END $$;
 CREATE FUNCTION watch_touches() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO noted VALUES (
-            NEW.wallet_id, NEW.network, NEW.block_number,
-            (SELECT block_number FROM balance_cache WHERE wallet_id = NEW.wallet_id),
-            (SELECT block_number FROM feed_cursor WHERE network = NEW.network));
+        INSERT INTO noted
+        SELECT NEW.wallet_id, NEW.network, NEW.block_number, f.block_number, b.block_number, b.last_synced
+          FROM feed_cursor AS f LEFT JOIN balance_cache AS b ON b.wallet_id = NEW.wallet_id
+         WHERE f.network = NEW.network;
     ELSIF NOT EXISTS (SELECT FROM balance_cache
                        WHERE wallet_id = OLD.wallet_id AND block_number >= OLD.block_number) THEN
         INSERT INTO lost VALUES (OLD.wallet_id, OLD.block_number);
@@ -70,11 +71,14 @@ CREATE TRIGGER watch AFTER INSERT OR UPDATE OF token ON leases FOR EACH ROW
    WHEN (NEW.first_due IS NULL) EXECUTE FUNCTION watch_claims();
 """
 
-# Touches that no step of the feed has noted, and those noted though the wallet's row was of their block or a later one.
-_DOUBTFUL = """
-SELECT n.*, m.number, m.orphaned_to, m.went_back
+# Touches that were noted though the wallet's row was of their block or a later one; and whether that block was followed
+# only after the row had been claimed.
+_NOTED_AGAIN = """
+SELECT n.*, m.number, m.orphaned_to, m.went_back,
+       n.row_block > n.followed OR EXISTS (SELECT FROM moved AS l WHERE l.network = n.network
+                                              AND l.number >= n.row_block AND l.at > n.claimed_at) AS is_ahead
   FROM noted AS n LEFT JOIN moved AS m ON (m.tx, m.network) = (n.tx, n.network)
- WHERE m.tx IS NULL OR n.row_block >= n.block_number
+ WHERE n.row_block >= n.block_number
 """
 
 
@@ -84,10 +88,10 @@ class FeedAudit:
 
     A touch is served by the first row of its block or of a later one, and by the transaction that writes that row. It
     is *served twice* where it outlives that transaction; where it is claimed while another claim has its wallet; and
-    where a touch is noted though such a row is there, or no block has touched the wallet. For that last there is a need
-    only where the row may be of a block that is gone (the feed goes back, or has gone back), or was read ahead of the
-    feed: then nobody has said of its block yet what it changed. Where blocks are final, a wallet whose USDT did not
-    move in it is not read once more for that.
+    where a touch is noted though such a row is there. For that last there is a need only where the row may be of a
+    block that is gone (the feed goes back, or has gone back), or was read ahead of the feed: then nobody had said of
+    its block yet what it changed. Where blocks are final, a wallet whose USDT did not move in it is not read once more
+    for that.
     """
 
     def __init__(self, scene: Scene, markets: dict[str, Market]) -> None:
@@ -127,12 +131,12 @@ class FeedAudit:
     def served_twice(self) -> list[dict[str, Any]]:
         """The touches that a wallet was, or is to be, read for once more without need."""
         found = self.scene.rows("SELECT * FROM outlived") + self.scene.rows("SELECT * FROM doubled")
-        return found + [row for row in self.scene.rows(_DOUBTFUL) if not self._is_needed(row)]
+        return found + [row for row in self.scene.rows(_NOTED_AGAIN) if not self._is_needed(row)]
 
     def _is_needed(self, touch: dict[str, Any]) -> bool:
-        """Whether there is a reason for a touch that is doubtful."""
+        """Whether there is a reason for a touch that was noted though the wallet's row is of its block, or later."""
         if touch["number"] is None:  # noted by a batch, not by a step of the feed
-            return bool(touch["row_block"] > touch["followed"])
+            return bool(touch["is_ahead"])
         number = touch["number"]
         if touch["went_back"] or number <= touch["orphaned_to"]:
             return True

@@ -11,12 +11,13 @@ from pathlib import Path
 from conftest import migrate
 from feed_audit import FeedAudit, await_all
 from gates import Gate, gates
-from market import BLOCK_SECONDS, HURRY_SECONDS, Market, crowd
+from market import Market, crowd
 from scene import NEVER, Restartable, Scene
 
 from devstack.seed import SeededWallet, fund_all, insert
 from devstack.servers import free_port, postgres, redis_server, wait_for
 from devstack.stack import SOLID_LAG, LocalChain, settings
+from worker.feed.gap import LEAST_CATCH_UP
 
 BOUND = 2  # blocks after which a change must show
 SOME_BLOCKS = 4
@@ -115,13 +116,17 @@ class Chaos:
     def followed_and_gone(self, network: str, depth: int) -> None:
         """So many blocks are gone, all of which had been followed, and whose wallets had been read."""
         market = self.markets[network]
-        at = "SELECT block_number FROM feed_cursor WHERE network = %s"
         with market.making:
             for _ in range(min(depth, AHEAD)):
                 market.make_block(market.transfers)
-            self.scene.wait_for(lambda: bool(self.scene.value(at, network) == market.final), "the newest block")
+            self.await_followed(network)
             self.scene.wait_for(lambda: self.is_shown(network), "its wallets to be read")
             market.reorganise(depth)
+
+    def await_followed(self, network: str) -> None:
+        """Up to the newest block; while no other one is made."""
+        at, final = "SELECT block_number FROM feed_cursor WHERE network = %s", self.markets[network].final
+        self.scene.wait_for(lambda: bool(self.scene.value(at, network) == final), "the newest block to be followed")
 
     def forks(self, network: str, depth: int) -> None:
         """Twice in a row."""
@@ -133,9 +138,11 @@ class Chaos:
         """As many blocks are gone as few chains ever lost."""
         market = self.markets[network]
         known = "SELECT count(*) FROM feed_blocks WHERE network = %s"
-        market.pace = HURRY_SECONDS
-        self.scene.wait_for(lambda: bool(self.scene.value(known, network) > DEEP), "enough blocks to be followed")
-        market.pace = BLOCK_SECONDS
+        with market.making:
+            while self.scene.value(known, network) <= DEEP:
+                for _ in range(LEAST_CATCH_UP):  # of more it might leave some out, and know none of before
+                    market.make_block(market.dice.randrange(2))
+                self.await_followed(network)
         self.followed_and_gone(network, DEEP)
 
     def owed(self) -> str:

@@ -20,7 +20,6 @@ MARK = bytes.fromhex("acc0cafeacc0cafe")
 """All accounts of wallets begin so: requests are searched for them."""
 
 BLOCK_SECONDS = 1.0
-HURRY_SECONDS = 0.1
 USDT, NATIVE = 10**9, 10**18  # that each wallet has at first
 
 
@@ -35,7 +34,7 @@ def crowd(network: str, count: int, first: int) -> list[SeededWallet]:
 
 
 class Market(threading.Thread):
-    """Makes the blocks of one chain at its pace, with random transfers of its wallets in them, until it is over.
+    """Makes the blocks of one chain, one a second, with random transfers of its wallets in them, until it is over.
 
     `lag`: so many blocks is what is read behind the newest one.
     """
@@ -43,7 +42,7 @@ class Market(threading.Thread):
     def __init__(self, local: LocalChain, wallets: Sequence[SeededWallet], transfers: int, *, lag: int = 0) -> None:
         super().__init__(daemon=True)
         self.local, self.chain, self.wallets = local, Chain(local.evm.url), wallets
-        self.transfers, self.pace, self.lag = transfers, BLOCK_SECONDS, lag
+        self.transfers, self.lag = transfers, lag
         self.ledger = Ledger()
         self.dice = random.Random(local.evm.name)
         self.making = threading.RLock()
@@ -55,7 +54,7 @@ class Market(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self.over.wait(self.pace):
+            while not self.over.wait(BLOCK_SECONDS):
                 with self.making:
                     self.make_block(self.dice.randrange(self.transfers + 1))
         except Exception as failure:  # noqa: BLE001  whatever it is, the test tells of it
