@@ -240,6 +240,9 @@ class WrongBlockNumber(ReadFailed):
     for_a_person = True
 
 
+OF_THE_NODE = (Unreachable, Unavailable, Throttled, Unauthorized, WrongChain)
+"""Failures for which nobody should ask the node for a while, whatever it is asked for."""
+
 KINDS: Mapping[str, type[ReadFailed]] = {
     **{kind.code: kind for kind in ReadFailed.__subclasses__()},
     StateGone.code: StateGone,

@@ -1,10 +1,14 @@
 """When blocks are left out; and what the tables are told of a block."""
 
+import ast
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import BadReply, Lagging, OverBudget, ReadFailed, StateGone, Throttled, Unreachable, Unsupported
+from worker.feed import gap
 from worker.feed.blocks import FeedBlock
 from worker.feed.gap import (
     IN_VAIN,
@@ -15,6 +19,11 @@ from worker.feed.gap import (
     looks_for_newest,
 )
 from worker.feed.seen import seen
+
+
+def test_what_is_called_pure_takes_nothing_of_the_worker_but_its_failures() -> None:
+    source = ast.parse(Path(gap.__file__).read_text())
+    assert {each.module for each in source.body if isinstance(each, ast.ImportFrom)} == {"math", "worker.errors"}
 
 
 @given(in_vain=st.integers(0, 1000))

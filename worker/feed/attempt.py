@@ -13,6 +13,7 @@ import structlog
 
 from worker.errors import (
     FROM_OUTSIDE,
+    OF_THE_NODE,
     BadReply,
     ClockSkewed,
     Lagging,
@@ -21,7 +22,6 @@ from worker.errors import (
     StateGone,
     Throttled,
     Unauthorized,
-    Unavailable,
     Unreachable,
     Unsupported,
     WrongChain,
@@ -43,9 +43,6 @@ from worker.reading.strategy_choice import BETTER_AFTER
 from worker.wording import where
 
 log = structlog.get_logger(__name__)
-
-OF_THE_NODE = (Unreachable, Unavailable, Throttled, Unauthorized, WrongChain)
-"""Failures for which nobody should ask the node for a while, whatever it is asked for."""
 
 Fetched = tuple[Any, Header]
 """A block as the node tells it, and which one it is."""

@@ -1,9 +1,11 @@
-"""When blocks are left out, and the network is followed from its newest one on. Pure; all wallets are read then."""
+"""When blocks are left out, and the network is followed from its newest one on. Pure.
+
+After blocks were left out, all wallets are read.
+"""
 
 from math import ceil
 
-from worker.errors import OverBudget, ReadFailed, Unsupported
-from worker.feed.attempt import OF_THE_NODE
+from worker.errors import OF_THE_NODE, OverBudget, ReadFailed, Unsupported
 
 LEAST_CATCH_UP = 3  # blocks; so few are followed one by one whatever a sweep would cost
 
