@@ -269,6 +269,7 @@ def test_a_new_wallet_is_watched_from_before_its_first_read(followed: Followed) 
 def test_a_lease_that_was_taken_while_another_process_looked_is_not_taken_for_one_of_a_wrong_clock(
     followed: Followed,
 ) -> None:
+    followed.begin()
     with engine().begin() as looking:
         cursor_of(looking, followed.network)
         with transaction() as faster:
