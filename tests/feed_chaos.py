@@ -178,7 +178,9 @@ def chaos_of(
         env |= {"FEED": "on", "NETWORKS_FILE": str(folder / "networks.toml")}
         for network in chains:
             urls = [gate.proxy.url for gate in of_network.get(network, [])]
-            env |= {f"{network.upper()}_RPC_URLS": ",".join(urls), f"{network.upper()}_RPS": "1000"}
+            # No block is made while a test waits, and on a slow machine that may be for long.
+            its = {"RPC_URLS": ",".join(urls), "RPS": "1000", "MAX_HEAD_AGE": "0"}
+            env |= {f"{network.upper()}_{name}": value for name, value in its.items()}
         scene = Scene(folder, env | more, seeded, dict(chains), {"postgres": database, "redis": queue})
         markets = {
             network: Market(chains[network], those, max(min(each // 20, MOST_TRANSFERS), 2), lag=lag_of(network, more))
