@@ -302,6 +302,13 @@ GUARDS = (
         FEED_DIRTY,
     ),
     Guard(
+        "a block that nobody gives is left out: only what a node was asked for counts",
+        "worker/feed/gap.py",
+        "failure.asked and ",
+        "",
+        FEED_DIRTY,
+    ),
+    Guard(
         "a sum that no account can have is not known",
         "worker/feed/seen.py",
         "abs(change) < MOST_USDT",

@@ -101,6 +101,9 @@ class ReadFailed(SyncError):
     skew: tuple[float, int] | None = None
     """Where it failed by its block's time: the seconds from the database's time to that, and the block's number."""
 
+    asked: bool = True
+    """Whether any node was asked. It is not so where every node is being left alone."""
+
     def __init__(self, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(detail)
         # What a node says is believed up to an hour; what is no number of seconds is not.

@@ -47,11 +47,13 @@ def lacks(number: int) -> Fault:
     return answer
 
 
-def garbles(number: int) -> Fault:
-    """A node one of whose blocks cannot be read."""
+def garbles(number: int, asked: list[int] | None = None) -> Fault:
+    """A node one of whose blocks cannot be read. `asked`: gets its number each time that it is asked for."""
 
     def answer(exchange: Exchange) -> None:
         if asked_number(exchange) == number:
+            if asked is not None:
+                asked.append(number)
             exchange.send({"jsonrpc": "2.0", "id": exchange.json.get("id"), "result": {"number": "0x"}})
         else:
             passed_on(exchange)
@@ -99,6 +101,16 @@ def test_a_block_that_nobody_can_give_any_more_is_left_out_and_all_wallets_are_r
     assert followed.cursor()["block_number"] == followed.newest()
     all_are_read(followed)
     assert followed.shown() == followed.really() == [(1050, 0), (1001, 0), (1002, 0)]
+
+
+def test_only_what_a_node_was_asked_for_counts_as_asked_for_in_vain(followed: Followed) -> None:
+    followed.begin()
+    before, asked = followed.cursor(), list[int]()
+    followed.happens(followed.give(0, 50))
+    with followed.net.proxy.faulty(garbles(before["block_number"] + 1, asked)):
+        for _ in range(6):  # after the first one the only node is left alone, but for a trial now and then
+            followed.follow_once()
+    assert followed.cursor()["misses"] == before["misses"] + len(asked)
 
 
 def test_a_block_that_is_late_is_waited_for_however_often_it_was_asked_for(followed: Followed) -> None:

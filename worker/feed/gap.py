@@ -33,5 +33,5 @@ def is_elsewhere(newest: int, followed: int, tolerated: float) -> bool:
 
 
 def is_of_the_block(failure: ReadFailed) -> bool:
-    """Whether nodes answer, and it is the block that cannot be had."""
-    return not isinstance(failure, (*OF_THE_NODE, OverBudget, Unsupported))
+    """Whether nodes answer, and it is the block that cannot be had. Where no node was asked, nobody knows."""
+    return failure.asked and not isinstance(failure, (*OF_THE_NODE, OverBudget, Unsupported))

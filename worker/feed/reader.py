@@ -99,9 +99,11 @@ class FeedReader:
         reasons = [cannot_follow(node.id, shared) for node in self.reader.nodes]
         if all(reasons):
             return Unsupported(f"no endpoint tells what blocks change: {reasons[0]}")
-        if not self.reader.order.all_rest(entries):
-            return Lagging("the feed leaves every endpoint alone", retry_after=TRIAL_EVERY)
-        return self.reader.order.why_none(entries, trial.wait)
+        failure: ReadFailed = Lagging("the feed leaves every endpoint alone", retry_after=TRIAL_EVERY)
+        if self.reader.order.all_rest(entries):
+            failure = self.reader.order.why_none(entries, trial.wait)
+        failure.asked = False
+        return failure
 
     def is_overdue(self, number: int) -> bool:
         """Whether a block has been missing at a node for so long, or at one alone, that others have to be asked."""
