@@ -339,7 +339,7 @@ GUARDS = (
     Guard(
         "a clock that was ahead: a lease ends",
         "db/feed_cursor.py",
-        "lease_until NOT BETWEEN now() AND now() + %(lease)s",
+        "lease_until NOT BETWEEN now() AND clock_timestamp() + %(lease)s",
         "lease_until <= now()",
         FEED_DIRTY,
     ),
@@ -409,8 +409,8 @@ GUARDS = (
     Guard(
         "a touch that no read reaches costs little",
         "db/outcomes.py",
-        "least(t.block_number - r.block_number, 600)",
-        "least(t.block_number - r.block_number, 60)",
+        "THEN 600 ELSE 60",
+        "THEN 60 ELSE 60",
         FEED_DIRTY,
     ),
     Guard(
@@ -1312,8 +1312,36 @@ GUARDS = (
     Guard(
         "a touch that is noted while a batch reads is served by it, whatever the network was kept fresh by",
         "worker/sync/batch.py",
-        "state.freshness.touches or state.freshness.since is not None",
+        "state.freshness.touches or (self.feed.enabled and state.freshness.since is not None)",
         "state.freshness.touches",
         RACES,
+    ),
+    Guard(
+        "reads that were merged go with the last block",
+        "db/feed.py",
+        "    UPDATE touches AS t SET due_at = now()\n     WHERE t.network",
+        "    UPDATE touches AS t SET due_at = now()\n     WHERE false AND t.network",
+        ("tests/integration/test_feed.py",),
+    ),
+    Guard(
+        "what somebody reads is not counted as due",
+        "db/touches.py",
+        "t.wallet_id NOT IN (SELECT unnest(wallet_ids)",
+        "true OR t.wallet_id NOT IN (SELECT unnest(wallet_ids)",
+        ("tests/integration/test_feed.py",),
+    ),
+    Guard(
+        "a lease that was taken meanwhile is not a wrong clock's",
+        "db/feed_cursor.py",
+        "AND clock_timestamp() + %(lease)s",
+        "AND now() + %(lease)s",
+        ("tests/integration/test_feed_at_once.py",),
+    ),
+    Guard(
+        "a network at the bound of a free plan keeps what it had",
+        "worker/feed/policy.py",
+        "(MARGIN if before == at_once.reason else 1.0)",
+        "1.0",
+        ("tests/unit/test_feed_policy.py",),
     ),
 )
