@@ -1312,7 +1312,7 @@ GUARDS = (
     Guard(
         "a touch that is noted while a batch reads is served by it, whatever the network was kept fresh by",
         "worker/sync/batch.py",
-        "state.freshness.touches or state.freshness.since is not None",
+        "state.freshness.touches or (self.feed.enabled and state.freshness.since is not None)",
         "state.freshness.touches",
         RACES,
     ),
