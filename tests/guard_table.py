@@ -386,6 +386,13 @@ GUARDS = (
         FEED_DIRTY,
     ),
     Guard(
+        "a cursor far above the remembered blocks has no fork looked for",
+        "worker/feed/follow.py",
+        "if (at.number or 0) - min(known, default=0) > feed.RING:",
+        "if False:",
+        FEED_DIRTY,
+    ),
+    Guard(
         "what another network owes says nothing",
         "db/touches.py",
         "t.wallet_id = a.wallet_id AND t.network IS NOT DISTINCT FROM %(network)s",

@@ -229,6 +229,8 @@ class Round:
         """The chain has another block where the cursor is: find the last one that it still has, and go on there."""
         with transaction() as connection:
             known = feed.known_blocks(connection, self.network)
+        if (at.number or 0) - min(known, default=0) > feed.RING:  # so many cannot be known: they are not even looked at
+            return self._take_up(at, gap=True, orphaned=True)
         fork = newest_common(known, at.number or 0, lambda number: self._fetch(number, at))
         if fork is None or not known.keys() >= {*range(fork, (at.number or 0) + 1)}:  # whom did the others touch?
             return self._take_up(at, gap=True, orphaned=True)
