@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from db.feed import RING
 from db.freshness_policy import fall_back
-from db.networks import make_due
+from db.networks import PIECE, make_due
 from db.session import transaction
 from db.touches import told
 from devstack import contracts
@@ -270,6 +270,26 @@ def test_after_a_reorganisation_across_a_block_that_was_forgotten_all_wallets_ar
     followed.follow()
     all_are_read(followed)
     followed.serve()
+    assert followed.shown() == followed.really() == [(1000, 0), (1001, 0), (1002, 0)]
+
+
+@ON_EVM
+def test_where_orphaned_blocks_name_too_many_wallets_for_one_statement_all_are_read_by_pieces(
+    followed: Followed,
+) -> None:
+    followed.begin()
+    followed.happens(followed.give(0, 50))
+    followed.follow()
+    followed.serve()
+    many = "SELECT array_agg(gen_random_uuid()) FROM generate_series(1, %s)"
+    followed.rows(
+        f"UPDATE feed_blocks SET wallet_ids = wallet_ids || ({many}) WHERE number = %s", PIECE, followed.newest()
+    )
+    followed.net.chain.reorganise(1)
+    followed.net.chain.mine()
+    followed.follow()
+    assert (followed.cursor()["jumps"], followed.cursor()["reorganisations"]) == (1, 0)
+    all_are_read(followed)
     assert followed.shown() == followed.really() == [(1000, 0), (1001, 0), (1002, 0)]
 
 
