@@ -120,6 +120,9 @@ UPDATE feed_cursor AS c
 """
 
 _KNOWN = "SELECT number, hash FROM feed_blocks WHERE network = %(network)s"
+_NAMED_AFTER = """
+SELECT coalesce(sum(cardinality(wallet_ids)), 0) FROM feed_blocks WHERE network = %(network)s AND number > %(number)s
+"""
 
 # From here on nothing is missing; what was before may be. So whoever has a row of before is read again, by pieces
 # (db.networks.make_due). The first time, or where all wallets come by the cadence anyway, nobody has to be.
@@ -228,6 +231,11 @@ def known_blocks(connection: Connection, network: NetworkName) -> dict[int, byte
     """The hashes that the last blocks had when they were followed, by number."""
     rows = connection.exec_driver_sql(_KNOWN, {"network": network})
     return {number: bytes(block_hash) for number, block_hash in rows}
+
+
+def named_after(connection: Connection, network: NetworkName, number: int) -> int:
+    """How many wallets the blocks after this one name. A wallet counts once for each block that names it."""
+    return int(connection.exec_driver_sql(_NAMED_AFTER, {"network": network, "number": number}).scalar_one())
 
 
 def rewind(connection: Connection, network: NetworkName, before: Cursor, fork: int) -> bool:

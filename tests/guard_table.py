@@ -381,8 +381,22 @@ GUARDS = (
     Guard(
         "a reorganisation across a forgotten block has all wallets read",
         "worker/feed/follow.py",
-        "if fork is None or not known.keys() >= {*range(fork, (at.number or 0) + 1)}:",
+        "if fork is None or not known.keys() >= {*range(fork, followed + 1)}:",
         "if fork is None:",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a cursor far above the remembered blocks has no fork looked for",
+        "worker/feed/follow.py",
+        "if followed - min(known, default=0) > feed.RING:",
+        "if False:",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "orphaned blocks that name too many wallets have all read by pieces",
+        "worker/feed/follow.py",
+        "return fork if feed.named_after(connection, self.network, fork) <= PIECE else None",
+        "return fork",
         FEED_DIRTY,
     ),
     Guard(

@@ -9,8 +9,9 @@ from followed import Followed, forget_nodes
 from proxy import Exchange, Fault, passed_on
 from structlog.testing import capture_logs
 
+from db.feed import RING
 from db.freshness_policy import fall_back
-from db.networks import make_due
+from db.networks import PIECE, make_due
 from db.session import transaction
 from db.touches import told
 from devstack import contracts
@@ -274,6 +275,47 @@ def test_after_a_reorganisation_across_a_block_that_was_forgotten_all_wallets_ar
     all_are_read(followed)
     followed.serve()
     assert followed.shown() == followed.really() == [(1000, 0), (1001, 0), (1002, 0)]
+
+
+@ON_EVM
+def test_where_orphaned_blocks_name_too_many_wallets_for_one_statement_all_are_read_by_pieces(
+    followed: Followed,
+) -> None:
+    followed.begin()
+    followed.happens(followed.give(0, 50))
+    followed.follow()
+    followed.serve()
+    many = "SELECT array_agg(gen_random_uuid()) FROM generate_series(1, %s)"
+    followed.rows(
+        f"UPDATE feed_blocks SET wallet_ids = wallet_ids || ({many}) WHERE number = %s", PIECE, followed.newest()
+    )
+    followed.net.chain.reorganise(1)
+    followed.net.chain.mine()
+    followed.follow()
+    assert (followed.cursor()["jumps"], followed.cursor()["reorganisations"]) == (1, 0)
+    all_are_read(followed)
+    assert followed.shown() == followed.really() == [(1000, 0), (1001, 0), (1002, 0)]
+
+
+@ON_EVM
+def test_where_the_remembered_blocks_are_far_below_the_cursor_no_fork_is_looked_for(followed: Followed) -> None:
+    followed.begin()
+    followed.net.chain.mine(RING + FAR)
+    forget_nodes()  # which take so many blocks at once for none that the chain can have made
+    below = followed.cursor()["block_number"]
+    at, asked = followed.newest() - 1, list[int]()
+    followed.rows("UPDATE feed_cursor SET block_number = %s, block_hash = sha256('')", at)  # its hash is no block's
+
+    def looked_for(exchange: Exchange) -> None:
+        asked.append(asked_number(exchange) or at)
+        passed_on(exchange)
+
+    with followed.net.proxy.faulty(looked_for):
+        followed.follow_once()
+    assert followed.cursor()["jumps"] == 1
+    assert [number for number in asked if below < number < at] == []
+    all_are_read(followed)
+    assert followed.shown() == followed.really()
 
 
 def test_a_touch_of_a_network_that_its_wallet_has_left_goes_with_the_first_read(followed: Followed) -> None:

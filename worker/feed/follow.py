@@ -19,6 +19,7 @@ from config.networks import NetworkName
 from config.settings import WorkerSettings, worker_settings
 from db import feed, feed_cursor
 from db.feed_cursor import Cursor
+from db.networks import PIECE
 from db.session import transaction, until_done
 from db.touches import watch_more
 from worker.errors import OverBudget, ReadFailed, Unsupported
@@ -227,14 +228,26 @@ class Round:
 
     def _go_back(self, at: Cursor) -> bool:
         """The chain has another block where the cursor is: find the last one that it still has, and go on there."""
-        with transaction() as connection:
-            known = feed.known_blocks(connection, self.network)
-        fork = newest_common(known, at.number or 0, lambda number: self._fetch(number, at))
-        if fork is None or not known.keys() >= {*range(fork, (at.number or 0) + 1)}:  # whom did the others touch?
+        fork = self._fork(at, at.number or 0)
+        if fork is None:
             return self._take_up(at, gap=True, orphaned=True)
         depth = (at.number or 0) - fork
         log.warning("reorganisation", network=self.network, block=at.number, depth=depth, finality=self.chain.finality)
         return self._write(lambda connection: feed.rewind(connection, self.network, at, fork))
+
+    def _fork(self, at: Cursor, followed: int) -> int | None:
+        """The block to go back to. None: whom those after it touched is not known, or they are too many to be noted in
+        one statement, which would never end in time.
+        """
+        with transaction() as connection:
+            known = feed.known_blocks(connection, self.network)
+        if followed - min(known, default=0) > feed.RING:  # so many cannot be known: they are not even looked at
+            return None
+        fork = newest_common(known, followed, lambda number: self._fetch(number, at))
+        if fork is None or not known.keys() >= {*range(fork, followed + 1)}:
+            return None
+        with transaction() as connection:
+            return fork if feed.named_after(connection, self.network, fork) <= PIECE else None
 
     def _fetch(self, number: int | None, at: Cursor) -> FeedBlock | None:
         return self.reader.block(number, at.now, self.deadline)
