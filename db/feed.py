@@ -257,12 +257,13 @@ def jump(
     step: Step,
     *,
     all_due: bool,
-    orphaned: bool = False,
+    gone: int | None = None,
 ) -> bool:
     """Go on at this block, and leave out those before it. `all_due`: whoever was last read before it is read again.
 
-    `orphaned`: rows may be of blocks that are gone, also of numbers that the chain has not come to again. Those are all
-    read again, and nothing is covered before the chain is beyond them. What was owed to another source is owed no more:
+    `gone`: rows may be of blocks that are gone, up to this number and those that were read ahead of it, also of numbers
+    that the chain has not come to again. Those are all read again, and nothing is covered before the chain is beyond
+    them. What was owed to another source is owed no more:
     all wallets are read anew from the new one. False: the cursor is not where it was.
     """
     if not _locked(connection, network, before):
@@ -273,8 +274,8 @@ def jump(
         "hash": block.hash,
         "parent": block.parent,
         "time": block.time,
-        "since": max(block.number, (before.number or 0) + RING + 1) if orphaned else block.number,
-        "is_orphaned": orphaned,
+        "since": block.number if gone is None else max(block.number, gone + RING + 1),
+        "is_orphaned": gone is not None,
         "sees_native": block.sees_native,
         "deprecated": block.deprecated,
         "is_gap": all_due,

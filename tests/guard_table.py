@@ -288,6 +288,20 @@ GUARDS = (
         FEED_GAP,
     ),
     Guard(
+        "nothing waits for the chain to come to where no chain can be",
+        "worker/feed/follow.py",
+        "if self._is_nonsense(at):",
+        "if False:",
+        FEED_DIRTY,
+    ),
+    Guard(
+        "a feed that waits for a block that no chain can have begins anew",
+        "worker/feed/follow.py",
+        " or (at.since or 0) > most + feed.RING + 1",
+        "",
+        FEED_DIRTY,
+    ),
+    Guard(
         "a block that nobody gives is left out: also one that cannot be read",
         "worker/feed/follow.py",
         "if newest is None or not is_of_the_block(failure):",

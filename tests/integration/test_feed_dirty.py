@@ -9,11 +9,12 @@ from followed import Followed, forget_nodes
 from proxy import Exchange, Fault, passed_on
 from structlog.testing import capture_logs
 
+from db import feed
 from db.feed import RING
 from db.freshness_policy import fall_back
 from db.networks import PIECE, make_due
 from db.session import transaction
-from db.touches import told
+from db.touches import covered, told
 from devstack import contracts
 from worker.feed.follow import follow
 from worker.feed.gap import IN_VAIN
@@ -124,13 +125,17 @@ def test_a_block_that_is_late_is_waited_for_however_often_it_was_asked_for(follo
     assert followed.touches() == [(0, 50)]
 
 
-@pytest.mark.parametrize("above", [FAR * 10, 2**50])
+@pytest.mark.parametrize(
+    ("name", "above"),
+    [("block_number", FAR), ("block_number", 2**50), ("since", 2**50)],
+)
 def test_a_cursor_above_all_blocks_comes_back_to_the_chain_and_covers_nothing_that_may_be_gone(
-    followed: Followed, above: int
+    followed: Followed, monkeypatch: pytest.MonkeyPatch, name: str, above: int
 ) -> None:
     """A chain that was thrown back, or tables that were filled from another one."""
+    monkeypatch.setattr(feed, "RING", 8)
     followed.begin()
-    followed.rows("UPDATE feed_cursor SET block_number = block_number + %s, misses = %s", above, IN_VAIN)
+    followed.rows(f"UPDATE feed_cursor SET {name} = {name} + %s, misses = %s", above, IN_VAIN)
     follow_in_vain(followed, 3)
     assert followed.cursor()["block_number"] == followed.newest()
     assert followed.cursor()["since"] > followed.newest()
@@ -138,6 +143,17 @@ def test_a_cursor_above_all_blocks_comes_back_to_the_chain_and_covers_nothing_th
     followed.follow()
     followed.serve()
     assert followed.shown() == followed.really() == [(1050, 0), (1001, 0), (1002, 0)]
+    followed.net.chain.mine(feed.RING + FAR)
+    forget_nodes()
+    followed.follow()
+    followed.read_all()
+    followed.happens(followed.give(1, 60))
+    followed.follow()
+    with transaction() as connection:
+        at = covered(connection, followed.network)
+    assert at.number == followed.newest()
+    assert (at.since or 0) <= min(followed.row(holder)["block_number"] for holder in range(3)), "all are covered again"
+    assert followed.touches() == [(1, 60)]
 
 
 @pytest.mark.parametrize("name", ["next_at", "followed_at", "good_until", "decided_at", "lease_until", "block_time"])

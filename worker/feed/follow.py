@@ -31,7 +31,8 @@ from worker.feed.reader import FeedReader, feed_reader_for
 from worker.feed.seen import seen
 from worker.feed.step import first_step, step_after
 from worker.feed.timing import BURST_PAUSE, ONE_BY_ONE, good_for, pause_after_miss
-from worker.reading.plausibility import tolerated_blocks
+from worker.reading.contract import FUTURE_TOLERANCE, Block
+from worker.reading.plausibility import highest_number, tolerated_blocks
 
 T = TypeVar("T")
 
@@ -153,9 +154,15 @@ class Round:
             return False
 
     def _begins(self, at: Cursor) -> bool:
-        """Whether there is nothing to go on from: at first, after another source, and after the feed was left."""
+        """Whether there is nothing to go on from: at first, after another source or nonsense, or after it was left."""
         same = (at.registered_id, self.chain.finality) == (at.source, at.finality)
-        return at.number is None or at.since is None or not same
+        return at.number is None or at.since is None or not same or self._is_nonsense(at)
+
+    def _is_nonsense(self, at: Cursor) -> bool:
+        """Whether the chain cannot have come by now to where the cursor is said to be, or to what it waits for."""
+        facts = self.reader.reader.facts
+        most = highest_number(facts, Block(*facts.first_block), int(at.now) + FUTURE_TOLERANCE)
+        return (at.number or 0) > most or (at.since or 0) > most + feed.RING + 1
 
     def _next(self, at: Cursor) -> bool:
         assert at.number is not None
@@ -215,9 +222,12 @@ class Round:
             return False
         gap = gap or at.since is not None
         step = first_step(self.chain, at, block)
+        gone = at.number if orphaned else None
+        if self._is_nonsense(at):  # nothing waits for the chain to come there
+            gone = block.number
 
         def jump(connection: Connection) -> bool:
-            return feed.jump(connection, self.network, at, seen(block), step, all_due=gap, orphaned=orphaned)
+            return feed.jump(connection, self.network, at, seen(block), step, all_due=gap, gone=gone)
 
         if not self._write(jump):
             return False
