@@ -14,8 +14,10 @@ OURS = {"api", "celeryconfig", "config", "db", "devstack", "ops", "worker"}
 PURE = [
     "worker/schedule/cadence.py",
     "worker/errors.py",
+    "worker/feed/gap.py",
     "worker/feed/policy.py",
     "worker/feed/policy_words.py",
+    "worker/feed/timing.py",
     "worker/wording.py",
     "worker/reading/contract.py",
     "config/addresses.py",
