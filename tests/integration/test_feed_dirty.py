@@ -223,6 +223,14 @@ def test_a_node_that_stands_still_has_the_network_kept_fresh_by_the_cadence_once
     assert (followed.cursor()["policy"], followed.cursor()["reason"]) == ("cadence", "behind")
 
 
+def undo_a_block(followed: Followed) -> None:
+    """Another block comes in the place of the newest one, without its payments."""
+    followed.net.chain.reorganise(1)
+    followed.net.chain.mine()
+    followed.follow()
+    followed.serve()
+
+
 @ON_EVM
 def test_a_wallet_that_came_to_be_watched_after_its_payment_loses_it_with_the_block(followed: Followed) -> None:
     """The block did not know the wallet when it was followed, so nothing of it names the wallet."""
@@ -235,10 +243,7 @@ def test_a_wallet_that_came_to_be_watched_after_its_payment_loses_it_with_the_bl
     followed.read()
     followed.serve()
     assert followed.usdt()[3] == 500
-    followed.net.chain.reorganise(1)
-    followed.net.chain.mine()
-    followed.follow()
-    followed.serve()
+    undo_a_block(followed)
     assert followed.shown() == followed.really() == [(1000, 0), (1001, 0), (1002, 0), (0, 0)]
 
 
@@ -259,10 +264,7 @@ def test_a_wallet_of_before_the_feed_that_was_paid_before_it_was_watched_loses_i
     followed.serve()
     followed.is_quiet()
     assert followed.usdt()[0] == 1050
-    followed.net.chain.reorganise(1)
-    followed.net.chain.mine()
-    followed.follow()
-    followed.serve()
+    undo_a_block(followed)
     assert followed.shown() == followed.really() == [(1000, 0), (1001, 0), (1002, 0)]
 
 
