@@ -275,6 +275,7 @@ def test_a_wallet_of_before_the_feed_that_was_paid_before_it_was_watched_loses_i
         "DELETE FROM feed_blocks WHERE number = %s - 1",
         "UPDATE feed_blocks SET number = number + 1000 WHERE number < %s",
     ],
+    ids=["one is missing", "numbers of others"],
 )
 def test_after_a_reorganisation_across_a_block_that_was_forgotten_all_wallets_are_read(
     followed: Followed, spoilt: str
